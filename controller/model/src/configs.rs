@@ -1,0 +1,112 @@
+//! The built-in service configurations, in OpenZiti's shapes: `intercept.v1` and `host.v1`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::entity::Service;
+
+/// Transport protocol of an intercepted or hosted service.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// An inclusive range of ports.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortRange {
+    /// First port.
+    pub low: u16,
+    /// Last port; not below `low`.
+    pub high: u16,
+}
+
+/// Where a tunneler or gateway intercepts a service: config type `intercept.v1`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterceptV1 {
+    /// Intercepted protocols.
+    pub protocols: Vec<Protocol>,
+    /// Host names (answered by the private DNS) and addresses.
+    pub addresses: Vec<String>,
+    /// Intercepted ports.
+    pub port_ranges: Vec<PortRange>,
+}
+
+impl InterceptV1 {
+    /// Config type name.
+    pub const TYPE: &'static str = "intercept.v1";
+
+    /// The addresses that are names, lower case, for the private DNS.
+    pub fn host_names(&self) -> impl Iterator<Item = String> {
+        self.addresses
+            .iter()
+            .filter(|address| address.parse::<IpAddr>().is_err())
+            .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
+    }
+
+    /// The addresses that are IP addresses.
+    pub fn ip_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().filter_map(|address| address.parse().ok())
+    }
+}
+
+/// Where a hosting tunneler or gateway connects to: config type `host.v1`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostV1 {
+    /// Protocol to the server.
+    pub protocol: Protocol,
+    /// Host name or address of the server.
+    pub address: String,
+    /// Port of the server.
+    pub port: u16,
+}
+
+impl HostV1 {
+    /// Config type name.
+    pub const TYPE: &'static str = "host.v1";
+}
+
+/// A configuration document that does not have the shape of its type.
+#[derive(Debug, thiserror::Error)]
+#[error("service {service}: config {kind}: {source}")]
+pub struct ConfigShapeError {
+    service: String,
+    kind: &'static str,
+    source: serde_json::Error,
+}
+
+impl Service {
+    /// The service's `intercept.v1`, if it has one.
+    ///
+    /// # Errors
+    /// The document does not have the shape of the type.
+    pub fn intercept(&self) -> Result<Option<InterceptV1>, ConfigShapeError> {
+        self.typed_config(InterceptV1::TYPE)
+    }
+
+    /// The service's `host.v1`, if it has one.
+    ///
+    /// # Errors
+    /// The document does not have the shape of the type.
+    pub fn host(&self) -> Result<Option<HostV1>, ConfigShapeError> {
+        self.typed_config(HostV1::TYPE)
+    }
+
+    fn typed_config<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+    ) -> Result<Option<T>, ConfigShapeError> {
+        self.config
+            .get(kind)
+            .map(|document| serde_json::from_value(document.clone()))
+            .transpose()
+            .map_err(|source| ConfigShapeError { service: self.name.clone(), kind, source })
+    }
+}

@@ -1,0 +1,65 @@
+//! Messages between a router and its controller, on the control channel (ALPN [`ALPN`]).
+//!
+//! Each message is one channel frame (`wire::channel`) of content type [`CONTENT_TYPE`] whose body is
+//! the JSON of [`RouterMessage`] or [`ControllerMessage`]. The router dials; both ends present certificates.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    entity::Terminator,
+    id::{RouterId, TerminatorId},
+    replica::{LinkReport, Replica},
+};
+
+/// Application protocol (RFC 7301) of the control channel on the controller's one TLS port.
+pub const ALPN: &[u8] = b"nightgate-ctrl";
+
+/// Channel content type of every control message; outside the ranges that OpenZiti uses.
+pub const CONTENT_TYPE: i32 = 70_000;
+
+/// Version of the message set. Both ends refuse another one.
+pub const VERSION: u32 = 1;
+
+/// From a router to its controller.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RouterMessage {
+    /// First message on the channel.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// The router's id; must be the one its certificate was enrolled for.
+        router: RouterId,
+        /// `host:port` where it accepts clients and links; none if it only dials out.
+        address: Option<String>,
+        /// What is hosted behind it right now: replaces whatever the controller remembers.
+        terminators: Vec<Terminator>,
+        /// Its links right now.
+        links: Vec<LinkReport>,
+    },
+    /// A service is hosted behind this router.
+    TerminatorAdded(Terminator),
+    /// A service is hosted there no longer.
+    TerminatorRemoved {
+        /// Which.
+        id: TerminatorId,
+    },
+    /// All links of this router, after one came, went or changed cost.
+    Links {
+        /// Replaces the earlier report.
+        links: Vec<LinkReport>,
+    },
+}
+
+/// From the controller to a router.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ControllerMessage {
+    /// The hello was refused; the channel closes after this.
+    Refused {
+        /// Why, for the operator.
+        reason: String,
+    },
+    /// The model as it is now; sent after the hello and after every change.
+    Replica(Box<Replica>),
+}

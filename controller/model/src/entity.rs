@@ -1,0 +1,184 @@
+//! What the controller stores: identities, services, policies, edge routers, terminators.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{IdentityId, PolicyId, RouterId, ServiceId, TerminatorId};
+
+/// What a policy allows and a session is for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Permission {
+    /// To connect to a service.
+    Dial,
+    /// To host a service.
+    Bind,
+}
+
+impl Permission {
+    /// The word used on the wire and by people: `Dial` or `Bind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dial => "Dial",
+            Self::Bind => "Bind",
+        }
+    }
+}
+
+/// What sort of endpoint an identity is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum IdentityKind {
+    /// A person, a device or an application.
+    Default,
+    /// The identity of a gateway's own router.
+    Router,
+}
+
+/// An endpoint that can authenticate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Identifier.
+    pub id: IdentityId,
+    /// Unique name.
+    pub name: String,
+    /// Sort of endpoint.
+    #[serde(rename = "typeId")]
+    pub kind: IdentityKind,
+    /// May use the management API.
+    pub is_admin: bool,
+    /// Cannot authenticate, dial or host while set.
+    pub disabled: bool,
+    /// Attributes that policies select by `#attribute`.
+    pub role_attributes: BTreeSet<String>,
+    /// SHA-1 of the DER of the certificate it enrolled with, lower-case hex; none before enrollment.
+    pub fingerprint: Option<String>,
+}
+
+/// Something that can be dialed and hosted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// Identifier.
+    pub id: ServiceId,
+    /// Unique name.
+    pub name: String,
+    /// Attributes that policies select by `#attribute`.
+    pub role_attributes: BTreeSet<String>,
+    /// Both ends must encrypt end to end.
+    pub encryption_required: bool,
+    /// Configuration documents by type name (`intercept.v1`, `host.v1`); see [`crate::configs`].
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+/// How several `#attribute` roles of one policy combine. `@id` roles always match.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Semantic {
+    /// The entity has every attribute.
+    AllOf,
+    /// The entity has at least one of the attributes.
+    AnyOf,
+}
+
+/// Selects entities in a policy: `#all`, `#attribute` or `@id`.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Role {
+    /// Every entity.
+    All,
+    /// Entities that carry the attribute.
+    Attribute(String),
+    /// The one entity with this id.
+    Id(String),
+}
+
+/// A role that is neither `#all`, `#attribute` nor `@id`.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("role {0:?}: expected #all, #attribute or @id")]
+pub struct RoleError(String);
+
+impl TryFrom<String> for Role {
+    type Error = RoleError;
+
+    fn try_from(text: String) -> Result<Self, RoleError> {
+        match text.split_at_checked(1) {
+            Some(("#", "all")) => Ok(Self::All),
+            Some(("#", attribute)) if !attribute.is_empty() => Ok(Self::Attribute(attribute.into())),
+            Some(("@", id)) if !id.is_empty() => Ok(Self::Id(id.into())),
+            Some(_) | None => Err(RoleError(text)),
+        }
+    }
+}
+
+impl From<Role> for String {
+    fn from(role: Role) -> Self {
+        role.to_string()
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("#all"),
+            Self::Attribute(attribute) => write!(f, "#{attribute}"),
+            Self::Id(id) => write!(f, "@{id}"),
+        }
+    }
+}
+
+/// Allows the selected identities to dial or bind the selected services.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePolicy {
+    /// Identifier.
+    pub id: PolicyId,
+    /// Unique name.
+    pub name: String,
+    /// What it allows.
+    #[serde(rename = "type")]
+    pub permission: Permission,
+    /// How `#attribute` roles combine, on both sides.
+    pub semantic: Semantic,
+    /// Selects identities.
+    pub identity_roles: Vec<Role>,
+    /// Selects services.
+    pub service_roles: Vec<Role>,
+}
+
+/// A router that clients and other routers reach, or a private one that only dials out.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeRouter {
+    /// Identifier.
+    pub id: RouterId,
+    /// Unique name.
+    pub name: String,
+    /// Has an identity of its own with the same id, and so may dial and host (a gateway).
+    pub is_tunneler_enabled: bool,
+    /// Carries nothing while set.
+    pub disabled: bool,
+    /// SHA-1 of the DER of the certificate it enrolled with, lower-case hex; none before enrollment.
+    pub fingerprint: Option<String>,
+    /// `host:port` where it accepts clients and links; none for a router that only dials out.
+    pub address: Option<String>,
+}
+
+/// A place where a service is hosted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminator {
+    /// Identifier, chosen by the router that holds the hosting endpoint.
+    pub id: TerminatorId,
+    /// The hosted service.
+    pub service: ServiceId,
+    /// The router the hosting endpoint is connected to.
+    pub router: RouterId,
+    /// The identity that hosts.
+    pub host: IdentityId,
+    /// Instance name for addressed dials; empty for none.
+    #[serde(default)]
+    pub instance: String,
+    /// Static cost, 0 to 65535; lower is preferred.
+    #[serde(default)]
+    pub cost: u16,
+}

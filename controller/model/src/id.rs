@@ -1,0 +1,52 @@
+//! Identifiers: one newtype for each kind of entity.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps the text of an identifier.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The identifier's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Identifies an identity: a person, a device, an application, or a router that dials and hosts.
+    IdentityId;
+    /// Identifies a service.
+    ServiceId;
+    /// Identifies a service policy.
+    PolicyId;
+    /// Identifies an edge router. A gateway's router and its identity carry the same text.
+    RouterId;
+    /// Identifies a terminator: one place where a service is hosted.
+    TerminatorId;
+    /// Identifies an API session: one authenticated client.
+    ApiSessionId;
+}
+
+impl RouterId {
+    /// The identity under which a gateway's own router dials and hosts.
+    pub fn as_identity(&self) -> IdentityId {
+        IdentityId::new(self.as_str())
+    }
+}

@@ -1,0 +1,12 @@
+//! Entities, API types and control messages of the overlay.
+//!
+//! Pure: no clock, no I/O, no cryptography. The controller writes these types, routers, gateways and
+//! the SDK read them; it is, with `wire`, the only crate both sides share.
+
+pub mod api;
+pub mod configs;
+pub mod control;
+pub mod entity;
+pub mod id;
+pub mod replica;
+pub mod token;

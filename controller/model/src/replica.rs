@@ -1,0 +1,128 @@
+//! The part of the model that routers hold, so that no dial has to ask the controller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    entity::{Permission, Service, Terminator},
+    id::{IdentityId, RouterId, ServiceId},
+};
+
+/// Everything a router needs to authenticate clients, authorize dials and choose a path.
+///
+/// `index` grows with every change of the model and never repeats.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Replica {
+    /// Position in the controller's history of changes.
+    pub index: u64,
+    /// PEM (SPKI) public keys that session tokens may be signed with, ES256.
+    pub token_keys: Vec<String>,
+    /// Enrolled routers that are not disabled.
+    pub routers: Vec<ReplicaRouter>,
+    /// Identities that are not disabled.
+    pub identities: BTreeMap<IdentityId, ReplicaIdentity>,
+    /// Services by id.
+    pub services: BTreeMap<ServiceId, Service>,
+    /// Who may do what.
+    pub authorizations: Authorizations,
+    /// Where services are hosted, on routers that are connected.
+    pub terminators: Vec<Terminator>,
+    /// Links between routers as both of their ends last reported them.
+    pub links: Vec<LinkReport>,
+}
+
+/// A router as other routers know it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReplicaRouter {
+    /// Identifier.
+    pub id: RouterId,
+    /// Name.
+    pub name: String,
+    /// SHA-1 fingerprint of its certificate, lower-case hex.
+    pub fingerprint: String,
+    /// `host:port` where it accepts links; none for a router that only dials out.
+    pub address: Option<String>,
+}
+
+/// An identity as routers know it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReplicaIdentity {
+    /// Name.
+    pub name: String,
+    /// SHA-1 fingerprint of its certificate, lower-case hex; none before enrollment.
+    pub fingerprint: Option<String>,
+}
+
+/// A usable link.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LinkReport {
+    /// The reporting router.
+    pub from: RouterId,
+    /// Its neighbour.
+    pub to: RouterId,
+    /// Cost of crossing it, dimensionless; lower is preferred.
+    pub cost: u32,
+}
+
+/// The result of policy evaluation: which identity may dial or bind which service.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Authorizations {
+    dial: BTreeMap<IdentityId, BTreeSet<ServiceId>>,
+    bind: BTreeMap<IdentityId, BTreeSet<ServiceId>>,
+}
+
+impl Authorizations {
+    /// Grants a permission.
+    pub fn grant(&mut self, identity: IdentityId, permission: Permission, service: ServiceId) {
+        self.table_mut(permission).entry(identity).or_default().insert(service);
+    }
+
+    /// Whether the identity may dial or bind the service. Absent means no.
+    pub fn allows(&self, identity: &IdentityId, permission: Permission, service: &ServiceId) -> bool {
+        self.table(permission).get(identity).is_some_and(|services| services.contains(service))
+    }
+
+    /// The services the identity may dial or bind, in id order.
+    pub fn services(
+        &self,
+        identity: &IdentityId,
+        permission: Permission,
+    ) -> impl Iterator<Item = &ServiceId> {
+        self.table(permission).get(identity).into_iter().flatten()
+    }
+
+    fn table(&self, permission: Permission) -> &BTreeMap<IdentityId, BTreeSet<ServiceId>> {
+        match permission {
+            Permission::Dial => &self.dial,
+            Permission::Bind => &self.bind,
+        }
+    }
+
+    fn table_mut(
+        &mut self,
+        permission: Permission,
+    ) -> &mut BTreeMap<IdentityId, BTreeSet<ServiceId>> {
+        match permission {
+            Permission::Dial => &mut self.dial,
+            Permission::Bind => &mut self.bind,
+        }
+    }
+}
+
+impl Replica {
+    /// The service with this name.
+    pub fn service_named(&self, name: &str) -> Option<&Service> {
+        self.services.values().find(|service| service.name == name)
+    }
+
+    /// The router with this id.
+    pub fn router(&self, id: &RouterId) -> Option<&ReplicaRouter> {
+        self.routers.iter().find(|router| router.id == *id)
+    }
+
+    /// The router that enrolled with the certificate of this SHA-1 fingerprint.
+    pub fn router_by_fingerprint(&self, fingerprint: &str) -> Option<&ReplicaRouter> {
+        self.routers.iter().find(|router| router.fingerprint == fingerprint)
+    }
+}

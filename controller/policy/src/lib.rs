@@ -1,0 +1,1 @@
+//! Identities, services and policies to authorizations.

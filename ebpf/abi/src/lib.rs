@@ -1,0 +1,1 @@
+//! What kernel programs and userspace share: keys, values, map names, limits, reasons.

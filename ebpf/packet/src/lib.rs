@@ -1,0 +1,1 @@
+//! Packet header parsing, pure and shared by kernel programs and host tests.

@@ -1,0 +1,1 @@
+//! Replication policies, encapsulations and sensors.

@@ -1,0 +1,1 @@
+//! Dial and bind services of the overlay from an application, without a listening port.

@@ -1,0 +1,1 @@
+//! Packets in, packets out: the real kernel programs against tables and the reference classifier.

@@ -1,0 +1,1 @@
+//! Namespaces, topologies and processes for tests and the demo.

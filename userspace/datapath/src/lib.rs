@@ -1,0 +1,1 @@
+//! Loads, attaches, stages and commits the kernel programs.

@@ -1,0 +1,1 @@
+//! Circuits, links, routes and flow control as state machines without I/O.

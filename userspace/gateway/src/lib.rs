@@ -1,0 +1,1 @@
+//! The gateway: intercept listeners, private DNS and hosting.

@@ -1,0 +1,2 @@
+//! The nightgate command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The router: TLS, edge listener, links and control channel around the fabric core.

@@ -1,0 +1,1 @@
+//! Firewall model to rule set to kernel map image, with a reference classifier.
