@@ -103,7 +103,9 @@ impl TryFrom<String> for Role {
     fn try_from(text: String) -> Result<Self, RoleError> {
         match text.split_at_checked(1) {
             Some(("#", "all")) => Ok(Self::All),
-            Some(("#", attribute)) if !attribute.is_empty() => Ok(Self::Attribute(attribute.into())),
+            Some(("#", attribute)) if !attribute.is_empty() => {
+                Ok(Self::Attribute(attribute.into()))
+            }
             Some(("@", id)) if !id.is_empty() => Ok(Self::Id(id.into())),
             Some(_) | None => Err(RoleError(text)),
         }

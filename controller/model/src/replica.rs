@@ -79,7 +79,12 @@ impl Authorizations {
     }
 
     /// Whether the identity may dial or bind the service. Absent means no.
-    pub fn allows(&self, identity: &IdentityId, permission: Permission, service: &ServiceId) -> bool {
+    pub fn allows(
+        &self,
+        identity: &IdentityId,
+        permission: Permission,
+        service: &ServiceId,
+    ) -> bool {
         self.table(permission).get(identity).is_some_and(|services| services.contains(service))
     }
 
