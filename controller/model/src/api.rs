@@ -108,6 +108,42 @@ pub struct Created {
     pub enrollment_jwt: Option<String>,
 }
 
+/// Body of `POST /enroll?method=erott&token=TOKEN`, by which an edge router redeems its token.
+///
+/// An identity sends the bare PEM of its request instead (`method=ott`).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EnrollRouter {
+    /// Certificate signing request, PEM.
+    pub csr: String,
+    /// `host:port` where the router will accept clients and links; its host goes into the
+    /// certificate. None for a router that only dials out.
+    #[serde(default)]
+    pub address: Option<String>,
+}
+
+/// Answer of `POST /enroll`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolled {
+    /// The new certificate and its issuer, PEM.
+    pub cert: String,
+    /// Certificates to trust, PEM.
+    pub ca: String,
+}
+
+/// `meta.pagination` of a list.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pagination {
+    /// Most entries of this answer.
+    pub limit: usize,
+    /// Entries skipped before this answer.
+    pub offset: usize,
+    /// Entries there are.
+    pub total_count: usize,
+}
+
 /// Answer of `GET /explain?identity=NAME&service=NAME&type=Dial|Bind`: why, or why not.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
