@@ -1,1 +1,10 @@
 //! Wire formats: the edge channel that OpenZiti clients speak, and the links between routers.
+//!
+//! Pure: bytes in, values out. Every decoder takes limits and never trusts a length it has read.
+
+pub mod channel;
+pub mod edge;
+pub mod headers;
+pub mod link;
+
+pub use headers::Headers;

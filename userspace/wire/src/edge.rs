@@ -1,0 +1,73 @@
+//! Numbers of the edge protocol between SDKs and routers (OpenZiti `edge_client.proto`).
+
+/// Application protocol (RFC 7301) of the edge listener; clients of 2022 send none.
+pub const ALPN: &[u8] = b"ziti-edge";
+
+/// Content types.
+pub mod content {
+    /// Dialer to router: connect to the service of the session token in the body.
+    pub const CONNECT: i32 = 60_783;
+    /// The connection or binding stands.
+    pub const STATE_CONNECTED: i32 = 60_784;
+    /// The connection or binding is gone or was refused; the body says why.
+    pub const STATE_CLOSED: i32 = 60_785;
+    /// Payload.
+    pub const DATA: i32 = 60_786;
+    /// Router to host: somebody dials.
+    pub const DIAL: i32 = 60_787;
+    /// Host to router: accepted; the body is the new connection's id.
+    pub const DIAL_SUCCESS: i32 = 60_788;
+    /// Host to router: refused; the body says why.
+    pub const DIAL_FAILED: i32 = 60_789;
+    /// Host to router: hosts the service of the session token in the body.
+    pub const BIND: i32 = 60_790;
+    /// Host to router: hosts it no longer.
+    pub const UNBIND: i32 = 60_791;
+}
+
+/// Header numbers.
+pub mod header {
+    /// Timing stamp of a data message, forwarded unread.
+    pub const UUID: i32 = 128;
+    /// `u32`: connection on this channel.
+    pub const CONN_ID: i32 = 1000;
+    /// `u32`: informational sequence.
+    pub const SEQ: i32 = 1001;
+    /// Text: API session token, in a hello.
+    pub const SESSION_TOKEN: i32 = 1002;
+    /// Key exchange public key.
+    pub const PUBLIC_KEY: i32 = 1003;
+    /// `u16`: static cost of a terminator.
+    pub const COST: i32 = 1004;
+    /// Text: instance to dial, or hosted as.
+    pub const TERMINATOR_IDENTITY: i32 = 1006;
+    /// Text: name of the dialing identity.
+    pub const CALLER_ID: i32 = 1008;
+    /// Encryption method; not forwarded, because SDKs disagree on its form.
+    pub const CRYPTO_METHOD: i32 = 1009;
+    /// `u32`: data flags, see [`super::flag`].
+    pub const FLAGS: i32 = 1010;
+    /// Opaque data from dialer to host.
+    pub const APP_DATA: i32 = 1011;
+    /// In a bind: flag, the router may choose connection ids. In a dial: the id it chose.
+    pub const ROUTER_PROVIDED_CONN_ID: i32 = 1012;
+    /// Bytes: the host's listener.
+    pub const LISTENER_ID: i32 = 1021;
+    /// Flag of a bind: the host wants a `BindSuccess`.
+    pub const SUPPORTS_BIND_SUCCESS: i32 = 1024;
+    /// Text: circuit id, for logs.
+    pub const CIRCUIT_ID: i32 = 1026;
+    /// Text: id of the dialing identity.
+    pub const DIALER_IDENTITY_ID: i32 = 1034;
+    /// Text: name of the dialing identity.
+    pub const DIALER_IDENTITY_NAME: i32 = 1035;
+}
+
+/// Bits of the data flags (header 1010).
+pub mod flag {
+    /// The sender sends nothing more: half close.
+    pub const FIN: u32 = 1;
+}
+
+/// Lowest connection id that a router may choose; SDKs number their own from 1 up.
+pub const ROUTER_CONN_IDS: u32 = 1 << 31;
