@@ -1,1 +1,11 @@
-//! Logs and metrics.
+//! Logs and metrics of every role.
+//!
+//! Logs go to standard error: a fixed message, with the values as fields. Metrics are counters in one
+//! [`Metrics`] registry that is rendered as Prometheus text on request.
+
+mod logging;
+pub mod metrics;
+mod registry;
+
+pub use logging::{LEVEL_VARIABLE, LogFormat, LoggingError, init_logging};
+pub use registry::{DnsOutcome, End, Metrics, MetricsError};
