@@ -143,3 +143,151 @@ impl fmt::Debug for Inbound {
         f.debug_tuple("Inbound").field(&state).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::KeyPair;
+
+    #[test]
+    fn both_directions_carry_records_in_order() {
+        let [mut dialer, mut host] = circuit();
+        for round in 0..100_u8 {
+            let plaintext = vec![round; usize::from(round) * 7 + 1];
+            let record = dialer.0.seal(&plaintext).unwrap();
+            assert_eq!(record.len(), plaintext.len() + RECORD_OVERHEAD);
+            assert_eq!(host.1.open(&record), Ok(Some(plaintext.clone())));
+            let echo = host.0.seal(&plaintext).unwrap();
+            assert_eq!(dialer.1.open(&echo), Ok(Some(plaintext)));
+        }
+    }
+
+    #[test]
+    fn first_message_that_is_no_header_is_refused() {
+        for length in [1, HEADER_LENGTH - 1, HEADER_LENGTH + 1] {
+            let mut inbound = Inbound::new([7; 32]);
+            assert_eq!(
+                inbound.open(&vec![0; length]),
+                Err(RecordError::HeaderLength { found: length })
+            );
+            assert_eq!(inbound.open(&[0; HEADER_LENGTH]), Err(RecordError::Broken));
+        }
+    }
+
+    #[test]
+    fn replayed_record_is_refused() {
+        let (mut sender, mut receiver) = direction();
+        let record = sender.seal(b"pay 10").unwrap();
+        receiver.open(&record).unwrap();
+
+        assert_eq!(receiver.open(&record), Err(RecordError::Authentication { length: 23 }));
+    }
+
+    #[test]
+    fn reordered_records_are_refused() {
+        let (mut sender, mut receiver) = direction();
+        let _first = sender.seal(b"first").unwrap();
+        let second = sender.seal(b"second").unwrap();
+
+        assert_eq!(receiver.open(&second), Err(RecordError::Authentication { length: 23 }));
+    }
+
+    #[test]
+    fn nothing_opens_after_a_refused_record() {
+        let (mut sender, mut receiver) = direction();
+        let record = sender.seal(b"genuine").unwrap();
+        let mut forged = record.clone();
+        forged[3] ^= 1;
+
+        assert!(receiver.open(&forged).is_err());
+        assert_eq!(receiver.open(&record), Err(RecordError::Broken));
+    }
+
+    #[test]
+    fn empty_body_carries_nothing_and_changes_nothing() {
+        let (mut sender, mut receiver) = direction();
+        assert_eq!(receiver.open(&[]), Ok(None));
+        let record = sender.seal(b"still in step").unwrap();
+
+        assert_eq!(receiver.open(&record), Ok(Some(b"still in step".to_vec())));
+        assert_eq!(Inbound::new([7; 32]).open(&[]), Ok(None));
+    }
+
+    #[test]
+    fn record_of_another_circuit_is_refused() {
+        let (mut stranger, _) = direction();
+        let (_, mut receiver) = direction();
+        let record = stranger.seal(b"hello").unwrap();
+
+        assert_eq!(receiver.open(&record), Err(RecordError::Authentication { length: 22 }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_plaintext_survives(plaintext in proptest::collection::vec(any::<u8>(), 0..5000)) {
+            let (mut sender, mut receiver) = direction();
+            let record = sender.seal(&plaintext).unwrap();
+            prop_assert_eq!(receiver.open(&record), Ok(Some(plaintext)));
+        }
+
+        #[test]
+        fn one_flipped_bit_is_refused(
+            plaintext in proptest::collection::vec(any::<u8>(), 0..300),
+            position in any::<proptest::sample::Index>(),
+            bit in 0..8_u32,
+        ) {
+            let (mut sender, mut receiver) = direction();
+            let mut record = sender.seal(&plaintext).unwrap();
+            let length = record.len();
+            record[position.index(length)] ^= 1 << bit;
+            prop_assert_eq!(receiver.open(&record), Err(RecordError::Authentication { length }));
+        }
+
+        #[test]
+        fn flipped_bit_in_the_header_spoils_the_first_record(
+            position in 0..HEADER_LENGTH,
+            bit in 0..8_u32,
+        ) {
+            let (mut sender, mut receiver) = (Outbound::new([7; 32]).unwrap(), Inbound::new([7; 32]));
+            let mut header = sender.header();
+            header[position] ^= 1 << bit;
+            prop_assert_eq!(receiver.open(&header), Ok(None));
+            let record = sender.seal(b"hello").unwrap();
+            prop_assert_eq!(
+                receiver.open(&record),
+                Err(RecordError::Authentication { length: 22 })
+            );
+        }
+
+        #[test]
+        fn truncated_record_is_refused(
+            plaintext in proptest::collection::vec(any::<u8>(), 0..300),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let (mut sender, mut receiver) = direction();
+            let record = sender.seal(&plaintext).unwrap();
+            let length = 1 + cut.index(record.len() - 1);
+            prop_assert_eq!(
+                receiver.open(&record[..length]),
+                Err(RecordError::Authentication { length })
+            );
+        }
+    }
+
+    /// Both ends of a circuit after the exchange of headers.
+    fn circuit() -> [(Outbound, Inbound); 2] {
+        let (dialer, host) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut at_dialer = dialer.dialer_keys(host.public_key()).unwrap().into_streams().unwrap();
+        let mut at_host = host.host_keys(dialer.public_key()).unwrap().into_streams().unwrap();
+        at_host.1.open(&at_dialer.0.header()).unwrap();
+        at_dialer.1.open(&at_host.0.header()).unwrap();
+        [at_dialer, at_host]
+    }
+
+    fn direction() -> (Outbound, Inbound) {
+        let [dialer, host] = circuit();
+        (dialer.0, host.1)
+    }
+}
