@@ -1,1 +1,4 @@
 //! The gateway: intercept listeners, private DNS and hosting.
+
+pub mod dns;
+pub mod names;
