@@ -1,0 +1,56 @@
+//! What the core asks its shell to do.
+
+use bytes::Bytes;
+use nightgate_model::id::{IdentityId, ServiceId, TerminatorId};
+use nightgate_wire::link::{CircuitId, Frame, Payload};
+
+use crate::{DialRefusal, EndId, FailureCause, LinkId};
+
+/// A wish for a circuit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dial {
+    /// To what.
+    pub service: ServiceId,
+    /// By whom; the shell has authenticated it.
+    pub dialer: IdentityId,
+    /// What the dialer calls itself towards the host.
+    pub caller: String,
+    /// Key exchange public key; empty without end-to-end encryption.
+    pub public_key: Bytes,
+    /// Opaque data for the host.
+    pub app_data: Bytes,
+}
+
+/// A circuit offered to a hosting endpoint of this router.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Offer {
+    /// Where it is hosted.
+    pub terminator: TerminatorId,
+    /// The dialer's wish.
+    pub dial: Dial,
+}
+
+/// What the shell must do, in this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Write a frame to a link.
+    Send(LinkId, Frame),
+    /// Close a link: its neighbour is silent or broke the protocol.
+    DropLink(LinkId, FailureCause),
+    /// Ask the hosting endpoint; answer with [`crate::Router::accept`] or [`crate::Router::refuse`].
+    Offer(EndId, CircuitId, Offer),
+    /// The dial succeeded; the bytes are the host's public key.
+    Opened(EndId, CircuitId, Bytes),
+    /// The dial failed; the end is gone.
+    Refused(EndId, DialRefusal),
+    /// Give a message to the end's client; report it with [`crate::Router::consumed`].
+    Deliver(EndId, Payload),
+    /// The end's client may send this many more bytes of bodies.
+    Credit(EndId, u64),
+    /// The circuit is over; the end is gone.
+    Closed(EndId, FailureCause),
+    /// The hosting endpoint may host no longer.
+    Unbind(TerminatorId),
+    /// The set of links or their cost changed: tell the controller.
+    LinksChanged,
+}

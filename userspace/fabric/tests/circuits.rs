@@ -1,0 +1,359 @@
+//! Routers connected by perfect wires in virtual time: what circuits promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a broken expectation should end the test"
+)]
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use nightgate_fabric::{
+    Command, Dial, DialRefusal, EndId, FailureCause, LinkId, Role, Router, SendError, WINDOW,
+    weight,
+};
+use nightgate_model::{
+    entity::{Permission, Service, Terminator},
+    id::{IdentityId, RouterId, ServiceId, TerminatorId},
+    replica::{Replica, ReplicaIdentity},
+};
+use nightgate_wire::link::{Frame, Payload};
+
+/// Routers `0..n` in a row, each linked to the next; `anna` dials at the first, `web` is hosted at
+/// the last by `hugo`.
+struct Row {
+    routers: Vec<Router>,
+    replica: Replica,
+    now: Instant,
+    events: Vec<(usize, Command)>,
+}
+
+impl Row {
+    fn new(length: usize) -> Self {
+        let now = Instant::now();
+        let mut routers: Vec<Router> =
+            (0..length).map(|at| Router::new(router_id(at), at as u64)).collect();
+        for (at, router) in routers.iter_mut().enumerate() {
+            if at > 0 {
+                router.handle_link_up(LinkId(0), router_id(at - 1), now);
+            }
+            if at + 1 < length {
+                router.handle_link_up(LinkId(1), router_id(at + 1), now);
+            }
+        }
+        let last = routers.last_mut().unwrap();
+        let terminator = terminator(length - 1);
+        last.host(terminator.clone());
+        let links = routers.iter().flat_map(Router::link_reports).collect();
+        let replica = replica(links, terminator);
+        let mut row = Self { routers, replica, now, events: Vec::new() };
+        row.publish();
+        row
+    }
+
+    fn publish(&mut self) {
+        let replica = Arc::new(self.replica.clone());
+        for router in &mut self.routers {
+            router.handle_replica(Arc::clone(&replica));
+        }
+        self.run();
+    }
+
+    /// Carries frames until all is quiet; keeps what is not a frame.
+    fn run(&mut self) {
+        let mut wires: VecDeque<(usize, LinkId, Frame)> = VecDeque::new();
+        loop {
+            for (at, router) in self.routers.iter_mut().enumerate() {
+                while let Some(command) = router.poll_command() {
+                    match command {
+                        Command::Send(LinkId(0), frame) => {
+                            wires.push_back((at - 1, LinkId(1), frame));
+                        }
+                        Command::Send(_, frame) => wires.push_back((at + 1, LinkId(0), frame)),
+                        other => self.events.push((at, other)),
+                    }
+                }
+            }
+            let Some((at, link, frame)) = wires.pop_front() else { return };
+            self.routers[at].handle_frame(link, frame, self.now);
+        }
+    }
+
+    fn take_events(&mut self) -> Vec<(usize, Command)> {
+        self.run();
+        std::mem::take(&mut self.events)
+            .into_iter()
+            .filter(|(_, event)| !matches!(event, Command::LinksChanged))
+            .collect()
+    }
+
+    /// Dials and accepts; gives both ends.
+    fn connect(&mut self) -> (EndId, EndId) {
+        self.take_events();
+        let dialer = self.routers[0].dial(dial(), self.now).unwrap();
+        let events = self.take_events();
+        let [(at, Command::Offer(host, circuit, offer))] = &events[..] else {
+            panic!("expected an offer, got {events:?}");
+        };
+        assert_eq!((*at, &offer.dial), (self.routers.len() - 1, &dial()));
+        let (host, circuit) = (*host, *circuit);
+        self.last().accept(host, Bytes::from_static(b"host key"));
+        let opened = Command::Opened(dialer, circuit, Bytes::from_static(b"host key"));
+        assert_eq!(self.take_events(), [(0, opened)]);
+        (dialer, host)
+    }
+
+    fn last(&mut self) -> &mut Router {
+        self.routers.last_mut().unwrap()
+    }
+}
+
+fn router_id(at: usize) -> RouterId {
+    RouterId::new(format!("r{at}"))
+}
+
+fn terminator(router: usize) -> Terminator {
+    Terminator {
+        id: TerminatorId::new("t"),
+        service: ServiceId::new("web"),
+        router: router_id(router),
+        host: IdentityId::new("hugo"),
+        instance: String::new(),
+        cost: 0,
+    }
+}
+
+fn replica(links: Vec<nightgate_model::replica::LinkReport>, terminator: Terminator) -> Replica {
+    let service = Service {
+        id: ServiceId::new("web"),
+        name: "web".into(),
+        role_attributes: [].into(),
+        encryption_required: true,
+        config: [].into(),
+    };
+    let identity = |name: &str| {
+        (IdentityId::new(name), ReplicaIdentity { name: name.into(), fingerprint: None })
+    };
+    let mut replica = Replica {
+        services: [(service.id.clone(), service)].into(),
+        identities: ["anna", "hugo"].map(identity).into(),
+        terminators: vec![terminator],
+        links,
+        ..Replica::default()
+    };
+    let web = ServiceId::new("web");
+    replica.authorizations.grant(IdentityId::new("anna"), Permission::Dial, web.clone());
+    replica.authorizations.grant(IdentityId::new("hugo"), Permission::Bind, web);
+    replica
+}
+
+fn dial() -> Dial {
+    Dial {
+        service: ServiceId::new("web"),
+        dialer: IdentityId::new("anna"),
+        caller: "anna".into(),
+        public_key: Bytes::from_static(b"dialer key"),
+        app_data: Bytes::from_static(b"{}"),
+    }
+}
+
+fn message(text: &'static str) -> Payload {
+    Payload { body: Bytes::from_static(text.as_bytes()), ..Payload::default() }
+}
+
+#[test]
+fn messages_arrive_in_order_both_ways_over_any_number_of_routers() {
+    for length in 1..=4 {
+        let mut row = Row::new(length);
+        let (dialer, host) = row.connect();
+        for text in ["one", "two"] {
+            row.routers[0].send(dialer, message(text)).unwrap();
+        }
+        row.last().send(host, message("answer")).unwrap();
+        let mut events = row.take_events();
+        events.sort_by_key(|(at, event)| {
+            (*at, !matches!(event, Command::Deliver(end, _) if *end == host))
+        });
+        let delivered: Vec<_> = events
+            .into_iter()
+            .map(|(_, event)| match event {
+                Command::Deliver(end, payload) => (end, payload),
+                other => panic!("{length} routers: {other:?}"),
+            })
+            .collect();
+        for expected in
+            [(host, message("one")), (host, message("two")), (dialer, message("answer"))]
+        {
+            assert!(delivered.contains(&expected), "{length} routers: {delivered:?}");
+        }
+    }
+}
+
+#[test]
+fn a_dial_without_a_policy_is_refused_at_the_first_router() {
+    let mut row = Row::new(2);
+    row.replica.authorizations = Default::default();
+    row.publish();
+    row.take_events();
+    let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
+    assert_eq!(refusal.cause, FailureCause::Unauthorized);
+    assert_eq!(refusal.detail, "no policy lets identity anna dial service web");
+}
+
+#[test]
+fn the_terminating_router_checks_policy_for_itself() {
+    let mut row = Row::new(3);
+    let without = Replica { authorizations: Default::default(), ..row.replica.clone() };
+    row.last().handle_replica(Arc::new(without));
+    row.last().host(terminator(2));
+    row.take_events();
+    let end = row.routers[0].dial(dial(), row.now).unwrap();
+    let events = row.take_events();
+    let [(0, Command::Refused(refused, refusal))] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((*refused, refusal.cause), (end, FailureCause::Unauthorized));
+}
+
+#[test]
+fn a_revoked_policy_ends_running_circuits_and_the_hosting() {
+    let mut row = Row::new(3);
+    let (dialer, host) = row.connect();
+    row.replica.authorizations = Default::default();
+    row.publish();
+    let events = row.take_events();
+    assert!(events.contains(&(0, Command::Closed(dialer, FailureCause::Unauthorized))));
+    assert!(events.contains(&(2, Command::Unbind(TerminatorId::new("t")))));
+    assert!(events.iter().any(|(at, event)| *at == 2
+        && matches!(event, Command::Closed(end, _) if *end == host)));
+    assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+}
+
+#[test]
+fn a_slow_receiver_stops_its_sender_at_the_window_and_credit_restarts_it() {
+    let mut row = Row::new(3);
+    let (dialer, host) = row.connect();
+    let big = Payload { body: Bytes::from(vec![7; 30_000]), ..Payload::default() };
+    let mut sent = 0;
+    let refused = loop {
+        match row.routers[0].send(dialer, big.clone()) {
+            Ok(()) => sent += weight(&big),
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, SendError::NoCredit { .. }));
+    assert!(sent <= WINDOW);
+    assert_eq!(row.take_events().len() as u64, sent / weight(&big));
+    row.last().consumed(host, WINDOW / 2);
+    assert_eq!(row.take_events(), [(0, Command::Credit(dialer, WINDOW / 2))]);
+    row.routers[0].send(dialer, big).unwrap();
+}
+
+#[test]
+fn a_lost_link_ends_its_circuits_everywhere() {
+    let mut row = Row::new(3);
+    let (dialer, host) = row.connect();
+    row.routers[1].handle_link_down(LinkId(1));
+    row.last().handle_link_down(LinkId(0));
+    let events = row.take_events();
+    assert!(events.contains(&(0, Command::Closed(dialer, FailureCause::ClosedByPeer))));
+    assert!(events.contains(&(2, Command::Closed(host, FailureCause::LinkLost))));
+    assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+    let refusal = row.routers[0].dial(dial(), row.now);
+    assert!(refusal.is_ok(), "the first router has not heard of the loss yet");
+    let events = row.take_events();
+    assert!(
+        matches!(&events[..], [(0, Command::Refused(_, DialRefusal { cause, .. }))]
+            if *cause == FailureCause::NoRoute),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn closing_one_end_delivers_what_was_sent_before() {
+    let mut row = Row::new(2);
+    let (dialer, host) = row.connect();
+    row.routers[0].send(dialer, message("last words")).unwrap();
+    row.routers[0].close(dialer);
+    assert_eq!(
+        row.take_events(),
+        [
+            (1, Command::Deliver(host, message("last words"))),
+            (1, Command::Closed(host, FailureCause::ClosedByPeer)),
+        ]
+    );
+}
+
+#[test]
+fn an_unanswered_dial_fails_in_time() {
+    let mut row = Row::new(2);
+    row.take_events();
+    let end = row.routers[0].dial(dial(), row.now).unwrap();
+    row.take_events();
+    row.now += Duration::from_secs(10);
+    let now = row.now;
+    row.routers[0].handle_timeout(now);
+    let events = row.take_events();
+    assert!(events.iter().any(|(at, event)| *at == 0
+        && matches!(event, Command::Refused(refused, refusal)
+            if *refused == end && refusal.cause == FailureCause::DialTimeout)));
+}
+
+#[test]
+fn a_silent_neighbour_is_dropped() {
+    let mut row = Row::new(2);
+    row.take_events();
+    let later = row.now + Duration::from_secs(15);
+    row.routers[0].handle_timeout(later);
+    let events: Vec<_> = std::iter::from_fn(|| row.routers[0].poll_command()).collect();
+    assert!(events.contains(&Command::DropLink(LinkId(1), FailureCause::LinkLost)), "{events:?}");
+}
+
+#[test]
+fn a_neighbour_cannot_reach_a_circuit_that_is_not_its_own() {
+    let mut row = Row::new(3);
+    let (dialer, _host) = row.connect();
+    let id = row.routers[0].circuits()[0].id.clone();
+    let circuit = nightgate_wire::link::CircuitId(u64::from_str_radix(&id, 16).unwrap());
+    // A third neighbour of the middle router knows the circuit's id and forges frames.
+    row.routers[1].handle_link_up(LinkId(9), RouterId::new("mallory"), row.now);
+    let now = row.now;
+    for forged in [Frame::Close(circuit), Frame::Payload(circuit, 0, message("forged"))] {
+        row.routers[1].handle_frame(LinkId(9), forged, now);
+    }
+    let to_mallory: Vec<_> = std::iter::from_fn(|| row.routers[1].poll_command()).collect();
+    assert_eq!(
+        to_mallory,
+        [Command::LinksChanged, Command::Send(LinkId(9), Frame::Close(circuit))]
+    );
+    row.routers[0].send(dialer, message("still here")).unwrap();
+    assert!(row.take_events().iter().any(|(at, event)| *at == 2
+        && matches!(event, Command::Deliver(_, payload) if *payload == message("still here"))));
+}
+
+#[test]
+fn a_message_beyond_the_window_ends_the_circuit() {
+    let mut row = Row::new(2);
+    let (_dialer, host) = row.connect();
+    let id = row.routers[1].circuits()[0].id.clone();
+    let circuit = nightgate_wire::link::CircuitId(u64::from_str_radix(&id, 16).unwrap());
+    let huge = Payload { body: Bytes::from(vec![0; 200_000]), ..Payload::default() };
+    let now = row.now;
+    for sequence in 0..6 {
+        row.last().handle_frame(LinkId(0), Frame::Payload(circuit, sequence, huge.clone()), now);
+    }
+    assert!(row.take_events().contains(&(1, Command::Closed(host, FailureCause::Protocol))));
+}
+
+#[test]
+fn the_middle_router_shows_the_circuit_without_knowing_the_service() {
+    let mut row = Row::new(3);
+    row.connect();
+    let circuits = row.routers[1].circuits();
+    assert_eq!(circuits.len(), 1);
+    assert_eq!((circuits[0].role, &circuits[0].service), (Role::Transit, &None));
+    assert_eq!(circuits[0].path, [router_id(0), router_id(1), router_id(2)]);
+}
