@@ -1,1 +1,24 @@
 //! The controller's certificate authority, enrollment tokens and session tokens.
+//!
+//! One directory holds everything: the root, an intermediate that signs all other certificates, the
+//! TLS server certificate, and the key of session tokens. What is missing is made on first start;
+//! a certificate file is written after its key, so a half-made pair is made again, never used.
+//!
+//! Time is always an argument.
+
+mod authority;
+mod bundle;
+mod error;
+mod files;
+mod issue;
+mod pair;
+mod request;
+mod token;
+
+pub use authority::Authority;
+pub use bundle::CaBundle;
+pub use error::PkiError;
+pub use files::{FileAccess, write_atomically};
+pub use issue::{Issued, IssuedWithKey, fingerprint};
+pub use request::RequestError;
+pub use token::{Claims, TokenError, TokenKey};

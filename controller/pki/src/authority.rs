@@ -1,0 +1,312 @@
+//! The certificate authority: opens its directory and signs.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::IpAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use nightgate_model::{
+    id::{IdentityId, RouterId},
+    token::EnrollmentClaims,
+};
+use rcgen::{
+    BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{GeneralName, X509Certificate};
+
+use crate::{
+    CaBundle, Issued, IssuedWithKey, PkiError, RequestError, TokenError, TokenKey,
+    issue::{fingerprint, host_name, leaf, params, pem_of},
+    pair::{PairFiles, make_key, parse},
+    request::proven_key,
+};
+
+const ROOT_LIFETIME: Duration = Duration::days(20 * 365);
+const INTERMEDIATE_LIFETIME: Duration = Duration::days(10 * 365);
+const SERVER_LIFETIME: Duration = Duration::days(365);
+const ENDPOINT_LIFETIME: Duration = Duration::days(365);
+
+/// A server certificate with less time left is made anew at start, with the same key.
+const SERVER_RENEWAL: Duration = Duration::days(60);
+
+/// The certificate authority of one controller.
+pub struct Authority {
+    root: CertificateDer<'static>,
+    intermediate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+    server: CertificateDer<'static>,
+    server_key: KeyPair,
+    enrollment_key: TokenKey,
+    session_key: TokenKey,
+    bundle: CaBundle,
+    trust_domain: String,
+}
+
+impl Authority {
+    /// Opens the authority in `dir`, making what is missing.
+    ///
+    /// `names` are the hosts that the TLS server certificate is valid for; it is made anew when they
+    /// change or its end is near. The root's key is only needed while there is no intermediate.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, does not hold what it should, is missing although others
+    /// depend on it, or a CA certificate has expired.
+    pub fn open(
+        dir: &Path,
+        names: &[ServerName<'static>],
+        now: OffsetDateTime,
+    ) -> Result<Self, PkiError> {
+        make_directory(dir)?;
+        let root = open_root(dir, now)?;
+        let (intermediate, key) = open_intermediate(dir, &root, now)?;
+        let issuer = Issuer::from_ca_cert_der(&intermediate, key)
+            .map_err(|source| PkiError::Make { what: "the issuer", source })?;
+        let (server, server_key) = open_server(dir, names, (&intermediate, &issuer), now)?;
+        Ok(Self {
+            bundle: CaBundle::new(&[root.clone(), intermediate.clone()])?,
+            enrollment_key: TokenKey::new(&server_key)?,
+            session_key: TokenKey::open(&dir.join("token.key"))?,
+            trust_domain: fingerprint(&root),
+            root,
+            intermediate,
+            issuer,
+            server,
+            server_key,
+        })
+    }
+
+    /// The certificates of the TLS server: leaf, then intermediate.
+    pub fn server_chain(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.server.clone(), self.intermediate.clone()]
+    }
+
+    /// The private key of the TLS server.
+    pub fn server_key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.server_key.serialize_der()).into()
+    }
+
+    /// Root and intermediate: what client certificates are checked against. Both, because some SDKs
+    /// present their certificate without its issuer.
+    pub fn trust_anchors(&self) -> [CertificateDer<'static>; 2] {
+        [self.root.clone(), self.intermediate.clone()]
+    }
+
+    /// What clients trust.
+    pub fn bundle(&self) -> &CaBundle {
+        &self.bundle
+    }
+
+    /// The key of session tokens.
+    pub fn session_key(&self) -> &TokenKey {
+        &self.session_key
+    }
+
+    /// Signs an enrollment token with the key of the TLS server certificate, which is how clients
+    /// check it at first contact.
+    ///
+    /// # Errors
+    /// The key fails.
+    pub fn sign_enrollment(&self, claims: &EnrollmentClaims) -> Result<String, TokenError> {
+        self.enrollment_key.sign(claims)
+    }
+
+    /// Signs a client certificate for an identity.
+    ///
+    /// # Errors
+    /// The request is malformed, unproven or has an unsupported key.
+    pub fn sign_identity(
+        &self,
+        request: &[u8],
+        id: &IdentityId,
+        now: OffsetDateTime,
+    ) -> Result<Issued, RequestError> {
+        let key = proven_key(request)?;
+        self.issue_identity(&key, id, now).or(Err(RequestError::Key))
+    }
+
+    /// Makes a key and a client certificate for an identity of this host.
+    ///
+    /// # Errors
+    /// The key or certificate cannot be made.
+    pub fn make_identity(
+        &self,
+        id: &IdentityId,
+        now: OffsetDateTime,
+    ) -> Result<IssuedWithKey, PkiError> {
+        let make = |source| PkiError::Make { what: "an identity", source };
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
+        let issued = self.issue_identity(&key, id, now).map_err(make)?;
+        Ok(IssuedWithKey { issued, key_pem: key.serialize_pem() })
+    }
+
+    /// Signs a certificate for an edge router: client towards controller and other routers, server
+    /// for `host`, where it accepts clients and links.
+    ///
+    /// # Errors
+    /// The request is malformed, unproven or has an unsupported key.
+    pub fn sign_router(
+        &self,
+        request: &[u8],
+        id: &RouterId,
+        host: Option<&ServerName<'_>>,
+        now: OffsetDateTime,
+    ) -> Result<Issued, RequestError> {
+        let key = proven_key(request)?;
+        self.issue_router(&key, id, host, now).or(Err(RequestError::Key))
+    }
+
+    fn issue_identity(
+        &self,
+        key: &impl PublicKeyData,
+        id: &IdentityId,
+        now: OffsetDateTime,
+    ) -> Result<Issued, rcgen::Error> {
+        let names = vec![self.spiffe("identity", id.as_str())?];
+        let usages = [ExtendedKeyUsagePurpose::ClientAuth];
+        let params = leaf(params(id.as_str(), now, ENDPOINT_LIFETIME), &usages, names);
+        Ok(self.issued(params.signed_by(key, &self.issuer)?.der()))
+    }
+
+    fn issue_router(
+        &self,
+        key: &impl PublicKeyData,
+        id: &RouterId,
+        host: Option<&ServerName<'_>>,
+        now: OffsetDateTime,
+    ) -> Result<Issued, rcgen::Error> {
+        let mut names = vec![self.spiffe("router", id.as_str())?];
+        if let Some(host) = host {
+            names.push(host_name(host)?);
+        }
+        let usages = [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let params = leaf(params(id.as_str(), now, ENDPOINT_LIFETIME), &usages, names);
+        Ok(self.issued(params.signed_by(key, &self.issuer)?.der()))
+    }
+
+    fn spiffe(&self, kind: &str, id: &str) -> Result<SanType, rcgen::Error> {
+        let uri = format!("spiffe://{}/{kind}/{id}", self.trust_domain);
+        Ok(SanType::URI(uri.try_into()?))
+    }
+
+    fn issued(&self, certificate: &CertificateDer<'_>) -> Issued {
+        Issued {
+            chain_pem: pem_of(certificate) + &pem_of(&self.intermediate),
+            fingerprint: fingerprint(certificate),
+        }
+    }
+}
+
+fn make_directory(dir: &Path) -> Result<(), PkiError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| PkiError::File {
+        operation: "make directory",
+        path: PathBuf::from(dir),
+        source,
+    })
+}
+
+/// The root; made unless something already depends on one.
+fn open_root(dir: &Path, now: OffsetDateTime) -> Result<CertificateDer<'static>, PkiError> {
+    let files = PairFiles::new(dir, "root");
+    if let Some(root) = files.load_certificate()? {
+        files.check_valid(&root, now)?;
+        return Ok(root);
+    }
+    let present = PairFiles::new(dir, "intermediate").certificate;
+    if present.exists() {
+        return Err(PkiError::Missing { missing: files.certificate, present });
+    }
+    let key = make_key(&files.key)?;
+    let mut params = params("Nightgate root CA", now, ROOT_LIFETIME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let root = params
+        .self_signed(&key)
+        .map_err(|source| PkiError::Make { what: "the root certificate", source })?;
+    files.save_certificates(&pem_of(root.der()))?;
+    Ok(root.der().clone())
+}
+
+/// The intermediate; made with the root's key.
+fn open_intermediate(
+    dir: &Path,
+    root: &CertificateDer<'static>,
+    now: OffsetDateTime,
+) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
+    let files = PairFiles::new(dir, "intermediate");
+    if let Some(intermediate) = files.load_certificate()? {
+        files.check_valid(&intermediate, now)?;
+        let key = files.load_key_of(&intermediate)?;
+        return Ok((intermediate, key));
+    }
+    let make = |source| PkiError::Make { what: "the intermediate certificate", source };
+    let root_key = PairFiles::new(dir, "root").load_key_of(root)?;
+    let issuer = Issuer::from_ca_cert_der(root, root_key).map_err(make)?;
+    let key = make_key(&files.key)?;
+    let mut params = params("Nightgate signing CA", now, INTERMEDIATE_LIFETIME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let intermediate = params.signed_by(&key, &issuer).map_err(make)?;
+    files.save_certificates(&pem_of(intermediate.der()))?;
+    Ok((intermediate.der().clone(), key))
+}
+
+/// The TLS server certificate, for these names and with time left. Its key stays: outstanding
+/// enrollment tokens are signed with it.
+fn open_server(
+    dir: &Path,
+    names: &[ServerName<'static>],
+    (intermediate, issuer): (&CertificateDer<'static>, &Issuer<'static, KeyPair>),
+    now: OffsetDateTime,
+) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
+    let files = PairFiles::new(dir, "server");
+    let key = match files.load_certificate()? {
+        Some(server) => {
+            let key = files.load_key_of(&server)?;
+            if is_current(&server, names, now) {
+                return Ok((server, key));
+            }
+            key
+        }
+        None => make_key(&files.key)?,
+    };
+    let make = |source| PkiError::Make { what: "the server certificate", source };
+    let sans = names.iter().map(host_name).collect::<Result<Vec<_>, _>>().map_err(make)?;
+    let usages = [ExtendedKeyUsagePurpose::ServerAuth];
+    let params = leaf(params("Nightgate controller", now, SERVER_LIFETIME), &usages, sans);
+    let server = params.signed_by(&key, issuer).map_err(make)?;
+    files.save_certificates(&(pem_of(server.der()) + &pem_of(intermediate)))?;
+    Ok((server.der().clone(), key))
+}
+
+fn is_current(
+    server: &CertificateDer<'_>,
+    names: &[ServerName<'static>],
+    now: OffsetDateTime,
+) -> bool {
+    let certificate = parse(server);
+    let end = certificate.validity().not_after.timestamp();
+    let wanted: BTreeSet<_> = names.iter().map(|name| name.to_str().into_owned()).collect();
+    end > (now + SERVER_RENEWAL).unix_timestamp() && wanted == hosts_of(&certificate)
+}
+
+fn hosts_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    names.iter().flat_map(|extension| &extension.value.general_names).filter_map(host_of).collect()
+}
+
+fn host_of(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::DNSName(name) = name {
+        return Some((*name).to_owned());
+    }
+    let GeneralName::IPAddress(bytes) = name else { return None };
+    if let Ok(v4) = <[u8; 4]>::try_from(*bytes) {
+        return Some(IpAddr::from(v4).to_string());
+    }
+    <[u8; 16]>::try_from(*bytes).ok().map(|v6| IpAddr::from(v6).to_string())
+}

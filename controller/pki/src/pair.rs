@@ -1,0 +1,99 @@
+//! A key and its certificate as two files, `NAME.key` and `NAME.crt`.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::{
+    FileAccess, PkiError,
+    files::{read, write},
+};
+
+/// Where a pair lives.
+pub(crate) struct PairFiles {
+    pub(crate) key: PathBuf,
+    pub(crate) certificate: PathBuf,
+}
+
+impl PairFiles {
+    pub(crate) fn new(dir: &Path, name: &str) -> Self {
+        Self { key: dir.join(format!("{name}.key")), certificate: dir.join(format!("{name}.crt")) }
+    }
+
+    /// The first certificate of the file; `None` if there is no file.
+    pub(crate) fn load_certificate(&self) -> Result<Option<CertificateDer<'static>>, PkiError> {
+        let Some(pem) = read(&self.certificate)? else { return Ok(None) };
+        let expected = PkiError::Content {
+            path: self.certificate.clone(),
+            expected: "an X.509 certificate in PEM",
+        };
+        let Ok(der) = CertificateDer::from_pem_slice(&pem) else { return Err(expected) };
+        if X509Certificate::from_der(&der).is_err() {
+            return Err(expected);
+        }
+        Ok(Some(der))
+    }
+
+    /// The key that belongs to `certificate`.
+    pub(crate) fn load_key_of(
+        &self,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<KeyPair, PkiError> {
+        let key = load_key(&self.key)?.ok_or_else(|| PkiError::Missing {
+            missing: self.key.clone(),
+            present: self.certificate.clone(),
+        })?;
+        if key.public_key_raw() == parse(certificate).public_key().subject_public_key.as_ref() {
+            return Ok(key);
+        }
+        Err(PkiError::Mismatch { certificate: self.certificate.clone(), key: self.key.clone() })
+    }
+
+    pub(crate) fn save_certificates(&self, pem: &str) -> Result<(), PkiError> {
+        write(&self.certificate, pem.as_bytes(), FileAccess::Everyone)
+    }
+
+    /// Refuses a certificate that has ended.
+    pub(crate) fn check_valid(
+        &self,
+        certificate: &CertificateDer<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), PkiError> {
+        let end = parse(certificate).validity().not_after;
+        if end.timestamp() > now.unix_timestamp() {
+            return Ok(());
+        }
+        Err(PkiError::Expired { path: self.certificate.clone(), at: end.to_string() })
+    }
+}
+
+/// Reads a certificate that was already accepted once.
+pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> X509Certificate<'a> {
+    X509Certificate::from_der(certificate)
+        .expect("only certificates that parsed, or that rcgen made, are kept")
+        .1
+}
+
+/// Loads a private key; `None` if there is no file.
+pub(crate) fn load_key(path: &Path) -> Result<Option<KeyPair>, PkiError> {
+    let Some(pem) = read(path)? else { return Ok(None) };
+    std::str::from_utf8(&pem)
+        .ok()
+        .and_then(|pem| KeyPair::from_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256).ok())
+        .map(Some)
+        .ok_or_else(|| PkiError::Content {
+            path: path.into(),
+            expected: "a P-256 private key in PEM (PKCS #8)",
+        })
+}
+
+/// Makes a P-256 key and writes it.
+pub(crate) fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+        .map_err(|source| PkiError::Make { what: "a P-256 key", source })?;
+    write(path, key.serialize_pem().as_bytes(), FileAccess::Owner)?;
+    Ok(key)
+}

@@ -1,0 +1,191 @@
+//! Signed tokens (RFC 7519) with ES256 (RFC 7518 section 3.4).
+
+use std::path::Path;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use nightgate_model::token::{ApiSessionClaims, EnrollmentClaims, SessionClaims};
+use rcgen::KeyPair;
+use serde::{Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
+
+use crate::{PkiError, pair};
+
+/// Claims that a token can carry: they say when they end.
+pub trait Claims: DeserializeOwned + Serialize {
+    /// Expiry, seconds since the Unix epoch.
+    fn expires_at(&self) -> i64;
+}
+
+/// Why a token was not made or not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The key cannot be used for ES256.
+    #[error("key is not usable for ES256: {0}")]
+    Key(jsonwebtoken::errors::Error),
+    /// Signing failed.
+    #[error("sign token: {0}")]
+    Sign(jsonwebtoken::errors::Error),
+    /// Not a token of this key and kind.
+    #[error("token was not signed by this controller or is of another kind: {0}")]
+    Invalid(jsonwebtoken::errors::Error),
+    /// It ended.
+    #[error("token expired")]
+    Expired,
+}
+
+/// A P-256 key that signs and verifies tokens.
+pub struct TokenKey {
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    public_pem: String,
+}
+
+impl TokenKey {
+    /// Loads the key file, or makes it when there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, PkiError> {
+        let key = match pair::load_key(path)? {
+            Some(key) => key,
+            None => pair::make_key(path)?,
+        };
+        Ok(Self::new(&key)?)
+    }
+
+    pub(crate) fn new(key: &KeyPair) -> Result<Self, TokenError> {
+        let public_pem = key.public_key_pem();
+        Ok(Self {
+            signing: EncodingKey::from_ec_der(&key.serialize_der()),
+            verifying: DecodingKey::from_ec_pem(public_pem.as_bytes()).map_err(TokenError::Key)?,
+            public_pem,
+        })
+    }
+
+    /// The public key, PEM (SPKI).
+    pub fn public_key_pem(&self) -> &str {
+        &self.public_pem
+    }
+
+    /// Signs claims.
+    ///
+    /// # Errors
+    /// The claims cannot be encoded as JSON or the key fails.
+    pub fn sign(&self, claims: &impl Claims) -> Result<String, TokenError> {
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), claims, &self.signing)
+            .map_err(TokenError::Sign)
+    }
+
+    /// Checks a token's signature, kind and expiry.
+    ///
+    /// # Errors
+    /// Any of the three does not hold.
+    pub fn verify<T: Claims>(&self, token: &str, now: OffsetDateTime) -> Result<T, TokenError> {
+        let mut validation = Validation::new(Algorithm::ES256);
+        // Expiry is compared with `now` below; audiences are not used between our own parts.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let claims = jsonwebtoken::decode::<T>(token, &self.verifying, &validation)
+            .map_err(TokenError::Invalid)?
+            .claims;
+        if claims.expires_at() <= now.unix_timestamp() {
+            return Err(TokenError::Expired);
+        }
+        Ok(claims)
+    }
+}
+
+impl Claims for EnrollmentClaims {
+    fn expires_at(&self) -> i64 {
+        self.exp
+    }
+}
+
+impl Claims for ApiSessionClaims {
+    fn expires_at(&self) -> i64 {
+        self.exp
+    }
+}
+
+impl Claims for SessionClaims {
+    fn expires_at(&self) -> i64 {
+        self.exp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightgate_model::{
+        entity::Permission,
+        id::{ApiSessionId, IdentityId, ServiceId},
+        token::{ApiSessionKind, SessionKind},
+    };
+    use rcgen::PKCS_ECDSA_P256_SHA256;
+
+    use super::*;
+
+    fn key() -> TokenKey {
+        TokenKey::new(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()).unwrap()
+    }
+
+    fn claims(exp: i64) -> ApiSessionClaims {
+        ApiSessionClaims {
+            kind: ApiSessionKind::ApiSession,
+            sub: IdentityId::new("i1"),
+            api_session: ApiSessionId::new("a1"),
+            fingerprints: vec!["00ff".into()],
+            exp,
+            index: 4,
+        }
+    }
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_token_holds_until_its_expiry() {
+        let key = key();
+        let token = key.sign(&claims(100)).unwrap();
+        assert_eq!(key.verify::<ApiSessionClaims>(&token, at(99)).unwrap(), claims(100));
+        assert!(matches!(
+            key.verify::<ApiSessionClaims>(&token, at(100)),
+            Err(TokenError::Expired)
+        ));
+    }
+
+    #[test]
+    fn a_token_of_another_key_or_kind_is_refused() {
+        let key = key();
+        let foreign = self::key().sign(&claims(100)).unwrap();
+        assert!(matches!(
+            key.verify::<ApiSessionClaims>(&foreign, at(1)),
+            Err(TokenError::Invalid(_))
+        ));
+        let session = SessionClaims {
+            kind: SessionKind::Session,
+            sub: ServiceId::new("s"),
+            identity: IdentityId::new("i1"),
+            api_session: ApiSessionId::new("a1"),
+            permission: Permission::Dial,
+            exp: 100,
+            index: 4,
+        };
+        let session = key.sign(&session).unwrap();
+        assert!(matches!(
+            key.verify::<ApiSessionClaims>(&session, at(1)),
+            Err(TokenError::Invalid(_))
+        ));
+    }
+
+    #[test]
+    fn one_flipped_character_is_refused() {
+        let key = key();
+        let token = key.sign(&claims(100)).unwrap();
+        for index in 0..token.len() - 1 {
+            let mut bytes = token.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).unwrap();
+            if changed != token {
+                assert!(key.verify::<ApiSessionClaims>(&changed, at(1)).is_err(), "at {index}");
+            }
+        }
+    }
+}
