@@ -1,1 +1,31 @@
-//! Interfaces, addresses, routes and offloads of the host.
+//! Interfaces, addresses, routes, policy rules and offloads of the host: the only crate that speaks
+//! rtnetlink.
+//!
+//! Whatever is added comes back as an [`Undo`]; applying it restores what was there before. Adding
+//! is idempotent: what an earlier run of the product left behind (marked with
+//! [`ROUTE_PROTOCOL`]) is adopted, what somebody else made is left alone and never undone.
+//!
+//! Every function acts in the network namespace of the calling thread.
+
+mod address;
+mod error;
+mod family;
+mod handle;
+mod interception;
+mod interface;
+mod ioctl;
+mod mirror_pair;
+mod offload;
+mod prefix;
+mod route;
+mod sysctl;
+mod undo;
+
+pub use error::NetlinkError;
+pub use handle::Netlink;
+pub use interception::Interception;
+pub use interface::{AdminState, Interface, InterfaceIndex, MacAddress};
+pub use mirror_pair::{MIRROR_DEVICE, MIRROR_PEER, MirrorPair};
+pub use prefix::{InvalidPrefix, Prefix};
+pub use route::{NextHop, ROUTE_PROTOCOL, Route};
+pub use undo::Undo;

@@ -1,0 +1,96 @@
+use rtnetlink::{LinkUnspec, LinkVeth, packet_route::link::InfoKind};
+
+use crate::{
+    error::NetlinkError,
+    family::Family,
+    handle::Netlink,
+    interface::Interface,
+    offload, sysctl,
+    undo::{Step, Undo},
+};
+
+/// End of the mirror's veth pair that copies are sent into.
+pub const MIRROR_DEVICE: &str = "ngmir0";
+
+/// End of the mirror's veth pair where copies are encapsulated.
+pub const MIRROR_PEER: &str = "ngmir1";
+
+/// MTU of both ends, bytes: the largest an Ethernet interface has (`ETH_MAX_MTU`, linux/if_ether.h),
+/// so that no copy is dropped for its length before it can be counted.
+const MTU: u32 = 65_535;
+
+/// The veth pair through which every mirrored frame passes.
+///
+/// With all offloads off it turns the kernel's large frames with unfinished checksums into the
+/// frames a wire would carry.
+#[derive(Debug)]
+pub struct MirrorPair {
+    /// [`MIRROR_DEVICE`]: programs clone frames into it.
+    pub device: Interface,
+    /// [`MIRROR_PEER`]: the encapsulating program sits at its ingress.
+    pub peer: Interface,
+}
+
+impl Netlink {
+    /// Makes the mirror's veth pair and switches it on: offloads off, IPv6 off, largest MTU.
+    ///
+    /// A pair left behind by an earlier run is replaced. The peer forwards (a kernel parameter), as
+    /// the encapsulating program's route lookups happen on its behalf; it has no address, and
+    /// nothing but that program receives from it.
+    pub async fn create_mirror_pair(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
+        self.remove_stale_pair().await?;
+        let link = LinkVeth::new(MIRROR_DEVICE, MIRROR_PEER).build();
+        self.handle.link().add(link).execute().await.map_err(|error| {
+            NetlinkError::request("create", format!("veth {MIRROR_DEVICE}"), error)
+        })?;
+        match self.set_up_pair().await {
+            Ok(pair) => {
+                let index = pair.device.index.value();
+                Ok((pair, Undo::of(Step::DeleteLink { name: MIRROR_DEVICE, index })))
+            }
+            Err(error) => {
+                if let Err(undo) = self.remove_stale_pair().await {
+                    tracing::warn!(error = %undo, "the mirror's interfaces stay behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn remove_stale_pair(&self) -> Result<(), NetlinkError> {
+        for name in [MIRROR_DEVICE, MIRROR_PEER] {
+            // Deleting one end deletes the other.
+            let Some(interface) = self.find_interface(name).await? else { continue };
+            if interface.kind != Some(InfoKind::Veth) {
+                return Err(NetlinkError::NameTaken { name });
+            }
+            self.handle
+                .link()
+                .del(interface.index.value())
+                .execute()
+                .await
+                .map_err(|error| NetlinkError::request("delete", format!("veth {name}"), error))?;
+        }
+        Ok(())
+    }
+
+    async fn set_up_pair(&self) -> Result<MirrorPair, NetlinkError> {
+        for name in [MIRROR_DEVICE, MIRROR_PEER] {
+            offload::switch_off(name)?;
+            sysctl::set(Family::V6, name, "disable_ipv6", "1")?;
+        }
+        for family in Family::BOTH {
+            sysctl::set(family, MIRROR_PEER, "forwarding", "1")?;
+        }
+        for name in [MIRROR_DEVICE, MIRROR_PEER] {
+            let change = LinkUnspec::new_with_name(name).mtu(MTU).arp(false).up().build();
+            self.handle.link().change(change).execute().await.map_err(|error| {
+                NetlinkError::request("switch on", format!("interface {name}"), error)
+            })?;
+        }
+        Ok(MirrorPair {
+            device: self.interface(MIRROR_DEVICE).await?,
+            peer: self.interface(MIRROR_PEER).await?,
+        })
+    }
+}
