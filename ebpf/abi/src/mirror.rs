@@ -1,0 +1,164 @@
+//! Mirror sessions: where copies of a service's packets go, and what became of each copy.
+
+use crate::Address;
+
+/// Sessions of one gateway; their numbers are 1 to this.
+pub const SESSIONS: u16 = 64;
+
+/// Map of [`MirrorSession`] by session number, a `u32`.
+pub const SESSIONS_MAP: &str = "MIRROR_SESSIONS";
+
+/// Map of [`crate::Counter`] per CPU by [`counter_index`]. Bytes are those of the copy before encapsulation.
+pub const COUNTERS_MAP: &str = "MIRROR_COUNTERS";
+
+/// Slots of [`COUNTERS_MAP`]: a row of outcomes for each session, and row 0 for unknown sessions.
+pub const COUNTERS: u32 = (SESSIONS as u32 + 1) * Outcome::COUNT;
+
+/// Value of the packet mark on encapsulated copies, so that they are never judged or mirrored again.
+pub const ENCAPSULATED_MARK: u32 = 0x4e47_0002;
+
+/// UDP destination port of VXLAN (RFC 7348 section 5).
+pub const VXLAN_PORT: u16 = 4789;
+
+/// Largest VXLAN network identifier: 24 bits (RFC 7348 section 5).
+pub const VNI_MAX: u32 = 0x00ff_ffff;
+
+/// Number of a session: 1 to [`SESSIONS`]. A copy carries it in its packet mark from the cloning
+/// program to the encapsulating one.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MirrorSessionId(u16);
+
+impl MirrorSessionId {
+    /// The session with this number, if there can be one.
+    pub const fn new(number: u16) -> Option<Self> {
+        if number >= 1 && number <= SESSIONS { Some(Self(number)) } else { None }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// Value of [`SESSIONS_MAP`]: how a session's copies reach its sensor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct MirrorSession {
+    /// Address of the sensor. Its family is that of the outer header.
+    pub sensor: Address,
+    /// Source address of the outer header, same family.
+    pub source: Address,
+    /// Interface towards the sensor. A route that leads elsewhere is refused.
+    pub ifindex: u32,
+    /// VXLAN network identifier, up to [`VNI_MAX`].
+    pub vni: u32,
+    /// UDP destination port, host order.
+    pub udp_port: u16,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+const _: () = assert!(size_of::<MirrorSession>() == 48);
+
+/// Index in [`COUNTERS_MAP`] of an outcome of a session, by the session's number. A number above
+/// [`SESSIONS`] shares row 0.
+#[inline(always)]
+pub const fn counter_index(session: u32, outcome: Outcome) -> u32 {
+    let row = if session <= SESSIONS as u32 { session } else { 0 };
+    row * Outcome::COUNT + outcome as u32
+}
+
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
+        /// Closed list of what can become of a copy: the index of a counter, the metric label and the
+        /// word that operators see. Every copy that reaches the encapsulating program has exactly one.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum Outcome {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Outcome {
+            /// Every outcome, in the order of the counters.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The kebab-case word.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// Encapsulated and sent to the sensor's link address.
+    Mirrored = "mirrored";
+    /// Encapsulated and left with the kernel, which is still resolving the sensor's link address. It
+    /// holds a few such packets and drops them when there is no answer.
+    NoNeighbour = "no-neighbour";
+    /// No session has the number in the packet's mark.
+    NoSession = "no-session";
+    /// Neither IPv4 nor IPv6 below at most one 802.1Q tag.
+    NotIp = "not-ip";
+    /// Still a large frame to be segmented: the mirror device's offloads are not off.
+    NotSegmented = "not-segmented";
+    /// No route to the sensor, or one by another interface than the session's.
+    NoRoute = "no-route";
+    /// Larger than the path to the sensor carries, encapsulation included.
+    TooLong = "too-long";
+    /// The kernel refused to make room for the outer headers or to write them.
+    EncapsulationFailed = "encapsulation-failed";
+}
+
+impl Outcome {
+    /// How many there are.
+    #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 2^32 outcomes")]
+    pub const COUNT: u32 = Self::ALL.len() as u32;
+}
+
+impl core::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_session_and_outcome_has_a_counter_of_its_own() {
+        let mut seen = [false; COUNTERS as usize];
+        for session in 0..=u32::from(SESSIONS) {
+            for outcome in Outcome::ALL {
+                let slot = &mut seen[counter_index(session, *outcome) as usize];
+                assert!(!*slot, "session {session}, {outcome}");
+                *slot = true;
+            }
+        }
+        assert!(seen.iter().all(|slot| *slot));
+    }
+
+    #[test]
+    fn unknown_session_numbers_share_the_first_row() {
+        for session in [u32::from(SESSIONS) + 1, u32::MAX] {
+            assert!(counter_index(session, Outcome::NoSession) < Outcome::COUNT);
+        }
+    }
+
+    #[test]
+    fn session_numbers_start_at_one() {
+        assert_eq!(MirrorSessionId::new(0), None);
+        assert_eq!(MirrorSessionId::new(SESSIONS + 1), None);
+        assert_eq!(MirrorSessionId::new(SESSIONS).unwrap().number(), SESSIONS);
+    }
+
+    #[test]
+    fn words_are_distinct() {
+        for (index, outcome) in Outcome::ALL.iter().enumerate() {
+            assert!(Outcome::ALL[..index].iter().all(|other| other.as_str() != outcome.as_str()));
+        }
+    }
+}
