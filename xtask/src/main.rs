@@ -1,2 +1,98 @@
 //! The project's tasks: set up, build, demo, test, check, bench, fuzz.
-fn main() {}
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
+
+mod build;
+mod progress;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    setup::{Mode, Need},
+    test::Part,
+    workspace::{Profile, Workspace},
+};
+
+fn main() -> ExitCode {
+    match Workspace::find().and_then(|workspace| run(&workspace, Cli::parse().task)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Nightgate's tasks. Each one first installs what it needs, if it may, and says so.
+///
+/// New here? `cargo xtask demo` shows the product at work; `cargo xtask test` proves it.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building, testing and checking need.
+    ///
+    /// As root on Debian or Ubuntu it installs packages, and builds bpf-linker and cargo-deny into
+    /// ~/.cache/nightgate. Elsewhere, or without root, it prints the exact commands and fails.
+    /// When everything is there it says nothing else and takes less than a second.
+    Setup {
+        /// Only report what is missing; change nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the kernel programs, then the `nightgate` binary that embeds them.
+    ///
+    /// The kernel object lands in target/ebpf/nightgate-ebpf, the binary in target/debug or
+    /// target/release. Plain `cargo build` works too; it embeds whatever kernel object is there.
+    Build {
+        /// Optimise the host programs. The kernel programs always are.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run the tests: host, kernel programs, whole product.
+    ///
+    /// Kernel and network tests need root; each works in network namespaces of its own and removes
+    /// them. `cargo xtask test unit` needs no root.
+    Test {
+        /// Which tests; all if not given.
+        part: Option<Part>,
+    },
+}
+
+fn run(workspace: &Workspace, task: Task) -> Result<()> {
+    match task {
+        Task::Setup { check } => {
+            let mode = if check { Mode::ReportOnly } else { Mode::Install };
+            setup::ensure(workspace, &Need::ALL, mode)?;
+            println!("Everything is there.");
+            Ok(())
+        }
+        Task::Build { release } => {
+            setup::ensure(workspace, &[Need::Host, Need::Kernel], Mode::Install)?;
+            build::everything(workspace, if release { Profile::Release } else { Profile::Dev })
+        }
+        Task::Test { part } => test::run(workspace, part),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,24 @@
-//! Namespaces, topologies and processes for tests and the demo.
+//! A laboratory on one machine: network namespaces, links, processes, captures.
+//!
+//! Everything is removed when its owner is dropped, also on panic. What a killed run leaves behind
+//! carries the identity of that run ([`RunId`]), so that [`sweep`] of a later one can remove it.
+
+mod command;
+mod interrupt;
+mod leftover;
+mod link;
+mod namespace;
+mod process;
+mod run;
+mod wait;
+
+pub use self::{
+    command::{program, run, shell},
+    interrupt::{catch_interrupts, interrupted},
+    leftover::{leftovers, sweep},
+    link::{Bridge, veth},
+    namespace::Namespace,
+    process::Process,
+    run::{RunId, temporary_folder},
+    wait::until,
+};

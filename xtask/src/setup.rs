@@ -1,0 +1,101 @@
+//! `cargo xtask setup`: brings the machine what building, testing and checking need.
+//!
+//! A plan is made first, as data: either it is carried out, or its commands are printed.
+
+mod kernel_toolchain;
+mod packages;
+mod plan;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use nix::unistd::geteuid;
+
+pub(crate) use self::kernel_toolchain::KernelToolchain;
+use self::{packages::Group, plan::Plan};
+use crate::{progress, workspace::Workspace};
+
+/// A part of the project's work that needs something of the machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Need {
+    /// To compile the host programs.
+    Host,
+    /// To compile the kernel programs.
+    Kernel,
+    /// To make networks and look at their traffic.
+    Lab,
+    /// To run `cargo xtask check`.
+    Check,
+    /// To build fuzz targets.
+    Fuzz,
+}
+
+impl Need {
+    /// Everything.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Host, Self::Kernel, Self::Lab, Self::Check, Self::Fuzz];
+}
+
+/// Whether missing things may be installed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mode {
+    /// Install what is missing, if this user can.
+    Install,
+    /// Only say what is missing and how to get it.
+    ReportOnly,
+}
+
+/// Makes sure that everything for `needs` is there. Silent if it already is.
+///
+/// # Errors
+/// Something is missing and may not or could not be installed; the commands that would are printed.
+pub(crate) fn ensure(workspace: &Workspace, needs: &[Need], mode: Mode) -> Result<()> {
+    let plan = plan(workspace, needs)?;
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let blocked = plan.needs_root() && !geteuid().is_root();
+    if mode == Mode::ReportOnly || blocked || !plan.manual().is_empty() {
+        explain(&plan);
+        bail!("the machine lacks {}", plan.missing().join(", "));
+    }
+    let started = Instant::now();
+    println!("Installing {} (once for this machine)", plan.missing().join(", "));
+    plan.carry_out(&workspace.logs())?;
+    progress::report("setup", "ok", started.elapsed());
+    let rest = self::plan(workspace, needs)?;
+    if !rest.is_empty() {
+        explain(&rest);
+        bail!("still missing after the installation: {}", rest.missing().join(", "));
+    }
+    Ok(())
+}
+
+/// What is missing for `needs`, and what brings it.
+fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
+    let mut plan = Plan::default();
+    for need in needs {
+        match need {
+            Need::Host => packages::plan(&mut plan, Group::Compiler),
+            Need::Kernel => kernel_toolchain::plan(workspace, &mut plan)?,
+            Need::Lab => packages::plan(&mut plan, Group::Network),
+            Need::Check => {
+                kernel_toolchain::plan_clippy(workspace, &mut plan);
+                packages::plan_cargo_deny(workspace, &mut plan);
+            }
+            Need::Fuzz => packages::plan(&mut plan, Group::Fuzzer),
+        }
+    }
+    Ok(plan)
+}
+
+fn explain(plan: &Plan) {
+    println!("Missing: {}. What brings it:\n", plan.missing().join(", "));
+    for line in plan.commands() {
+        println!("    {line}");
+    }
+    for hint in plan.manual() {
+        println!("    # {hint}");
+    }
+    println!();
+}

@@ -1,0 +1,74 @@
+//! Programs that come as Debian packages, and cargo-deny.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Build, Plan};
+use crate::workspace::{Workspace, find_program};
+
+/// Programs that are needed together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Group {
+    /// To compile the C parts of dependencies (SQLite, libsodium, AWS-LC) and to link.
+    Compiler,
+    /// To make networks and look at their traffic.
+    Network,
+    /// To compile libFuzzer.
+    Fuzzer,
+}
+
+impl Group {
+    /// Programs, each with the package that brings it.
+    fn programs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Compiler => &[("cc", "gcc"), ("make", "make"), ("pkg-config", "pkg-config")],
+            Self::Network => &[
+                ("ip", "iproute2"),
+                ("ss", "iproute2"),
+                ("tc", "iproute2"),
+                ("curl", "curl"),
+                ("tshark", "tshark"),
+            ],
+            Self::Fuzzer => &[("c++", "g++")],
+        }
+    }
+}
+
+/// Adds the programs of a group that are not there.
+pub(crate) fn plan(plan: &mut Plan, group: Group) {
+    for (program, package) in group.programs() {
+        if find_program(program).is_none() {
+            add(plan, program, package);
+        }
+    }
+    if group == Group::Compiler && !std::path::Path::new("/usr/include/stdio.h").exists() {
+        add(plan, "the C library's headers", "libc6-dev");
+    }
+}
+
+/// The licence, ban and source checker, in the version `deny.toml` was written for.
+pub(crate) fn plan_cargo_deny(workspace: &Workspace, plan: &mut Plan) {
+    let root = workspace.cache().join("cargo-deny");
+    if root.join("bin/cargo-deny").is_file() {
+        return;
+    }
+    plan.add_build(Build {
+        name: "cargo-deny",
+        version: "0.20.2",
+        arguments: vec![],
+        env: BTreeMap::new(),
+        root,
+    });
+}
+
+/// Whether packages can be installed the Debian way.
+pub(crate) fn has_apt() -> bool {
+    find_program("apt-get").is_some()
+}
+
+fn add(plan: &mut Plan, missing: &str, package: &'static str) {
+    if has_apt() {
+        plan.add_package(missing, package);
+    } else {
+        plan.add_manual(missing, format!("{missing}: Debian's package is called {package}"));
+    }
+}

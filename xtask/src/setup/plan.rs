@@ -1,0 +1,194 @@
+//! What is to be installed, as data: carried out or printed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use crate::progress;
+
+/// Everything that is missing, and how to get it.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    missing: Vec<String>,
+    packages: BTreeSet<&'static str>,
+    builds: Vec<Build>,
+    manual: Vec<String>,
+}
+
+/// A program that cargo installs from source into a folder of our own.
+#[derive(Debug)]
+pub(crate) struct Build {
+    /// Package name.
+    pub(crate) name: &'static str,
+    /// Exact version.
+    pub(crate) version: &'static str,
+    /// Further arguments of `cargo install`.
+    pub(crate) arguments: Vec<&'static str>,
+    /// Environment variables.
+    pub(crate) env: BTreeMap<&'static str, &'static str>,
+    /// Folder that gets `bin/NAME`.
+    pub(crate) root: PathBuf,
+}
+
+impl Plan {
+    /// Adds something that a system package brings.
+    pub(crate) fn add_package(&mut self, missing: impl Into<String>, package: &'static str) {
+        self.add_missing(missing);
+        self.packages.insert(package);
+    }
+
+    /// Adds a system package that another part of the plan needs.
+    pub(crate) fn add_packages(&mut self, packages: &[&'static str]) {
+        self.packages.extend(packages);
+    }
+
+    /// Adds a program to build from source.
+    pub(crate) fn add_build(&mut self, build: Build) {
+        self.add_missing(build.name);
+        self.builds.push(build);
+    }
+
+    /// Adds something that only the user can bring, and how.
+    pub(crate) fn add_manual(&mut self, missing: impl Into<String>, hint: impl Into<String>) {
+        self.add_missing(missing);
+        self.manual.push(hint.into());
+    }
+
+    /// Adds to the list of what is missing.
+    pub(crate) fn add_missing(&mut self, missing: impl Into<String>) {
+        let missing = missing.into();
+        if !self.missing.contains(&missing) {
+            self.missing.push(missing);
+        }
+    }
+
+    /// Whether nothing is missing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Whether only the administrator can carry it out.
+    pub(crate) fn needs_root(&self) -> bool {
+        !self.packages.is_empty()
+    }
+
+    /// What is missing, in words.
+    pub(crate) fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// What the user has to do himself, in words.
+    pub(crate) fn manual(&self) -> &[String] {
+        &self.manual
+    }
+
+    /// The plan as lines for a shell.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.needs_root() {
+            lines.push("sudo apt-get update".to_owned());
+            lines.push(format!("sudo env {}", shell_line(&self.apt_install())));
+        }
+        lines.extend(self.builds.iter().map(|build| shell_line(&build.command())));
+        lines
+    }
+
+    /// Installs everything, one step after the other.
+    ///
+    /// # Errors
+    /// A step fails; the end of its output has been shown.
+    pub(crate) fn carry_out(&self, logs: &Path) -> Result<()> {
+        if self.needs_root() {
+            let mut update = Command::new("apt-get");
+            progress::run("package lists", update.arg("update"), &logs.join("apt-update.log"))?;
+            progress::run(
+                &format!("{} packages", self.packages.len()),
+                &mut self.apt_install(),
+                &logs.join("apt-install.log"),
+            )?;
+        }
+        for build in &self.builds {
+            let log = logs.join(format!("{}.log", build.name));
+            progress::run(build.name, &mut build.command(), &log)?;
+        }
+        Ok(())
+    }
+
+    fn apt_install(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        // tshark's package asks a question otherwise, and waits for the answer.
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command.args(["install", "-y", "--no-install-recommends"]).args(&self.packages);
+        command
+    }
+}
+
+impl Build {
+    fn command(&self) -> Command {
+        let mut command = Command::new("cargo");
+        command.arg("install").args([self.name, "--version", self.version, "--locked"]);
+        command.args(&self.arguments).arg("--root").arg(&self.root).envs(&self.env);
+        // Into a temporary folder of cargo's own, not among the checkout's.
+        command.env_remove("CARGO_TARGET_DIR");
+        crate::workspace::forget_calling_cargo(&mut command);
+        command
+    }
+}
+
+/// A command as a line that a shell takes.
+fn shell_line(command: &Command) -> String {
+    let set = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value?.to_str()?)));
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    set.chain(words.map(|word| word.to_string_lossy().into_owned())).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_prints_the_commands_it_would_run() {
+        let mut plan = Plan::default();
+        plan.add_package("tshark", "tshark");
+        plan.add_package("ip", "iproute2");
+        plan.add_build(Build {
+            name: "bpf-linker",
+            version: "0.13.0",
+            arguments: vec!["--no-default-features"],
+            env: BTreeMap::from([("LLVM_PREFIX", "/usr/lib/llvm-22")]),
+            root: "/cache/bpf-linker".into(),
+        });
+
+        assert_eq!(
+            plan.commands(),
+            [
+                "sudo apt-get update",
+                "sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+                 --no-install-recommends iproute2 tshark",
+                "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked \
+                 --no-default-features --root /cache/bpf-linker",
+            ]
+        );
+        assert_eq!(plan.missing(), ["tshark", "ip", "bpf-linker"]);
+    }
+
+    #[test]
+    fn building_from_source_needs_no_root() {
+        let mut plan = Plan::default();
+        assert!(plan.is_empty());
+        plan.add_build(Build {
+            name: "cargo-deny",
+            version: "1.0.0",
+            arguments: vec![],
+            env: BTreeMap::new(),
+            root: "/cache/cargo-deny".into(),
+        });
+        assert!(!plan.is_empty() && !plan.needs_root());
+    }
+}
