@@ -78,10 +78,13 @@ fn answer_question(question: &Query, table: &NameTable, reply: &mut Message) -> 
         reply.metadata.response_code = ResponseCode::NXDomain;
         return DnsOutcome::UnknownName;
     };
-    let data = match question.query_type() {
-        RecordType::A => RData::A(addresses.v4.into()),
-        RecordType::AAAA => RData::AAAA(addresses.v6.into()),
-        _ => return DnsOutcome::NoData,
+    let kind = question.query_type();
+    let data = if kind == RecordType::A {
+        RData::A(addresses.v4.into())
+    } else if kind == RecordType::AAAA {
+        RData::AAAA(addresses.v6.into())
+    } else {
+        return DnsOutcome::NoData;
     };
     reply.add_answer(Record::from_rdata(question.name().clone(), TTL, data));
     DnsOutcome::Address

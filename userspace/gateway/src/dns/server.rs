@@ -18,7 +18,6 @@ use super::answer::{NameTable, answer};
 #[derive(Debug)]
 pub struct DnsServer {
     addresses: Vec<SocketAddr>,
-    #[expect(dead_code, reason = "held for its Drop, which ends the tasks")]
     tasks: JoinSet<()>,
 }
 
