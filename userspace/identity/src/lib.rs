@@ -1,0 +1,12 @@
+//! Identity files and the TLS that identities speak.
+//!
+//! Everything that joins the overlay (applications, routers, gateways, the command line) holds one
+//! identity file; this crate reads and writes it and makes TLS configurations of it.
+
+mod fingerprint;
+mod identity;
+mod tls;
+
+pub use fingerprint::fingerprint;
+pub use identity::{Identity, IdentityError};
+pub use tls::{TlsSetupError, provider};

@@ -1,0 +1,70 @@
+//! TLS 1.3 between parts of the overlay: both ends prove who they are.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::WebPkiClientVerifier,
+    version::TLS13,
+};
+
+use crate::{Identity, IdentityError};
+
+/// TLS that cannot be set up with the certificates at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSetupError {
+    /// The identity holds unusable parts.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A certificate or key does not do for TLS.
+    #[error("set up TLS with the identity's key and certificates")]
+    Unusable(#[from] rustls::Error),
+    /// The trusted certificates cannot verify clients.
+    #[error("set up the verification of client certificates")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The cryptography of every TLS connection: aws-lc, X25519MLKEM768 offered first.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+impl Identity {
+    /// TLS 1.3 as a client that presents this identity and trusts only its CA.
+    ///
+    /// # Errors
+    /// The identity's key or certificates do not do for TLS.
+    pub fn client_config(&self, protocols: &[&[u8]]) -> Result<ClientConfig, TlsSetupError> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])?
+            .with_root_certificates(self.roots()?)
+            .with_client_auth_cert(self.certificates()?, self.private_key()?)?;
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Ok(config)
+    }
+
+    /// TLS 1.3 as a server that presents this identity and demands a certificate of its CA.
+    ///
+    /// # Errors
+    /// The identity's key or certificates do not do for TLS.
+    pub fn server_config(&self, protocols: &[&[u8]]) -> Result<ServerConfig, TlsSetupError> {
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
+                .build()?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(self.certificates()?, self.private_key()?)?;
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsSetupError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.trusted()? {
+            roots.add(certificate)?;
+        }
+        Ok(roots)
+    }
+}
