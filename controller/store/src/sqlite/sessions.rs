@@ -1,0 +1,70 @@
+//! API sessions to rows and back.
+
+use nightgate_model::id::{ApiSessionId, IdentityId};
+use rusqlite::{Connection, params};
+
+use super::{database, read::json};
+use crate::{ApiSession, EntityKind, StoreError, Timestamp};
+
+pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError> {
+    let read = database("read API sessions");
+    let sql = "SELECT id, identity, fingerprint, config_types, created_at, expires_at \
+        FROM api_sessions";
+    let mut statement = connection.prepare(sql).map_err(&read)?;
+    let rows = statement
+        .query_map([], |row| {
+            let session = ApiSession {
+                id: ApiSessionId::new(row.get::<_, String>(0)?),
+                identity: IdentityId::new(row.get::<_, String>(1)?),
+                fingerprint: row.get(2)?,
+                config_types: Vec::new(),
+                created_at: Timestamp(row.get(4)?),
+                expires_at: Timestamp(row.get(5)?),
+            };
+            Ok((session, row.get::<_, String>(3)?))
+        })
+        .map_err(&read)?;
+    rows.map(|row| {
+        let (session, config_types) = row.map_err(&read)?;
+        Ok(ApiSession { config_types: json("API session config types", &config_types)?, ..session })
+    })
+    .collect()
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    session: &ApiSession,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let write = database("write API session");
+    let transaction = connection.unchecked_transaction().map_err(&write)?;
+    transaction
+        .execute("DELETE FROM api_sessions WHERE expires_at <= ?1", [now.0])
+        .map_err(&write)?;
+    let config_types = serde_json::to_string(&session.config_types)
+        .map_err(|source| StoreError::Damaged { what: "API session config types", source })?;
+    let sql = "INSERT INTO api_sessions \
+        (id, identity, fingerprint, config_types, created_at, expires_at) \
+        SELECT ?1, id, ?3, ?4, ?5, ?6 FROM identities WHERE id = ?2 \
+        ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
+    let values = params![
+        session.id.as_str(),
+        session.identity.as_str(),
+        session.fingerprint,
+        config_types,
+        session.created_at.0,
+        session.expires_at.0,
+    ];
+    if transaction.execute(sql, values).map_err(&write)? == 0 {
+        let id = session.identity.to_string();
+        return Err(StoreError::NotFound { kind: EntityKind::Identity, id });
+    }
+    transaction.commit().map_err(&write)
+}
+
+pub(super) fn remove(connection: &Connection, id: &ApiSessionId) -> Result<(), StoreError> {
+    connection
+        .execute("DELETE FROM api_sessions WHERE id = ?1", [id.as_str()])
+        .map(drop)
+        .map_err(database("remove API session"))
+}

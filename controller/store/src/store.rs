@@ -1,0 +1,77 @@
+//! The boundary to the database.
+
+use nightgate_model::id::{ApiSessionId, IdentityId};
+
+use crate::{Change, EnrollmentTarget, EnrollmentToken, Model, StoreError, Timestamp};
+
+/// Everything that is read at start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Loaded {
+    /// All entities.
+    pub model: Model,
+    /// Position in the history of changes.
+    pub index: u64,
+    /// API sessions, also expired ones.
+    pub api_sessions: Vec<ApiSession>,
+}
+
+/// One authenticated client.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ApiSession {
+    /// Identifier.
+    pub id: ApiSessionId,
+    /// Who.
+    pub identity: IdentityId,
+    /// SHA-1 of the client certificate it is bound to, lower-case hex.
+    pub fingerprint: String,
+    /// Config types that the client asked for.
+    pub config_types: Vec<String>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// Durable state. A call that returned `Ok` survives the loss of the process and of power.
+///
+/// Calls block; they are made from threads that may.
+pub trait Store: Send + Sync {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The database fails or is damaged.
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Makes a change in one transaction that also increments the model index, which is returned.
+    ///
+    /// # Errors
+    /// A name is taken, an entity or token does not exist, or the database fails; nothing is changed.
+    fn apply(&self, change: &Change, at: Timestamp) -> Result<u64, StoreError>;
+
+    /// Increments the model index for a change of what is only in memory, and returns it.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn advance_index(&self) -> Result<u64, StoreError>;
+
+    /// What a pending enrollment token is for and when it ends; `None` if it is not pending.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn enrollment(
+        &self,
+        token: &EnrollmentToken,
+    ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError>;
+
+    /// Adds or replaces an API session and forgets those that ended before `now`.
+    ///
+    /// # Errors
+    /// The identity does not exist or the database fails.
+    fn put_api_session(&self, session: &ApiSession, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Forgets an API session.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn remove_api_session(&self, id: &ApiSessionId) -> Result<(), StoreError>;
+}
