@@ -25,7 +25,7 @@ pub(crate) fn everything(workspace: &Workspace, profile: Profile) -> Result<()> 
 /// The toolchain is missing or fails.
 pub(crate) fn kernel_programs(workspace: &Workspace) -> Result<()> {
     let toolchain = KernelToolchain::find(workspace)?;
-    let mut command = toolchain.cargo(workspace, "build")?;
+    let mut command = toolchain.build(workspace)?;
     command.arg("--release");
     progress::run("kernel programs", &mut command, &workspace.logs().join("kernel-programs.log"))?;
     let built = workspace.kernel_target().join("bpfel-unknown-none/release/nightgate-ebpf");

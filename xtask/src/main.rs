@@ -1,9 +1,16 @@
 //! The project's tasks: set up, build, demo, test, check, bench, fuzz.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
+mod abi_lock;
 mod build;
+mod check;
+mod direction;
+mod document_paths;
+mod fuzz;
+mod metrics_used;
 mod progress;
 mod setup;
+mod sources;
 mod test;
 mod workspace;
 
@@ -67,6 +74,21 @@ enum Task {
         /// Which tests; all if not given.
         part: Option<Part>,
     },
+    /// Check the sources: format, lints, documentation, licences, structure.
+    ///
+    /// Runs every check, then prints a table. Structure means: who depends on whom
+    /// (xtask/src/direction.rs), the version of the kernel boundary (ebpf/abi/abi.lock), paths that
+    /// ARCHITECTURE.md names, metrics that nothing counts. Files over 400 lines are only reported.
+    Check {
+        /// First accept ebpf/abi as it is under the VERSION it carries (after a reviewed change).
+        #[arg(long)]
+        accept_abi: bool,
+    },
+    /// Search for inputs that break a parser, with libFuzzer.
+    ///
+    /// What it finds stays in target/fuzz; `--grow` adds the useful part to tests/fuzz/corpus, which
+    /// `cargo test` replays.
+    Fuzz(fuzz::Options),
 }
 
 fn run(workspace: &Workspace, task: Task) -> Result<()> {
@@ -82,6 +104,13 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
             build::everything(workspace, if release { Profile::Release } else { Profile::Dev })
         }
         Task::Test { part } => test::run(workspace, part),
+        Task::Check { accept_abi } => {
+            if accept_abi {
+                abi_lock::accept(workspace)?;
+            }
+            check::run(workspace)
+        }
+        Task::Fuzz(options) => fuzz::run(workspace, &options),
     }
 }
 

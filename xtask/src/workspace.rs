@@ -87,6 +87,11 @@ impl Workspace {
         self.root.join("target/ebpf")
     }
 
+    /// The target folder of the instrumented fuzz targets, and what they find.
+    pub(crate) fn fuzz_target(&self) -> PathBuf {
+        self.target.join("fuzz")
+    }
+
     /// A program that cargo built.
     pub(crate) fn program(&self, profile: Profile, name: impl AsRef<Path>) -> PathBuf {
         self.target.join(profile.folder()).join(name)

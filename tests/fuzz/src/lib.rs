@@ -1,1 +1,93 @@
-//! Fuzz targets for every parser of outside bytes, and their corpus.
+//! Fuzz targets: every parser of bytes from outside, as plain functions.
+//!
+//! A target takes any bytes and panics only when the product is wrong. `cargo test` replays the inputs
+//! kept in `corpus/TARGET/`; `cargo xtask fuzz` looks for new ones with libFuzzer.
+
+use bytes::BytesMut;
+use nightgate_packet::{Packet, parse};
+use nightgate_wire::{
+    channel::{Limits, Message},
+    link::Frame,
+};
+
+/// A function that takes any bytes.
+pub struct Target {
+    /// Its name: the folder of its inputs.
+    pub name: &'static str,
+    /// The function.
+    pub run: fn(&[u8]),
+}
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[
+    Target { name: "channel_frame", run: channel_frame },
+    Target { name: "link_frame", run: link_frame },
+    Target { name: "packet", run: packet },
+];
+
+/// The edge channel: whatever is accepted means the same after encoding it again.
+pub fn channel_frame(data: &[u8]) {
+    let mut input = BytesMut::from(data);
+    while let Ok(Some(message)) = Message::decode(&mut input, Limits::EDGE) {
+        let mut encoded = BytesMut::new();
+        message.encode(&mut encoded);
+        let again = Message::decode(&mut encoded, Limits::EDGE);
+        assert_eq!(again.as_ref().ok(), Some(&Some(message)));
+        assert!(encoded.is_empty());
+    }
+}
+
+/// Links between routers: whatever is accepted means the same after encoding it again.
+pub fn link_frame(data: &[u8]) {
+    let mut input = BytesMut::from(data);
+    while let Ok(Some(frame)) = Frame::decode(&mut input) {
+        let mut encoded = BytesMut::new();
+        frame.encode(&mut encoded);
+        let again = Frame::decode(&mut encoded);
+        assert_eq!(again.as_ref().ok(), Some(&Some(frame)));
+        assert!(encoded.is_empty());
+    }
+}
+
+/// Frames from the network: both directions of a packet belong to one flow, seen from its two ends.
+pub fn packet(data: &[u8]) {
+    let Ok(Packet::Ip(meta)) = parse(&data) else { return };
+    let (key, end) = meta.flow_key();
+    let (key_back, end_back) = meta.reversed().flow_key();
+    assert_eq!(key, key_back);
+    let symmetric = meta.source == meta.destination && meta.source_port == meta.destination_port;
+    assert!(symmetric || end != end_back);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    fn corpus() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+    }
+
+    #[test]
+    fn every_kept_input_still_passes() {
+        for target in TARGETS {
+            for entry in fs::read_dir(corpus().join(target.name)).unwrap() {
+                let path = entry.unwrap().path();
+                let data = fs::read(&path).unwrap();
+                let outcome = std::panic::catch_unwind(|| (target.run)(&data));
+                assert!(outcome.is_ok(), "{}: {}", target.name, path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn every_folder_of_inputs_belongs_to_a_target() {
+        let folders: BTreeSet<String> = fs::read_dir(corpus())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let names: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+        assert_eq!(folders, names);
+    }
+}

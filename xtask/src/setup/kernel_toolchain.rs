@@ -68,8 +68,18 @@ impl KernelToolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// A cargo command of this toolchain for the workspace of the kernel programs.
-    pub(crate) fn cargo(&self, workspace: &Workspace, subcommand: &str) -> Result<Command> {
+    /// `cargo build` of this toolchain for the workspace of the kernel programs.
+    pub(crate) fn build(&self, workspace: &Workspace) -> Result<Command> {
+        self.command(workspace, "cargo", "build")
+    }
+
+    /// `cargo clippy` of this toolchain for the workspace of the kernel programs.
+    pub(crate) fn clippy(&self, workspace: &Workspace) -> Result<Command> {
+        // Not through cargo: that would prefer the clippy of rustup's folder to its own.
+        self.command(workspace, "cargo-clippy", "clippy")
+    }
+
+    fn command(&self, workspace: &Workspace, program: &str, subcommand: &str) -> Result<Command> {
         let linker_folder = self.linker.path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let inherited = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths(
@@ -77,14 +87,15 @@ impl KernelToolchain {
                 .into_iter()
                 .chain(env::split_paths(&inherited)),
         )?;
-        let mut command = Command::new(self.compiler.bin.join("cargo"));
+        let mut command = Command::new(self.compiler.bin.join(program));
         command.arg(subcommand).current_dir(workspace.root().join("ebpf/programs"));
         command.args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
         forget_calling_cargo(&mut command);
-        for variable in ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "RUSTDOC"] {
+        for variable in ["RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
             command.env_remove(variable);
         }
         command.env("PATH", path).env("RUSTC_BOOTSTRAP", "1");
+        command.env("CARGO", self.compiler.bin.join("cargo"));
         command.env("CARGO_TARGET_DIR", workspace.kernel_target());
         Ok(command)
     }
