@@ -1,5 +1,9 @@
 //! The gateway: intercept listeners, private DNS and hosting.
 
+pub mod carry;
 pub mod dns;
+pub mod hosting;
 pub mod intercept;
+pub mod listener;
 pub mod names;
+pub mod protection;

@@ -1,0 +1,158 @@
+//! Carries one TCP connection over one circuit.
+
+use std::{io, time::Duration};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use nightgate_e2ee::{RecordError, SealError};
+use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, Payload};
+use nightgate_telemetry::Metrics;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::Notify,
+};
+
+use crate::protection::{MAX_PLAINTEXT, Opener, Sealer};
+
+/// Data flag (header 1010) that ends a direction.
+const FIN: u32 = 1;
+
+/// A silent connection is probed after this long, so that a vanished peer does not hold a circuit
+/// for ever.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Why a connection ended before both of its directions did.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// The client or server behind this gateway broke off.
+    #[error("read from the TCP connection: {0}")]
+    Read(#[source] io::Error),
+    /// The client or server behind this gateway broke off.
+    #[error("write to the TCP connection: {0}")]
+    Write(#[source] io::Error),
+    /// The circuit carried something that its peer did not seal.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// Carries bytes both ways until both directions have ended or the circuit is closed.
+///
+/// Either side's half close is passed on. Nothing is read from one side before the other has taken
+/// what came earlier. The connection is reset on an error, so that a stream with a bad record never
+/// looks complete.
+///
+/// # Errors
+/// The connection broke, or the circuit carried what its peer did not seal.
+pub async fn carry(
+    mut stream: TcpStream,
+    circuit: Circuit,
+    protection: (Sealer, Opener),
+    metrics: &Metrics,
+) -> Result<(), CarryError> {
+    let (sealer, opener) = protection;
+    let Circuit { sender, mut receiver, .. } = circuit;
+    let result = async {
+        prepare(&stream).map_err(CarryError::Read)?;
+        let (read, write) = stream.split();
+        let ended = Notify::new();
+        let upload = upload(read, &sender, sealer, metrics);
+        let download = download(&mut receiver, write, opener, &ended, metrics);
+        tokio::pin!(upload, download);
+        let (mut sent, mut received) = (false, false);
+        while !(sent && received) {
+            tokio::select! {
+                result = &mut upload, if !sent => { result?; sent = true; }
+                () = ended.notified(), if !received => received = true,
+                result = &mut download => return result,
+            }
+        }
+        Ok(())
+    }
+    .await;
+    if result.is_err() {
+        reset(stream);
+    }
+    result
+}
+
+/// Closes a connection with a RST instead of a FIN.
+pub fn reset(stream: TcpStream) {
+    // Without it the client would see an orderly end; there is nothing else to do if it fails.
+    if let Err(error) = SockRef::from(&stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "connection could not be reset");
+    }
+    drop(stream);
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+async fn upload(
+    mut connection: ReadHalf<'_>,
+    circuit: &CircuitSender,
+    mut sealer: Sealer,
+    metrics: &Metrics,
+) -> Result<(), CarryError> {
+    if let Some(header) = sealer.header() {
+        send(circuit, 0, header).await;
+    }
+    let mut plaintext = BytesMut::new();
+    loop {
+        plaintext.reserve(MAX_PLAINTEXT);
+        let length = connection
+            .read_buf(&mut (&mut plaintext).limit(MAX_PLAINTEXT))
+            .await
+            .map_err(CarryError::Read)?;
+        if length == 0 {
+            send(circuit, FIN, Bytes::new()).await;
+            return Ok(());
+        }
+        metrics.bytes_sent(length);
+        send(circuit, 0, sealer.seal(&mut plaintext)?).await;
+    }
+}
+
+/// Sends one message; returns never if the circuit is closed, because then the receiving half says
+/// what is to be done, after it has delivered what arrived before.
+async fn send(circuit: &CircuitSender, flags: u32, body: Bytes) {
+    if circuit.send(Payload { flags, uuid: Bytes::new(), body }).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn download(
+    circuit: &mut CircuitReceiver,
+    mut connection: WriteHalf<'_>,
+    mut opener: Opener,
+    ended: &Notify,
+    metrics: &Metrics,
+) -> Result<(), CarryError> {
+    let mut open = true;
+    while let Some(Payload { flags, body, .. }) = circuit.recv().await {
+        if !open {
+            continue;
+        }
+        let plaintext = opener.open(body)?;
+        metrics.bytes_received(plaintext.len());
+        connection.write_all(&plaintext).await.map_err(CarryError::Write)?;
+        if flags & FIN != 0 {
+            connection.shutdown().await.map_err(CarryError::Write)?;
+            open = false;
+            ended.notify_one();
+        }
+    }
+    // OpenZiti's SDKs end a stream by closing the circuit, without a FIN before.
+    if open {
+        connection.shutdown().await.map_err(CarryError::Write)?;
+    }
+    Ok(())
+}
