@@ -142,9 +142,11 @@ impl Router {
         self.commands.pop_front()
     }
 
-    /// Adds a place where a service is hosted behind this router.
+    /// Adds a place where a service is hosted behind this router. [`Command::Unbind`] follows at
+    /// once when the model does not allow it.
     pub fn host(&mut self, terminator: Terminator) {
         self.hosted.insert(terminator.id.clone(), terminator);
+        self.unbind_revoked();
     }
 
     /// Removes it; circuits that it already serves go on.

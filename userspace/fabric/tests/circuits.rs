@@ -46,13 +46,11 @@ impl Row {
                 router.handle_link_up(LinkId(1), router_id(at + 1), now);
             }
         }
-        let last = routers.last_mut().unwrap();
-        let terminator = terminator(length - 1);
-        last.host(terminator.clone());
         let links = routers.iter().flat_map(Router::link_reports).collect();
-        let replica = replica(links, terminator);
+        let replica = replica(links, terminator(length - 1));
         let mut row = Self { routers, replica, now, events: Vec::new() };
         row.publish();
+        row.last().host(terminator(length - 1));
         row
     }
 
@@ -208,14 +206,26 @@ fn a_dial_without_a_policy_is_refused_at_the_first_router() {
 #[test]
 fn the_terminating_router_checks_policy_for_itself() {
     let mut row = Row::new(3);
-    let without = Replica { authorizations: Default::default(), ..row.replica.clone() };
-    row.last().handle_replica(Arc::new(without));
-    row.last().host(terminator(2));
+    let mut without_anna = row.replica.clone();
+    without_anna.authorizations = Default::default();
+    let (hugo, web) = (IdentityId::new("hugo"), ServiceId::new("web"));
+    without_anna.authorizations.grant(hugo, Permission::Bind, web);
+    row.last().handle_replica(Arc::new(without_anna));
     row.take_events();
     let end = row.routers[0].dial(dial(), row.now).unwrap();
     let events = row.take_events();
     let [(0, Command::Refused(refused, refusal))] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*refused, refusal.cause), (end, FailureCause::Unauthorized));
+}
+
+#[test]
+fn hosting_without_a_policy_ends_at_once() {
+    let mut row = Row::new(1);
+    row.replica.authorizations = Default::default();
+    row.publish();
+    row.take_events();
+    row.last().host(terminator(0));
+    assert_eq!(row.take_events(), [(0, Command::Unbind(TerminatorId::new("t")))]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::{
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Port of `https` URLs that name none (RFC 9110 section 4.2.2).
 const HTTPS_PORT: u16 = 443;
@@ -193,6 +194,21 @@ impl Identity {
     /// The identity file holds no usable certificate.
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
         certificates(&self.certificates_pem, "cert")
+    }
+
+    /// The common name of the certificate's subject: the id under which it was enrolled. `None` when
+    /// the certificate has none.
+    ///
+    /// # Errors
+    /// The identity file holds no usable certificate.
+    pub fn common_name(&self) -> Result<Option<String>, IdentityError> {
+        let certificates = self.certificates()?;
+        let parsed = certificates
+            .first()
+            .and_then(|leaf| X509Certificate::from_der(leaf).ok())
+            .map(|(_, certificate)| certificate);
+        let name = parsed.as_ref().and_then(|leaf| leaf.subject().iter_common_name().next());
+        Ok(name.and_then(|name| name.as_str().ok()).map(str::to_owned))
     }
 
     /// The certificates to trust.

@@ -1,1 +1,26 @@
 //! The router: TLS, edge listener, links and control channel around the fabric core.
+//!
+//! [`Router::start`] runs one router in the current tokio runtime: it keeps a control channel to the
+//! controller, dials links to routers that listen, and, if told to, listens itself for clients
+//! and links. A gateway dials and hosts through the same [`Router`] handle. Every decision is taken
+//! by `nightgate_fabric`; this crate only moves bytes.
+
+mod actor;
+mod backoff;
+mod binding;
+mod channel;
+mod circuit;
+mod control;
+mod edge;
+mod link;
+mod listener;
+mod report;
+mod router;
+mod token;
+
+pub use binding::{Binding, Incoming};
+pub use circuit::{Circuit, CircuitClosed, CircuitReceiver, CircuitSender};
+pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, LinkInfo};
+pub use nightgate_identity::Identity;
+pub use nightgate_wire::link::{CircuitId, Payload};
+pub use router::{BindRequest, DialRequest, Router, RouterConfig, RouterStatus, StartError};

@@ -1,0 +1,252 @@
+//! The task that owns the fabric core: events in, commands out.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use nightgate_fabric::{
+    CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, LinkId, LinkInfo, Router as Core,
+};
+use nightgate_model::{
+    entity::Terminator,
+    id::{RouterId, TerminatorId},
+    replica::Replica,
+};
+use nightgate_wire::link::{CircuitId, Frame, Payload};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info};
+
+use crate::{Circuit, Incoming, circuit::EndIo, report::Report};
+
+/// Events taken at once before their commands are carried out.
+const BATCH: usize = 256;
+
+/// What happens around the core.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Dial { dial: Dial, reply: oneshot::Sender<Result<Circuit, DialRefusal>> },
+    Bind { terminator: Terminator, offers: mpsc::UnboundedSender<Incoming> },
+    Unbind(TerminatorId),
+    Accept { end: EndId, public_key: Bytes, peer_key: Bytes, reply: oneshot::Sender<Circuit> },
+    Refuse { end: EndId, refusal: DialRefusal },
+    Send { end: EndId, payload: Payload },
+    Consumed { end: EndId, weight: u64 },
+    Close(EndId),
+    LinkUp { link: LinkId, peer: RouterId, frames: mpsc::UnboundedSender<Frame> },
+    LinkDown(LinkId),
+    Frame(LinkId, Frame),
+    Replica(Arc<Replica>),
+    Status(oneshot::Sender<(Vec<LinkInfo>, Vec<CircuitInfo>, Vec<Terminator>)>),
+}
+
+/// How far the client of an end has come.
+#[derive(Debug)]
+enum EndClient {
+    Dialing(oneshot::Sender<Result<Circuit, DialRefusal>>),
+    Offered(CircuitId),
+    Open(EndIo),
+}
+
+pub(crate) struct Actor {
+    core: Core,
+    events: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    report: watch::Sender<Report>,
+    ends: HashMap<EndId, EndClient>,
+    links: HashMap<LinkId, mpsc::UnboundedSender<Frame>>,
+    bindings: HashMap<TerminatorId, mpsc::UnboundedSender<Incoming>>,
+}
+
+impl Actor {
+    pub(crate) fn new(
+        id: RouterId,
+        events: mpsc::UnboundedSender<Event>,
+        inbox: mpsc::UnboundedReceiver<Event>,
+        report: watch::Sender<Report>,
+    ) -> Self {
+        let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
+        Self {
+            core: Core::new(id, seed),
+            events,
+            inbox,
+            report,
+            ends: HashMap::new(),
+            links: HashMap::new(),
+            bindings: HashMap::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let timeout = self.core.poll_timeout().map(|(at, _reason)| at);
+            tokio::select! {
+                taken = self.inbox.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = sleep_until(timeout) => self.core.handle_timeout(Instant::now()),
+            }
+            let now = Instant::now();
+            for event in batch.drain(..) {
+                self.handle(event, now);
+                self.carry_out();
+            }
+            self.carry_out();
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Dial { dial, reply } => self.dial(dial, reply, now),
+            Event::Bind { terminator, offers } => {
+                self.bindings.insert(terminator.id.clone(), offers);
+                self.core.host(terminator);
+                self.publish();
+            }
+            Event::Unbind(terminator) => {
+                self.bindings.remove(&terminator);
+                self.core.unhost(&terminator);
+                self.publish();
+            }
+            Event::Accept { end, public_key, peer_key, reply } => {
+                self.accept(end, public_key, peer_key, reply);
+            }
+            Event::Refuse { end, refusal } => {
+                self.ends.remove(&end);
+                self.core.refuse(end, &refusal);
+            }
+            // The end may be over already, which its client learns from the closed circuit.
+            Event::Send { end, payload } => drop(self.core.send(end, payload)),
+            Event::Consumed { end, weight } => self.core.consumed(end, weight),
+            Event::Close(end) => {
+                self.ends.remove(&end);
+                self.core.close(end);
+            }
+            Event::LinkUp { link, peer, frames } => {
+                info!(%peer, "link up");
+                self.links.insert(link, frames);
+                self.core.handle_link_up(link, peer, now);
+                // The first ping, which measures the link's cost.
+                self.core.handle_timeout(now);
+            }
+            Event::LinkDown(link) => {
+                self.links.remove(&link);
+                self.core.handle_link_down(link);
+            }
+            Event::Frame(link, frame) => self.core.handle_frame(link, frame, now),
+            Event::Replica(replica) => self.core.handle_replica(replica),
+            Event::Status(reply) => {
+                let status = (self.core.links(), self.core.circuits(), self.core.terminators());
+                drop(reply.send(status));
+            }
+        }
+    }
+
+    fn dial(
+        &mut self,
+        dial: Dial,
+        reply: oneshot::Sender<Result<Circuit, DialRefusal>>,
+        now: Instant,
+    ) {
+        match self.core.dial(dial, now) {
+            Ok(end) => {
+                self.ends.insert(end, EndClient::Dialing(reply));
+            }
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        end: EndId,
+        public_key: Bytes,
+        peer_key: Bytes,
+        reply: oneshot::Sender<Circuit>,
+    ) {
+        // Absent when the dialer has gone: dropping `reply` says so.
+        let Some(EndClient::Offered(id)) = self.ends.get(&end) else { return };
+        let (circuit, io) = Circuit::new((end, *id), peer_key, self.events.clone());
+        self.ends.insert(end, EndClient::Open(io));
+        self.core.accept(end, public_key);
+        // A host that no longer waits drops the circuit, which closes it.
+        drop(reply.send(circuit));
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(command) = self.core.poll_command() {
+            match command {
+                Command::Send(link, frame) => {
+                    if let Some(frames) = self.links.get(&link) {
+                        // A writer that has ended reports the link's loss by itself.
+                        drop(frames.send(frame));
+                    }
+                }
+                Command::DropLink(link, cause) => {
+                    info!(%cause, "link dropped");
+                    self.links.remove(&link);
+                }
+                Command::Offer(end, circuit, offer) => self.offer(end, circuit, offer),
+                Command::Opened(end, circuit, key) => self.opened(end, circuit, key),
+                Command::Refused(end, refusal) => {
+                    if let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) {
+                        drop(reply.send(Err(refusal)));
+                    }
+                }
+                Command::Deliver(end, payload) => {
+                    if let Some(EndClient::Open(io)) = self.ends.get(&end) {
+                        io.deliver(payload);
+                    }
+                }
+                Command::Credit(end, bytes) => {
+                    if let Some(EndClient::Open(io)) = self.ends.get(&end) {
+                        io.credit(bytes);
+                    }
+                }
+                Command::Closed(end, cause) => {
+                    debug!(%cause, "circuit closed");
+                    self.ends.remove(&end);
+                }
+                Command::Unbind(terminator) => {
+                    self.bindings.remove(&terminator);
+                    self.publish();
+                }
+                Command::LinksChanged => self.publish(),
+            }
+        }
+    }
+
+    fn offer(&mut self, end: EndId, circuit: CircuitId, offer: nightgate_fabric::Offer) {
+        let Some(offers) = self.bindings.get(&offer.terminator) else {
+            let detail = "the host has gone";
+            let refusal = DialRefusal::new(FailureCause::InvalidTerminator, detail);
+            self.core.refuse(end, &refusal);
+            return;
+        };
+        self.ends.insert(end, EndClient::Offered(circuit));
+        // A binding that was dropped drops the offer, which refuses it.
+        drop(offers.send(Incoming::new(end, offer, self.events.clone())));
+    }
+
+    fn opened(&mut self, end: EndId, circuit: CircuitId, peer_key: Bytes) {
+        let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) else { return };
+        let (circuit, io) = Circuit::new((end, circuit), peer_key, self.events.clone());
+        self.ends.insert(end, EndClient::Open(io));
+        // A dialer that no longer waits drops the circuit, which closes it.
+        drop(reply.send(Ok(circuit)));
+    }
+
+    fn publish(&self) {
+        self.report.send_replace(Report {
+            links: self.core.link_reports(),
+            terminators: self.core.terminators(),
+        });
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,104 @@
+//! Hosting a service behind this router.
+
+use bytes::Bytes;
+use nightgate_fabric::{DialRefusal, EndId, FailureCause, Offer};
+use nightgate_model::id::{IdentityId, TerminatorId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Circuit, CircuitClosed, actor::Event};
+
+/// A hosted service: yields dials until it is dropped or the model no longer allows it.
+#[derive(Debug)]
+pub struct Binding {
+    terminator: TerminatorId,
+    incoming: mpsc::UnboundedReceiver<Incoming>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+/// Somebody dials. Dropping it refuses.
+#[derive(Debug)]
+pub struct Incoming {
+    end: EndId,
+    offer: Offer,
+    events: mpsc::UnboundedSender<Event>,
+    answered: bool,
+}
+
+impl Binding {
+    pub(crate) fn new(
+        terminator: TerminatorId,
+        incoming: mpsc::UnboundedReceiver<Incoming>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        Self { terminator, incoming, events }
+    }
+
+    /// The next dial; `None` when the model no longer allows the hosting or the router stops.
+    pub async fn accept(&mut self) -> Option<Incoming> {
+        self.incoming.recv().await
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        drop(self.events.send(Event::Unbind(self.terminator.clone())));
+    }
+}
+
+impl Incoming {
+    pub(crate) fn new(end: EndId, offer: Offer, events: mpsc::UnboundedSender<Event>) -> Self {
+        Self { end, offer, events, answered: false }
+    }
+
+    /// The dialing identity, as the routers on both sides authorized it.
+    pub fn dialer(&self) -> &IdentityId {
+        &self.offer.dial.dialer
+    }
+
+    /// What the dialer calls itself.
+    pub fn caller(&self) -> &str {
+        &self.offer.dial.caller
+    }
+
+    /// The dialer's public key; empty without end-to-end encryption.
+    pub fn public_key(&self) -> &Bytes {
+        &self.offer.dial.public_key
+    }
+
+    /// Opaque data from the dialer.
+    pub fn app_data(&self) -> &Bytes {
+        &self.offer.dial.app_data
+    }
+
+    /// Accepts; `public_key` is the host's, empty without end-to-end encryption.
+    ///
+    /// # Errors
+    /// The dialer has gone in the meantime.
+    pub async fn accept(mut self, public_key: Bytes) -> Result<Circuit, CircuitClosed> {
+        self.answered = true;
+        let (reply, circuit) = oneshot::channel();
+        let peer_key = self.offer.dial.public_key.clone();
+        let event = Event::Accept { end: self.end, public_key, peer_key, reply };
+        self.events.send(event).map_err(|_stopped| CircuitClosed)?;
+        circuit.await.map_err(|_gone| CircuitClosed)
+    }
+
+    /// Refuses, and tells the dialer why.
+    pub fn refuse(mut self, cause: FailureCause, detail: &str) {
+        self.answer_no(DialRefusal::new(cause, detail));
+    }
+
+    fn answer_no(&mut self, refusal: DialRefusal) {
+        self.answered = true;
+        drop(self.events.send(Event::Refuse { end: self.end, refusal }));
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.answered {
+            let detail = "the host did not take the call";
+            self.answer_no(DialRefusal::new(FailureCause::HostRefused, detail));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A client dials.
+
+use nightgate_model::entity::Permission;
+use nightgate_wire::{
+    channel::Message,
+    edge::{content, header},
+};
+
+use super::{client::Client, connection::state_closed};
+use crate::{Circuit, DialRequest, token::check_session};
+
+/// The reason that makes OpenZiti's SDKs ask for a new session and dial again.
+pub(super) const INVALID_SESSION: &str = "Invalid Session";
+
+/// Why a connection or binding could not be numbered.
+pub(super) const TOO_MANY: &str = "the connection id is taken, or too many are open";
+
+/// Answers a Connect message in a task of its own.
+pub(super) fn connect(client: &Client, conn: u32, message: Message) {
+    let client = client.clone();
+    client.router.clone().spawn(async move {
+        let request = message.sequence;
+        let Some(reservation) = client.connections.reserve(conn) else {
+            client.send(state_closed(conn, TOO_MANY).in_reply_to(request)).await;
+            return;
+        };
+        match dial(&client, message).await {
+            Ok(circuit) => {
+                // Answered before the first data can follow.
+                client.send(connected(conn, &circuit).in_reply_to(request)).await;
+                reservation.join(&client, circuit);
+            }
+            Err(reason) => client.send(state_closed(conn, &reason).in_reply_to(request)).await,
+        }
+    });
+}
+
+async fn dial(client: &Client, message: Message) -> Result<Circuit, String> {
+    let mut replica = client.router.replica();
+    let session = check_session(&message.body, Permission::Dial, &client.session, &mut replica)
+        .await
+        .map_err(|_invalid| INVALID_SESSION.to_owned())?;
+    let headers = &message.headers;
+    let bytes = |key| headers.bytes(key).cloned().unwrap_or_default();
+    let request = DialRequest {
+        service: session.sub,
+        identity: session.identity,
+        caller: headers.text(header::CALLER_ID).unwrap_or(&client.name).to_owned(),
+        public_key: bytes(header::PUBLIC_KEY),
+        app_data: bytes(header::APP_DATA),
+    };
+    client.router.dial(request).await.map_err(|refusal| refusal.to_string())
+}
+
+fn connected(conn: u32, circuit: &Circuit) -> Message {
+    let mut answer = Message::new(content::STATE_CONNECTED);
+    answer.headers.put_u32(header::CONN_ID, conn);
+    answer.headers.put_text(header::CIRCUIT_ID, &circuit.id.to_string());
+    if !circuit.peer_key.is_empty() {
+        answer.headers.put(header::PUBLIC_KEY, circuit.peer_key.clone());
+    }
+    answer
+}

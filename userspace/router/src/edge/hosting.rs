@@ -1,0 +1,193 @@
+//! A client hosts.
+
+use std::{collections::HashMap, time::Duration};
+
+use nightgate_fabric::FailureCause;
+use nightgate_model::{entity::Permission, id::IdentityId};
+use nightgate_wire::{
+    channel::Message,
+    edge::{ROUTER_CONN_IDS, content, header},
+};
+use tokio::task::JoinHandle;
+
+use super::{
+    client::Client,
+    connection::{Reservation, state_closed},
+    dialing::{INVALID_SESSION, TOO_MANY},
+};
+use crate::{BindRequest, Binding, Incoming, token::check_session};
+
+/// A host that does not answer a dial by then has refused it; the dialer waits as long.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Services one client may host at once on one channel.
+const MAX_BINDINGS: usize = 1_000;
+
+/// A client's bindings by connection id; all end with the channel.
+#[derive(Default)]
+pub(super) struct Bindings(HashMap<u32, JoinHandle<()>>);
+
+/// How connection ids of accepted dials are chosen.
+#[derive(Clone, Copy)]
+enum ConnIds {
+    /// The router chooses (clients since 2023).
+    Router,
+    /// The host chooses, and waits for a confirmation.
+    Host,
+}
+
+impl Bindings {
+    /// Answers a Bind message and passes dials on, in a task of its own.
+    pub(super) fn bind(&mut self, client: &Client, conn: u32, message: Message) {
+        self.0.retain(|_, task| !task.is_finished());
+        if self.0.contains_key(&conn) || self.0.len() >= MAX_BINDINGS {
+            let refused = state_closed(conn, TOO_MANY);
+            let (client, refused) = (client.clone(), refused.in_reply_to(message.sequence));
+            client.router.clone().spawn(async move { client.send(refused).await });
+            return;
+        }
+        let client = client.clone();
+        self.0.insert(conn, tokio::spawn(host(client, conn, message)));
+    }
+
+    /// Ends a binding; unknown ids are ignored.
+    pub(super) fn unbind(&mut self, conn: u32) {
+        if let Some(task) = self.0.remove(&conn) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Bindings {
+    fn drop(&mut self) {
+        for task in self.0.values() {
+            task.abort();
+        }
+    }
+}
+
+async fn host(client: Client, conn: u32, message: Message) {
+    let ids = match message.headers.is_true(header::ROUTER_PROVIDED_CONN_ID) {
+        true => ConnIds::Router,
+        false => ConnIds::Host,
+    };
+    let mut binding = match authorize(&client, &message).await {
+        Ok(binding) => binding,
+        Err(reason) => {
+            client.send(state_closed(conn, &reason).in_reply_to(message.sequence)).await;
+            return;
+        }
+    };
+    let mut answer = Message::new(content::STATE_CONNECTED).in_reply_to(message.sequence);
+    answer.headers.put_u32(header::CONN_ID, conn);
+    if matches!(ids, ConnIds::Router) {
+        answer.headers.put_true(header::ROUTER_PROVIDED_CONN_ID);
+    }
+    client.send(answer).await;
+    let mut next = ROUTER_CONN_IDS;
+    while let Some(incoming) = binding.accept().await {
+        match reserve(&client, &mut next) {
+            Some(offered) => {
+                client.router.spawn(offer(client.clone(), conn, offered, ids, incoming));
+            }
+            None => incoming.refuse(FailureCause::Capacity, "the host has too many connections"),
+        }
+    }
+    client.send(state_closed(conn, "no policy lets this identity host the service")).await;
+}
+
+async fn authorize(client: &Client, message: &Message) -> Result<Binding, String> {
+    let mut replica = client.router.replica();
+    let session = check_session(&message.body, Permission::Bind, &client.session, &mut replica)
+        .await
+        .map_err(|_invalid| INVALID_SESSION.to_owned())?;
+    let allowed =
+        replica.borrow().authorizations.allows(&session.identity, Permission::Bind, &session.sub);
+    if !allowed {
+        return Err("no policy lets this identity host the service".to_owned());
+    }
+    let cost = message.headers.bytes(header::COST).and_then(|cost| cost.as_ref().try_into().ok());
+    Ok(client.router.bind(BindRequest {
+        service: session.sub,
+        identity: session.identity,
+        cost: cost.map_or(0, u16::from_le_bytes),
+    }))
+}
+
+/// Reserves an id that no open connection of this channel has.
+fn reserve(client: &Client, next: &mut u32) -> Option<Reservation> {
+    // Ids repeat only after two thousand million dials: a few tries find a free one.
+    (0..16).find_map(|_try| {
+        let id = *next;
+        *next = next.checked_add(1).unwrap_or(ROUTER_CONN_IDS);
+        client.connections.reserve(id)
+    })
+}
+
+/// Asks the host whether it takes a dial, and joins the two if it does.
+async fn offer(client: Client, bind: u32, offered: Reservation, ids: ConnIds, incoming: Incoming) {
+    let request = client.request(dial_message(&client, bind, offered.conn(), ids, &incoming));
+    let Ok(Some(answer)) = tokio::time::timeout(ANSWER_TIME, request).await else {
+        incoming.refuse(FailureCause::DialTimeout, "the hosting application did not answer");
+        return;
+    };
+    if answer.content_type != content::DIAL_SUCCESS {
+        incoming.refuse(FailureCause::HostRefused, &String::from_utf8_lossy(&answer.body));
+        return;
+    }
+    let reservation = match ids {
+        ConnIds::Router => Some(offered),
+        ConnIds::Host => chosen_by_host(&client, &answer),
+    };
+    let Some(reservation) = reservation else {
+        incoming.refuse(FailureCause::Protocol, "the host chose no free connection id");
+        return;
+    };
+    let key = answer.headers.bytes(header::PUBLIC_KEY).cloned().unwrap_or_default();
+    let Ok(circuit) = incoming.accept(key).await else {
+        client.send(state_closed(reservation.conn(), "the dialer has gone")).await;
+        return;
+    };
+    if matches!(ids, ConnIds::Host) {
+        let mut confirm = Message::new(content::STATE_CONNECTED).in_reply_to(answer.sequence);
+        confirm.headers.put_u32(header::CONN_ID, bind);
+        client.send(confirm).await;
+    }
+    reservation.join(&client, circuit);
+}
+
+fn chosen_by_host(client: &Client, answer: &Message) -> Option<Reservation> {
+    let chosen = <[u8; 4]>::try_from(answer.body.as_ref()).ok()?;
+    client.connections.reserve(u32::from_le_bytes(chosen))
+}
+
+fn dial_message(
+    client: &Client,
+    bind: u32,
+    offered: u32,
+    ids: ConnIds,
+    incoming: &Incoming,
+) -> Message {
+    let mut message = Message::new(content::DIAL);
+    let headers = &mut message.headers;
+    headers.put_u32(header::CONN_ID, bind);
+    if matches!(ids, ConnIds::Router) {
+        headers.put_u32(header::ROUTER_PROVIDED_CONN_ID, offered);
+    }
+    headers
+        .put_text(header::CALLER_ID, incoming.caller())
+        .put_text(header::DIALER_IDENTITY_ID, incoming.dialer().as_str())
+        .put_text(header::DIALER_IDENTITY_NAME, &name_of(client, incoming.dialer()));
+    if !incoming.public_key().is_empty() {
+        headers.put(header::PUBLIC_KEY, incoming.public_key().clone());
+    }
+    if !incoming.app_data().is_empty() {
+        headers.put(header::APP_DATA, incoming.app_data().clone());
+    }
+    message
+}
+
+fn name_of(client: &Client, identity: &IdentityId) -> String {
+    let replica = client.router.replica.borrow();
+    replica.identities.get(identity).map_or_else(String::new, |known| known.name.clone())
+}

@@ -1,0 +1,91 @@
+//! The one TLS port: clients and links, told apart by ALPN.
+
+use std::{sync::Arc, time::Duration};
+
+use nightgate_identity::{Identity, TlsSetupError, fingerprint};
+use nightgate_wire::{edge, link as link_wire};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use crate::{Router, control::chain, edge::client, link};
+
+/// A peer that has not finished TLS by then is turned away.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// Handshakes under way at once; more wait in the kernel's accept queue.
+const HANDSHAKES: usize = 256;
+
+pub(crate) struct Listener {
+    acceptor: TlsAcceptor,
+    router: Router,
+}
+
+/// Why a connection was turned away.
+#[derive(Debug, thiserror::Error)]
+enum RefusedConnection {
+    #[error("TLS took too long")]
+    Late,
+    #[error("TLS failed")]
+    Tls(#[from] std::io::Error),
+    #[error("no client certificate")]
+    NoCertificate,
+    #[error("unknown application protocol")]
+    Protocol,
+}
+
+impl Listener {
+    pub(crate) fn new(identity: &Identity, router: Router) -> Result<Self, TlsSetupError> {
+        let config = identity.server_config(&[edge::ALPN, link_wire::ALPN])?;
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), router })
+    }
+
+    pub(crate) async fn run(self, listener: TcpListener) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        loop {
+            let Ok(slot) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let Ok((tcp, peer)) = listener.accept().await else {
+                // Out of file descriptors, usually: let some connections end.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+            self.router.spawn(async move {
+                if let Err(refused) = serve(acceptor, router, tcp, slot).await {
+                    debug!(%peer, error = %chain(&refused), "connection turned away");
+                }
+            });
+        }
+    }
+}
+
+async fn serve(
+    acceptor: TlsAcceptor,
+    router: Router,
+    tcp: TcpStream,
+    slot: tokio::sync::OwnedSemaphorePermit,
+) -> Result<(), RefusedConnection> {
+    tcp.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(tcp))
+        .await
+        .map_err(|_late| RefusedConnection::Late)??;
+    drop(slot);
+    let (_, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    let fingerprint = fingerprint(certificate.ok_or(RefusedConnection::NoCertificate)?);
+    match session.alpn_protocol() {
+        // Clients of 2022 name no protocol.
+        None => client::serve(router, stream, fingerprint).await,
+        Some(protocol) if protocol == edge::ALPN => {
+            client::serve(router, stream, fingerprint).await;
+        }
+        Some(protocol) if protocol == link_wire::ALPN => {
+            link::serve(router, stream, fingerprint).await;
+        }
+        Some(_) => return Err(RefusedConnection::Protocol),
+    }
+    Ok(())
+}

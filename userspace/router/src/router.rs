@@ -1,0 +1,240 @@
+//! The handle of a running router.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, LinkInfo};
+use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+use nightgate_model::{
+    entity::Terminator,
+    id::{IdentityId, RouterId, ServiceId, TerminatorId},
+    replica::Replica,
+};
+use serde::Serialize;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Binding, Circuit,
+    actor::{Actor, Event},
+    control, link, listener,
+    report::Report,
+};
+
+/// What a router needs to start.
+#[derive(Debug)]
+pub struct RouterConfig {
+    /// The identity it enrolled.
+    pub identity: Identity,
+    /// Where to accept clients and links; none for a router that only dials out.
+    pub listen: Option<SocketAddr>,
+    /// `host:port` under which clients and routers reach the listener.
+    pub advertise: Option<String>,
+}
+
+/// A router that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The identity file does not do.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// The certificate names no router.
+    #[error("the identity's certificate names no router; enroll with `nightgate router enroll`")]
+    NotARouter,
+    /// The listening address cannot be used.
+    #[error("listen on {address}; is another process using it?")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// A running router. Clones are handles of the same router.
+#[derive(Clone, Debug)]
+pub struct Router {
+    id: RouterId,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) replica: watch::Receiver<Arc<Replica>>,
+    listening: Option<SocketAddr>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A wish for a circuit.
+#[derive(Clone, Debug)]
+pub struct DialRequest {
+    /// To what.
+    pub service: ServiceId,
+    /// By whom.
+    pub identity: IdentityId,
+    /// What the dialer calls itself towards the host.
+    pub caller: String,
+    /// Key exchange public key; empty without end-to-end encryption.
+    pub public_key: Bytes,
+    /// Opaque data for the host.
+    pub app_data: Bytes,
+}
+
+/// A wish to host.
+#[derive(Clone, Debug)]
+pub struct BindRequest {
+    /// What.
+    pub service: ServiceId,
+    /// By whom.
+    pub identity: IdentityId,
+    /// Static cost, 0 to 65535; dialers prefer the lower.
+    pub cost: u16,
+}
+
+/// What a router does right now.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouterStatus {
+    /// Its id.
+    pub id: RouterId,
+    /// Position of its replica in the controller's history of changes; 0 before the first.
+    pub replica_index: u64,
+    /// Its links.
+    pub links: Vec<LinkInfo>,
+    /// Circuits that end here or pass through.
+    pub circuits: Vec<CircuitInfo>,
+    /// What is hosted behind it.
+    pub terminators: Vec<Terminator>,
+}
+
+impl Router {
+    /// Starts a router in the current tokio runtime.
+    ///
+    /// It returns at once: the controller may be away, and the router goes on trying.
+    ///
+    /// # Errors
+    /// The identity is not a router's, or the listening address cannot be used.
+    pub async fn start(config: RouterConfig) -> Result<Self, StartError> {
+        let id = router_id(&config.identity)?;
+        let (events, inbox) = mpsc::unbounded_channel();
+        let (replica_writer, replica) = watch::channel(Arc::default());
+        let (report_writer, report) = watch::channel(Report::default());
+        let listener = match config.listen {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|source| StartError::Listen { address, source })?,
+            ),
+            None => None,
+        };
+        let router = Self {
+            id: id.clone(),
+            events: events.clone(),
+            replica: replica.clone(),
+            listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        router.spawn(Actor::new(id.clone(), events, inbox, report_writer).run());
+        let control = control::Channel::new(&config, id, router.events.clone(), report)?;
+        router.spawn(control.run(replica_writer));
+        router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
+        if let Some(listener) = listener {
+            router.spawn(listener::Listener::new(&config.identity, router.clone())?.run(listener));
+        }
+        Ok(router)
+    }
+
+    /// This router's id, which is also the id of the identity under which a gateway dials and hosts.
+    pub fn id(&self) -> &RouterId {
+        &self.id
+    }
+
+    /// The address it accepts clients and links at, with the port the system chose for port 0.
+    pub fn listening(&self) -> Option<SocketAddr> {
+        self.listening
+    }
+
+    /// The model as the controller last sent it; empty before.
+    pub fn replica(&self) -> watch::Receiver<Arc<Replica>> {
+        self.replica.clone()
+    }
+
+    /// Makes a circuit to a service.
+    ///
+    /// # Errors
+    /// A policy does not allow it, nobody hosts the service or can be reached, or the host refused.
+    pub async fn dial(&self, request: DialRequest) -> Result<Circuit, DialRefusal> {
+        let dial = Dial {
+            service: request.service,
+            dialer: request.identity,
+            caller: request.caller,
+            public_key: request.public_key,
+            app_data: request.app_data,
+        };
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Dial { dial, reply });
+        answer.await.unwrap_or_else(|_stopped| {
+            let detail = "this router is stopping";
+            Err(DialRefusal::new(FailureCause::NoRoute, detail))
+        })
+    }
+
+    /// Hosts a service behind this router until the binding is dropped.
+    ///
+    /// The model decides: while it does not let the identity host the service, dials are refused, and
+    /// the binding ends ([`Binding::accept`] gives `None`) when it lets it no longer.
+    pub fn bind(&self, request: BindRequest) -> Binding {
+        let terminator = Terminator {
+            id: TerminatorId::new(uuid::Uuid::new_v4().simple().to_string()),
+            service: request.service,
+            router: self.id.clone(),
+            host: request.identity,
+            instance: String::new(),
+            cost: request.cost,
+        };
+        let (offers, incoming) = mpsc::unbounded_channel();
+        let binding = Binding::new(terminator.id.clone(), incoming, self.events.clone());
+        self.tell(Event::Bind { terminator, offers });
+        binding
+    }
+
+    /// What the router does right now.
+    pub async fn status(&self) -> RouterStatus {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Status(reply));
+        let replica_index = self.replica.borrow().index;
+        let (links, circuits, terminators) = answer.await.unwrap_or_default();
+        RouterStatus { id: self.id.clone(), replica_index, links, circuits, terminators }
+    }
+
+    /// Stops all tasks and waits for their end; circuits and links are closed.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // A stopped router has nobody to tell; whoever waits for an answer sees the channel close.
+        drop(self.events.send(event));
+    }
+
+    /// Runs a task until it ends or the router stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
+/// The router's id is the common name of its certificate.
+fn router_id(identity: &Identity) -> Result<RouterId, StartError> {
+    identity.common_name()?.map(RouterId::new).ok_or(StartError::NotARouter)
+}

@@ -1,0 +1,96 @@
+//! Session tokens: checked against the keys of the replica, without asking the controller.
+
+use std::{sync::Arc, time::Duration};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use nightgate_model::{
+    entity::Permission,
+    replica::Replica,
+    token::{ApiSessionClaims, SessionClaims},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+/// How long a token may be newer than the replica: a change reaches routers well within this.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// A token that lets nobody in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("not signed by the controller, or expired")]
+    Invalid,
+    #[error("issued for another certificate")]
+    OtherCertificate,
+    #[error("issued to another identity")]
+    OtherIdentity,
+    #[error("does not allow this")]
+    OtherPermission,
+    #[error("the identity is unknown or disabled")]
+    Disabled,
+    #[error("this router has not heard of the change the token rests on")]
+    Behind,
+}
+
+/// Checks an API session token presented with a client certificate.
+pub(crate) async fn check_api_session(
+    token: &str,
+    fingerprint: &str,
+    replica: &mut watch::Receiver<Arc<Replica>>,
+) -> Result<ApiSessionClaims, TokenError> {
+    let claims: ApiSessionClaims = decode(token, replica).await?;
+    catch_up(claims.index, replica).await?;
+    if !claims.fingerprints.iter().any(|known| known == fingerprint) {
+        return Err(TokenError::OtherCertificate);
+    }
+    if !replica.borrow().identities.contains_key(&claims.sub) {
+        return Err(TokenError::Disabled);
+    }
+    Ok(claims)
+}
+
+/// Checks a service session token presented on the channel of an API session.
+pub(crate) async fn check_session(
+    token: &[u8],
+    permission: Permission,
+    channel: &ApiSessionClaims,
+    replica: &mut watch::Receiver<Arc<Replica>>,
+) -> Result<SessionClaims, TokenError> {
+    let token = std::str::from_utf8(token).map_err(|_not_text| TokenError::Invalid)?;
+    let claims: SessionClaims = decode(token, replica).await?;
+    catch_up(claims.index, replica).await?;
+    if claims.identity != channel.sub {
+        return Err(TokenError::OtherIdentity);
+    }
+    if claims.permission != permission {
+        return Err(TokenError::OtherPermission);
+    }
+    Ok(claims)
+}
+
+async fn decode<T: DeserializeOwned + Clone>(
+    token: &str,
+    replica: &mut watch::Receiver<Arc<Replica>>,
+) -> Result<T, TokenError> {
+    // Before the first replica there are no keys: wait for it rather than refuse a good token.
+    catch_up(1, replica).await?;
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.validate_aud = false;
+    validation.leeway = 0;
+    let keys = replica.borrow().token_keys.clone();
+    keys.iter()
+        .filter_map(|pem| DecodingKey::from_ec_pem(pem.as_bytes()).ok())
+        .find_map(|key| jsonwebtoken::decode(token, &key, &validation).ok())
+        .map(|decoded| decoded.claims)
+        .ok_or(TokenError::Invalid)
+}
+
+async fn catch_up(
+    index: u64,
+    replica: &mut watch::Receiver<Arc<Replica>>,
+) -> Result<(), TokenError> {
+    let reached = replica.wait_for(|replica| replica.index >= index);
+    match tokio::time::timeout(CATCH_UP, reached).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(TokenError::Behind),
+    }
+}
