@@ -1,5 +1,6 @@
 //! The gateway: intercept listeners, private DNS and hosting.
 
+pub mod admin;
 pub mod carry;
 pub mod dns;
 pub mod hosting;
