@@ -1,0 +1,178 @@
+//! Rules as the kernel reads them.
+
+use crate::{Address, ZoneId, limits};
+
+/// One alternative of a rule. A rule with two source prefixes and three port ranges has six.
+///
+/// Every field restricts; a zero mask and a full range or set restrict nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RuleEntry {
+    /// Set of zones the packet may come from, by [`ZoneId::bit`].
+    pub from: u64,
+    /// Set of zones it may go to.
+    pub to: u64,
+    /// Source prefix, network order; bits outside the mask are zero.
+    pub source: [u64; 2],
+    /// Mask of the source prefix, network order.
+    pub source_mask: [u64; 2],
+    /// Destination prefix, network order; bits outside the mask are zero.
+    pub destination: [u64; 2],
+    /// Mask of the destination prefix, network order.
+    pub destination_mask: [u64; 2],
+    /// Lowest source port.
+    pub source_port: u16,
+    /// Highest source port less the lowest.
+    pub source_port_span: u16,
+    /// Lowest destination port.
+    pub destination_port: u16,
+    /// Highest destination port less the lowest.
+    pub destination_port_span: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// 0xff if the protocol counts, else 0.
+    pub protocol_mask: u8,
+    /// Set of families, by [`crate::Family::bit`].
+    pub families: u8,
+    /// [`action`].
+    pub action: u8,
+    /// Index of the rule, below [`limits::RULES`].
+    pub rule: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
+const _: () = assert!(size_of::<RuleEntry>() == 96);
+
+/// Values of [`RuleEntry::action`].
+pub mod action {
+    /// Refuse the packet.
+    pub const DROP: u8 = 0;
+    /// Let it pass, and its flow after it.
+    pub const ACCEPT: u8 = 1;
+}
+
+/// Value of the only slot of a bank: the entries in order, first match wins.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RuleTable {
+    /// Entries in use.
+    pub len: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The entries; unused ones are zero and match nothing.
+    pub entries: [RuleEntry; limits::RULE_ENTRIES],
+}
+
+/// What rules look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// Zone the packet comes from.
+    pub from: ZoneId,
+    /// Zone it goes to.
+    pub to: ZoneId,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source port, 0 if the protocol has none.
+    pub source_port: u16,
+    /// Destination port, 0 if the protocol has none.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+impl Subject {
+    /// Whether an entry matches. One branch: the differences of all fields are gathered into one word.
+    #[inline(always)]
+    pub fn matches(&self, entry: &RuleEntry) -> bool {
+        let (source, destination) = (self.source.halves(), self.destination.halves());
+        let differences = ((source[0] ^ entry.source[0]) & entry.source_mask[0])
+            | ((source[1] ^ entry.source[1]) & entry.source_mask[1])
+            | ((destination[0] ^ entry.destination[0]) & entry.destination_mask[0])
+            | ((destination[1] ^ entry.destination[1]) & entry.destination_mask[1])
+            | u64::from((self.protocol ^ entry.protocol) & entry.protocol_mask)
+            | beyond(self.source_port, entry.source_port, entry.source_port_span)
+            | beyond(self.destination_port, entry.destination_port, entry.destination_port_span);
+        let allowed = [
+            entry.from & self.from.bit(),
+            entry.to & self.to.bit(),
+            u64::from(entry.families & self.source.family().bit()),
+        ];
+        differences == 0 && allowed[0] != 0 && allowed[1] != 0 && allowed[2] != 0
+    }
+}
+
+/// Non-zero if a port is not in `low..=low + span`, without a branch.
+#[inline(always)]
+fn beyond(port: u16, low: u16, span: u16) -> u64 {
+    let distance = port.wrapping_sub(low);
+    u64::from(span).wrapping_sub(u64::from(distance)) >> 63
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Family;
+
+    fn any() -> RuleEntry {
+        RuleEntry {
+            from: !1,
+            to: !1,
+            source_port_span: u16::MAX,
+            destination_port_span: u16::MAX,
+            families: Family::V4.bit() | Family::V6.bit(),
+            action: action::ACCEPT,
+            ..RuleEntry::default()
+        }
+    }
+
+    fn subject() -> Subject {
+        Subject {
+            from: ZoneId::FIRST,
+            to: ZoneId::LOCAL,
+            source: Address::from_v4([10, 0, 0, 1]),
+            destination: Address::from_v4([10, 0, 1, 1]),
+            source_port: 40_000,
+            destination_port: 53,
+            protocol: 17,
+        }
+    }
+
+    #[test]
+    fn an_entry_without_restrictions_matches_and_an_empty_one_does_not() {
+        assert!(subject().matches(&any()));
+        assert!(!subject().matches(&RuleEntry::default()));
+    }
+
+    #[test]
+    fn each_field_restricts() {
+        let prefix = Address::from_v4([10, 0, 0, 0]).halves();
+        let mask = Address::from_v6([0xff; 16]).halves();
+        let restrictions: [fn(&mut RuleEntry, [u64; 2], [u64; 2]); 7] = [
+            |entry, _, _| entry.from = ZoneId::LOCAL.bit(),
+            |entry, _, _| entry.to = ZoneId::FIRST.bit(),
+            |entry, prefix, mask| (entry.source, entry.source_mask) = (prefix, mask),
+            |entry, prefix, mask| (entry.destination, entry.destination_mask) = (prefix, mask),
+            |entry, _, _| (entry.protocol, entry.protocol_mask) = (6, 0xff),
+            |entry, _, _| entry.families = Family::V6.bit(),
+            |entry, _, _| (entry.destination_port, entry.destination_port_span) = (54, 10),
+        ];
+        for (index, restrict) in restrictions.iter().enumerate() {
+            let mut entry = any();
+            restrict(&mut entry, prefix, mask);
+            assert!(!subject().matches(&entry), "restriction {index}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_hold_their_ends_and_nothing_else() {
+        for (low, high) in [(0, 0), (0, 65_535), (53, 53), (1_024, 65_535), (65_535, 65_535)] {
+            for port in [0, 1, 52, 53, 54, 1_023, 1_024, 65_534, 65_535] {
+                let inside = beyond(port, low, high - low) == 0;
+                assert_eq!(inside, (low..=high).contains(&port), "{port} in {low}-{high}");
+            }
+        }
+    }
+}

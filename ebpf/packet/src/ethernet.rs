@@ -1,0 +1,44 @@
+//! Ethernet and up to two 802.1Q tags.
+
+use nightgate_abi::Reason;
+
+use crate::Frame;
+
+/// EtherType of IPv4.
+pub(crate) const IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub(crate) const ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub(crate) const IPV6: u16 = 0x86dd;
+/// Tag protocol identifier of IEEE 802.1Q.
+const VLAN: u16 = 0x8100;
+/// Tag protocol identifier of IEEE 802.1ad, the outer tag of QinQ.
+const VLAN_OUTER: u16 = 0x88a8;
+/// Destination, source, EtherType.
+const HEADER: usize = 14;
+/// Tag control information and the EtherType behind it.
+const TAG: usize = 4;
+/// Tags that are looked behind.
+const TAGS_MAX: usize = 2;
+
+/// The EtherType behind the tags, and the offset of what it announces.
+#[inline(always)]
+pub(crate) fn parse(frame: &impl Frame) -> Result<(u16, usize), Reason> {
+    let header: [u8; 2] = frame.read(HEADER - 2).ok_or(Reason::EthernetTruncated)?;
+    let mut ether_type = u16::from_be_bytes(header);
+    let mut offset = HEADER;
+    for _ in 0..TAGS_MAX {
+        if !is_tag(ether_type) {
+            return Ok((ether_type, offset));
+        }
+        let inner: [u8; 2] = frame.read(offset + 2).ok_or(Reason::VlanTruncated)?;
+        ether_type = u16::from_be_bytes(inner);
+        offset += TAG;
+    }
+    if is_tag(ether_type) { Err(Reason::VlanDepth) } else { Ok((ether_type, offset)) }
+}
+
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    ether_type == VLAN || ether_type == VLAN_OUTER
+}

@@ -1,0 +1,48 @@
+//! IPv4 (RFC 791).
+
+use nightgate_abi::{Address, Family, Reason};
+
+use crate::{
+    Frame, Packet, martian, protocol,
+    transport::{self, Network},
+};
+
+/// Header without options.
+const HEADER: usize = 20;
+/// More-fragments bit and fragment offset.
+const FRAGMENT: u16 = 0x3fff;
+
+#[inline(always)]
+pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason> {
+    let header: [u8; HEADER] = frame.read(offset).ok_or(Reason::Ipv4Truncated)?;
+    let [version_ihl, _, len_0, len_1, _, _, frag_0, frag_1, _, protocol, _, _, addresses @ ..] =
+        header;
+    let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
+    if version_ihl >> 4 != 4 {
+        return Err(Reason::Ipv4Version);
+    }
+    let header_length = usize::from(version_ihl & 0xf) * 4;
+    let total_length = usize::from(u16::from_be_bytes([len_0, len_1]));
+    if header_length < HEADER || offset + header_length > frame.len() {
+        return Err(Reason::Ipv4HeaderLength);
+    }
+    if total_length < header_length || offset + total_length > frame.len() {
+        return Err(Reason::Ipv4TotalLength);
+    }
+    if u16::from_be_bytes([frag_0, frag_1]) & FRAGMENT != 0 {
+        return Err(Reason::Fragment);
+    }
+    let (source, destination) = ([s0, s1, s2, s3], [d0, d1, d2, d3]);
+    martian::check_v4(source, destination)?;
+    if protocol == protocol::ICMPV6 {
+        return Err(Reason::IcmpFamily);
+    }
+    let network = Network {
+        source: Address::from_v4(source),
+        destination: Address::from_v4(destination),
+        family: Family::V4,
+        protocol,
+        length: total_length - header_length,
+    };
+    transport::parse(frame, offset + header_length, &network).map(Packet::Ip)
+}

@@ -1,0 +1,27 @@
+//! The kernel programs of Nightgate: one file per attach point, the stages they share beside them.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod frame;
+mod hook;
+mod maps;
+mod stage;
+mod tc_egress;
+mod tc_ingress;
+mod tc_mirror;
+
+/// ABI version of this object; the loader reads it before anything else.
+#[used]
+#[unsafe(link_section = "nightgate_abi")]
+static ABI_VERSION: u32 = nightgate_abi::VERSION;
+
+/// Lets the kernel's helpers for GPL-compatible programs be called.
+#[used]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

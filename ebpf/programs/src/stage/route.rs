@@ -1,0 +1,70 @@
+//! Where the routing table sends a packet.
+
+use core::mem;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED,
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup as Parameters,
+    },
+    helpers::generated::bpf_fib_lookup,
+    programs::TcContext,
+};
+use nightgate_abi::{Active, Family, Reason, ZoneId, rule::Subject};
+
+use crate::stage::zone;
+
+/// Address family of IPv4 on Linux.
+const AF_INET: u8 = 2;
+/// Address family of IPv6 on Linux.
+const AF_INET6: u8 = 10;
+
+/// The zone a packet that comes in by an interface goes to: that of the interface it will be forwarded to,
+/// or `local` if it will not be forwarded.
+///
+/// The kernel answers alike for its own addresses and for destinations without a route. Neither leaves the
+/// gateway; should a route appear later, the packet is judged again where it leaves.
+#[inline(always)]
+pub(crate) fn destination_zone(
+    ctx: &TcContext,
+    subject: &Subject,
+    ifindex: u32,
+    active: Active,
+) -> Result<ZoneId, Reason> {
+    // SAFETY: a structure of integers and unions of integers; zero is valid.
+    let mut parameters: Parameters = unsafe { mem::zeroed() };
+    parameters.l4_protocol = subject.protocol;
+    parameters.sport = subject.source_port.to_be();
+    parameters.dport = subject.destination_port.to_be();
+    parameters.ifindex = ifindex;
+    match subject.source.family() {
+        Family::V4 => {
+            parameters.family = AF_INET;
+            parameters.__bindgen_anon_3.ipv4_src = subject.source.quarters()[3];
+            parameters.__bindgen_anon_4.ipv4_dst = subject.destination.quarters()[3];
+        }
+        Family::V6 => {
+            parameters.family = AF_INET6;
+            parameters.__bindgen_anon_3.ipv6_src = subject.source.quarters();
+            parameters.__bindgen_anon_4.ipv6_dst = subject.destination.quarters();
+        }
+    }
+    // SAFETY: the parameters are initialised and of the size given.
+    let answer = unsafe {
+        bpf_fib_lookup(
+            ctx.as_ptr(),
+            &raw mut parameters,
+            size_of::<Parameters>() as i32,
+            BPF_FIB_LOOKUP_SKIP_NEIGH,
+        )
+    };
+    match answer as u32 {
+        // The stack answers a packet that is too big for the way out.
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_FRAG_NEEDED => {
+            zone::of_interface(parameters.ifindex, active).ok_or(Reason::UnknownZone)
+        }
+        BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Ok(ZoneId::LOCAL),
+        _ => Err(Reason::Unroutable),
+    }
+}

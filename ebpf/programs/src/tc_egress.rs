@@ -1,0 +1,16 @@
+//! TC egress of a managed interface: everything that leaves, forwarded or sent by the gateway itself.
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+
+use crate::{
+    hook::Hook,
+    stage::{self, report},
+};
+
+#[classifier]
+pub(crate) fn tc_egress(ctx: TcContext) -> i32 {
+    match stage::run(&ctx, Hook::Egress) {
+        Ok(reason) => report::pass(&ctx, reason),
+        Err(reason) => report::drop(&ctx, reason),
+    }
+}
