@@ -3,17 +3,24 @@
 //! Everything is removed when its owner is dropped, also on panic. What a killed run leaves behind
 //! carries the identity of that run ([`RunId`]), so that [`sweep`] of a later one can remove it.
 
+mod capture;
 mod command;
+mod figure;
+mod http;
 mod interrupt;
 mod leftover;
 mod link;
 mod namespace;
+pub mod overlay;
 mod process;
 mod run;
 mod wait;
 
 pub use self::{
+    capture::Capture,
     command::{program, run, shell},
+    figure::Figure,
+    http::HttpServer,
     interrupt::{catch_interrupts, interrupted},
     leftover::{leftovers, sweep},
     link::{Bridge, veth},
