@@ -1,1 +1,10 @@
-//! Replication policies, encapsulations and sensors.
+//! Replication for intrusion detection: which services' packets are copied, and how the copies reach a sensor.
+//!
+//! [`Plan::new`] turns what the operator wrote and what the host says about the way to each sensor into the
+//! values of the kernel's session table. It touches nothing.
+
+mod error;
+mod plan;
+
+pub use error::PlanError;
+pub use plan::{Plan, PlannedSession, Sensor, SensorPath, Session};
