@@ -11,7 +11,7 @@ pub const SESSIONS_MAP: &str = "MIRROR_SESSIONS";
 /// Map of [`crate::Counter`] per CPU by [`counter_index`]. Bytes are those of the copy before encapsulation.
 pub const COUNTERS_MAP: &str = "MIRROR_COUNTERS";
 
-/// Slots of [`COUNTERS_MAP`]: a row of outcomes for each session, and row 0 for unknown sessions.
+/// Slots of [`COUNTERS_MAP`]: a row of outcomes for each session, and row 0 for numbers that no session has.
 pub const COUNTERS: u32 = (SESSIONS as u32 + 1) * Outcome::COUNT;
 
 /// Value of the packet mark on encapsulated copies, so that they are never judged or mirrored again.
