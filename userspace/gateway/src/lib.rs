@@ -8,3 +8,4 @@ pub mod intercept;
 pub mod listener;
 pub mod names;
 pub mod protection;
+pub mod report;
