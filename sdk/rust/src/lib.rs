@@ -1,1 +1,60 @@
 //! Dial and bind services of the overlay from an application, without a listening port.
+//!
+//! An operator creates an identity and hands over its enrollment token. [`enroll`] redeems it once
+//! and gives an [`Identity`] to save; [`Context::load`] joins the overlay with it. Then
+//! [`Context::dial`] opens a [`Stream`] to whoever hosts a service, and [`Context::bind`] hosts
+//! one: streams arrive at a [`Listener`] through connections that this end opened itself.
+//!
+//! ```no_run
+//! use nightgate_sdk::{Context, Identity};
+//! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let identity = Identity::load("laptop.json")?;
+//! let context = Context::load(&identity).await?;
+//!
+//! let mut stream = context.dial("echo").await?;
+//! stream.write_all(b"hello").await?;
+//! stream.shutdown().await?;
+//! let mut answer = Vec::new();
+//! stream.read_to_end(&mut answer).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What protects a stream
+//! TLS 1.3 with both certificates to the edge router, and, for services that require it, end-to-end
+//! encryption from one application to the other, which no router can read; see
+//! [`nightgate_e2ee`]. The protocol is OpenZiti's, so either end may be any OpenZiti SDK.
+//!
+//! # Features
+//! `axum` makes [`Listener`] an `axum::serve::Listener`, with [`Caller`] as connection info.
+
+mod bundle;
+mod context;
+mod controller;
+mod dial;
+mod edge;
+mod enroll;
+mod identity;
+mod listen;
+mod rest;
+mod stream;
+mod tls;
+mod token;
+
+pub use bundle::BundleError;
+pub use context::Context;
+pub use controller::{AuthenticateError, Service};
+pub use dial::{DialError, DialFailure, DialOptions};
+pub use enroll::{EnrollError, enroll, enroll_router};
+pub use identity::{Identity, IdentityError};
+pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
+pub use nightgate_model::{
+    entity::Permission,
+    id::{IdentityId, ServiceId},
+};
+pub use rest::ControllerError;
+pub use stream::Stream;
+pub use tls::TlsSetupError;
+pub use token::TokenError;

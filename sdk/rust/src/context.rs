@@ -1,0 +1,268 @@
+//! An identity's presence in the overlay.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nightgate_model::{entity::Permission, id::ServiceId};
+use tokio::time::{sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    controller::{AuthenticateError, Controller, Service, ServiceSession},
+    dial::{self, DialError, DialFailure, DialOptions},
+    edge::Pool,
+    identity::Identity,
+    listen::{BindError, BindFailure, BindOptions, Listener},
+    rest::ControllerError,
+    stream::Stream,
+    tls,
+};
+
+/// A service session is not used any more when this little of its life is left.
+const SESSION_RESERVE: Duration = Duration::from_secs(10);
+
+/// Time between two looks at the list of edge routers.
+const ROUTERS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Pause before a failed renewal of the API session is tried again.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// An authenticated identity, connected to its edge routers. Clones share everything.
+///
+/// The API session is renewed and lost channels are opened again for as long as a clone or a
+/// [`Listener`] is alive. A [`Stream`] lives on without its context until its channel is lost.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+    _upkeep: Arc<AbortOnDropHandle<()>>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) pool: Pool,
+    services: Mutex<HashMap<String, Service>>,
+    sessions: Mutex<HashMap<(ServiceId, Permission), ServiceSession>>,
+}
+
+impl Context {
+    /// Authenticates with the identity's certificate and starts connecting to edge routers.
+    ///
+    /// # Errors
+    /// The identity is unusable, or the controller did not answer or refused it.
+    pub async fn load(identity: &Identity) -> Result<Self, AuthenticateError> {
+        let edge = tls::edge(identity)?;
+        let controller = Arc::new(Controller::authenticate(identity).await?);
+        let routers = controller.edge_routers().await?;
+        let pool = Pool::new(edge, Arc::clone(&controller));
+        pool.add(&routers);
+        let inner = Arc::new(Inner {
+            controller,
+            pool,
+            services: Mutex::default(),
+            sessions: Mutex::default(),
+        });
+        let upkeep = AbortOnDropHandle::new(tokio::spawn(keep_up(Arc::clone(&inner))));
+        Ok(Self { inner, _upkeep: Arc::new(upkeep) })
+    }
+
+    /// Name of the identity.
+    pub fn identity_name(&self) -> String {
+        self.inner.controller.identity().name
+    }
+
+    /// The services the identity may dial or host, as the controller lists them now.
+    ///
+    /// # Errors
+    /// The controller did not answer or refused.
+    pub async fn services(&self) -> Result<Vec<Service>, ControllerError> {
+        self.inner.list_services().await
+    }
+
+    /// Dials a service by name, with [`DialOptions::default`].
+    ///
+    /// # Errors
+    /// See [`DialFailure`].
+    pub async fn dial(&self, service: &str) -> Result<Stream, DialError> {
+        self.dial_with(service, &DialOptions::default()).await
+    }
+
+    /// Dials a service by name.
+    ///
+    /// # Errors
+    /// See [`DialFailure`].
+    pub async fn dial_with(
+        &self,
+        service: &str,
+        options: &DialOptions,
+    ) -> Result<Stream, DialError> {
+        self.inner
+            .dial(service, options)
+            .await
+            .map_err(|failure| DialError { service: service.to_owned(), failure })
+    }
+
+    /// Hosts a service by name, with [`BindOptions::default`].
+    ///
+    /// # Errors
+    /// See [`BindFailure`].
+    pub async fn bind(&self, service: &str) -> Result<Listener, BindError> {
+        self.bind_with(service, BindOptions::default()).await
+    }
+
+    /// Hosts a service by name.
+    ///
+    /// # Errors
+    /// See [`BindFailure`].
+    pub async fn bind_with(
+        &self,
+        service: &str,
+        options: BindOptions,
+    ) -> Result<Listener, BindError> {
+        self.bind_service(service, options)
+            .await
+            .map_err(|failure| BindError { service: service.to_owned(), failure })
+    }
+
+    async fn bind_service(
+        &self,
+        name: &str,
+        options: BindOptions,
+    ) -> Result<Listener, BindFailure> {
+        let service = self.inner.service(name, Permission::Bind).await?;
+        let service =
+            service.ok_or_else(|| BindFailure::NoSuchService { identity: self.identity_name() })?;
+        Listener::bind(self.clone(), service, options).await
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("identity", &self.identity_name()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// A session for the service: one that was used before, if it lives long enough.
+    pub(crate) async fn session(
+        &self,
+        service: &Service,
+        permission: Permission,
+    ) -> Result<ServiceSession, ControllerError> {
+        let key = (service.id.clone(), permission);
+        let kept = self.sessions().get(&key).cloned();
+        if let Some(session) = kept
+            && session.expires > Instant::now() + SESSION_RESERVE
+        {
+            return Ok(session);
+        }
+        let session = self.controller.service_session(&service.id, permission).await?;
+        self.sessions().insert(key, session.clone());
+        Ok(session)
+    }
+
+    /// Makes the next use of the service ask for a new session.
+    pub(crate) fn forget_session(&self, service: &Service, permission: Permission) {
+        self.sessions().remove(&(service.id.clone(), permission));
+    }
+
+    async fn dial(&self, name: &str, options: &DialOptions) -> Result<Stream, DialFailure> {
+        let service = self.service(name, Permission::Dial).await?.ok_or_else(|| {
+            DialFailure::NoSuchService { identity: self.controller.identity().name }
+        })?;
+        match self.try_dial(&service, options).await {
+            Err(failure) if failure.is_invalid_session() => {
+                self.forget_session(&service, Permission::Dial);
+                self.try_dial(&service, options).await
+            }
+            outcome => outcome,
+        }
+        .inspect_err(|_| self.forget(&service))
+    }
+
+    async fn try_dial(
+        &self,
+        service: &Service,
+        options: &DialOptions,
+    ) -> Result<Stream, DialFailure> {
+        let session = self.session(service, Permission::Dial).await?;
+        let channel = self
+            .pool
+            .best(&session.routers, options.timeout)
+            .await
+            .ok_or(DialFailure::NoRouter { routers: session.routers.len() })?;
+        let caller = self.controller.identity().name;
+        dial::dial(&channel, &session.token, service, &caller, options).await
+    }
+
+    /// After a failure, what is known of the service may be out of date.
+    fn forget(&self, service: &Service) {
+        self.services().remove(&service.name);
+        self.forget_session(service, Permission::Dial);
+    }
+
+    /// The service of this name, if the identity has the permission.
+    async fn service(
+        &self,
+        name: &str,
+        permission: Permission,
+    ) -> Result<Option<Service>, ControllerError> {
+        let may = |service: &Service| service.permissions.contains(&permission);
+        let known = self.services().get(name).cloned().filter(may);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let listed = self.list_services().await?;
+        Ok(listed.into_iter().find(|service| service.name == name && may(service)))
+    }
+
+    async fn list_services(&self) -> Result<Vec<Service>, ControllerError> {
+        let listed = self.controller.services().await?;
+        *self.services() =
+            listed.iter().map(|service| (service.name.clone(), service.clone())).collect();
+        Ok(listed)
+    }
+
+    fn services(&self) -> MutexGuard<'_, HashMap<String, Service>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<(ServiceId, Permission), ServiceSession>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Renews the API session before it expires and follows the list of edge routers.
+async fn keep_up(inner: Arc<Inner>) {
+    tokio::join!(keep_session(&inner), keep_routers(&inner));
+}
+
+async fn keep_session(inner: &Inner) {
+    loop {
+        sleep_until(inner.controller.renewal_due().into()).await;
+        if let Err(error) = inner.controller.renew().await {
+            tracing::warn!(error = &error as &dyn Error, "API session not renewed");
+            sleep(RENEWAL_PAUSE).await;
+        }
+    }
+}
+
+async fn keep_routers(inner: &Inner) {
+    loop {
+        sleep(ROUTERS_INTERVAL).await;
+        match inner.controller.edge_routers().await {
+            Ok(routers) => inner.pool.replace(&routers),
+            Err(error) => {
+                tracing::info!(error = &error as &dyn Error, "edge routers not listed");
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The controller as an enrolled identity uses it: authentication, services, sessions.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nightgate_model::{
+    api::Pagination,
+    entity::Permission,
+    id::{IdentityId, ServiceId},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    identity::Identity,
+    rest::{ControllerError, Rest},
+    tls::{self, TlsSetupError},
+};
+
+/// Header that carries the API session token.
+const SESSION_HEADER: &str = "zt-session";
+
+/// Entries asked for in one page of a list.
+const PAGE: usize = 100;
+
+/// Shortest time between two renewals of the API session.
+const SHORTEST_RENEWAL: Duration = Duration::from_secs(5);
+
+/// Life assumed for a session whose expiry cannot be read.
+const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
+
+/// A service that the identity may dial or host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// Identifier.
+    pub id: ServiceId,
+    /// Unique name.
+    pub name: String,
+    /// What the identity may do with it.
+    pub permissions: Vec<Permission>,
+    /// Both ends must encrypt end to end.
+    pub encryption_required: bool,
+    /// Configuration documents by type name, such as `intercept.v1`.
+    #[serde(default)]
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+/// Why an identity could not be authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticateError {
+    /// The identity's key and certificates do not do for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// The controller did not answer, or refused.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+}
+
+/// An edge router as the controller lists it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListedRouter {
+    pub(crate) name: String,
+    #[serde(default)]
+    supported_protocols: BTreeMap<String, String>,
+}
+
+/// The right to dial or host one service through the listed routers.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceSession {
+    pub(crate) token: String,
+    pub(crate) routers: Vec<ListedRouter>,
+    pub(crate) expires: Instant,
+}
+
+/// Who is authenticated.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct AuthenticatedAs {
+    pub(crate) id: IdentityId,
+    pub(crate) name: String,
+}
+
+/// One identity's standing with its controller.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    rest: Rest,
+    session: watch::Sender<ApiSession>,
+    // Held while authenticating, so that many failing requests lead to one new session.
+    renewing: Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+struct ApiSession {
+    token: Arc<str>,
+    identity: AuthenticatedAs,
+    obtained: Instant,
+    life: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiSessionAnswer {
+    token: String,
+    expires_at: String,
+    expiration_seconds: Option<u64>,
+    identity: AuthenticatedAs,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceSessionAnswer {
+    token: String,
+    expires_at: String,
+    edge_routers: Vec<ListedRouter>,
+}
+
+impl ListedRouter {
+    /// `host:port` where it accepts SDKs; none if it does not.
+    pub(crate) fn address(&self) -> Option<&str> {
+        self.supported_protocols.get("tls")?.strip_prefix("tls://")
+    }
+}
+
+impl Controller {
+    pub(crate) async fn authenticate(identity: &Identity) -> Result<Self, AuthenticateError> {
+        let rest = Rest::discover(tls::rest(identity)?, identity.controller()).await?;
+        let session = watch::Sender::new(open_session(&rest).await?);
+        Ok(Self { rest, session, renewing: Mutex::new(()) })
+    }
+
+    /// The API session's token, as edge routers want it in a hello.
+    pub(crate) fn token(&self) -> Arc<str> {
+        Arc::clone(&self.session.borrow().token)
+    }
+
+    pub(crate) fn identity(&self) -> AuthenticatedAs {
+        self.session.borrow().identity.clone()
+    }
+
+    /// Half of what is left of the API session's life: when to renew it.
+    pub(crate) fn renewal_due(&self) -> Instant {
+        let session = self.session.borrow();
+        session.obtained + (session.life / 2).max(SHORTEST_RENEWAL)
+    }
+
+    /// Extends the API session, or opens another one if the controller no longer knows it.
+    pub(crate) async fn renew(&self) -> Result<(), ControllerError> {
+        let stale = self.token();
+        let request = self.rest.get("/current-api-session").header(SESSION_HEADER, &*stale);
+        let answer: Result<ApiSessionAnswer, _> =
+            self.rest.data("extend the API session", request).await;
+        match answer {
+            Ok(answer) => {
+                self.session.send_replace(ApiSession::new(answer));
+                Ok(())
+            }
+            Err(error) if error.is_unauthorized() => self.reopen(&stale).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All services the identity may dial or host.
+    pub(crate) async fn services(&self) -> Result<Vec<Service>, ControllerError> {
+        self.list("list services", "/services?configTypes=all").await
+    }
+
+    /// All edge routers the identity may use.
+    pub(crate) async fn edge_routers(&self) -> Result<Vec<ListedRouter>, ControllerError> {
+        self.list("list edge routers", "/current-identity/edge-routers?online=all").await
+    }
+
+    /// Asks for the right to dial or host a service.
+    pub(crate) async fn service_session(
+        &self,
+        service: &ServiceId,
+        permission: Permission,
+    ) -> Result<ServiceSession, ControllerError> {
+        let body = json!({ "serviceId": service, "type": permission }).to_string();
+        let make = || {
+            self.rest
+                .post("/sessions")
+                .header("content-type", "application/json")
+                .body(body.clone())
+        };
+        let operation = match permission {
+            Permission::Dial => "open a dial session",
+            Permission::Bind => "open a bind session",
+        };
+        let answer: ServiceSessionAnswer = self.authenticated(operation, make).await?.data;
+        Ok(ServiceSession {
+            token: answer.token,
+            routers: answer.edge_routers,
+            expires: Instant::now() + life_until(&answer.expires_at),
+        })
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: &str,
+    ) -> Result<Vec<T>, ControllerError> {
+        let mut entries = Vec::new();
+        loop {
+            let offset = entries.len();
+            let page = format!("{path}&limit={PAGE}&offset={offset}");
+            let answer = self.authenticated(operation, || self.rest.get(&page)).await?;
+            let mut found: Vec<T> = answer.data;
+            let done = found.is_empty();
+            entries.append(&mut found);
+            let total = answer.meta.get("pagination").and_then(|pagination| {
+                serde_json::from_value::<Pagination>(pagination.clone()).ok()
+            });
+            if done || total.is_none_or(|known| entries.len() >= known.total_count) {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Sends a request with the token, and once more with a new one if the controller no longer
+    /// knows the API session.
+    async fn authenticated<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        make: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<nightgate_model::api::Envelope<T>, ControllerError> {
+        let token = self.token();
+        let request = make().header(SESSION_HEADER, &*token);
+        match self.rest.envelope(operation, request).await {
+            Err(error) if error.is_unauthorized() => {
+                self.reopen(&token).await?;
+                let request = make().header(SESSION_HEADER, &*self.token());
+                self.rest.envelope(operation, request).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Opens another API session, unless somebody else has replaced `stale` in the meantime.
+    async fn reopen(&self, stale: &str) -> Result<(), ControllerError> {
+        let _one_at_a_time = self.renewing.lock().await;
+        if *self.token() == *stale {
+            self.session.send_replace(open_session(&self.rest).await?);
+        }
+        Ok(())
+    }
+}
+
+impl ApiSession {
+    fn new(answer: ApiSessionAnswer) -> Self {
+        let life = answer
+            .expiration_seconds
+            .map_or_else(|| life_until(&answer.expires_at), Duration::from_secs);
+        Self {
+            token: answer.token.into(),
+            identity: answer.identity,
+            obtained: Instant::now(),
+            life,
+        }
+    }
+}
+
+async fn open_session(rest: &Rest) -> Result<ApiSession, ControllerError> {
+    let body = json!({
+        "sdkInfo": { "type": "nightgate-sdk", "version": env!("CARGO_PKG_VERSION") },
+        "envInfo": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH },
+        "configTypes": ["all"],
+    });
+    let request = rest
+        .post("/authenticate")
+        .query(&[("method", "cert")])
+        .header("content-type", "application/json")
+        .body(body.to_string());
+    rest.data("authenticate", request).await.map(ApiSession::new)
+}
+
+/// Time left until an RFC 3339 point in time.
+fn life_until(expires: &str) -> Duration {
+    OffsetDateTime::parse(expires, &Rfc3339).map_or(UNKNOWN_LIFE, |then| {
+        Duration::try_from(then - OffsetDateTime::now_utc()).unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn router_without_tls_listener_has_no_address() {
+        let listed = |json: &str| serde_json::from_str::<ListedRouter>(json).unwrap();
+
+        let public = listed(r#"{"name":"r1","supportedProtocols":{"tls":"tls://[::1]:443"}}"#);
+        let private = listed(r#"{"name":"r2","supportedProtocols":{}}"#);
+
+        assert_eq!(public.address(), Some("[::1]:443"));
+        assert_eq!(private.address(), None);
+    }
+
+    #[test]
+    fn past_expiry_leaves_no_life_and_nonsense_leaves_a_minute() {
+        assert_eq!(life_until("2020-01-01T00:00:00.000Z"), Duration::ZERO);
+        assert_eq!(life_until("soon"), UNKNOWN_LIFE);
+        assert!(life_until("9000-01-01T00:00:00.000Z") > Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,184 @@
+//! Dialing: from a service session to a stream, through one router.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nightgate_e2ee::{KeyExchangeError, KeyPair, PublicKey, SealError};
+use nightgate_wire::{
+    channel::Message,
+    edge::{content, header},
+};
+use tokio::time::timeout;
+
+use crate::{
+    controller::Service,
+    edge::{Channel, Closed, Port, PortKind},
+    rest::ControllerError,
+    stream::{StartError, Stream},
+};
+
+/// Value of the CryptoMethod header (1009) for the method of `nightgate-e2ee`, in the Go SDK's form.
+const LIBSODIUM: &[u8] = &[0];
+
+/// What routers answer, among other reasons, when the service session is not valid any more.
+const INVALID_SESSION: &str = "invalid session";
+
+/// What to say to the host, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct DialOptions {
+    /// Opaque bytes that the host gets with the circuit; at most about 15 KiB.
+    pub app_data: Bytes,
+    /// Dial the host that bound the service under this instance name; any host if none.
+    pub instance: Option<String>,
+    /// Longest wait for the host's answer once a router is connected, and for a router before that.
+    pub timeout: Duration,
+}
+
+impl Default for DialOptions {
+    /// No data for the host, any instance, ten seconds.
+    fn default() -> Self {
+        Self { app_data: Bytes::new(), instance: None, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// A service that could not be dialed.
+#[derive(Debug, thiserror::Error)]
+#[error("dial {service:?}")]
+pub struct DialError {
+    /// The service's name.
+    pub service: String,
+    /// Why.
+    #[source]
+    pub failure: DialFailure,
+}
+
+/// Why a service could not be dialed.
+#[derive(Debug, thiserror::Error)]
+pub enum DialFailure {
+    /// There is no such service, or the identity may not see it.
+    #[error("no such service, or {identity:?} may not dial it")]
+    NoSuchService {
+        /// Who asked.
+        identity: String,
+    },
+    /// The controller did not answer, or refused.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// None of the edge routers through which the service can be dialed is connected.
+    #[error("none of the {routers} edge routers of the service is connected")]
+    NoRouter {
+        /// How many routers the controller named.
+        routers: usize,
+    },
+    /// The router or the host refused.
+    #[error("refused through router {router}: {reason}")]
+    Refused {
+        /// `host:port` of the router.
+        router: String,
+        /// Its words.
+        reason: String,
+    },
+    /// The host did not answer in time.
+    #[error("no answer through router {router} in {} seconds", waited.as_secs())]
+    Timeout {
+        /// `host:port` of the router.
+        router: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The channel to the router was lost meanwhile.
+    #[error("the channel to router {router} was lost")]
+    ChannelLost {
+        /// `host:port` of the router.
+        router: String,
+    },
+    /// The keys for end-to-end encryption could not be agreed on.
+    #[error(transparent)]
+    KeyExchange(#[from] KeyExchangeError),
+    /// The encrypted streams could not be started.
+    #[error(transparent)]
+    Encryption(#[from] SealError),
+    /// The service requires encryption, but the host did not take part in the key exchange.
+    #[error("the host sent no public key, but the service requires encryption")]
+    NotEncrypted,
+}
+
+impl DialFailure {
+    /// Whether a new service session may help.
+    pub(crate) fn is_invalid_session(&self) -> bool {
+        matches!(self, Self::Refused { reason, .. } if is_invalid_session(reason))
+    }
+}
+
+/// Whether a router's reason says that the service session is not valid any more.
+pub(crate) fn is_invalid_session(reason: &str) -> bool {
+    reason.to_ascii_lowercase().contains(INVALID_SESSION)
+}
+
+/// Dials a service through one channel.
+pub(crate) async fn dial(
+    channel: &Channel,
+    session: &str,
+    service: &Service,
+    caller: &str,
+    options: &DialOptions,
+) -> Result<Stream, DialFailure> {
+    let router = || channel.router().to_owned();
+    let lost = |Closed| DialFailure::ChannelLost { router: router() };
+
+    let keys = service.encryption_required.then(KeyPair::generate).transpose()?;
+    let (port, events) = channel.open_port(PortKind::Circuit).map_err(lost)?;
+    let request = connect_message(&port, session, caller, keys.as_ref(), options);
+    let answer = timeout(options.timeout, port.request(request))
+        .await
+        .map_err(|_elapsed| DialFailure::Timeout { router: router(), waited: options.timeout })?
+        .map_err(lost)?;
+    if answer.content_type != content::STATE_CONNECTED {
+        port.mark_gone();
+        let reason = String::from_utf8_lossy(&answer.body).into_owned();
+        return Err(DialFailure::Refused { router: router(), reason });
+    }
+    let keys = match keys {
+        None => None,
+        Some(keys) => {
+            let host = host_key(&answer)?.ok_or(DialFailure::NotEncrypted)?;
+            Some(keys.dialer_keys(&host)?)
+        }
+    };
+    Stream::start(port, events, keys).map_err(|error| match error {
+        StartError::ChannelLost => lost(Closed),
+        StartError::Seal(source) => source.into(),
+    })
+}
+
+fn host_key(answer: &Message) -> Result<Option<PublicKey>, KeyExchangeError> {
+    answer
+        .headers
+        .bytes(header::PUBLIC_KEY)
+        .map(|bytes| PublicKey::try_from(bytes.as_ref()))
+        .transpose()
+}
+
+fn connect_message(
+    port: &Port,
+    session: &str,
+    caller: &str,
+    keys: Option<&KeyPair>,
+    options: &DialOptions,
+) -> Message {
+    let mut message =
+        port.message(content::CONNECT).with_body(Bytes::copy_from_slice(session.as_bytes()));
+    message.headers.put_text(header::CALLER_ID, caller);
+    if let Some(keys) = keys {
+        let public = Bytes::copy_from_slice(keys.public_key().as_bytes());
+        message.headers.put(header::PUBLIC_KEY, public);
+        message.headers.put(header::CRYPTO_METHOD, LIBSODIUM);
+    }
+    if !options.app_data.is_empty() {
+        message.headers.put(header::APP_DATA, options.app_data.clone());
+    }
+    if let Some(instance) = &options.instance {
+        message.headers.put_text(header::TERMINATOR_IDENTITY, instance);
+    }
+    message
+}

@@ -1,0 +1,263 @@
+//! A circuit as the application sees it: a stream of bytes in each direction.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes};
+use nightgate_e2ee::{Inbound, Outbound, SealError, SessionKeys};
+use nightgate_wire::{
+    channel::Message,
+    edge::{content, flag, header},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::edge::{Closed, Event, PayloadSender, Port, Receiver};
+
+/// Longest plaintext of one Data message, in bytes. OpenZiti's C SDK merges writes up to the same
+/// length and pools buffers of 32 KiB.
+const MAX_PLAINTEXT: usize = 31 * 1024;
+
+/// Data flag (header 1010): the body holds several length-prefixed messages. Only a peer that was
+/// told we understand it may set it, and we never say so.
+const MULTIPART_MESSAGE: u32 = 16;
+
+/// A circuit to another endpoint of the overlay, end-to-end encrypted if the service requires it.
+///
+/// Use it like a TCP stream. [`shutdown`](tokio::io::AsyncWriteExt::shutdown) ends the writing
+/// half: the peer reads everything sent before and then the end of the stream, and can still send.
+/// Dropping closes both halves; what was written before is still delivered, what the peer has sent
+/// and nobody has read is lost.
+///
+/// # Flow control
+/// Writers wait while 1 MiB of all streams to the same router waits to be sent. Up to 4 MiB may
+/// wait to be read on each stream; beyond that the whole connection to the router stands still until
+/// the application reads on. A stream that keeps it standing for 30 seconds is closed, so that the
+/// others go on: an application that wants to pause a large transfer for longer has to open
+/// another [`Context`](crate::Context) for it.
+///
+/// # End of the stream
+/// Neither the end of a half nor a close is authenticated by OpenZiti's encryption: a router that
+/// forwards the circuit could cut it short. Protocols that say how much is to come, as HTTP and TLS
+/// do, notice.
+pub struct Stream {
+    port: Port,
+    events: Receiver<Event>,
+    payload: PayloadSender,
+    seal: Option<Outbound>,
+    open: Option<Inbound>,
+    unread: Bytes,
+    reading: Reading,
+    writing: Writing,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reading {
+    Open,
+    Ended,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Writing {
+    Open,
+    Ended,
+}
+
+/// Why a stream could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("the channel to the router was lost")]
+    ChannelLost,
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl Stream {
+    /// Starts a stream on a circuit that stands: with session keys, it is encrypted.
+    pub(crate) fn start(
+        port: Port,
+        events: Receiver<Event>,
+        keys: Option<SessionKeys>,
+    ) -> Result<Self, StartError> {
+        let (seal, open) = keys.map(SessionKeys::into_streams).transpose()?.unzip();
+        if let Some(seal) = &seal {
+            let mut message = port.message(content::DATA);
+            message.body = Bytes::copy_from_slice(&seal.header());
+            port.send_weightless(message).map_err(|Closed| StartError::ChannelLost)?;
+        }
+        Ok(Self {
+            payload: port.payload_sender(),
+            port,
+            events,
+            seal,
+            open,
+            unread: Bytes::new(),
+            reading: Reading::Open,
+            writing: Writing::Open,
+        })
+    }
+
+    /// Whether the two ends encrypt what passes between them.
+    pub fn is_encrypted(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    /// `host:port` of the edge router this end uses.
+    pub fn router(&self) -> &str {
+        self.port.router()
+    }
+
+    fn receive(&mut self, event: Option<Event>) -> io::Result<()> {
+        match event {
+            Some(Event::Data { flags, body }) => self.receive_data(flags, body),
+            Some(Event::Closed { reason }) if reason.is_empty() => {
+                self.reading = Reading::Ended;
+                Ok(())
+            }
+            Some(Event::Closed { reason }) => {
+                let text = format!("closed by the router {}: {reason}", self.router());
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, text))
+            }
+            Some(Event::Dial(_)) => Err(invalid("a dial arrived on a circuit")),
+            None => Err(self.channel_lost()),
+        }
+    }
+
+    fn receive_data(&mut self, flags: u32, body: Bytes) -> io::Result<()> {
+        if flags & MULTIPART_MESSAGE != 0 {
+            return Err(invalid("the peer sent a multipart message that was not agreed on"));
+        }
+        self.unread = match &mut self.open {
+            None => body,
+            Some(open) => open
+                .open(&body)
+                .map_err(|refused| io::Error::new(io::ErrorKind::InvalidData, refused))?
+                .map_or_else(Bytes::new, Bytes::from),
+        };
+        if flags & flag::FIN != 0 {
+            self.reading = Reading::Ended;
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, plaintext: &[u8]) -> io::Result<Message> {
+        let mut message = self.port.message(content::DATA);
+        message.body = match &mut self.seal {
+            None => Bytes::copy_from_slice(plaintext),
+            Some(seal) => seal.seal(plaintext).map_err(io::Error::other)?.into(),
+        };
+        Ok(message)
+    }
+
+    fn channel_lost(&self) -> io::Error {
+        let text = format!("the channel to the router {} was lost", self.router());
+        io::Error::new(io::ErrorKind::ConnectionReset, text)
+    }
+
+    fn end_writing(&mut self) -> Result<(), Closed> {
+        if self.writing == Writing::Ended {
+            return Ok(());
+        }
+        self.writing = Writing::Ended;
+        if self.port.is_gone() {
+            return Ok(());
+        }
+        let mut fin = self.port.message(content::DATA);
+        fin.headers.put_u32(header::FLAGS, flag::FIN);
+        self.port.send_weightless(fin)
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writing == Writing::Ended {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "this half was shut down"));
+        }
+        if self.port.is_gone() {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the circuit is closed"));
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if !this.unread.is_empty() {
+                let length = this.unread.len().min(buffer.remaining());
+                buffer.put_slice(&this.unread[..length]);
+                this.unread.advance(length);
+                return Poll::Ready(Ok(()));
+            }
+            match this.reading {
+                Reading::Ended => return Poll::Ready(Ok(())),
+                Reading::Failed => return Poll::Ready(Err(invalid("an earlier read failed"))),
+                Reading::Open => {}
+            }
+            let event = ready!(this.events.poll_recv(context));
+            if let Err(error) = this.receive(event) {
+                this.reading = Reading::Failed;
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check_writable()?;
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let plaintext = &buffer[..buffer.len().min(MAX_PLAINTEXT)];
+        let room = ready!(self.payload.poll_room(context, plaintext.len()))
+            .map_err(|Closed| self.channel_lost())?;
+        let message = self.data(plaintext)?;
+        self.payload.send(message, room).map_err(|Closed| self.channel_lost())?;
+        Poll::Ready(Ok(plaintext.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What is written is on its way: the channel waits for nothing.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end_writing().map_err(|Closed| self.channel_lost())?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    /// Ends the writing half in order, so that the peer can tell it from a loss; then the port
+    /// closes the circuit.
+    fn drop(&mut self) {
+        // On a lost channel there is nothing left to end.
+        let _unneeded = self.end_writing();
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("port", &self.port)
+            .field("encrypted", &self.is_encrypted())
+            .field("reading", &self.reading)
+            .field("writing", &self.writing)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
