@@ -52,7 +52,7 @@ const PROTOCOL_IPV4: u32 = 0x0800_u16.to_be() as u32;
 const PROTOCOL_IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
 #[classifier]
-pub fn tc_mirror(ctx: TcContext) -> i32 {
+pub(crate) fn tc_mirror(ctx: TcContext) -> i32 {
     let (number, length) = (hook::mark(&ctx), ctx.len());
     let (outcome, action) = match send(&ctx, number) {
         Ok(sent) => sent,
@@ -228,12 +228,7 @@ impl Path {
         let mut parameters = parameters(session, envelope, hook::ifindex(ctx));
         // SAFETY: the parameters are initialised and of the size given.
         let answer = unsafe {
-            bpf_fib_lookup(
-                ctx.as_ptr(),
-                &raw mut parameters,
-                mem::size_of::<Parameters>() as i32,
-                0,
-            )
+            bpf_fib_lookup(ctx.as_ptr(), &raw mut parameters, size_of::<Parameters>() as i32, 0)
         };
         let resolved = match answer as u32 {
             BPF_FIB_LKUP_RET_SUCCESS => true,
@@ -262,9 +257,8 @@ impl Path {
         // SAFETY: both unions are arrays of integers of one size, initialised by the lookup.
         hop.__bindgen_anon_1.ipv6_nh = unsafe { self.parameters.__bindgen_anon_4.ipv6_dst };
         // SAFETY: the next hop is initialised and of the size given.
-        let action = unsafe {
-            bpf_redirect_neigh(ifindex, &raw mut hop, mem::size_of::<NextHop>() as i32, 0)
-        };
+        let action =
+            unsafe { bpf_redirect_neigh(ifindex, &raw mut hop, size_of::<NextHop>() as i32, 0) };
         (Outcome::NoNeighbour, action as i32)
     }
 }
