@@ -4,7 +4,7 @@ use std::io;
 
 use tracing_subscriber::{EnvFilter, filter::ParseError, util::TryInitError};
 
-/// Environment variable that overrides the log level, for example `info` or
+/// Environment variable that commands take the log level from, for example `info` or
 /// `nightgate_router=debug,info`.
 pub const LEVEL_VARIABLE: &str = "NIGHTGATE_LOG";
 
@@ -25,7 +25,7 @@ pub enum LoggingError {
         "log level {level:?}: {source}; expected error, warn, info, debug, trace or target=level"
     )]
     Level {
-        /// What was asked for, by argument or by [`LEVEL_VARIABLE`].
+        /// What was asked for.
         level: String,
         /// What is wrong with it.
         source: ParseError,
@@ -35,7 +35,7 @@ pub enum LoggingError {
     AlreadyStarted(#[source] TryInitError),
 }
 
-/// Starts logging to standard error at `level` or, if it is set, at the level in [`LEVEL_VARIABLE`].
+/// Starts logging to standard error at `level`: a level, or several of the form `target=level`.
 ///
 /// # Errors
 /// The level is not understood, or the process logs already.

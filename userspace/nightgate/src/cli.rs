@@ -1,0 +1,145 @@
+//! The tree of commands.
+
+use clap::{Args, Parser, Subcommand};
+use nightgate_telemetry::{LEVEL_VARIABLE, LogFormat};
+
+use crate::{
+    enroll::{self, EnrollArgs, EnrollRouterArgs},
+    observe::{self, ObserveArgs},
+};
+
+/// Gateway router, firewall and zero-trust overlay in one binary.
+///
+/// Each role is a command: `controller run`, `router run`, `gateway run`. The rest looks into
+/// running roles or changes the controller's model.
+#[derive(Debug, Parser)]
+#[command(name = "nightgate", version, arg_required_else_help = true, after_long_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+A first overlay, step by step:
+  nightgate router create hub > hub.jwt            at the controller
+  nightgate router enroll hub.jwt --out hub.json --advertise hub.example:443
+  nightgate router run --config hub.yaml
+  nightgate fw check gateway.yaml                  needs no root
+  nightgate gateway run --config gateway.yaml      needs root
+  nightgate circuits                               who is connected to what right now
+
+Exit status: 0 success, 1 failure, 2 wrong usage.";
+
+/// What is logged to standard error, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Least important messages to log: error, warn, info, debug, trace, or target=level
+    #[arg(
+        id = "log_level",
+        long = "log-level",
+        global = true,
+        value_name = "LEVEL",
+        env = LEVEL_VARIABLE,
+        default_value = "warn,nightgate=info"
+    )]
+    pub(crate) level: String,
+    /// Log JSON objects instead of text
+    #[arg(id = "log_json", long = "log-json", global = true)]
+    json: bool,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Carry circuits for clients and other routers
+    #[command(subcommand)]
+    Router(RouterCommand),
+    /// Redeem the enrollment token of an identity
+    Enroll(EnrollArgs),
+    /// Look into the firewall of a gateway
+    #[command(subcommand)]
+    Fw(FirewallCommand),
+    /// Show the circuits of a running router or gateway
+    Circuits(ObserveArgs),
+    /// Show the links of a running router or gateway
+    Links(ObserveArgs),
+    /// Show the private host names that a running gateway answers for
+    Names(ObserveArgs),
+    /// Show what became of the copies that a running gateway makes for sensors
+    Mirror(ObserveArgs),
+    /// Print the metrics of a running router or gateway in Prometheus' format
+    Metrics(ObserveArgs),
+}
+
+/// `nightgate router ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouterCommand {
+    /// Redeem the enrollment token of a router or gateway
+    Enroll(EnrollRouterArgs),
+}
+
+/// `nightgate fw ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum FirewallCommand {
+    /// Show what became of packets, and why
+    Counters(ObserveArgs),
+    /// Show the rules and how often each decided
+    Rules(ObserveArgs),
+    /// Show the tracked flows
+    Flows(ObserveArgs),
+}
+
+impl LogArgs {
+    /// Text or JSON.
+    pub(crate) fn format(&self) -> LogFormat {
+        if self.json { LogFormat::Json } else { LogFormat::Text }
+    }
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Router(command) => command.run().await,
+            Self::Enroll(args) => enroll::enroll(&args).await,
+            Self::Fw(command) => command.run().await,
+            Self::Circuits(args) => observe::circuits(&args).await,
+            Self::Links(args) => observe::links(&args).await,
+            Self::Names(args) => observe::names(&args).await,
+            Self::Mirror(args) => observe::mirror(&args).await,
+            Self::Metrics(args) => observe::metrics(&args).await,
+        }
+    }
+}
+
+impl RouterCommand {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Enroll(args) => enroll::enroll_router(&args).await,
+        }
+    }
+}
+
+impl FirewallCommand {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Counters(args) => observe::counters(&args).await,
+            Self::Rules(args) => observe::rules(&args).await,
+            Self::Flows(args) => observe::flows(&args).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,155 @@
+//! Commands that look into a running router or gateway through its admin socket.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use nightgate_gateway::admin::{self, Topic};
+use serde_json::Value;
+
+use crate::output::{OutputArgs, Table, print_text};
+
+/// Which process to ask, and how to print its answer.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ObserveArgs {
+    /// Admin socket of the router or gateway: `admin_socket` in its configuration
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "NIGHTGATE_SOCKET",
+        default_value = "/run/nightgate/gateway.sock"
+    )]
+    socket: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Columns of a table: the title, and the field of each object that it shows.
+struct Columns(&'static [(&'static str, &'static str)]);
+
+const CIRCUITS: Columns = Columns(&[
+    ("id", "id"),
+    ("role", "role"),
+    ("service", "service_name"),
+    ("dialer", "dialer_name"),
+    ("host", "host_name"),
+    ("path", "path"),
+    ("sent", "sent"),
+    ("received", "received"),
+]);
+const LINKS: Columns = Columns(&[("router", "peer_name"), ("id", "peer"), ("cost", "cost")]);
+const COUNTERS: Columns =
+    Columns(&[("reason", "reason"), ("kind", "kind"), ("packets", "packets"), ("bytes", "bytes")]);
+const RULES: Columns =
+    Columns(&[("rule", "rule"), ("action", "action"), ("packets", "packets"), ("bytes", "bytes")]);
+const FLOWS: Columns = Columns(&[
+    ("protocol", "protocol"),
+    ("from", "origin"),
+    ("to", "destination"),
+    ("zones", "zones"),
+    ("rule", "rule"),
+    ("service", "service"),
+    ("sent", "sent_bytes"),
+    ("received", "received_bytes"),
+    ("idle ms", "idle_ms"),
+]);
+const MIRROR: Columns = Columns(&[
+    ("session", "session"),
+    ("outcome", "outcome"),
+    ("packets", "packets"),
+    ("bytes", "bytes"),
+]);
+const NAMES: Columns = Columns(&[("name", "name"), ("ipv4", "v4"), ("ipv6", "v6")]);
+
+/// Prints the circuits.
+pub(crate) async fn circuits(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Router, Some("circuits"), &CIRCUITS).await
+}
+
+/// Prints the links.
+pub(crate) async fn links(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Router, Some("links"), &LINKS).await
+}
+
+/// Prints what became of packets.
+pub(crate) async fn counters(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Counters, None, &COUNTERS).await
+}
+
+/// Prints the rules with what they decided.
+pub(crate) async fn rules(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Rules, None, &RULES).await
+}
+
+/// Prints the tracked flows.
+pub(crate) async fn flows(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Flows, None, &FLOWS).await
+}
+
+/// Prints the copies made for sensors.
+pub(crate) async fn mirror(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Mirror, None, &MIRROR).await
+}
+
+/// Prints the private names.
+pub(crate) async fn names(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Names, None, &NAMES).await
+}
+
+/// Prints the metrics as they are scraped.
+pub(crate) async fn metrics(args: &ObserveArgs) -> anyhow::Result<()> {
+    let answer = admin::ask(&args.socket, Topic::Metrics).await?;
+    print_text(answer.as_str().context("metrics: expected text")?)
+}
+
+/// Asks for a list, which is the answer or one field of it, and prints it.
+async fn print_field(
+    args: &ObserveArgs,
+    topic: Topic,
+    field: Option<&str>,
+    columns: &Columns,
+) -> anyhow::Result<()> {
+    let mut answer = admin::ask(&args.socket, topic).await?;
+    if let Some(field) = field {
+        answer = answer.get_mut(field).map(Value::take).unwrap_or_default();
+    }
+    args.output.print(&answer, |answer| columns.table(answer))
+}
+
+impl Columns {
+    fn table(&self, answer: &Value) -> Table {
+        let titles = self.0.iter().map(|(title, _)| *title).collect::<Vec<_>>();
+        let rows = answer.as_array().into_iter().flatten();
+        rows.fold(Table::new(&titles), |table, row| {
+            table.row(self.0.iter().map(|(_, field)| cell(row.get(field))))
+        })
+    }
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) if text.is_empty() => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(" > ")
+        }
+        Some(value @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_become_tables_with_a_dash_for_what_is_missing() {
+        let answer = serde_json::json!([
+            {"id": "0a", "role": "dialer", "service_name": "web", "path": ["a", "b"], "sent": 7},
+        ]);
+
+        let text = CIRCUITS.table(&answer).to_string();
+
+        let row = text.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(row, ["0a", "dialer", "web", "-", "-", "a", ">", "b", "7", "-"]);
+    }
+}
