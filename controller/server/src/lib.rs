@@ -1,1 +1,22 @@
-//! REST for clients and operators, and the routers' control channel.
+//! REST for clients and operators, and the routers' control channel, on one TLS port.
+//!
+//! [`init`] prepares a directory, [`Controller::start`] serves it. The whole model is held in memory;
+//! every change goes to the store first. Routers are pushed the part they need, so that no dial has
+//! to ask the controller.
+
+mod address;
+mod clock;
+mod control;
+mod controller;
+mod core;
+mod listener;
+mod rest;
+mod settings;
+mod setup;
+mod tls;
+
+pub use address::{Address, AddressError};
+pub use controller::{Controller, StartError};
+pub use settings::{Settings, SettingsError};
+pub use setup::{InitError, Initialized, init};
+pub use tls::TlsError;

@@ -1,0 +1,200 @@
+//! The routers' control channel, on the controller's side.
+
+mod channel;
+
+use std::{sync::Arc, time::Duration};
+
+use nightgate_model::{
+    control::{ControllerMessage, RouterMessage, VERSION},
+    id::RouterId,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+use self::channel::{ChannelError, Reader, Writer};
+use crate::core::{Connection, Core, LiveError, Published};
+
+/// How long a router may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a control channel ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// No enrolled router has the certificate.
+    #[error("no enrolled router has the certificate {fingerprint}")]
+    Unknown {
+        /// SHA-1 of the certificate.
+        fingerprint: String,
+    },
+    /// The first message was not an acceptable hello.
+    #[error("hello refused: {reason}")]
+    Refused {
+        /// Why; also told to the router.
+        reason: String,
+    },
+    /// No hello in time.
+    #[error("no hello within {} s", HELLO_TIMEOUT.as_secs())]
+    Silent,
+    /// A second hello.
+    #[error("a second hello on one channel")]
+    SecondHello,
+    /// The router was deleted, disabled or enrolled again.
+    #[error("the router may not connect any more")]
+    Revoked,
+    /// The router connected again.
+    #[error("another connection of the router took its place")]
+    Superseded,
+    /// The router reported what it may not.
+    #[error(transparent)]
+    Report(#[from] LiveError),
+    /// The channel failed or was closed.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+/// Serves one router until its connection ends, and says why it did.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
+    core: &Arc<Core>,
+    stream: S,
+    fingerprint: String,
+) -> ControlError {
+    let (read, write) = tokio::io::split(stream);
+    let (mut reader, mut writer) = (Reader::new(read), Writer::new(write));
+    match greet(core, &mut reader, &mut writer, &fingerprint).await {
+        Ok(connection) => {
+            tracing::info!(router = %connection.router, "router connected");
+            let error = exchange(core, reader, writer, &connection, &fingerprint).await;
+            core.update_live(|live| live.disconnect(&connection));
+            tracing::info!(router = %connection.router, reason = %error, "router disconnected");
+            error
+        }
+        Err(error) => error,
+    }
+}
+
+/// Who a router is, by the certificate it proved.
+fn router_of(core: &Core, fingerprint: &str) -> Option<RouterId> {
+    core.read(|memory| {
+        let router = memory.model.router_by_fingerprint(fingerprint)?;
+        (!router.disabled).then(|| router.id.clone())
+    })
+}
+
+async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    core: &Core,
+    reader: &mut Reader<R>,
+    writer: &mut Writer<W>,
+    fingerprint: &str,
+) -> Result<Connection, ControlError> {
+    let Some(router) = router_of(core, fingerprint) else {
+        return Err(ControlError::Unknown { fingerprint: fingerprint.into() });
+    };
+    let hello = tokio::time::timeout(HELLO_TIMEOUT, reader.next())
+        .await
+        .or(Err(ControlError::Silent))??;
+    match accept(core, router, hello) {
+        Ok(connection) => Ok(connection),
+        Err(reason) => {
+            let message = ControllerMessage::Refused { reason: reason.clone() };
+            writer.send_message(&message).await?;
+            Err(ControlError::Refused { reason })
+        }
+    }
+}
+
+fn accept(core: &Core, expected: RouterId, hello: RouterMessage) -> Result<Connection, String> {
+    let RouterMessage::Hello { version, router, address, terminators, links } = hello else {
+        return Err("the first message must be a hello".into());
+    };
+    if version != VERSION {
+        return Err(format!(
+            "the router speaks version {version} of the control channel, the controller {VERSION}; \
+             install the same release on both"
+        ));
+    }
+    if router != expected {
+        return Err(format!("the certificate belongs to router {expected}, not {router}"));
+    }
+    core.update_live(|live| live.connect(router, address, terminators, links))
+        .map_err(|error| error.to_string())
+}
+
+/// Reads and writes at the same time, so that a router that does not read cannot keep its own
+/// reports from being heard.
+async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    core: &Core,
+    reader: Reader<R>,
+    writer: Writer<W>,
+    connection: &Connection,
+    fingerprint: &str,
+) -> ControlError {
+    tokio::select! {
+        error = hear(core, reader, connection) => error,
+        error = tell(core, writer, connection, fingerprint) => error,
+        () = connection.superseded.cancelled() => ControlError::Superseded,
+    }
+}
+
+async fn hear<R: AsyncRead + Unpin>(
+    core: &Core,
+    mut reader: Reader<R>,
+    connection: &Connection,
+) -> ControlError {
+    loop {
+        let handled = match reader.next().await {
+            Ok(message) => handle_report(core, connection, message),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = handled {
+            return error;
+        }
+    }
+}
+
+fn handle_report(
+    core: &Core,
+    connection: &Connection,
+    message: RouterMessage,
+) -> Result<(), ControlError> {
+    match message {
+        RouterMessage::Hello { .. } => return Err(ControlError::SecondHello),
+        RouterMessage::TerminatorAdded(terminator) => {
+            core.update_live(|live| live.add_terminator(connection, terminator))?;
+        }
+        RouterMessage::TerminatorRemoved { id } => {
+            core.update_live(|live| live.remove_terminator(connection, &id));
+        }
+        RouterMessage::Links { links } => {
+            core.update_live(|live| live.set_links(connection, links))?;
+        }
+    }
+    Ok(())
+}
+
+async fn tell<W: AsyncWrite + Unpin>(
+    core: &Core,
+    mut writer: Writer<W>,
+    connection: &Connection,
+    fingerprint: &str,
+) -> ControlError {
+    let mut published = core.subscribe();
+    // The router's own enrollment may be too recent to be published yet.
+    let mut wanted = core.read(|memory| memory.index);
+    loop {
+        let Some(next) = newer(&mut published, wanted).await else { return ControlError::Revoked };
+        if router_of(core, fingerprint).as_ref() != Some(&connection.router) {
+            return ControlError::Revoked;
+        }
+        wanted = next.index + 1;
+        if let Err(error) = writer.send(next.body).await {
+            return error.into();
+        }
+    }
+}
+
+/// The latest publication, once it has reached `index`; `None` when the controller stops.
+async fn newer(published: &mut watch::Receiver<Published>, index: u64) -> Option<Published> {
+    published.wait_for(|published| published.index >= index).await.ok().map(|next| next.clone())
+}

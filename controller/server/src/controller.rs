@@ -1,0 +1,148 @@
+//! A running controller.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nightgate_pki::{Authority, PkiError};
+use nightgate_store::{SqliteStore, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Settings, SettingsError, clock,
+    core::{Core, publish_changes},
+    listener::Listener,
+    tls::{self, TlsError},
+};
+
+/// How long connections may take to end after [`Controller::stop`].
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running controller. Dropping it stops it without waiting.
+pub struct Controller {
+    local_address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    _lock: DirectoryLock,
+}
+
+/// Why a controller does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory was never initialized.
+    #[error("{} is not a controller directory; run `nightgate controller init --dir {} --address HOST:PORT`", .0.display(), .0.display())]
+    NotInitialized(PathBuf),
+    /// Another process uses the directory.
+    #[error("{} is in use by another controller process", .0.display())]
+    InUse(PathBuf),
+    /// The directory cannot be locked.
+    #[error("lock {}: {source}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The certificate authority cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Controller {
+    /// Serves an initialized directory: listens when this returns.
+    ///
+    /// # Errors
+    /// The directory is not initialized or used by another process, something in it cannot be used,
+    /// or the address cannot be listened on.
+    pub async fn start(dir: &Path) -> Result<Self, StartError> {
+        let settings =
+            Settings::load(dir)?.ok_or_else(|| StartError::NotInitialized(dir.to_owned()))?;
+        let lock = DirectoryLock::acquire(dir)?;
+        let authority = Authority::open(&pki_dir(dir), &settings.hosts()?, clock::now())?;
+        let tls = tls::server_config(&authority)?;
+        let store = SqliteStore::open(&database_file(dir))?;
+        let core = Arc::new(Core::new(authority, settings.address, Box::new(store))?);
+        let listen = |source| StartError::Listen { address: settings.listen, source };
+        let socket = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let local_address = socket.local_addr().map_err(listen)?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(publish_changes(Arc::clone(&core), stop.clone()));
+        let listener = Listener { socket, tls, core, stop: stop.clone(), tasks: tasks.clone() };
+        tasks.spawn(listener.run());
+        tracing::info!(address = %local_address, "controller listens");
+        Ok(Self { local_address, stop, tasks, _lock: lock })
+    }
+
+    /// Where it listens; the port is the one the system chose if the settings say 0.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// Stops accepting, lets requests finish and closes all connections.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The directory's certificates and keys.
+pub(crate) fn pki_dir(dir: &Path) -> PathBuf {
+    dir.join("pki")
+}
+
+/// The directory's database.
+pub(crate) fn database_file(dir: &Path) -> PathBuf {
+    dir.join("nightgate.db")
+}
+
+/// Keeps other processes from using a directory: the model is held in memory.
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    pub(crate) fn acquire(dir: &Path) -> Result<Self, StartError> {
+        let path = dir.join("lock");
+        let file = match File::create(&path) {
+            Ok(file) => file,
+            Err(source) => return Err(StartError::Lock { path, source }),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.into())),
+            Err(TryLockError::Error(source)) => Err(StartError::Lock { path, source }),
+        }
+    }
+}

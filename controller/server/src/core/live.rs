@@ -1,0 +1,239 @@
+//! What connected routers report: terminators, links and where they accept clients.
+
+use std::collections::BTreeMap;
+
+use nightgate_model::{
+    entity::Terminator,
+    id::{RouterId, TerminatorId},
+    replica::LinkReport,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Most terminators that one router may report.
+const MAX_TERMINATORS: usize = 100_000;
+
+/// Most links that one router may report.
+const MAX_LINKS: usize = 4_096;
+
+/// What connected routers report.
+#[derive(Default)]
+pub(crate) struct Live {
+    routers: BTreeMap<RouterId, LiveRouter>,
+    connections: u64,
+}
+
+/// One connection of one router. A later connection of the same router supersedes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    /// Which router.
+    pub(crate) router: RouterId,
+    /// Cancelled when another connection takes this one's place.
+    pub(crate) superseded: CancellationToken,
+    number: u64,
+}
+
+/// A report that is not accepted; the connection ends.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum LiveError {
+    /// It concerns another router.
+    #[error("router {reporter} reported something of router {subject}")]
+    Foreign {
+        /// Who reported.
+        reporter: RouterId,
+        /// Of whom.
+        subject: RouterId,
+    },
+    /// Too much of it.
+    #[error("more than {limit} {what} on one router")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+struct LiveRouter {
+    connection: Connection,
+    address: Option<String>,
+    terminators: BTreeMap<TerminatorId, Terminator>,
+    links: Vec<LinkReport>,
+}
+
+impl Live {
+    /// A router connected; what it reported before is forgotten.
+    pub(crate) fn connect(
+        &mut self,
+        router: RouterId,
+        address: Option<String>,
+        terminators: Vec<Terminator>,
+        links: Vec<LinkReport>,
+    ) -> Result<Connection, LiveError> {
+        if terminators.len() > MAX_TERMINATORS {
+            return Err(LiveError::TooMany { what: "terminators", limit: MAX_TERMINATORS });
+        }
+        for terminator in &terminators {
+            check_own(&router, &terminator.router)?;
+        }
+        check_links(&router, &links)?;
+        self.connections += 1;
+        let connection = Connection {
+            router: router.clone(),
+            superseded: CancellationToken::new(),
+            number: self.connections,
+        };
+        let terminators = terminators.into_iter().map(|t| (t.id.clone(), t)).collect();
+        let live = LiveRouter { connection: connection.clone(), address, terminators, links };
+        if let Some(earlier) = self.routers.insert(router, live) {
+            earlier.connection.superseded.cancel();
+        }
+        Ok(connection)
+    }
+
+    /// A connection ended: what its router reported is gone, unless it has connected again.
+    pub(crate) fn disconnect(&mut self, connection: &Connection) {
+        if self.router_of(connection).is_some() {
+            self.routers.remove(&connection.router);
+        }
+    }
+
+    /// A service is hosted behind a router.
+    pub(crate) fn add_terminator(
+        &mut self,
+        connection: &Connection,
+        terminator: Terminator,
+    ) -> Result<(), LiveError> {
+        check_own(&connection.router, &terminator.router)?;
+        let Some(router) = self.router_of(connection) else { return Ok(()) };
+        let known = router.terminators.contains_key(&terminator.id);
+        if !known && router.terminators.len() >= MAX_TERMINATORS {
+            return Err(LiveError::TooMany { what: "terminators", limit: MAX_TERMINATORS });
+        }
+        router.terminators.insert(terminator.id.clone(), terminator);
+        Ok(())
+    }
+
+    /// A service is hosted behind a router no longer.
+    pub(crate) fn remove_terminator(&mut self, connection: &Connection, id: &TerminatorId) {
+        if let Some(router) = self.router_of(connection) {
+            router.terminators.remove(id);
+        }
+    }
+
+    /// Replaces the links of a router.
+    pub(crate) fn set_links(
+        &mut self,
+        connection: &Connection,
+        links: Vec<LinkReport>,
+    ) -> Result<(), LiveError> {
+        check_links(&connection.router, &links)?;
+        if let Some(router) = self.router_of(connection) {
+            router.links = links;
+        }
+        Ok(())
+    }
+
+    /// Whether a router is connected.
+    pub(crate) fn is_connected(&self, router: &RouterId) -> bool {
+        self.routers.contains_key(router)
+    }
+
+    /// `host:port` where a connected router accepts clients and links.
+    pub(crate) fn address(&self, router: &RouterId) -> Option<&str> {
+        self.routers.get(router)?.address.as_deref()
+    }
+
+    /// All terminators, by router.
+    pub(crate) fn terminators(&self) -> impl Iterator<Item = &Terminator> {
+        self.routers.values().flat_map(|router| router.terminators.values())
+    }
+
+    /// All links, by reporting router.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &LinkReport> {
+        self.routers.values().flat_map(|router| &router.links)
+    }
+
+    fn router_of(&mut self, connection: &Connection) -> Option<&mut LiveRouter> {
+        self.routers
+            .get_mut(&connection.router)
+            .filter(|router| router.connection.number == connection.number)
+    }
+}
+
+fn check_links(router: &RouterId, links: &[LinkReport]) -> Result<(), LiveError> {
+    if links.len() > MAX_LINKS {
+        return Err(LiveError::TooMany { what: "links", limit: MAX_LINKS });
+    }
+    links.iter().try_for_each(|link| check_own(router, &link.from))
+}
+
+fn check_own(reporter: &RouterId, subject: &RouterId) -> Result<(), LiveError> {
+    if reporter == subject {
+        return Ok(());
+    }
+    Err(LiveError::Foreign { reporter: reporter.clone(), subject: subject.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use nightgate_model::id::{IdentityId, ServiceId};
+
+    use super::*;
+
+    fn terminator(router: &str, id: &str) -> Terminator {
+        Terminator {
+            id: TerminatorId::new(id),
+            service: ServiceId::new("s"),
+            router: RouterId::new(router),
+            host: IdentityId::new("h"),
+            instance: String::new(),
+            cost: 0,
+        }
+    }
+
+    fn link(from: &str, to: &str) -> LinkReport {
+        LinkReport { from: RouterId::new(from), to: RouterId::new(to), cost: 1 }
+    }
+
+    fn connect(live: &mut Live, router: &str) -> Connection {
+        let terminators = vec![terminator(router, &format!("{router}-t"))];
+        let links = vec![link(router, "x")];
+        live.connect(RouterId::new(router), Some("r:1".into()), terminators, links).unwrap()
+    }
+
+    #[test]
+    fn a_disconnect_removes_what_the_router_reported_and_nothing_else() {
+        let mut live = Live::default();
+        let first = connect(&mut live, "a");
+        let _second = connect(&mut live, "b");
+        live.disconnect(&first);
+        assert!(!live.is_connected(&RouterId::new("a")));
+        let left: Vec<_> = live.terminators().map(|t| t.id.as_str()).collect();
+        assert_eq!(left, ["b-t"]);
+        assert_eq!(live.links().count(), 1);
+    }
+
+    #[test]
+    fn a_second_connection_supersedes_the_first_and_survives_its_end() {
+        let mut live = Live::default();
+        let first = connect(&mut live, "a");
+        let second = connect(&mut live, "a");
+        assert!(first.superseded.is_cancelled());
+        assert!(!second.superseded.is_cancelled());
+        live.add_terminator(&first, terminator("a", "late")).unwrap();
+        live.disconnect(&first);
+        assert!(live.is_connected(&RouterId::new("a")));
+        assert_eq!(live.terminators().count(), 1);
+    }
+
+    #[test]
+    fn a_router_reports_only_of_itself() {
+        let mut live = Live::default();
+        let connection = connect(&mut live, "a");
+        assert!(live.add_terminator(&connection, terminator("b", "t")).is_err());
+        assert!(live.set_links(&connection, vec![link("b", "a")]).is_err());
+        let refused = live.connect(RouterId::new("a"), None, vec![terminator("b", "t")], vec![]);
+        assert!(refused.is_err());
+        assert_eq!(live.terminators().count(), 1);
+    }
+}

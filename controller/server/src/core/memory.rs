@@ -1,0 +1,143 @@
+//! Everything that is held in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
+
+use nightgate_model::{
+    entity::{Identity, Permission, Service},
+    id::{ApiSessionId, IdentityId, ServiceId},
+    replica::Authorizations,
+};
+use nightgate_policy::authorize;
+use nightgate_store::{ApiSession, Change, Loaded, Model, Stored, Timestamp};
+
+use super::Live;
+
+/// Everything that is held in memory.
+pub(crate) struct Memory {
+    /// The entities, as in the store.
+    pub(crate) model: Model,
+    /// Position in the history of changes, as in the store.
+    pub(crate) index: u64,
+    /// When services or policies last changed.
+    pub(crate) services_changed_at: Timestamp,
+    /// API sessions.
+    pub(crate) api_sessions: HashMap<ApiSessionId, LiveApiSession>,
+    /// What connected routers report.
+    pub(crate) live: Live,
+    /// Routers reported something since the last publication.
+    pub(super) live_changed: bool,
+    authorizations: OnceLock<Arc<Authorizations>>,
+}
+
+/// An API session and what was done under it.
+pub(crate) struct LiveApiSession {
+    /// As stored.
+    pub(crate) session: ApiSession,
+    /// Service sessions, one for each service and permission.
+    pub(crate) services: BTreeMap<(ServiceId, Permission), ServiceSession>,
+}
+
+/// A client's session for one service.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceSession {
+    /// Identifier.
+    pub(crate) id: String,
+    /// For which service.
+    pub(crate) service: ServiceId,
+    /// Dial or Bind.
+    pub(crate) permission: Permission,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+}
+
+impl Memory {
+    pub(super) fn new(loaded: Loaded, now: Timestamp) -> Self {
+        let mut memory = Self {
+            model: loaded.model,
+            index: loaded.index,
+            services_changed_at: now,
+            api_sessions: HashMap::new(),
+            live: Live::default(),
+            live_changed: false,
+            authorizations: OnceLock::new(),
+        };
+        for session in loaded.api_sessions {
+            memory.put_api_session(session, now);
+        }
+        memory
+    }
+
+    pub(super) fn apply(&mut self, change: &Change, at: Timestamp, index: u64) {
+        self.model.apply(change, at);
+        self.index = index;
+        self.authorizations = OnceLock::new();
+        match change {
+            Change::CreateService(_)
+            | Change::DeleteService(_)
+            | Change::CreatePolicy(_)
+            | Change::DeletePolicy(_) => self.services_changed_at = at,
+            Change::DeleteIdentity(id) => self.forget_sessions_of(id),
+            Change::DeleteRouter(id) => self.forget_sessions_of(&id.as_identity()),
+            Change::CreateIdentity { .. } | Change::CreateRouter { .. } | Change::Redeem { .. } => {
+            }
+        }
+    }
+
+    pub(super) fn put_api_session(&mut self, session: ApiSession, now: Timestamp) {
+        self.api_sessions.retain(|_, live| live.session.expires_at > now);
+        if session.expires_at <= now {
+            return;
+        }
+        let services = self.api_sessions.remove(&session.id).map(|live| live.services);
+        let live =
+            LiveApiSession { services: services.unwrap_or_default(), session: session.clone() };
+        self.api_sessions.insert(session.id, live);
+    }
+
+    /// Who may do what; evaluated when first asked for after a change.
+    pub(crate) fn authorizations(&self) -> &Arc<Authorizations> {
+        self.authorizations.get_or_init(|| {
+            Arc::new(authorize(
+                self.model.identities.values().map(|stored| &stored.entity),
+                self.model.services.values().map(|stored| &stored.entity),
+                self.model.policies.values().map(|stored| &stored.entity),
+            ))
+        })
+    }
+
+    /// The services an identity may dial or bind, by name, with what it may do.
+    pub(crate) fn services_of(
+        &self,
+        identity: &IdentityId,
+    ) -> Vec<(&Stored<Service>, Vec<Permission>)> {
+        let authorizations = self.authorizations();
+        let mut permissions: BTreeMap<&ServiceId, Vec<Permission>> = BTreeMap::new();
+        for permission in [Permission::Dial, Permission::Bind] {
+            for service in authorizations.services(identity, permission) {
+                permissions.entry(service).or_default().push(permission);
+            }
+        }
+        let mut services: Vec<_> = permissions
+            .into_iter()
+            .filter_map(|(id, permissions)| Some((self.model.services.get(id)?, permissions)))
+            .collect();
+        services.sort_by(|(a, _), (b, _)| a.entity.name.cmp(&b.entity.name));
+        services
+    }
+
+    /// An identity that may use the controller now.
+    pub(crate) fn enabled_identity(&self, id: &IdentityId) -> Option<&Identity> {
+        self.model
+            .identities
+            .get(id)
+            .map(|stored| &stored.entity)
+            .filter(|identity| !identity.disabled)
+    }
+
+    fn forget_sessions_of(&mut self, identity: &IdentityId) {
+        self.api_sessions.retain(|_, live| live.session.identity != *identity);
+    }
+}

@@ -1,0 +1,188 @@
+//! The controller's state: durable model, live routers, sessions, and what is published of them.
+
+mod live;
+mod memory;
+mod publish;
+mod replica;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use nightgate_model::{
+    id::{ApiSessionId, IdentityId},
+    token::{ApiSessionClaims, ApiSessionKind, SessionClaims, SessionKind},
+};
+use nightgate_pki::{Authority, TokenError};
+use nightgate_store::{
+    ApiSession, Change, EnrollmentTarget, EnrollmentToken, Store, StoreError, Timestamp,
+};
+use tokio::sync::{Notify, watch};
+
+pub(crate) use self::{
+    live::{Connection, Live, LiveError},
+    memory::{Memory, ServiceSession},
+    publish::{Published, publish_changes},
+};
+use crate::{Address, clock};
+
+/// How long an API session lasts without being refreshed, in milliseconds. Short, because a session
+/// that was ended early stays good at routers until its token expires.
+pub(crate) const API_SESSION_LIFETIME: i64 = 60 * 60 * 1000;
+
+/// Shared by every connection.
+pub(crate) struct Core {
+    /// Signs certificates and tokens.
+    pub(crate) authority: Authority,
+    /// How others reach the controller.
+    pub(crate) address: Address,
+    /// Differs after each start: clients notice a restart by it.
+    pub(crate) instance: String,
+    store: Box<dyn Store>,
+    /// Held from a change's commit to its arrival in memory, so that both have one order.
+    order: Mutex<()>,
+    memory: RwLock<Memory>,
+    changed: Notify,
+    published: watch::Sender<Published>,
+}
+
+impl Core {
+    /// Loads the store and makes the first publication.
+    pub(crate) fn new(
+        authority: Authority,
+        address: Address,
+        store: Box<dyn Store>,
+    ) -> Result<Self, StoreError> {
+        let memory = Memory::new(store.load()?, clock::timestamp());
+        let first = Published::new(&memory, authority.session_key().public_key_pem());
+        Ok(Self {
+            authority,
+            address,
+            instance: uuid::Uuid::new_v4().to_string(),
+            store,
+            order: Mutex::new(()),
+            memory: RwLock::new(memory),
+            changed: Notify::new(),
+            published: watch::Sender::new(first),
+        })
+    }
+
+    /// Looks at the state. `look` must not block.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
+        look(&self.memory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows what routers are told.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
+    }
+
+    /// Makes a change durable, then visible; returns the model index it got.
+    pub(crate) async fn change(self: &Arc<Self>, change: Change) -> Result<u64, StoreError> {
+        let index = self
+            .blocking(move |core| {
+                let _order = core.order.lock().unwrap_or_else(PoisonError::into_inner);
+                let at = clock::timestamp();
+                let index = core.store.apply(&change, at)?;
+                core.write(|memory| memory.apply(&change, at, index));
+                Ok(index)
+            })
+            .await?;
+        self.changed.notify_one();
+        Ok(index)
+    }
+
+    /// Changes what routers report; nothing of it is stored.
+    pub(crate) fn update_live<T>(&self, update: impl FnOnce(&mut Live) -> T) -> T {
+        let result = self.write(|memory| {
+            memory.live_changed = true;
+            update(&mut memory.live)
+        });
+        self.changed.notify_one();
+        result
+    }
+
+    /// What a pending enrollment token is for, and when it ends.
+    pub(crate) async fn enrollment(
+        self: &Arc<Self>,
+        token: EnrollmentToken,
+    ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError> {
+        self.blocking(move |core| core.store.enrollment(&token)).await
+    }
+
+    /// Begins or prolongs an API session.
+    pub(crate) async fn put_api_session(
+        self: &Arc<Self>,
+        session: ApiSession,
+    ) -> Result<(), StoreError> {
+        self.blocking(move |core| {
+            let now = clock::timestamp();
+            core.store.put_api_session(&session, now)?;
+            core.write(|memory| memory.put_api_session(session, now));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends an API session and its service sessions.
+    pub(crate) async fn remove_api_session(
+        self: &Arc<Self>,
+        id: ApiSessionId,
+    ) -> Result<(), StoreError> {
+        self.blocking(move |core| {
+            core.store.remove_api_session(&id)?;
+            core.write(|memory| memory.api_sessions.remove(&id));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Changes sessions in memory.
+    pub(crate) fn write<T>(&self, update: impl FnOnce(&mut Memory) -> T) -> T {
+        update(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Signs the token of an API session.
+    pub(crate) fn sign_api_session(&self, session: &ApiSession) -> Result<String, TokenError> {
+        self.authority.session_key().sign(&ApiSessionClaims {
+            kind: ApiSessionKind::ApiSession,
+            sub: session.identity.clone(),
+            api_session: session.id.clone(),
+            fingerprints: vec![session.fingerprint.clone()],
+            exp: seconds(session.expires_at),
+            index: self.read(|memory| memory.index),
+        })
+    }
+
+    /// Signs the token of a service session.
+    pub(crate) fn sign_session(
+        &self,
+        identity: &IdentityId,
+        api_session: &ApiSession,
+        session: &ServiceSession,
+    ) -> Result<String, TokenError> {
+        self.authority.session_key().sign(&SessionClaims {
+            kind: SessionKind::Session,
+            sub: session.service.clone(),
+            identity: identity.clone(),
+            api_session: api_session.id.clone(),
+            permission: session.permission,
+            exp: seconds(api_session.expires_at),
+            index: self.read(|memory| memory.index),
+        })
+    }
+
+    /// Runs store work on a thread that may block, to its end even if the caller goes away.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let core = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&core)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+fn seconds(at: Timestamp) -> i64 {
+    at.0 / 1000
+}

@@ -1,0 +1,75 @@
+//! Who is calling.
+
+use std::sync::Arc;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use nightgate_model::{entity::Identity, token::ApiSessionClaims};
+use nightgate_store::ApiSession;
+
+use super::Failure;
+use crate::{clock, core::Core};
+
+/// Header of the API session token.
+const SESSION_HEADER: &str = "zt-session";
+
+/// The other end of the TLS connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// SHA-1 of the certificate whose key it proved to hold, lower-case hex.
+    pub(crate) fingerprint: Option<String>,
+}
+
+/// A caller with a valid API session.
+pub(super) struct Caller {
+    /// Who.
+    pub(super) identity: Identity,
+    /// Under which session.
+    pub(super) session: ApiSession,
+}
+
+/// A [`Caller`] who is an administrator.
+pub(super) struct Admin(pub(super) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
+
+impl FromRequestParts<Arc<Core>> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, Failure> {
+        let Peer { fingerprint } = Peer::from_request_parts(parts, core).await?;
+        let token = parts.headers.get(SESSION_HEADER).and_then(|token| token.to_str().ok());
+        token
+            .and_then(|token| authenticate(core, token, fingerprint.as_deref()))
+            .ok_or_else(Failure::unauthorized)
+    }
+}
+
+impl FromRequestParts<Arc<Core>> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, Failure> {
+        let caller = Caller::from_request_parts(parts, core).await?;
+        if caller.identity.is_admin { Ok(Self(caller)) } else { Err(Failure::forbidden()) }
+    }
+}
+
+/// A session counts if its token is ours and in time, it was not ended, its identity is enabled, and
+/// the connection proved the certificate that the session began with: a stolen token alone is no use.
+fn authenticate(core: &Core, token: &str, proven: Option<&str>) -> Option<Caller> {
+    let now = clock::now();
+    let claims = core.authority.session_key().verify::<ApiSessionClaims>(token, now).ok()?;
+    core.read(|memory| {
+        let session = &memory.api_sessions.get(&claims.api_session)?.session;
+        let identity = memory.enabled_identity(&session.identity)?;
+        let is_bound = proven == Some(session.fingerprint.as_str())
+            && identity.fingerprint.as_deref() == proven;
+        (is_bound && session.expires_at > clock::timestamp())
+            .then(|| Caller { identity: identity.clone(), session: session.clone() })
+    })
+}

@@ -1,0 +1,77 @@
+//! What a caller asks about itself.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use nightgate_store::{ApiSession, Timestamp};
+use serde_json::json;
+
+use crate::{
+    clock,
+    core::{API_SESSION_LIFETIME, Core},
+    rest::{Failure, answer, caller::Caller, query::ListQuery, shape},
+};
+
+/// `GET /current-api-session`: prolongs the session, with a token that lasts as long.
+pub(crate) async fn api_session(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    let session = prolonged(caller.session);
+    if is_worth_storing(&core, &session) {
+        core.put_api_session(session.clone()).await?;
+    }
+    let token = core.sign_api_session(&session)?;
+    Ok(answer::ok(shape::api_session(&session, &caller.identity, &token)))
+}
+
+/// `DELETE /current-api-session`.
+pub(crate) async fn end_api_session(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    core.remove_api_session(caller.session.id).await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// `GET /current-api-session/service-updates`: clients list services again when the time changed.
+pub(crate) async fn service_updates(State(core): State<Arc<Core>>, _: Caller) -> Response {
+    let at = core.read(|memory| memory.services_changed_at);
+    answer::ok(json!({ "lastChangeAt": clock::rfc3339(at) }))
+}
+
+/// `GET /current-identity`.
+pub(crate) async fn identity(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    core.read(|memory| {
+        let stored = memory.model.identities.get(&caller.identity.id);
+        stored.map(|stored| answer::ok(shape::identity(stored, memory)))
+    })
+    .ok_or_else(Failure::unauthorized)
+}
+
+/// `GET /current-identity/edge-routers`: where clients connect to.
+pub(crate) async fn edge_routers(
+    State(core): State<Arc<Core>>,
+    _: Caller,
+    query: ListQuery,
+) -> Response {
+    core.read(|memory| {
+        let routers = shape::reachable_routers(memory).into_iter();
+        answer::list(&query, routers, |router| shape::edge_router(router, memory))
+    })
+}
+
+fn prolonged(session: ApiSession) -> ApiSession {
+    let expires_at = Timestamp(clock::timestamp().0 + API_SESSION_LIFETIME);
+    ApiSession { expires_at, ..session }
+}
+
+/// A session asked for again and again is written once in a while.
+fn is_worth_storing(core: &Core, session: &ApiSession) -> bool {
+    let stored = core
+        .read(|memory| memory.api_sessions.get(&session.id).map(|live| live.session.expires_at.0));
+    stored.is_none_or(|stored| session.expires_at.0 - stored > API_SESSION_LIFETIME / 10)
+}

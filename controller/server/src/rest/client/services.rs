@@ -1,0 +1,89 @@
+//! The services a caller may use.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use nightgate_model::{entity::Permission, id::ServiceId};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    core::Core,
+    rest::{
+        Failure, answer,
+        caller::Caller,
+        query::ListQuery,
+        shape::{self, ConfigTypes},
+    },
+};
+
+/// Query of `GET /services` beyond paging.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Parameters {
+    config_types: Option<String>,
+}
+
+/// `GET /services?configTypes=all`.
+pub(crate) async fn list(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+    query: ListQuery,
+    Query(parameters): Query<Parameters>,
+) -> Response {
+    let wanted = wanted(&caller, parameters.config_types.as_deref());
+    core.read(|memory| {
+        let services = memory.services_of(&caller.identity.id).into_iter().filter(|(stored, _)| {
+            query.filter.admits(stored.entity.id.as_str(), &stored.entity.name)
+        });
+        answer::list(&query, services, |(stored, permissions)| {
+            shape::service_for(stored, &permissions, &wanted)
+        })
+    })
+}
+
+/// `GET /services/{id}`.
+pub(crate) async fn one(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let wanted = wanted(&caller, parameters.config_types.as_deref());
+    core.read(|memory| {
+        let services = memory.services_of(&caller.identity.id);
+        let found = services.into_iter().find(|(stored, _)| stored.entity.id.as_str() == id);
+        found.map(|(stored, permissions)| {
+            answer::ok(shape::service_for(stored, &permissions, &wanted))
+        })
+    })
+    .ok_or_else(|| Failure::not_found("the service"))
+}
+
+/// `GET /services/{id}/edge-routers`.
+pub(crate) async fn edge_routers(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id = ServiceId::new(id);
+    core.read(|memory| {
+        let authorizations = memory.authorizations();
+        let may_use = [Permission::Dial, Permission::Bind]
+            .into_iter()
+            .any(|permission| authorizations.allows(&caller.identity.id, permission, &id));
+        may_use.then(|| answer::ok(json!({ "edgeRouters": shape::routers_for_clients(memory) })))
+    })
+    .ok_or_else(|| Failure::not_found("the service"))
+}
+
+/// The config types of the request, or else of the session.
+fn wanted(caller: &Caller, query: Option<&str>) -> ConfigTypes {
+    ConfigTypes::new(match query {
+        Some(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),
+        None => caller.session.config_types.clone(),
+    })
+}

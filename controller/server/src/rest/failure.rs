@@ -1,0 +1,126 @@
+//! Failure envelopes, with OpenZiti's codes.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use nightgate_model::api::{ApiError, ErrorEnvelope};
+use nightgate_pki::{RequestError, TokenError};
+use nightgate_store::StoreError;
+
+/// A request that was not done.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    request_id: String,
+}
+
+impl Failure {
+    /// No session, or one that is not good (any more). Never says why: the caller may be anybody.
+    pub(super) fn unauthorized() -> Self {
+        let message = "the request needs a valid session in the header zt-session; authenticate";
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    /// Authentication failed. Never says why.
+    pub(super) fn invalid_auth() -> Self {
+        let message = "authentication failed: no enrolled, enabled identity has this certificate";
+        Self::new(StatusCode::UNAUTHORIZED, "INVALID_AUTH", message)
+    }
+
+    /// A session that is not an administrator's.
+    pub(super) fn forbidden() -> Self {
+        let message = "the management interface is for administrators only";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
+    /// Something does not exist, or the caller may not know that it does.
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("{what} was not found"))
+    }
+
+    /// The request itself is wrong.
+    pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// A value of the body is wrong.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::bad_request("COULD_NOT_VALIDATE", message)
+    }
+
+    /// An enrollment token that is not pending.
+    pub(super) fn invalid_token() -> Self {
+        Self::bad_request(
+            "INVALID_ENROLLMENT_TOKEN",
+            "the enrollment token is not valid: it was used, has expired or was never issued",
+        )
+    }
+
+    /// What exists already, or is in use.
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", message)
+    }
+
+    /// The body is longer than allowed.
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_TOO_LARGE", message)
+    }
+
+    /// The request was not complete in time.
+    pub(crate) fn timeout() -> Self {
+        let message = "the request was not complete in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+    }
+
+    /// A fault of the controller: logged in full, told in part.
+    fn internal(error: &dyn std::error::Error) -> Self {
+        let message = "the controller failed; its log names this request id";
+        let failure = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNHANDLED", message);
+        tracing::error!(request_id = failure.request_id, %error, "request failed");
+        failure
+    }
+
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        Self { status, code, message: message.into(), request_id }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self { status, code, message, request_id } = self;
+        tracing::debug!(request_id, code, message, "request refused");
+        let error = ApiError { code: code.into(), message, request_id };
+        (status, Json(ErrorEnvelope { error })).into_response()
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NameTaken { .. } => Self::conflict(error.to_string()),
+            StoreError::NotFound { kind, .. } => Self::not_found(&kind.to_string()),
+            StoreError::TokenInvalid => Self::invalid_token(),
+            StoreError::Damaged { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Database { .. }
+            | StoreError::Create { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self::bad_request("COULD_NOT_PROCESS_CSR", error.to_string())
+    }
+}

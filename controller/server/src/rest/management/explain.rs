@@ -1,0 +1,138 @@
+//! `GET /explain`: whether, and why or why not, an identity can use a service.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    response::Response,
+};
+use nightgate_model::{
+    api::{Explanation, ExplanationStep},
+    entity::{Identity, IdentityKind, Permission, Service},
+    id::RouterId,
+};
+use serde::Deserialize;
+
+use crate::{
+    core::{Core, Memory},
+    rest::{Failure, answer, caller::Admin, shape::reachable_routers},
+};
+
+/// Query of `GET /explain`; identity and service by name or id.
+#[derive(Deserialize)]
+pub(crate) struct Parameters {
+    identity: String,
+    service: String,
+    #[serde(rename = "type")]
+    permission: Permission,
+}
+
+/// `GET /explain?identity=NAME&service=NAME&type=Dial|Bind`.
+pub(crate) async fn explain(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(parameters) = parameters
+        .map_err(|rejection| Failure::bad_request("INVALID_QUERY", rejection.body_text()))?;
+    Ok(answer::ok(core.read(|memory| explanation(memory, &parameters))))
+}
+
+fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
+    let Parameters { identity, service, permission } = parameters;
+    let mut steps = Vec::new();
+    let found = (find_identity(memory, identity), find_service(memory, service));
+    if let (Some(identity), Some(service)) = found {
+        let policies = memory.model.policies.values().map(|stored| &stored.entity);
+        steps = nightgate_policy::explain(identity, service, *permission, policies);
+        if *permission == Permission::Dial {
+            steps.push(hosted(memory, service));
+        }
+        steps.push(reachable(memory, identity));
+    }
+    if found.0.is_none() {
+        steps.push(step("identity", false, format!("there is no identity {identity}")));
+    }
+    if found.1.is_none() {
+        steps.push(step("service", false, format!("there is no service {service}")));
+    }
+    let verb = match permission {
+        Permission::Dial => "dial",
+        Permission::Bind => "bind",
+    };
+    let obstacle = steps.iter().find(|step| !step.ok);
+    Explanation {
+        allowed: obstacle.is_none(),
+        verdict: match obstacle {
+            None => format!("{identity} can {verb} {service}"),
+            Some(step) => format!("{identity} cannot {verb} {service}: {}", step.detail),
+        },
+        steps,
+    }
+}
+
+/// Whether anyone who may hosts the service.
+fn hosted(memory: &Memory, service: &Service) -> ExplanationStep {
+    let authorizations = memory.authorizations();
+    let of_service: Vec<_> =
+        memory.live.terminators().filter(|terminator| terminator.service == service.id).collect();
+    let usable: Vec<_> = of_service
+        .iter()
+        .filter(|t| authorizations.allows(&t.host, Permission::Bind, &service.id))
+        .collect();
+    let hosts = |terminator: &nightgate_model::entity::Terminator| {
+        let host = memory.model.identities.get(&terminator.host);
+        let router = memory.model.routers.get(&terminator.router);
+        format!(
+            "{} at router {}",
+            host.map_or("?", |stored| &stored.entity.name),
+            router.map_or("?", |stored| &stored.entity.name)
+        )
+    };
+    match (usable.as_slice(), of_service.as_slice()) {
+        ([], []) => step("terminator", false, format!("nobody hosts {} now", service.name)),
+        ([], [first, ..]) => {
+            let detail =
+                format!("{} is hosted by {}, which may not bind it", service.name, hosts(first));
+            step("terminator", false, detail)
+        }
+        ([first, ..], _) => {
+            let detail = format!("{} is hosted by {}", service.name, hosts(first));
+            step("terminator", true, detail)
+        }
+    }
+}
+
+/// Whether the identity has a router to use: a gateway its own, others any that is reachable.
+fn reachable(memory: &Memory, identity: &Identity) -> ExplanationStep {
+    match identity.kind {
+        IdentityKind::Router => {
+            let ok = memory.live.is_connected(&RouterId::new(identity.id.as_str()));
+            let state = if ok { "is connected" } else { "is not connected" };
+            step("router", ok, format!("router {} {state}", identity.name))
+        }
+        IdentityKind::Default => match reachable_routers(memory).first() {
+            Some(router) => {
+                step("router", true, format!("router {} is reachable", router.entity.name))
+            }
+            None => {
+                let detail = "no connected router advertises an address for clients";
+                step("router", false, detail.into())
+            }
+        },
+    }
+}
+
+fn find_identity<'a>(memory: &'a Memory, wanted: &str) -> Option<&'a Identity> {
+    let mut identities = memory.model.identities.values().map(|stored| &stored.entity);
+    identities.find(|identity| identity.name == wanted || identity.id.as_str() == wanted)
+}
+
+fn find_service<'a>(memory: &'a Memory, wanted: &str) -> Option<&'a Service> {
+    let mut services = memory.model.services.values().map(|stored| &stored.entity);
+    services.find(|service| service.name == wanted || service.id.as_str() == wanted)
+}
+
+fn step(check: &str, ok: bool, detail: String) -> ExplanationStep {
+    ExplanationStep { check: check.into(), ok, detail }
+}

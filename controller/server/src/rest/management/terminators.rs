@@ -1,0 +1,44 @@
+//! Where services are hosted right now.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use nightgate_model::entity::Terminator;
+use serde_json::{Value, json};
+
+use crate::{
+    core::{Core, Memory},
+    rest::{answer, caller::Admin, query::ListQuery, shape::reference},
+};
+
+/// `GET /terminators`.
+pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
+    core.read(|memory| {
+        let terminators = memory
+            .live
+            .terminators()
+            .filter(|terminator| query.filter.admits(terminator.id.as_str(), ""));
+        answer::list(&query, terminators, |terminator| shape(terminator, memory))
+    })
+}
+
+fn shape(terminator: &Terminator, memory: &Memory) -> Value {
+    let model = &memory.model;
+    let service = model.services.get(&terminator.service).map(|s| s.entity.name.as_str());
+    let router = model.routers.get(&terminator.router).map(|s| s.entity.name.as_str());
+    let host = model.identities.get(&terminator.host).map(|s| s.entity.name.as_str());
+    json!({
+        "id": terminator.id,
+        "serviceId": terminator.service,
+        "service": reference("services", terminator.service.as_str(), service.unwrap_or_default()),
+        "routerId": terminator.router,
+        "router": reference("edge-routers", terminator.router.as_str(), router.unwrap_or_default()),
+        "hostId": terminator.host,
+        "host": reference("identities", terminator.host.as_str(), host.unwrap_or_default()),
+        "identity": terminator.instance,
+        "cost": terminator.cost,
+        "dynamicCost": 0,
+        "precedence": "default",
+        "binding": "edge",
+    })
+}

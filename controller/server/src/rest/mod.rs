@@ -1,0 +1,60 @@
+//! The REST interfaces: one for clients, one for operators.
+
+mod answer;
+mod body;
+mod caller;
+mod client;
+mod failure;
+mod management;
+mod query;
+mod shape;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderName, HeaderValue},
+    middleware::map_response_with_state,
+    response::Response,
+};
+
+pub(crate) use self::{caller::Peer, failure::Failure};
+use crate::core::Core;
+
+/// Longest request body, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Where clients find their interface, besides the root.
+const CLIENT: &str = "/edge/client/v1";
+
+/// Where operators find theirs.
+const MANAGEMENT: &str = "/edge/management/v1";
+
+/// Clients notice a restart of the controller by a change of this header.
+const INSTANCE: HeaderName = HeaderName::from_static("ziti-instance-id");
+
+/// All routes. The client interface is also at the root: OpenZiti's clients use both.
+pub(crate) fn router(core: Arc<Core>) -> Router {
+    let client = client::router();
+    Router::new()
+        .merge(client.clone())
+        .nest(CLIENT, client)
+        .nest(MANAGEMENT, management::router())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_path)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(map_response_with_state(Arc::clone(&core), name_instance))
+        .with_state(core)
+}
+
+async fn unknown_path() -> Failure {
+    Failure::not_found("the path or its method")
+}
+
+async fn name_instance(State(core): State<Arc<Core>>, mut response: Response) -> Response {
+    if let Ok(instance) = HeaderValue::from_str(&core.instance) {
+        response.headers_mut().insert(INSTANCE, instance);
+    }
+    response
+}

@@ -1,0 +1,255 @@
+//! Entities in the shapes of OpenZiti's edge API. Clients insist on fields that say nothing here.
+
+use nightgate_model::{
+    entity::{EdgeRouter, Identity, IdentityKind, Permission, Service, ServicePolicy},
+    id::RouterId,
+};
+use nightgate_store::{ApiSession, Model, Stored, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    clock::{rfc3339, timestamp},
+    core::{Memory, ServiceSession},
+};
+
+/// A name beside an id.
+pub(super) fn reference(path: &str, id: &str, name: &str) -> Value {
+    json!({ "id": id, "name": name, "entity": path, "_links": links(path, id) })
+}
+
+/// An identity, for operators and for itself.
+pub(super) fn identity(stored: &Stored<Identity>, memory: &Memory) -> Value {
+    let identity = &stored.entity;
+    let id = identity.id.as_str();
+    let kind = match identity.kind {
+        IdentityKind::Default => "Default",
+        IdentityKind::Router => "Router",
+    };
+    let has_session = memory.api_sessions.values().any(|live| live.session.identity == identity.id);
+    let connected = memory.live.is_connected(&RouterId::new(id));
+    let own = json!({
+        "name": identity.name,
+        "type": reference("identity-types", kind, kind),
+        "typeId": kind,
+        "isAdmin": identity.is_admin,
+        "isDefaultAdmin": false,
+        "isMfaEnabled": false,
+        "disabled": identity.disabled,
+        "roleAttributes": identity.role_attributes,
+        "fingerprint": identity.fingerprint,
+        "hasApiSession": has_session,
+        "hasEdgeRouterConnection": connected,
+        "edgeRouterConnectionStatus": if connected { "online" } else { "unknown" },
+        "appData": {},
+        "authPolicyId": "default",
+        "authPolicy": reference("auth-policies", "default", "Default"),
+        "authenticators": {},
+        "enrollment": {},
+        "envInfo": {},
+        "sdkInfo": {},
+        "externalId": null,
+        "defaultHostingPrecedence": "default",
+        "defaultHostingCost": 0,
+        "serviceHostingPrecedences": {},
+        "serviceHostingCosts": {},
+    });
+    entity("identities", id, (stored.created_at, stored.updated_at), own)
+}
+
+/// A service, for operators.
+pub(super) fn service(stored: &Stored<Service>) -> Value {
+    let service = &stored.entity;
+    let own = json!({
+        "name": service.name,
+        "roleAttributes": service.role_attributes,
+        "encryptionRequired": service.encryption_required,
+        "config": service.config,
+        "configs": [],
+        "terminatorStrategy": "smartrouting",
+        "maxIdleTimeMillis": 0,
+        "permissions": [],
+        "postureQueries": [],
+    });
+    entity("services", service.id.as_str(), (stored.created_at, stored.updated_at), own)
+}
+
+/// A service, for someone who may use it: with what it may do and the config types it asked for.
+pub(super) fn service_for(
+    stored: &Stored<Service>,
+    permissions: &[Permission],
+    wanted: &ConfigTypes,
+) -> Value {
+    let mut shaped = service(stored);
+    let config: Map<String, Value> = stored
+        .entity
+        .config
+        .iter()
+        .filter(|(kind, _)| wanted.includes(kind))
+        .map(|(kind, document)| (kind.clone(), document.clone()))
+        .collect();
+    shaped["config"] = config.into();
+    shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
+    shaped
+}
+
+/// A service policy.
+pub(super) fn policy(stored: &Stored<ServicePolicy>) -> Value {
+    let policy = &stored.entity;
+    let own = json!({
+        "name": policy.name,
+        "type": policy.permission,
+        "semantic": policy.semantic,
+        "identityRoles": policy.identity_roles,
+        "serviceRoles": policy.service_roles,
+        "identityRolesDisplay": [],
+        "serviceRolesDisplay": [],
+        "postureCheckRoles": [],
+        "postureCheckRolesDisplay": [],
+    });
+    entity("service-policies", policy.id.as_str(), (stored.created_at, stored.updated_at), own)
+}
+
+/// An edge router.
+pub(super) fn edge_router(stored: &Stored<EdgeRouter>, memory: &Memory) -> Value {
+    let router = &stored.entity;
+    let id = router.id.as_str();
+    let is_online = memory.live.is_connected(&router.id);
+    let address = memory.live.address(&router.id).or(router.address.as_deref());
+    let protocols = match address {
+        Some(address) => json!({ "tls": format!("tls://{address}") }),
+        None => json!({}),
+    };
+    let own = json!({
+        "name": router.name,
+        "hostname": address.and_then(host).unwrap_or_default(),
+        "address": address,
+        "isOnline": is_online,
+        "isVerified": router.fingerprint.is_some(),
+        "isTunnelerEnabled": router.is_tunneler_enabled,
+        "fingerprint": router.fingerprint,
+        "disabled": router.disabled,
+        "supportedProtocols": protocols,
+        "urls": protocols,
+        "roleAttributes": [],
+        "appData": {},
+        "cost": 0,
+        "noTraversal": false,
+        "syncStatus": if is_online { "SYNC_DONE" } else { "SYNC_UNKNOWN" },
+    });
+    entity("edge-routers", id, (stored.created_at, stored.updated_at), own)
+}
+
+/// The routers that clients can connect to: connected, enabled, with an address.
+pub(super) fn reachable_routers(memory: &Memory) -> Vec<&Stored<EdgeRouter>> {
+    let mut routers: Vec<_> = memory
+        .model
+        .routers
+        .values()
+        .filter(|stored| !stored.entity.disabled)
+        .filter(|stored| memory.live.address(&stored.entity.id).is_some())
+        .collect();
+    routers.sort_by(|a, b| a.entity.name.cmp(&b.entity.name));
+    routers
+}
+
+/// An API session, with its token.
+pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str) -> Value {
+    let remaining = (session.expires_at.0 - timestamp().0) / 1000;
+    let own = json!({
+        "token": token,
+        "identityId": identity.id,
+        "identity": reference("identities", identity.id.as_str(), &identity.name),
+        "configTypes": session.config_types,
+        "expiresAt": rfc3339(session.expires_at),
+        "expirationSeconds": remaining.max(0),
+        "lastActivityAt": rfc3339(timestamp()),
+        "cachedLastActivityAt": rfc3339(timestamp()),
+        "authQueries": [],
+        "postureQueries": [],
+        "isMfaRequired": false,
+        "isMfaComplete": true,
+        "isCertExtendable": false,
+        "improperClientCertChain": false,
+        "authenticatorId": "cert",
+        "deviceId": "",
+        "ipAddress": "",
+    });
+    entity("api-sessions", session.id.as_str(), (session.created_at, timestamp()), own)
+}
+
+/// A service session, with its token.
+pub(super) fn session(
+    session: &ServiceSession,
+    api_session: &ApiSession,
+    token: &str,
+    memory: &Memory,
+) -> Value {
+    let service = session.service.as_str();
+    let own = json!({
+        "token": token,
+        "type": session.permission,
+        "serviceId": service,
+        "service": reference("services", service, name_of_service(&memory.model, session)),
+        "apiSessionId": api_session.id,
+        "apiSession": reference("api-sessions", api_session.id.as_str(), ""),
+        "identityId": api_session.identity,
+        "expiresAt": rfc3339(api_session.expires_at),
+        "edgeRouters": routers_for_clients(memory),
+        "authQueries": [],
+        "postureQueries": [],
+    });
+    entity("sessions", &session.id, (session.created_at, session.created_at), own)
+}
+
+/// [`reachable_routers`], shaped.
+pub(super) fn routers_for_clients(memory: &Memory) -> Vec<Value> {
+    reachable_routers(memory).into_iter().map(|router| edge_router(router, memory)).collect()
+}
+
+/// Config types that a client asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum ConfigTypes {
+    /// `all`.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl ConfigTypes {
+    /// Reads names; one of them may be `all`.
+    pub(super) fn new(names: Vec<String>) -> Self {
+        if names.iter().any(|name| name == "all") { Self::All } else { Self::Named(names) }
+    }
+
+    fn includes(&self, kind: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|name| name == kind),
+        }
+    }
+}
+
+fn name_of_service<'a>(model: &'a Model, session: &ServiceSession) -> &'a str {
+    model.services.get(&session.service).map_or("", |stored| stored.entity.name.as_str())
+}
+
+/// Adds what every entity has.
+fn entity(path: &str, id: &str, (created, updated): (Timestamp, Timestamp), own: Value) -> Value {
+    let mut shaped = own;
+    shaped["id"] = id.into();
+    shaped["createdAt"] = rfc3339(created).into();
+    shaped["updatedAt"] = rfc3339(updated).into();
+    shaped["tags"] = json!({});
+    shaped["_links"] = links(path, id);
+    shaped
+}
+
+fn links(path: &str, id: &str) -> Value {
+    json!({ "self": { "href": format!("./{path}/{id}") } })
+}
+
+/// The host of `host:port`, without brackets.
+fn host(address: &str) -> Option<&str> {
+    let (host, _) = address.rsplit_once(':')?;
+    Some(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))
+}
