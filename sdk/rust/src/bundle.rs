@@ -40,3 +40,48 @@ pub(crate) fn read(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleEr
     }
     if certificates.is_empty() { Err(BundleError::NoCertificates) } else { Ok(certificates) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `openssl crl2pkcs7 -nocrl` of two self-signed certificates, CN=a and CN=b; the first
+    /// is the longer one, so that the set is not in DER order.
+    const TWO: &str = "
+MIIDDAYJKoZIhvcNAQcCoIIC/TCCAvkCAQExADALBgkqhkiG9w0BBwGgggLhMIIBbTCCAROgAwIBAgIUR0y721p7oVhx8uWt4TFu
+I74xA7YwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYTAeFw0yNjExMjAyMjA3MjlaFw0zNjExMTcyMjA3MjlaMAwxCjAIBgNVBAMM
+AWEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARBft1u3wRZNeF0tVA/YNgWGoX6uNNdTHgiP+dNRJiF8fmnYMOOKIuVTT0PoJMe
+mkyxFaDV1jcaoxhlJ/4hd6Muo1MwUTAdBgNVHQ4EFgQUWOYybysQcRBxi/EhHJ8qcdyTF0gwHwYDVR0jBBgwFoAUWOYybysQcRBx
+i/EhHJ8qcdyTF0gwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAsEZB0CLCgjgEx5r4BBCULq6lcPqbGG/OV+U5S
+rncJlwIhAPX8ekXwajb6EtGLtl7tnvgJVzcCcM8MGyldC01+uwmtMIIBbDCCAROgAwIBAgIUWvntCu2VjyMBSvmzp5FGwJlFp0sw
+CgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYjAeFw0yNjExMjAyMjA3MjlaFw0zNjExMTcyMjA3MjlaMAwxCjAIBgNVBAMMAWIwWTAT
+BgcqhkjOPQIBBggqhkjOPQMBBwNCAATNCIDj1ZZ+ZysqTF34ziI2/82ht9Lsh3p99eANd4L+Jv7RsU3elbZwu2FUEGrS6YdFhfIw
+3QjAJsTtcc61V0aSo1MwUTAdBgNVHQ4EFgQU4IY1/ESirrNwluyw1njg4wscGYgwHwYDVR0jBBgwFoAU4IY1/ESirrNwluyw1njg
+4wscGYgwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiBwsro26JyRDY55PQuQe+6a83HOKJfv2BPwoirjUQ6RXAIg
+c75SPYltTxxruVB16ygUEysA1Xfw0T7JLFqYDe8eursxAA==
+";
+
+    #[test]
+    fn bundle_of_another_implementation_is_read_byte_for_byte() {
+        let certificates = read(TWO.as_bytes()).unwrap();
+
+        let mut names: Vec<_> = certificates
+            .iter()
+            .map(|der| {
+                let (rest, parsed) = x509_parser::parse_x509_certificate(der).unwrap();
+                assert!(rest.is_empty());
+                parsed.subject().to_string()
+            })
+            .collect();
+        names.sort();
+        assert_eq!(names, ["CN=a", "CN=b"]);
+    }
+
+    #[test]
+    fn other_content_is_refused() {
+        assert!(matches!(read(b"<html>"), Err(BundleError::Base64(_))));
+        assert!(matches!(read(b"aGVsbG8="), Err(BundleError::Der(_))));
+        let truncated = &TWO.replace('\n', "")[..400];
+        assert!(matches!(read(truncated.as_bytes()), Err(BundleError::Der(_))));
+    }
+}

@@ -30,6 +30,7 @@
 //! # Features
 //! `axum` makes [`Listener`] an `axum::serve::Listener`, with [`Caller`] as connection info.
 
+mod binding;
 mod bundle;
 mod context;
 mod controller;
@@ -39,6 +40,8 @@ mod enroll;
 mod identity;
 mod listen;
 mod rest;
+#[cfg(test)]
+mod scripted;
 mod stream;
 mod tls;
 mod token;

@@ -63,10 +63,19 @@ pub(super) struct PortEntry {
     gone: Arc<AtomicBool>,
 }
 
-/// A message on its way out, and who waits for the answer.
+/// A message on its way out.
 pub(super) struct Outgoing {
     pub(super) message: Message,
-    pub(super) answer: Option<oneshot::Sender<Message>>,
+    pub(super) awaited: Awaited,
+}
+
+/// What the sender of a message waits for.
+pub(super) enum Awaited {
+    Nothing,
+    /// That the system has taken the message.
+    Written(oneshot::Sender<()>),
+    /// The router's answer.
+    Answer(oneshot::Sender<Message>),
 }
 
 /// What a port is for. The values are those of the ConnType header (1022).
@@ -178,7 +187,7 @@ impl Channel {
     async fn request(&self, message: Message) -> Result<Message, Closed> {
         let (answer, answered) = oneshot::channel();
         let weight = weight(&message.body);
-        self.outgoing.send(Outgoing { message, answer: Some(answer) }, weight).await?;
+        self.outgoing.send(Outgoing { message, awaited: Awaited::Answer(answer) }, weight).await?;
         answered.await.map_err(|_dropped| Closed)
     }
 }
@@ -255,12 +264,22 @@ impl Port {
     /// Sends, waiting for room.
     pub(crate) async fn send(&self, message: Message) -> Result<(), Closed> {
         let weight = weight(&message.body);
-        self.channel.outgoing.send(Outgoing { message, answer: None }, weight).await
+        self.channel.outgoing.send(Outgoing { message, awaited: Awaited::Nothing }, weight).await
     }
 
     /// Sends without waiting; for the few messages that end something.
     pub(crate) fn send_weightless(&self, message: Message) -> Result<(), Closed> {
-        self.channel.outgoing.send_weightless(Outgoing { message, answer: None })
+        self.channel.outgoing.send_weightless(Outgoing { message, awaited: Awaited::Nothing })
+    }
+
+    /// Sends without waiting for room. The receiver hears when the system has taken the message,
+    /// or that it never will.
+    pub(crate) fn send_last(&self, message: Message) -> oneshot::Receiver<()> {
+        let (written, taken) = oneshot::channel();
+        let last = Outgoing { message, awaited: Awaited::Written(written) };
+        // On a lost channel the receiver hears just that.
+        let _unneeded = self.channel.outgoing.send_weightless(last);
+        taken
     }
 
     /// The way to send payload from a poll function.
@@ -312,7 +331,7 @@ impl PayloadSender {
 
     /// Sends into room that was waited for.
     pub(crate) fn send(&self, message: Message, room: super::queue::Room) -> Result<(), Closed> {
-        self.0.send(Outgoing { message, answer: None }, room)
+        self.0.send(Outgoing { message, awaited: Awaited::Nothing }, room)
     }
 }
 

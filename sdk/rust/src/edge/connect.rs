@@ -67,7 +67,7 @@ pub(crate) async fn connect(
 }
 
 /// Says hello over an authenticated connection and starts the channel on it.
-pub(super) async fn greet(
+pub(crate) async fn greet(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: &str,
     token: &str,
@@ -99,7 +99,7 @@ pub(super) async fn greet(
 }
 
 impl<S: AsyncWrite + Unpin> FrameReader<S> {
-    async fn send(&mut self, message: &Message) -> Result<(), DriverError> {
+    pub(crate) async fn send(&mut self, message: &Message) -> Result<(), DriverError> {
         let mut bytes = bytes::BytesMut::new();
         message.encode(&mut bytes);
         self.get_mut().write_all(&bytes).await?;

@@ -16,12 +16,12 @@ use nightgate_wire::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
 
 use super::{
-    channel::{Event, Outgoing, PortEntry, PortKind, Shared, weight},
+    channel::{Awaited, Event, Outgoing, PortEntry, PortKind, Shared, weight},
     queue::{Receiver, TrySendError},
 };
 
@@ -62,7 +62,7 @@ pub(crate) enum DriverError {
 }
 
 /// Reads messages one by one.
-pub(super) struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     input: R,
     buffer: BytesMut,
 }
@@ -79,7 +79,14 @@ pub(super) async fn drive<S: AsyncRead + AsyncWrite>(
     let (own, own_answers) = mpsc::channel(OWN_ANSWERS);
     let heard = AtomicBool::new(true);
     let mut reading = FrameReader { input, buffer: buffered };
-    let mut writing = Writing { shared: &shared, output, to_write, own_answers, next_sequence };
+    let mut writing = Writing {
+        shared: &shared,
+        output,
+        to_write,
+        own_answers,
+        next_sequence,
+        written: Vec::new(),
+    };
     let ended = tokio::select! {
         ended = read(&shared, &mut reading, &own, &heard) => ended,
         ended = writing.run() => ended,
@@ -90,7 +97,7 @@ pub(super) async fn drive<S: AsyncRead + AsyncWrite>(
 }
 
 impl<R> FrameReader<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, buffer: BytesMut::new() }
     }
 
@@ -107,7 +114,7 @@ impl<R> FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next message.
-    pub(super) async fn next(&mut self, limits: Limits) -> Result<Message, DriverError> {
+    pub(crate) async fn next(&mut self, limits: Limits) -> Result<Message, DriverError> {
         loop {
             if let Some(message) = Message::decode(&mut self.buffer, limits)? {
                 return Ok(message);
@@ -252,6 +259,8 @@ struct Writing<'a, W> {
     to_write: Receiver<Outgoing>,
     own_answers: mpsc::Receiver<Message>,
     next_sequence: i32,
+    /// Who waits for messages of the current batch to be written.
+    written: Vec<oneshot::Sender<()>>,
 }
 
 impl<W: AsyncWrite + Unpin> Writing<'_, W> {
@@ -261,7 +270,7 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
         loop {
             let first = tokio::select! {
                 entry = self.to_write.recv() => entry,
-                Some(message) = self.own_answers.recv() => Some(Outgoing { message, answer: None }),
+                Some(message) = self.own_answers.recv() => Some(Outgoing { message, awaited: Awaited::Nothing }),
             };
             let Some(first) = first else {
                 self.output.shutdown().await?;
@@ -275,16 +284,99 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
             self.output.write_all_buf(&mut batch).await?;
             self.output.flush().await?;
             batch.clear();
+            for written in self.written.drain(..) {
+                // Whoever waited may have given up.
+                let _unneeded = written.send(());
+            }
         }
     }
 
     fn encode(&mut self, entry: Outgoing, batch: &mut BytesMut) {
-        let Outgoing { mut message, answer } = entry;
+        let Outgoing { mut message, awaited } = entry;
         message.sequence = self.next_sequence;
         self.next_sequence = self.next_sequence.checked_add(1).unwrap_or(1);
-        if let Some(answer) = answer {
-            self.shared.expect_answer(message.sequence, answer);
+        match awaited {
+            Awaited::Nothing => {}
+            Awaited::Written(written) => self.written.push(written),
+            Awaited::Answer(answer) => self.shared.expect_answer(message.sequence, answer),
         }
         message.encode(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        edge::Channel,
+        scripted::{channel, circuit},
+    };
+
+    #[tokio::test]
+    async fn latency_probe_is_answered_with_its_stamp() {
+        let (_channel, mut router) = channel().await;
+        let mut probe = Message::new(channel::content::LATENCY);
+        probe.sequence = 77;
+        probe.headers.put(channel::header::REFLECTED, vec![1, 2, 3]);
+
+        router.send(probe).await;
+
+        let answer = router.recv().await;
+        assert_eq!(answer.content_type, channel::content::RESULT);
+        assert_eq!(answer.reply_for(), Some(77));
+        assert_eq!(answer.headers.bytes(channel::header::REFLECTED).unwrap().as_ref(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn router_learns_which_connections_exist() {
+        let (channel, mut router) = channel().await;
+        let (_stream, host) = circuit(&channel, &mut router, false).await;
+
+        for (id, expected) in [(host.id, 1), (host.id + 1, 0)] {
+            let mut question = Message::new(inspect::REQUEST);
+            question.headers.put_u32(edge::header::CONN_ID, id);
+            router.send(question).await;
+            let answer = router.recv().await;
+            assert_eq!(answer.content_type, inspect::RESPONSE);
+            assert_eq!(answer.headers.bytes(inspect::CONN_TYPE).unwrap().as_ref(), [expected]);
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_that_mean_nothing_here_do_no_harm() {
+        let (channel, mut router) = channel().await;
+        for content_type in [4, 60_793, 60_801, content::DATA, content::DIAL] {
+            router.send(Message::new(content_type)).await;
+        }
+        let mut stray = Message::new(content::DATA).with_body("x");
+        stray.headers.put_u32(edge::header::CONN_ID, 4_000_000_000);
+        router.send(stray).await;
+
+        circuit(&channel, &mut router, true).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_router_is_probed_and_then_given_up() {
+        let (channel, mut router) = channel().await;
+
+        let probe = router.recv().await;
+        assert_eq!(probe.content_type, channel::content::LATENCY);
+        let mut answer = Message::new(channel::content::RESULT).in_reply_to(probe.sequence);
+        answer.headers.put_true(channel::header::RESULT_SUCCESS);
+        router.send(answer).await;
+        sleep(PROBE_INTERVAL).await;
+        assert!(Channel::is_open(&channel));
+
+        channel.closed().await;
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_message_end_the_channel() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        theirs.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+
+        let greeted = crate::edge::greet(ours, "router:443", "token").await;
+
+        assert!(greeted.is_err());
     }
 }

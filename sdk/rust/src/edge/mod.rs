@@ -9,3 +9,8 @@ mod queue;
 pub(crate) use channel::{Channel, Event, PayloadSender, Port, PortKind};
 pub(crate) use pool::Pool;
 pub(crate) use queue::{Closed, Receiver};
+
+#[cfg(test)]
+pub(crate) use connect::greet;
+#[cfg(test)]
+pub(crate) use driver::FrameReader;

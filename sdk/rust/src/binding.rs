@@ -1,0 +1,277 @@
+//! What a listener runs: a binding at each of its routers, and the answers to dials.
+
+use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use nightgate_e2ee::{KeyExchangeError, KeyPair, PublicKey, SessionKeys};
+use nightgate_model::{entity::Permission, id::IdentityId};
+use nightgate_wire::{
+    channel::Message,
+    edge::{content, header},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::{
+    context::Context,
+    controller::Service,
+    dial::is_invalid_session,
+    edge::{Channel, Closed, Event, Port, PortKind, Receiver},
+    listen::{BindFailure, BindOptions, Caller},
+    stream::{StartError, Stream},
+};
+
+/// Routers at which one listener is bound at most; OpenZiti's SDKs use as many.
+const MAX_ROUTERS: usize = 3;
+
+/// Circuits that may wait to be accepted; further dials are refused.
+const BACKLOG: usize = 128;
+
+/// Longest wait for a router's answer to a bind.
+const BIND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause before a failed bind is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Time between two looks at the list of routers to be bound at.
+const ROUTERS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Header of a Bind: this end answers questions about its ports (OpenZiti `edge_client.proto`).
+const SUPPORTS_INSPECT: i32 = 1023;
+
+/// What every router's task of one listener shares.
+struct Binding {
+    context: Context,
+    service: Service,
+    options: BindOptions,
+    keys: Option<KeyPair>,
+    listener_id: String,
+    accepted: mpsc::Sender<(Stream, Caller)>,
+    outcome: mpsc::Sender<Result<(), BindFailure>>,
+}
+
+/// Starts hosting and waits until one of the routers has bound the service.
+///
+/// Returns where circuits arrive, and the task without which none do.
+pub(crate) async fn start(
+    context: Context,
+    service: Service,
+    options: BindOptions,
+) -> Result<(mpsc::Receiver<(Stream, Caller)>, AbortOnDropHandle<()>), BindFailure> {
+    let keys = service.encryption_required.then(KeyPair::generate).transpose()?;
+    let session = context.inner().session(&service, Permission::Bind).await?;
+    let (accepted, to_accept) = mpsc::channel(BACKLOG);
+    let (outcome, mut outcomes) = mpsc::channel(MAX_ROUTERS);
+    let binding = Binding {
+        context,
+        service,
+        options,
+        keys,
+        listener_id: Uuid::new_v4().simple().to_string(),
+        accepted,
+        outcome,
+    };
+    let task = AbortOnDropHandle::new(tokio::spawn(bind_at_routers(Arc::new(binding))));
+    first_success(&mut outcomes, session.routers.len()).await?;
+    Ok((to_accept, task))
+}
+
+/// Waits until one of the routers has bound the service.
+async fn first_success(
+    outcomes: &mut mpsc::Receiver<Result<(), BindFailure>>,
+    routers: usize,
+) -> Result<(), BindFailure> {
+    let deadline = Instant::now() + BIND_TIMEOUT;
+    let mut last = BindFailure::NoRouter { routers };
+    for _ in 0..routers.min(MAX_ROUTERS) {
+        match timeout_at(deadline, outcomes.recv()).await {
+            Ok(Some(Ok(()))) => return Ok(()),
+            Ok(Some(Err(failure))) => last = failure,
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Err(last)
+}
+
+/// Keeps one task for each router the service is to be bound at.
+async fn bind_at_routers(binding: Arc<Binding>) {
+    let mut tasks = HashMap::new();
+    loop {
+        match binding.context.inner().session(&binding.service, Permission::Bind).await {
+            Ok(session) => {
+                binding.context.inner().pool.add(&session.routers);
+                let addresses: Vec<_> = session
+                    .routers
+                    .iter()
+                    .filter_map(|router| router.address().map(str::to_owned))
+                    .take(MAX_ROUTERS)
+                    .collect();
+                tasks.retain(|address, _| addresses.contains(address));
+                for address in addresses {
+                    tasks.entry(address.clone()).or_insert_with(|| {
+                        let task = bind_at_router(Arc::clone(&binding), address);
+                        AbortOnDropHandle::new(tokio::spawn(task))
+                    });
+                }
+            }
+            Err(error) => tracing::warn!(
+                service = binding.service.name,
+                error = &error as &dyn Error,
+                "no session to host the service"
+            ),
+        }
+        sleep(ROUTERS_INTERVAL).await;
+    }
+}
+
+/// Keeps the service bound at one router.
+async fn bind_at_router(binding: Arc<Binding>, address: String) {
+    loop {
+        if let Some(channel) = binding.context.inner().pool.connected(&address).await {
+            match binding.bind(&channel).await {
+                Ok((port, events)) => {
+                    tracing::info!(service = binding.service.name, address, "service bound");
+                    // Only the first outcomes are waited for.
+                    drop(binding.outcome.try_send(Ok(())));
+                    binding.serve(port, events).await;
+                }
+                Err(failure) => {
+                    tracing::warn!(
+                        service = binding.service.name,
+                        address,
+                        error = &failure as &dyn Error,
+                        "service not bound"
+                    );
+                    drop(binding.outcome.try_send(Err(failure)));
+                }
+            }
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
+impl Binding {
+    async fn bind(&self, channel: &Channel) -> Result<(Port, Receiver<Event>), BindFailure> {
+        let router = || channel.router().to_owned();
+        let lost = |Closed| BindFailure::ChannelLost { router: router() };
+        let session = self.context.inner().session(&self.service, Permission::Bind).await?;
+        let (port, events) = channel.open_port(PortKind::Binding).map_err(lost)?;
+        let answer = timeout(BIND_TIMEOUT, port.request(self.bind_message(&port, &session.token)))
+            .await
+            .map_err(|_elapsed| BindFailure::Timeout { router: router(), waited: BIND_TIMEOUT })?
+            .map_err(lost)?;
+        if answer.content_type != content::STATE_CONNECTED {
+            port.mark_gone();
+            let reason = String::from_utf8_lossy(&answer.body).into_owned();
+            if is_invalid_session(&reason) {
+                self.context.inner().forget_session(&self.service, Permission::Bind);
+            }
+            return Err(BindFailure::Refused { router: router(), reason });
+        }
+        Ok((port, events))
+    }
+
+    fn bind_message(&self, port: &Port, session: &str) -> Message {
+        let mut message =
+            port.message(content::BIND).with_body(Bytes::copy_from_slice(session.as_bytes()));
+        let headers = &mut message.headers;
+        headers.put_true(header::ROUTER_PROVIDED_CONN_ID);
+        headers.put_true(SUPPORTS_INSPECT);
+        headers.put_text(header::LISTENER_ID, &self.listener_id);
+        headers.put(header::COST, self.options.cost.to_le_bytes().to_vec());
+        if let Some(instance) = &self.options.instance {
+            headers.put_text(header::TERMINATOR_IDENTITY, instance);
+        }
+        if let Some(keys) = &self.keys {
+            headers.put(header::PUBLIC_KEY, keys.public_key().as_bytes().to_vec());
+        }
+        message
+    }
+
+    /// Answers dials until the binding ends.
+    async fn serve(&self, port: Port, mut events: Receiver<Event>) {
+        loop {
+            match events.recv().await {
+                Some(Event::Dial(dial)) => self.answer(&port, dial).await,
+                Some(Event::Closed { reason }) => {
+                    let router = port.router();
+                    tracing::warn!(service = self.service.name, router, reason, "binding ended");
+                    if is_invalid_session(&reason) {
+                        self.context.inner().forget_session(&self.service, Permission::Bind);
+                    }
+                    return;
+                }
+                Some(Event::Data { .. }) => tracing::debug!("data for a binding ignored"),
+                None => return,
+            }
+        }
+    }
+
+    async fn answer(&self, port: &Port, dial: Message) {
+        let sequence = dial.sequence;
+        if let Err(refusal) = self.accept(port, dial).await {
+            let reason = refusal.to_string();
+            tracing::info!(service = self.service.name, reason, "dial refused");
+            let answer = port.message(content::DIAL_FAILED).in_reply_to(sequence);
+            // Without the channel there is nobody left to tell.
+            let _unneeded = port.send(answer.with_body(reason)).await;
+        }
+    }
+
+    async fn accept(&self, port: &Port, dial: Message) -> Result<(), Refusal> {
+        let place = self.accepted.try_reserve().map_err(|_full| Refusal::Busy)?;
+        let id = dial.headers.u32(header::ROUTER_PROVIDED_CONN_ID).ok_or(Refusal::NoConnId)?;
+        let keys = self.circuit_keys(&dial)?;
+        let (circuit, events) = port
+            .channel()
+            .open_port_as(id, PortKind::Circuit)
+            .map_err(|Closed| Refusal::ChannelLost)?;
+        let mut answer = port.message(content::DIAL_SUCCESS).in_reply_to(dial.sequence);
+        answer.body = Bytes::copy_from_slice(&id.to_le_bytes());
+        if let Some(keys) = &self.keys {
+            answer.headers.put(header::PUBLIC_KEY, keys.public_key().as_bytes().to_vec());
+        }
+        port.send(answer).await.map_err(|Closed| Refusal::ChannelLost)?;
+        let stream = Stream::start(circuit, events, keys)?;
+        place.send((stream, caller(&dial)));
+        Ok(())
+    }
+
+    /// The keys of a new circuit; none if the service is not encrypted.
+    fn circuit_keys(&self, dial: &Message) -> Result<Option<SessionKeys>, Refusal> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let dialer = dial.headers.bytes(header::PUBLIC_KEY).ok_or(Refusal::NotEncrypted)?;
+        Ok(Some(keys.host_keys(&PublicKey::try_from(dialer.as_ref())?)?))
+    }
+}
+
+/// Why a dial was refused; the dialer reads the text.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the hosting application does not accept fast enough")]
+    Busy,
+    #[error("the hosting router chose no connection id")]
+    NoConnId,
+    #[error("the service requires encryption, but the dialer sent no public key")]
+    NotEncrypted,
+    #[error("the host lost its router")]
+    ChannelLost,
+    #[error(transparent)]
+    KeyExchange(#[from] KeyExchangeError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+fn caller(dial: &Message) -> Caller {
+    let text = |key| dial.headers.text(key).filter(|text| !text.is_empty());
+    let vouched = text(header::DIALER_IDENTITY_NAME);
+    Caller {
+        id: text(header::DIALER_IDENTITY_ID).map(IdentityId::new),
+        name: vouched.or_else(|| text(header::CALLER_ID)).unwrap_or_default().to_owned(),
+        app_data: dial.headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
+    }
+}
