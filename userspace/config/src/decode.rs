@@ -1,0 +1,99 @@
+//! Decoding scalars.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::{
+    node::{Node, Value},
+    reader::Reader,
+};
+
+/// Why a text is not a value of some type.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Malformed {
+    pub(crate) expected: &'static str,
+    pub(crate) remedy: String,
+}
+
+impl Malformed {
+    pub(crate) fn new(expected: &'static str, remedy: impl Into<String>) -> Self {
+        Self { expected, remedy: remedy.into() }
+    }
+}
+
+/// Decodes a text.
+pub(crate) fn text(reader: &mut Reader<'_>, node: Node) -> Option<String> {
+    match node.value {
+        Value::Text(text) if !text.is_empty() => Some(text),
+        Value::Text(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Integer(_)
+        | Value::List(_)
+        | Value::Map(_) => {
+            reader.report(
+                node.line,
+                node.value.describe(),
+                "a text",
+                "write a text, quoted if need be",
+            );
+            None
+        }
+    }
+}
+
+/// Decodes a text that a function checks.
+pub(crate) fn checked<T>(
+    reader: &mut Reader<'_>,
+    node: Node,
+    check: impl FnOnce(&str) -> Result<T, Malformed>,
+) -> Option<T> {
+    let line = node.line;
+    let text = text(reader, node)?;
+    match check(&text) {
+        Ok(value) => Some(value),
+        Err(Malformed { expected, remedy }) => {
+            reader.report(line, format!("the text {text:?}"), expected, remedy);
+            None
+        }
+    }
+}
+
+/// Decodes a whole number of a range.
+pub(crate) fn integer<T: TryFrom<i64>>(
+    reader: &mut Reader<'_>,
+    node: Node,
+    low: i64,
+    high: i64,
+) -> Option<T> {
+    let number = match node.value {
+        Value::Integer(number) if (low..=high).contains(&number) => T::try_from(number).ok(),
+        Value::Integer(_)
+        | Value::Text(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::List(_)
+        | Value::Map(_) => None,
+    };
+    if number.is_none() {
+        let expected = format!("a whole number from {low} to {high}");
+        reader.report(node.line, node.value.describe(), expected, "choose a number in the range");
+    }
+    number
+}
+
+/// Decodes a path.
+pub(crate) fn path(reader: &mut Reader<'_>, node: Node) -> Option<PathBuf> {
+    text(reader, node).map(PathBuf::from)
+}
+
+/// Decodes an address and port.
+pub(crate) fn socket_address(reader: &mut Reader<'_>, node: Node) -> Option<SocketAddr> {
+    checked(reader, node, |text| {
+        text.parse().map_err(|_| {
+            Malformed::new(
+                "an IP address and a port",
+                "write 192.0.2.1:443 or [2001:db8::1]:443; names are not resolved here",
+            )
+        })
+    })
+}

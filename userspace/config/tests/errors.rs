@@ -1,0 +1,140 @@
+//! Bad configurations: every error at once, each with its line, path and remedy.
+
+use nightgate_config::{ConfigError, parse};
+
+const GOOD: &str = "\
+version: 1
+router: { identity: gw.json }
+zones:
+  lan: { interfaces: [lan0] }
+  wan: { interfaces: [und0] }
+rules:
+  - { id: web, from: lan, to: wan, protocol: tcp, destination_ports: [443], action: accept }
+";
+
+/// One replacement of text, the path and line of the only error it causes, and a word of its remedy or
+/// expectation.
+const CASES: &[(&str, &str, &str, u32, &str)] = &[
+    ("version: 1", "version: 2", "version", 1, "1 to 1"),
+    ("version: 1\n", "\n", "version", 2, "add the key"),
+    ("identity: gw.json", "identity: [a]", "router.identity", 2, "a text"),
+    ("identity: gw.json", "identity: a, listen: 1.2.3.4:5", "router.advertise", 2, "host and port"),
+    ("identity: gw.json", "identity: a, advertise: a.example:5", "router.listen", 2, "dials out"),
+    (
+        "identity: gw.json",
+        "identity: a, listen: localhost:5, advertise: a:5",
+        "router.listen",
+        2,
+        "names are not resolved",
+    ),
+    ("lan: {", "local: {", "zones.local", 4, "rename"),
+    ("[und0]", "[lan0]", "zones.wan.interfaces", 5, "each interface once"),
+    ("[und0]", "[]", "zones.wan.interfaces", 5, "at least one"),
+    ("[und0]", "[an-interface-name]", "zones.wan.interfaces[0]", 5, "ip link"),
+    ("id: web", "id: Web Server", "rules[0].id", 7, "lower-case"),
+    ("to: wan", "to: won", "rules[0].to", 7, "a zone, local or overlay"),
+    ("to: wan", "to: [wan, won]", "rules[0].to[1]", 7, "a zone, local or overlay"),
+    ("from: lan", "from: overlay", "rules[0].from", 7, "write local"),
+    ("from: lan, to: wan", "from: local, to: overlay", "rules[0].to", 7, "own packets"),
+    ("to: wan", "to: wan, source: 10.1.2.3/8", "rules[0].source", 7, "10.0.0.0/8"),
+    ("to: wan", "to: wan, destination: [10.0.0.0/33]", "rules[0].destination[0]", 7, "prefix"),
+    ("to: wan", "to: wan, source: 10.0.0.0/8, destination: '::/0'", "rules[0]", 7, "one family"),
+    ("[443]", "[70000]", "rules[0].destination_ports[0]", 7, "1 to 65535"),
+    ("[443]", "[443, \"90-80\"]", "rules[0].destination_ports[1]", 7, "range"),
+    ("[443]", "[0]", "rules[0].destination_ports[0]", 7, "1 to 65535"),
+    ("protocol: tcp", "protocol: icmp", "rules[0].destination_ports", 7, "tcp or udp"),
+    ("protocol: tcp", "protocol: sctp", "rules[0].protocol", 7, "protocol number"),
+    ("protocol: tcp", "protocol: 256", "rules[0].protocol", 7, "1 to 255"),
+    ("action: accept", "action: allow", "rules[0].action", 7, "accept or drop"),
+    ("action: accept", "acton: accept, action: drop", "rules[0].acton", 7, "one of id, from"),
+    ("rules:\n", "rules:\n  - 7\n", "rules[0]", 7, "a map"),
+    ("rules:", "ruels:", "ruels", 6, "one of version"),
+];
+
+#[test]
+fn each_mistake_is_named_with_line_path_and_remedy() {
+    parse(GOOD, "gw.yaml").unwrap();
+    for (good, bad, path, line, word) in CASES {
+        assert!(GOOD.contains(good), "{good}");
+        let errors = parse(&GOOD.replacen(good, bad, 1), "gw.yaml").expect_err(bad);
+        let [error] = errors.as_slice() else { panic!("{bad}: {errors:#?}") };
+        let text = error.to_string();
+        assert_eq!((error.path.as_str(), error.line), (*path, *line), "{bad}: {text}");
+        assert!(text.starts_with(&format!("gw.yaml:{line}: {path}: ")), "{text}");
+        assert!(text.contains(word), "{bad}: {text}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_lines() {
+    let text = GOOD
+        .replace("version: 1", "version: one")
+        .replace("[und0]", "[]")
+        .replace("[443]", "[70000]")
+        .replace("action: accept", "action: maybe, log: true");
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "version",
+            "zones.wan.interfaces",
+            "rules[0].destination_ports[0]",
+            "rules[0].action",
+            "rules[0].log"
+        ]
+    );
+}
+
+#[test]
+fn repeated_ids_name_the_first() {
+    let text = GOOD.to_owned() + "  - { id: web, from: wan, to: local, action: drop }\n";
+    let error = only(parse(&text, "gw.yaml").unwrap_err());
+    assert_eq!((error.path.as_str(), error.line), ("rules[1].id", 8));
+    assert!(error.found.contains("line 7"), "{}", error.found);
+}
+
+#[test]
+fn repeated_keys_and_broken_syntax_are_errors_with_a_line() {
+    for (text, line) in [
+        (GOOD.to_owned() + "version: 1\n", 8),
+        (GOOD.replace("[und0]", "[und0"), 5),
+        (GOOD.replace("zones:", "zones"), 3),
+    ] {
+        let error = only(parse(&text, "gw.yaml").unwrap_err());
+        assert_eq!(error.path, "file");
+        assert!(error.line >= line && error.line <= line + 2, "{error}");
+    }
+}
+
+#[test]
+fn gateway_keys_need_zones() {
+    let text = "version: 1\nrouter: { identity: a }\ndns: { listen: 10.0.0.1:53 }\n";
+    let error = only(parse(text, "r.yaml").unwrap_err());
+    assert_eq!((error.path.as_str(), error.line), ("dns", 3));
+}
+
+#[test]
+fn mirror_sessions_need_a_sensor_and_a_24_bit_number() {
+    let text = GOOD.to_owned()
+        + "mirror:\n  sensors: { ids: { address: 10.9.0.2, interface: mon0 } }\n  sessions:\n"
+        + "    - { id: a, services: [web], sensor: idz, vni: 16777216 }\n";
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(paths, ["mirror.sessions[0].sensor", "mirror.sessions[0].vni"]);
+}
+
+#[test]
+fn defaults_apply() {
+    let text = GOOD.to_owned() + "dns: { listen: '[fd00::1]:53' }\n";
+    let config = parse(&text, "gw.yaml").unwrap();
+    assert_eq!(config.admin_socket.to_str(), Some("/run/nightgate/gateway.sock"));
+    let dns = config.gateway.unwrap().dns.unwrap();
+    assert_eq!(dns.range_v4.to_string(), "100.64.0.0/10");
+    assert_eq!(dns.range_v6.to_string(), "fd64:6e67::/64");
+}
+
+fn only(errors: Vec<ConfigError>) -> ConfigError {
+    let [error] = errors.as_slice() else { panic!("{errors:#?}") };
+    error.clone()
+}

@@ -1,0 +1,86 @@
+//! Every shipped example parses, and no key of it can be mistyped unnoticed.
+
+use std::{fs, path::PathBuf};
+
+use nightgate_config::{Action, parse};
+use serde_json::Value;
+
+#[test]
+fn every_shipped_example_parses() {
+    let examples = examples();
+    assert!(examples.len() >= 2, "{examples:?}");
+    for (name, text) in examples {
+        parse(&text, &name).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    }
+}
+
+#[test]
+fn gateway_example_means_what_it_says() {
+    let (name, text) = example("gateway.yaml");
+    let gateway = parse(&text, &name).unwrap().gateway.unwrap();
+    assert_eq!(gateway.zones.keys().map(|zone| zone.as_str()).collect::<Vec<_>>(), ["lan", "wan"]);
+    assert_eq!(gateway.rules[4].id.as_str(), "no-smtp");
+    assert_eq!(gateway.rules[4].action, Action::Drop);
+    assert_eq!(gateway.rules[5].destination_ports[2].to_string(), "8000-8099");
+    assert_eq!(gateway.dns.unwrap().range_v4.to_string(), "100.64.0.0/10");
+    assert_eq!(gateway.mirror.unwrap().sessions[0].vni, 42);
+}
+
+#[test]
+fn router_example_is_no_gateway() {
+    let (name, text) = example("router.yaml");
+    let config = parse(&text, &name).unwrap();
+    assert_eq!(config.gateway, None);
+    assert_eq!(config.router.advertise.unwrap().to_string(), "router.example:443");
+}
+
+/// Puts a bogus key into every map of every example in turn; each has to be found, and be the only error.
+#[test]
+fn an_unknown_key_is_refused_at_every_level() {
+    let mut count = 0;
+    for (name, text) in examples() {
+        let document: Value = serde_saphyr::from_str(&text).unwrap();
+        for pointer in maps(&document) {
+            let mut mutated = document.clone();
+            let map = mutated.pointer_mut(&pointer).unwrap().as_object_mut().unwrap();
+            map.insert("bogus".into(), 1.into());
+            // JSON is YAML.
+            let errors = parse(&mutated.to_string(), &name).expect_err(&pointer);
+            let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+            assert!(matches!(paths[..], [path] if path.ends_with("bogus")), "{pointer}: {paths:?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 18, "{count} maps");
+}
+
+/// JSON pointers of all maps in a document.
+fn maps(value: &Value) -> Vec<String> {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(entries) => entries.iter().map(|(key, v)| (key.clone(), v)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    };
+    let own = value.is_object().then(String::new);
+    let inner = children.into_iter().flat_map(|(step, child)| {
+        maps(child).into_iter().map(move |pointer| format!("/{step}{pointer}"))
+    });
+    own.into_iter().chain(inner).collect()
+}
+
+fn example(name: &str) -> (String, String) {
+    examples().into_iter().find(|(candidate, _)| candidate == name).expect(name)
+}
+
+fn examples() -> Vec<(String, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
+    fs::read_dir(folder)
+        .expect("the examples' folder")
+        .map(|entry| entry.expect("an entry of the folder").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read_to_string(&path).expect("a text"))
+        })
+        .collect()
+}
