@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nightgate_identity::Identity;
 use nightgate_model::{entity::Permission, id::ServiceId};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -16,11 +17,9 @@ use crate::{
     controller::{AuthenticateError, Controller, Service, ServiceSession},
     dial::{self, DialError, DialFailure, DialOptions},
     edge::Pool,
-    identity::Identity,
     listen::{BindError, BindFailure, BindOptions, Listener},
     rest::ControllerError,
     stream::Stream,
-    tls,
 };
 
 /// A service session is not used any more when this little of its life is left.
@@ -55,7 +54,7 @@ impl Context {
     /// # Errors
     /// The identity is unusable, or the controller did not answer or refused it.
     pub async fn load(identity: &Identity) -> Result<Self, AuthenticateError> {
-        let edge = tls::edge(identity)?;
+        let edge = identity.client_config(&[nightgate_wire::edge::ALPN])?;
         let controller = Arc::new(Controller::authenticate(identity).await?);
         let routers = controller.edge_routers().await?;
         let pool = Pool::new(edge, Arc::clone(&controller));

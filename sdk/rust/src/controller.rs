@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nightgate_identity::{Identity, TlsSetupError};
 use nightgate_model::{
     api::Pagination,
     entity::Permission,
@@ -17,9 +18,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    identity::Identity,
     rest::{ControllerError, Rest},
-    tls::{self, TlsSetupError},
+    tls::REST_ALPN,
 };
 
 /// Header that carries the API session token.
@@ -129,7 +129,8 @@ impl ListedRouter {
 
 impl Controller {
     pub(crate) async fn authenticate(identity: &Identity) -> Result<Self, AuthenticateError> {
-        let rest = Rest::discover(tls::rest(identity)?, identity.controller()).await?;
+        let rest =
+            Rest::discover(identity.client_config(&REST_ALPN)?, identity.controller()).await?;
         let session = watch::Sender::new(open_session(&rest).await?);
         Ok(Self { rest, session, renewing: Mutex::new(()) })
     }

@@ -1,5 +1,6 @@
 //! Enrollment: from a one-time token to an identity with a key that never leaves this machine.
 
+use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 use nightgate_model::{
     api::{EnrollRouter, Enrolled},
     token::EnrollmentMethod,
@@ -9,9 +10,8 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use crate::{
     bundle::{self, BundleError},
-    identity::{Identity, IdentityError},
     rest::{ControllerError, Rest},
-    tls::{self, TlsSetupError},
+    tls::{self, REST_ALPN},
     token::{EnrollmentToken, TokenError},
 };
 
@@ -93,7 +93,7 @@ async fn redeem(
         Identity::new(claims.iss.clone(), key.serialize_pem(), enrolled.cert, enrolled.ca)
             .map_err(EnrollError::Answer)?;
     // A certificate for another key is noticed here and not at the first use.
-    tls::rest(&identity)?;
+    identity.client_config(&REST_ALPN)?;
     Ok(identity)
 }
 

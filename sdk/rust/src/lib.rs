@@ -37,7 +37,6 @@ mod controller;
 mod dial;
 mod edge;
 mod enroll;
-mod identity;
 mod listen;
 mod rest;
 #[cfg(test)]
@@ -51,13 +50,12 @@ pub use context::Context;
 pub use controller::{AuthenticateError, Service};
 pub use dial::{DialError, DialFailure, DialOptions};
 pub use enroll::{EnrollError, enroll, enroll_router};
-pub use identity::{Identity, IdentityError};
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
+pub use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 pub use nightgate_model::{
     entity::Permission,
     id::{IdentityId, ServiceId},
 };
 pub use rest::ControllerError;
 pub use stream::Stream;
-pub use tls::TlsSetupError;
 pub use token::TokenError;

@@ -1,33 +1,20 @@
-//! TLS 1.3 as the overlay uses it: nobody is trusted but who the identity file names.
+//! TLS 1.3 before there is an identity: during enrollment.
 
 use std::sync::Arc;
 
+use nightgate_identity::{TlsSetupError, provider};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::{
-    identity::{Identity, IdentityError},
-    token::EnrollmentToken,
-};
+use crate::token::EnrollmentToken;
 
 /// Application protocols (RFC 7301) of the controller's REST API.
-const REST_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// TLS that cannot be set up with the certificates at hand.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsSetupError {
-    /// The identity holds unusable parts.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// A certificate or key does not do for TLS.
-    #[error("set up TLS with the identity's key and certificates")]
-    Unusable(#[from] rustls::Error),
-}
+pub(crate) const REST_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// For the first contact during enrollment: accepts a server if, and only if, its certificate's key
 /// signed the enrollment token.
@@ -53,31 +40,6 @@ pub(crate) fn trusting(
         .with_no_client_auth();
     config.alpn_protocols = REST_ALPN.map(<[u8]>::to_vec).into();
     Ok(config)
-}
-
-/// For the controller's REST API: trusts the identity's bundle and presents its certificate.
-pub(crate) fn rest(identity: &Identity) -> Result<ClientConfig, TlsSetupError> {
-    let mut config = mutual(identity)?;
-    config.alpn_protocols = REST_ALPN.map(<[u8]>::to_vec).into();
-    Ok(config)
-}
-
-/// For edge routers: trusts the identity's bundle and presents its certificate.
-pub(crate) fn edge(identity: &Identity) -> Result<ClientConfig, TlsSetupError> {
-    let mut config = mutual(identity)?;
-    config.alpn_protocols = vec![nightgate_wire::edge::ALPN.to_vec()];
-    Ok(config)
-}
-
-fn mutual(identity: &Identity) -> Result<ClientConfig, TlsSetupError> {
-    Ok(ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots(identity.trusted()?)?)
-        .with_client_auth_cert(identity.certificates()?, identity.private_key()?)?)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
 }
 
 fn roots(bundle: Vec<CertificateDer<'static>>) -> Result<RootCertStore, rustls::Error> {
