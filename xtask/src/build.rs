@@ -16,7 +16,7 @@ use crate::{
 /// A compiler fails; the end of its output has been shown.
 pub(crate) fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
     kernel_programs(workspace)?;
-    host_programs(workspace, profile, &["--package", "nightgate"])
+    host_programs(workspace, profile, &["-p", "nightgate"])
 }
 
 /// Builds the kernel programs into [`Workspace::kernel_object`].
@@ -32,7 +32,25 @@ pub(crate) fn kernel_programs(workspace: &Workspace) -> Result<()> {
     replace_if_changed(&built, &workspace.kernel_object())
 }
 
-/// Builds the chosen packages, examples or binaries of the workspace.
+/// Builds the binary and the example application that the demo runs.
+///
+/// # Errors
+/// The compiler fails.
+pub(crate) fn demo_programs(workspace: &Workspace) -> Result<()> {
+    let selection = [
+        "-p",
+        "nightgate",
+        "-p",
+        "nightgate-sdk",
+        "--bin",
+        "nightgate",
+        "--example",
+        "axum_hidden",
+    ];
+    host_programs(workspace, Profile::Dev, &selection)
+}
+
+/// Builds the chosen packages, binaries or examples of the workspace.
 ///
 /// # Errors
 /// The compiler fails.

@@ -75,7 +75,7 @@ fn show(finding: Option<Finding>) -> &'static str {
         Some(Finding::Warnings(lines)) => (lines, "warning"),
     };
     for line in lines {
-        println!("    {line}");
+        eprintln!("    {line}");
     }
     verdict
 }
@@ -83,7 +83,7 @@ fn show(finding: Option<Finding>) -> &'static str {
 fn summarize(rows: &[(&str, &str, Duration)]) -> Result<()> {
     println!("\n{:NAME_WIDTH$} {:8} {:>9}", "check", "", "time");
     for (name, verdict, took) in rows {
-        progress::report(name, verdict, *took);
+        println!("{name:NAME_WIDTH$} {verdict:8} {:7.1} s", took.as_secs_f64());
     }
     let failed: Vec<&str> = rows.iter().filter(|row| row.1 == "FAILED").map(|row| row.0).collect();
     if !failed.is_empty() {

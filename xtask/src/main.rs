@@ -2,8 +2,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod abi_lock;
+mod bench;
 mod build;
 mod check;
+mod demo;
 mod direction;
 mod document_paths;
 mod fuzz;
@@ -66,6 +68,16 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Show the product at work: a client, two gateways, a router, a server, a sensor.
+    ///
+    /// Builds everything, makes a network of namespaces on this machine, runs the product in it and
+    /// shows each promise kept, one line for each step; then removes everything. Needs root.
+    /// The network and the steps are in tests/lab/src/overlay.
+    Demo {
+        /// Print one line of JSON for each step instead of the table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the tests: host, kernel programs, whole product.
     ///
     /// Kernel and network tests need root; each works in network namespaces of its own and removes
@@ -84,11 +96,37 @@ enum Task {
         #[arg(long)]
         accept_abi: bool,
     },
+    /// Measure: `firewall` (the kernel programs) or `overlay` (encryption).
+    ///
+    /// Builds with optimisation first. A figure with a target says whether it holds; a missed one
+    /// makes the command fail.
+    Bench {
+        /// Which suite.
+        suite: String,
+        /// Print one line of JSON for each figure instead of the table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Search for inputs that break a parser, with libFuzzer.
     ///
     /// What it finds stays in target/fuzz; `--grow` adds the useful part to tests/fuzz/corpus, which
     /// `cargo test` replays.
     Fuzz(fuzz::Options),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Format {
+    /// For people.
+    Table,
+    /// One line of JSON for each figure.
+    Json,
+}
+
+impl Format {
+    fn from_flag(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
+    }
 }
 
 fn run(workspace: &Workspace, task: Task) -> Result<()> {
@@ -103,6 +141,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
             setup::ensure(workspace, &[Need::Host, Need::Kernel], Mode::Install)?;
             build::everything(workspace, if release { Profile::Release } else { Profile::Dev })
         }
+        Task::Demo { json } => demo::run(workspace, Format::from_flag(json)),
         Task::Test { part } => test::run(workspace, part),
         Task::Check { accept_abi } => {
             if accept_abi {
@@ -110,6 +149,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
             }
             check::run(workspace)
         }
+        Task::Bench { suite, json } => bench::run(workspace, &suite, Format::from_flag(json)),
         Task::Fuzz(options) => fuzz::run(workspace, &options),
     }
 }

@@ -1,4 +1,4 @@
-//! Shows what is going on and for how long.
+//! Shows what is going on and for how long, on standard error: standard output is for results.
 
 use std::{
     fs::{self, File},
@@ -40,7 +40,7 @@ pub(crate) fn run(name: &str, command: &mut Command, log: &Path) -> Result<()> {
 /// Prints how a step ended.
 pub(crate) fn report(name: &str, verdict: &str, took: Duration) {
     clear_line();
-    println!("{name:NAME_WIDTH$} {verdict:8} {:7.1} s", took.as_secs_f64());
+    eprintln!("{name:NAME_WIDTH$} {verdict:8} {:7.1} s", took.as_secs_f64());
 }
 
 /// The last lines of a file; empty if it cannot be read.
@@ -81,22 +81,22 @@ fn show_running(name: &str, elapsed: Duration, doing: &str) {
     let line = format!("{name:NAME_WIDTH$} running  {:7.1} s  {doing}", elapsed.as_secs_f64());
     if on_terminal() {
         clear_line();
-        print!("{line}");
+        eprint!("{line}");
     } else {
-        println!("{line}");
+        eprintln!("{line}");
     }
     // Progress that cannot be shown is no reason to stop.
-    std::io::stdout().flush().ok();
+    std::io::stderr().flush().ok();
 }
 
 fn clear_line() {
     if on_terminal() {
-        print!("\r\x1b[K");
+        eprint!("\r\x1b[K");
     }
 }
 
 fn on_terminal() -> bool {
-    std::io::stdout().is_terminal()
+    std::io::stderr().is_terminal()
 }
 
 /// The last finished line of a file that is being written.

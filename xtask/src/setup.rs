@@ -60,7 +60,7 @@ pub(crate) fn ensure(workspace: &Workspace, needs: &[Need], mode: Mode) -> Resul
         bail!("the machine lacks {}", plan.missing().join(", "));
     }
     let started = Instant::now();
-    println!("Installing {} (once for this machine)", plan.missing().join(", "));
+    eprintln!("Installing {} (once for this machine)", plan.missing().join(", "));
     plan.carry_out(&workspace.logs())?;
     progress::report("setup", "ok", started.elapsed());
     let rest = self::plan(workspace, needs)?;
@@ -90,12 +90,12 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
 }
 
 fn explain(plan: &Plan) {
-    println!("Missing: {}. What brings it:\n", plan.missing().join(", "));
+    eprintln!("Missing: {}. What brings it:\n", plan.missing().join(", "));
     for line in plan.commands() {
-        println!("    {line}");
+        eprintln!("    {line}");
     }
     for hint in plan.manual() {
-        println!("    # {hint}");
+        eprintln!("    # {hint}");
     }
-    println!();
+    eprintln!();
 }

@@ -13,7 +13,7 @@ use crate::{
     build,
     progress::NAME_WIDTH,
     setup::{self, Mode, Need},
-    workspace::{Profile, Workspace},
+    workspace::Workspace,
 };
 
 /// A level of tests.
@@ -84,7 +84,7 @@ fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     nightgate_lab::sweep().context("remove what an earlier run left behind")?;
     build::kernel_programs(workspace)?;
     if parts.contains(&Part::Net) {
-        build::host_programs(workspace, Profile::Dev, &["--package", "nightgate"])?;
+        build::demo_programs(workspace)?;
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ struct Counts {
 }
 
 fn run_part(workspace: &Workspace, part: Part) -> Result<Outcome> {
-    println!("\n== {} tests", part.name());
+    eprintln!("\n== {} tests", part.name());
     let started = Instant::now();
     let before = nightgate_lab::leftovers()?;
     let mut command = workspace.cargo(["test"]);

@@ -1,1 +1,20 @@
 //! Benchmark suites.
+
+pub mod overlay;
+
+use anyhow::Result;
+use nightgate_lab::Figure;
+
+/// A set of figures that are measured together.
+pub struct Suite {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it measures.
+    pub about: &'static str,
+    /// Measures.
+    pub run: fn() -> Result<Vec<Figure>>,
+}
+
+/// All suites.
+pub const SUITES: &[Suite] =
+    &[Suite { name: "overlay", about: "end-to-end encryption on one core", run: overlay::run }];

@@ -31,7 +31,15 @@ enum Leftover {
 /// # Errors
 /// The machine's own lists cannot be read.
 pub fn leftovers() -> Result<Vec<String>> {
-    Ok(find()?.iter().map(ToString::to_string).collect())
+    Ok(find(|run| !run.is_alive())?.iter().map(ToString::to_string).collect())
+}
+
+/// Lists what this run has made and not yet removed.
+///
+/// # Errors
+/// The machine's own lists cannot be read.
+pub fn remaining() -> Result<Vec<String>> {
+    Ok(find(|run| run == RunId::current())?.iter().map(ToString::to_string).collect())
 }
 
 /// Removes what runs that are over have left behind; touches nothing of a run that is alive.
@@ -39,7 +47,7 @@ pub fn leftovers() -> Result<Vec<String>> {
 /// # Errors
 /// Something cannot be removed, for example because the process is not root.
 pub fn sweep() -> Result<()> {
-    for leftover in find()? {
+    for leftover in find(|run| !run.is_alive())? {
         leftover.remove().with_context(|| format!("remove {leftover}"))?;
     }
     Ok(())
@@ -71,28 +79,27 @@ impl Leftover {
 }
 
 /// Processes first: they hold on to the namespaces.
-fn find() -> Result<Vec<Leftover>> {
-    let mut found = processes()?;
+fn find(is_meant: impl Fn(RunId) -> bool) -> Result<Vec<Leftover>> {
+    let mut found = processes(&is_meant)?;
     found.extend(names_in(Path::new("/run/netns"))?.into_iter().filter_map(|name| {
-        let run = name.strip_prefix(PREFIX)?;
-        is_over(run).then_some(Leftover::Namespace(name))
+        let run = run_of(name.strip_prefix(PREFIX)?)?;
+        is_meant(run).then_some(Leftover::Namespace(name))
     }));
     for (folder, prefix) in [(PathBuf::from(ETC), PREFIX), (std::env::temp_dir(), FOLDER_PREFIX)] {
         found.extend(names_in(&folder)?.into_iter().filter_map(|name| {
-            let run = name.strip_prefix(prefix)?;
-            is_over(run).then(|| Leftover::Folder(folder.join(&name)))
+            let run = run_of(name.strip_prefix(prefix)?)?;
+            is_meant(run).then(|| Leftover::Folder(folder.join(&name)))
         }));
     }
     Ok(found)
 }
 
-/// Whether a name starts with the identity of a run that is over. Names we did not give say nothing.
-fn is_over(name: &str) -> bool {
-    let id = name.split_once('-').map_or(name, |(id, _)| id);
-    id.parse::<RunId>().is_ok_and(|run| !run.is_alive())
+/// The run that a name starts with. Names we did not give have none.
+fn run_of(name: &str) -> Option<RunId> {
+    name.split_once('-').map_or(name, |(id, _)| id).parse().ok()
 }
 
-fn processes() -> Result<Vec<Leftover>> {
+fn processes(is_meant: impl Fn(RunId) -> bool) -> Result<Vec<Leftover>> {
     let marker = format!("{}=", RunId::VARIABLE);
     let mut found = Vec::new();
     for name in names_in(Path::new("/proc"))? {
@@ -103,7 +110,7 @@ fn processes() -> Result<Vec<Leftover>> {
         let run = environment.split(|byte| *byte == 0).find_map(|variable| {
             std::str::from_utf8(variable).ok()?.strip_prefix(&marker)?.parse::<RunId>().ok()
         });
-        if run.is_some_and(|run| !run.is_alive()) {
+        if run.is_some_and(&is_meant) {
             let command = fs::read(folder.join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             found.push(Leftover::Process { pid, command });
@@ -125,18 +132,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_runs_that_are_over_are_leftovers() {
-        let alive = RunId::current();
-        assert!(is_over("1.18446744073709551615-0-client"));
-        assert!(is_over("1.18446744073709551615"));
-        assert!(!is_over(&format!("{alive}-0-client")));
-        assert!(!is_over("somebody-elses"));
+    fn only_names_that_we_gave_belong_to_a_run() {
+        let current = RunId::current();
+        assert_eq!(run_of(&format!("{current}-0-client")), Some(current));
+        assert_eq!(run_of(&current.to_string()), Some(current));
+        assert_eq!(run_of("somebody-elses"), None);
     }
 
     #[test]
-    fn nothing_of_this_run_is_a_leftover() {
+    fn what_this_run_has_made_is_no_leftover_but_remains() {
         let folder = crate::temporary_folder().unwrap();
         let name = folder.path().display().to_string();
-        assert!(leftovers().unwrap().iter().all(|leftover| !leftover.contains(&name)));
+        let lists = |list: Vec<String>| list.iter().any(|entry| entry.contains(&name));
+        assert!(!lists(leftovers().unwrap()));
+        assert!(lists(remaining().unwrap()));
     }
 }

@@ -22,7 +22,7 @@ pub use self::{
     figure::Figure,
     http::HttpServer,
     interrupt::{catch_interrupts, interrupted},
-    leftover::{leftovers, sweep},
+    leftover::{leftovers, remaining, sweep},
     link::{Bridge, veth},
     namespace::Namespace,
     process::Process,

@@ -1,5 +1,12 @@
 //! The product at work: the demo's network, its processes, and what is to be seen.
 
+mod configuration;
+mod deployment;
+mod scenes;
 mod topology;
 
-pub use self::topology::{Topology, address};
+pub use self::{
+    deployment::{Deployment, Programs},
+    scenes::{SCENES, Scene, stage},
+    topology::{Topology, address},
+};

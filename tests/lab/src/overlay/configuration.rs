@@ -1,0 +1,95 @@
+//! Names and configuration files of the demo.
+
+use super::topology::address;
+
+/// Name of the public router.
+pub(crate) const ROUTER: &str = "r1";
+/// Name of the gateway before the client.
+pub(crate) const GATEWAY_A: &str = "gw-a";
+/// Name of the gateway before the web server.
+pub(crate) const GATEWAY_B: &str = "gw-b";
+/// Identity of the application that hosts by the SDK.
+pub(crate) const SDK_IDENTITY: &str = "app";
+/// Service behind gateway B.
+pub(crate) const WEB_SERVICE: &str = "web";
+/// The name by which the client knows it.
+pub(crate) const WEB_NAME: &str = "web.corp";
+/// Service of the application.
+pub(crate) const DARK_SERVICE: &str = "dark";
+/// The name by which the client knows it.
+pub(crate) const DARK_NAME: &str = "dark.corp";
+/// The SDK example that hosts a web page.
+pub(crate) const SDK_HOST_EXAMPLE: &str = "axum_hidden";
+/// VXLAN network identifier of the mirror session.
+pub(crate) const MIRROR_VNI: u32 = 42;
+
+const WEB_PORT: u16 = 8080;
+
+/// Where clients and gateways reach the router.
+pub(crate) fn router_address() -> String {
+    format!("{}:443", address::ROUTER[0])
+}
+
+/// Where the web server listens.
+pub(crate) fn web_server() -> String {
+    format!("{}:{WEB_PORT}", address::SERVER[0])
+}
+
+/// The router that everybody dials.
+pub(crate) fn router(socket: &str) -> String {
+    let address = router_address();
+    format!(
+        "version: 1
+router:
+  identity: {ROUTER}.json
+  listen: {address}
+  advertise: {address}
+admin_socket: {socket}
+"
+    )
+}
+
+/// The gateway that intercepts for its LAN, and mirrors.
+pub(crate) fn gateway_a(socket: &str) -> String {
+    let ([lan, _], [sensor, _]) = (address::GATEWAY_A, address::SENSOR);
+    format!(
+        "version: 1
+router:
+  identity: {GATEWAY_A}.json
+admin_socket: {socket}
+zones:
+  lan: {{ interfaces: [lan0] }}
+  wan: {{ interfaces: [und0] }}
+rules:
+  - {{ id: dns, from: lan, to: local, protocol: udp, destination_ports: [53], action: accept }}
+  - {{ id: overlay, from: lan, to: overlay, action: accept }}
+  - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
+dns:
+  listen: [{lan}:53]
+  range_v4: 100.64.0.0/10
+  range_v6: fd64:6e67::/64
+mirror:
+  sensors:
+    ids: {{ address: {sensor}, interface: mon0 }}
+  sessions:
+    - {{ id: web, services: [{WEB_SERVICE}], sensor: ids, vni: {MIRROR_VNI} }}
+"
+    )
+}
+
+/// The gateway that hosts: nothing may come in from outside.
+pub(crate) fn gateway_b(socket: &str) -> String {
+    format!(
+        "version: 1
+router:
+  identity: {GATEWAY_B}.json
+admin_socket: {socket}
+zones:
+  lan: {{ interfaces: [lan0] }}
+  wan: {{ interfaces: [und0] }}
+rules:
+  - {{ id: web, from: local, to: lan, protocol: tcp, destination_ports: [{WEB_PORT}], action: accept }}
+  - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
+"
+    )
+}

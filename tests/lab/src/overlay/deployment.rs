@@ -1,0 +1,224 @@
+//! The product's processes in the demo's network.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use super::{
+    configuration,
+    topology::{Topology, address},
+};
+use crate::{
+    Capture, HttpServer, Namespace, Process,
+    command::{program, run},
+    run::temporary_folder,
+    wait::until,
+};
+
+/// How long anything may take that happens once: a start, an enrollment, a change of the model.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the programs are that take part.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The `nightgate` binary.
+    pub nightgate: PathBuf,
+    /// The SDK's example of an application that hosts a web page without listening.
+    pub sdk_host: PathBuf,
+}
+
+impl Programs {
+    /// Finds them beside the running program, where cargo puts what it builds.
+    ///
+    /// # Errors
+    /// They have not been built: `cargo xtask build` does.
+    pub fn find() -> Result<Self> {
+        let running = std::env::current_exe().context("find the running program")?;
+        let folder = running
+            .ancestors()
+            .skip(1)
+            .find(|folder| folder.join("nightgate").is_file())
+            .context("no `nightgate` beside the running program: run `cargo xtask build`")?;
+        Ok(Self {
+            nightgate: folder.join("nightgate"),
+            sdk_host: folder.join("examples").join(configuration::SDK_HOST_EXAMPLE),
+        })
+    }
+}
+
+/// Everything that runs. What is declared first ends first.
+#[derive(Debug)]
+pub struct Deployment {
+    processes: Vec<Process>,
+    /// On the switch of the underlay, from the first packet on.
+    pub(crate) underlay: Capture,
+    /// On the sensor, from the first packet on.
+    pub(crate) sensor: Capture,
+    /// The web server behind gateway B.
+    _server: HttpServer,
+    pub(crate) topology: Topology,
+    folder: TempDir,
+    programs: Programs,
+}
+
+impl Deployment {
+    /// Makes the network with captures and the web server; none of the product runs yet.
+    ///
+    /// # Errors
+    /// The process is not root, or a tool is missing.
+    pub fn new(programs: Programs, page: &str) -> Result<Self> {
+        let folder = temporary_folder()?;
+        let topology = Topology::new()?;
+        topology.client.set_resolver(address::GATEWAY_A[0])?;
+        // A sensor that takes VXLAN, so that its kernel does not refuse the copies.
+        topology.sensor.ip(&format!(
+            "link add vxlan0 type vxlan id {} dstport 4789 local {}",
+            configuration::MIRROR_VNI,
+            address::SENSOR[0]
+        ))?;
+        topology.sensor.ip("link set vxlan0 up")?;
+        let web = configuration::web_server().parse().context("address of the web server")?;
+        Ok(Self {
+            processes: Vec::new(),
+            underlay: Capture::start("underlay", &topology.underlay, "br0", folder.path())?,
+            sensor: Capture::start("sensor", &topology.sensor, "eth0", folder.path())?,
+            _server: HttpServer::start(&topology.server, web, page)?,
+            topology,
+            folder,
+            programs,
+        })
+    }
+
+    /// A file of this deployment.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file of this deployment.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.file(name);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Where a gateway or router listens for its operator.
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        self.file(&format!("{name}.sock"))
+    }
+
+    /// Starts the controller and waits until it has made its keys and listens.
+    pub(crate) fn start_controller(&mut self) -> Result<()> {
+        let [address, _] = address::CONTROLLER;
+        let mut command = self.topology.controller.command(&self.programs.nightgate);
+        command.args(["controller", "run", "--address", &format!("{address}:443"), "--dir"]);
+        command.arg(self.file("controller"));
+        self.start("controller", command)?;
+        let (admin, namespace) = (self.administrator(), self.topology.controller.name().to_owned());
+        self.last()?.wait_until("listening controller", PATIENCE, |_| {
+            let listening = listens(&namespace, 443)?;
+            Ok((admin.exists() && listening).then_some(()))
+        })
+    }
+
+    /// Starts a router or gateway and waits until its operator's socket answers.
+    pub(crate) fn start_router(&mut self, role: &str, name: &str) -> Result<()> {
+        let namespace = self.namespace(name);
+        let mut command = namespace.command(&self.programs.nightgate);
+        command.args([role, "run", "--config"]).arg(self.file(&format!("{name}.yaml")));
+        self.start(name, command)?;
+        let mut question = program(&self.programs.nightgate);
+        question.arg("circuits").arg("--socket").arg(self.socket(name));
+        self.last()?.wait_until(&format!("answer of {name}"), PATIENCE, |_| {
+            Ok(question.output()?.status.success().then_some(()))
+        })
+    }
+
+    /// Starts the application that hosts without listening.
+    pub(crate) fn start_sdk_host(&mut self, identity: &Path) -> Result<()> {
+        let mut command = self.topology.sdk_host.command(&self.programs.sdk_host);
+        command.arg(identity).arg(configuration::DARK_SERVICE);
+        self.start("sdk-host", command)
+    }
+
+    /// Runs a command of the operator at the controller; its words are separated by white space.
+    ///
+    /// # Errors
+    /// The command does not succeed.
+    pub(crate) fn operator(&self, line: &str) -> Result<String> {
+        run(&mut self.operator_command(line))
+    }
+
+    /// As [`Self::operator`], for a command whose answer may be no: what it printed, whatever it returns.
+    pub(crate) fn ask_operator(&self, line: &str) -> Result<String> {
+        let output = self.operator_command(line).output()?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
+    /// Asks a running router or gateway by its socket.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn ask(&self, name: &str, topic: &str) -> Result<String> {
+        let mut command = program(&self.programs.nightgate);
+        run(command.args(topic.split_whitespace()).arg("--socket").arg(self.socket(name)))
+    }
+
+    /// Waits until the operator can see a text in an answer.
+    pub(crate) fn wait_for_answer(&self, name: &str, topic: &str, text: &str) -> Result<String> {
+        until(&format!("{text:?} in `nightgate {topic}` of {name}"), PATIENCE, || {
+            let answer = self.ask(name, topic)?;
+            Ok(answer.contains(text).then_some(answer))
+        })
+    }
+
+    /// The ends of all logs, for people who look for what went wrong.
+    pub fn log_tails(&self, lines: usize) -> String {
+        let tail = |process: &Process| {
+            let log = process.log();
+            let all: Vec<&str> = log.lines().collect();
+            let end = all[all.len().saturating_sub(lines)..].join("\n");
+            format!("--- {}, the last of {} lines\n{end}\n", process.name(), all.len())
+        };
+        self.processes.iter().map(tail).collect()
+    }
+
+    fn operator_command(&self, line: &str) -> Command {
+        let mut command = self.topology.controller.command(&self.programs.nightgate);
+        command.args(line.split_whitespace()).env("NIGHTGATE_IDENTITY", self.administrator());
+        command
+    }
+
+    fn administrator(&self) -> PathBuf {
+        self.file("controller").join("admin.json")
+    }
+
+    fn namespace(&self, name: &str) -> &Namespace {
+        match name {
+            configuration::GATEWAY_A => &self.topology.gateway_a,
+            configuration::GATEWAY_B => &self.topology.gateway_b,
+            _ => &self.topology.router,
+        }
+    }
+
+    fn start(&mut self, name: &str, command: Command) -> Result<()> {
+        let process = Process::spawn(name, command, self.folder.path())?;
+        self.processes.push(process);
+        Ok(())
+    }
+
+    fn last(&mut self) -> Result<&mut Process> {
+        self.processes.last_mut().context("no process has been started")
+    }
+}
+
+fn listens(namespace: &str, port: u16) -> Result<bool> {
+    let mut ss = program("ip");
+    ss.args(["netns", "exec", namespace, "ss", "-Hlnt", &format!("sport = :{port}")]);
+    Ok(!run(&mut ss)?.trim().is_empty())
+}

@@ -1,0 +1,296 @@
+//! What the demo shows, step by step. Every step says what was seen, or fails.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{
+    configuration::{
+        self, DARK_NAME, DARK_SERVICE, GATEWAY_A, GATEWAY_B, MIRROR_VNI, ROUTER, SDK_IDENTITY,
+        WEB_NAME, WEB_SERVICE,
+    },
+    deployment::{Deployment, PATIENCE, Programs},
+    topology::address,
+};
+use crate::{command::run, wait::until};
+
+/// One thing to see.
+pub struct Scene {
+    /// Short name.
+    pub name: &'static str,
+    /// What is done and expected.
+    pub promise: &'static str,
+    /// Does it, and says what was seen.
+    pub play: fn(&mut Deployment) -> Result<String>,
+}
+
+/// In the request of the client.
+const REQUEST_MARKER: &str = "nightgate-request-plaintext";
+/// In the page of the web server.
+const RESPONSE_MARKER: &str = "nightgate-response-plaintext";
+/// In the page of the application.
+const DARK_MARKER: &str = "this server has no listening port";
+/// In a datagram that shows that a capture has come so far.
+const END_MARKER: &str = "end-of-observation";
+
+/// All scenes, in their order: each one builds on those before it.
+pub const SCENES: &[Scene] = &[
+    Scene {
+        name: "controller",
+        promise: "first start makes the PKI and listens on one port",
+        play: start_controller,
+    },
+    Scene {
+        name: "enroll",
+        promise: "one-time tokens become certificates: router, two gateways, an application",
+        play: enroll,
+    },
+    Scene {
+        name: "routers",
+        promise: "router and gateways run; the gateways dial out",
+        play: start_routers,
+    },
+    Scene {
+        name: "hosting",
+        promise: "gateway B may host the web service, and does",
+        play: host_web,
+    },
+    Scene {
+        name: "refused",
+        promise: "without a policy the client gets nothing, and explain says why",
+        play: refuse_without_policy,
+    },
+    Scene {
+        name: "allowed",
+        promise: "with the policy curl by name reaches the server",
+        play: allow_by_policy,
+    },
+    Scene { name: "ipv6", promise: "the same name over IPv6", play: reach_over_ipv6 },
+    Scene {
+        name: "dark server",
+        promise: "an application serves through the SDK; its host listens on nothing",
+        play: reach_dark_server,
+    },
+    Scene {
+        name: "underlay",
+        promise: "outside there is TLS on one port and no plaintext",
+        play: look_at_underlay,
+    },
+    Scene {
+        name: "sensor",
+        promise: "the sensor decodes both directions from VXLAN",
+        play: look_at_sensor,
+    },
+    Scene {
+        name: "circuits",
+        promise: "an open connection is in the circuit list",
+        play: list_circuits,
+    },
+    Scene {
+        name: "counters",
+        promise: "the kernel has counted what it let through and what it refused",
+        play: show_counters,
+    },
+];
+
+/// Makes what the scenes play on.
+///
+/// # Errors
+/// The process is not root, or a tool is missing.
+pub fn stage(programs: Programs) -> Result<Deployment> {
+    Deployment::new(programs, &format!("{RESPONSE_MARKER}\n"))
+}
+
+fn start_controller(deployment: &mut Deployment) -> Result<String> {
+    deployment.start_controller()?;
+    Ok(format!("listening on {}:443", address::CONTROLLER[0]))
+}
+
+fn enroll(deployment: &mut Deployment) -> Result<String> {
+    let advertise = format!("--advertise {}", configuration::router_address());
+    let endpoints = [
+        (ROUTER, "router create", "", "router enroll", advertise.as_str()),
+        (GATEWAY_A, "router create", "--tunneler --attribute clients", "router enroll", ""),
+        (GATEWAY_B, "router create", "--tunneler --attribute hosts", "router enroll", ""),
+        (SDK_IDENTITY, "identity create", "", "enroll", ""),
+    ];
+    for (name, create, options, enroll, place) in endpoints {
+        let token = deployment.file(&format!("{name}.jwt"));
+        let identity = deployment.file(&format!("{name}.json"));
+        let (token, identity) = (token.display(), identity.display());
+        deployment.operator(&format!("{create} {name} {options} --jwt-out {token}"))?;
+        deployment.operator(&format!("{enroll} {token} --out {identity} {place}"))?;
+    }
+    Ok(format!("{} enrolled", endpoints.map(|(name, ..)| name).join(", ")))
+}
+
+fn start_routers(deployment: &mut Deployment) -> Result<String> {
+    let routers = [
+        (ROUTER, "router", configuration::router as fn(&str) -> String),
+        (GATEWAY_A, "gateway", configuration::gateway_a),
+        (GATEWAY_B, "gateway", configuration::gateway_b),
+    ];
+    for (name, role, configuration) in routers {
+        let socket = deployment.socket(name);
+        deployment.write(&format!("{name}.yaml"), &configuration(&socket.display().to_string()))?;
+        deployment.start_router(role, name)?;
+    }
+    Ok("all three answer on their operator's sockets".to_owned())
+}
+
+fn host_web(deployment: &mut Deployment) -> Result<String> {
+    let server = configuration::web_server();
+    deployment.operator(&format!(
+        "service create {WEB_SERVICE} --intercept {WEB_NAME}:80 --host {server}"
+    ))?;
+    deployment.operator(&format!(
+        "policy create {WEB_SERVICE}-bind bind --identity @{GATEWAY_B} --service @{WEB_SERVICE}"
+    ))?;
+    until("hosted service", PATIENCE, || {
+        let answer = deployment.ask_operator(&explain(GATEWAY_A, WEB_SERVICE))?;
+        Ok(answer.contains(GATEWAY_B).then_some(()))
+    })?;
+    Ok(format!("{GATEWAY_B} hosts {WEB_SERVICE} for {server}"))
+}
+
+fn refuse_without_policy(deployment: &mut Deployment) -> Result<String> {
+    if let Ok(page) = curl(deployment, "-4", &web_page()) {
+        bail!("the client got {page:?}");
+    }
+    let answer = deployment.ask_operator(&explain(GATEWAY_A, WEB_SERVICE))?;
+    let reason = answer
+        .lines()
+        .find(|line| line.to_lowercase().contains("policy"))
+        .with_context(|| format!("explain names no policy: {answer}"))?;
+    Ok(format!("curl failed; explain: {}", reason.trim()))
+}
+
+fn allow_by_policy(deployment: &mut Deployment) -> Result<String> {
+    deployment.operator(&format!(
+        "policy create {WEB_SERVICE}-dial dial --identity #clients --service @{WEB_SERVICE}"
+    ))?;
+    wait_for_page(deployment, "-4", &web_page(), RESPONSE_MARKER)
+}
+
+fn reach_over_ipv6(deployment: &mut Deployment) -> Result<String> {
+    wait_for_page(deployment, "-6", &web_page(), RESPONSE_MARKER)
+}
+
+fn reach_dark_server(deployment: &mut Deployment) -> Result<String> {
+    for command in [
+        format!("service create {DARK_SERVICE} --intercept {DARK_NAME}:80"),
+        format!(
+            "policy create {DARK_SERVICE}-bind bind --identity @{SDK_IDENTITY} --service @{DARK_SERVICE}"
+        ),
+        format!(
+            "policy create {DARK_SERVICE}-dial dial --identity #clients --service @{DARK_SERVICE}"
+        ),
+    ] {
+        deployment.operator(&command)?;
+    }
+    let identity = deployment.file(&format!("{SDK_IDENTITY}.json"));
+    deployment.start_sdk_host(&identity)?;
+    let seen = wait_for_page(deployment, "-4", &format!("http://{DARK_NAME}/"), DARK_MARKER)?;
+    let sockets = deployment.topology.sdk_host.shell("ss -H -l -n -t -u")?;
+    ensure!(sockets.trim().is_empty(), "the host listens: {sockets}");
+    Ok(format!("{seen}; ss -lntu on its host: nothing"))
+}
+
+fn look_at_underlay(deployment: &mut Deployment) -> Result<String> {
+    let end = SocketAddr::new(address::CONTROLLER[0].parse()?, 9);
+    deployment
+        .topology
+        .router
+        .enter(|| UdpSocket::bind("0.0.0.0:0")?.send_to(END_MARKER.as_bytes(), end))??;
+    let underlay = &deployment.underlay;
+    underlay.wait_for(&format!("frame contains \"{END_MARKER}\""))?;
+    for marker in [REQUEST_MARKER, RESPONSE_MARKER, DARK_MARKER, WEB_NAME, DARK_NAME] {
+        let seen = underlay.count(&format!("frame contains \"{marker}\""))?;
+        ensure!(seen == 0, "{marker:?} is readable in {seen} frames");
+    }
+    let others = underlay.fields(
+        &format!("(tcp && !(tcp.port == 443)) || (udp && !(frame contains \"{END_MARKER}\"))"),
+        &["ip.src", "ip.dst", "_ws.col.Info"],
+    )?;
+    ensure!(others.is_empty(), "other traffic than port 443: {}", others.join("; "));
+    let records = underlay.count("tls.app_data")?;
+    ensure!(records > 0, "no TLS on port 443");
+    Ok(format!("{records} TLS records, all TCP on port 443, no marker, no service name"))
+}
+
+fn look_at_sensor(deployment: &mut Deployment) -> Result<String> {
+    let sensor = &deployment.sensor;
+    let inside = format!("vxlan.vni == {MIRROR_VNI} && http");
+    let request = format!("{inside} && http.request.uri contains \"{REQUEST_MARKER}\"");
+    let response = format!("{inside} && http.response && frame contains \"{RESPONSE_MARKER}\"");
+    sensor.wait_for(&request)?;
+    sensor.wait_for(&response)?;
+    let dark = sensor.count(&format!("frame contains \"{DARK_MARKER}\""))?;
+    ensure!(dark == 0, "{DARK_SERVICE} is not mirrored, but {dark} frames carry it");
+    Ok(format!(
+        "{} HTTP requests and {} responses decoded in VNI {MIRROR_VNI}",
+        sensor.count(&request)?,
+        sensor.count(&response)?
+    ))
+}
+
+fn list_circuits(deployment: &mut Deployment) -> Result<String> {
+    let address = resolve(deployment, WEB_NAME)?;
+    let connection = deployment.topology.client.enter(|| {
+        TcpStream::connect_timeout(&SocketAddr::new(address, 80), Duration::from_secs(5))
+    })??;
+    let answer = deployment.wait_for_answer(GATEWAY_A, "circuits", WEB_SERVICE)?;
+    drop(connection);
+    Ok(one_line(&answer))
+}
+
+fn show_counters(deployment: &mut Deployment) -> Result<String> {
+    Ok(one_line(&deployment.ask(GATEWAY_A, "fw counters")?))
+}
+
+fn explain(identity: &str, service: &str) -> String {
+    format!("explain dial {identity} {service}")
+}
+
+fn web_page() -> String {
+    format!("http://{WEB_NAME}/{REQUEST_MARKER}")
+}
+
+/// Asks for a page until it comes: policies and hostings take effect within a moment, not at once.
+fn wait_for_page(deployment: &Deployment, family: &str, url: &str, marker: &str) -> Result<String> {
+    let mut last = String::new();
+    let page = until(&format!("answer from {url}"), PATIENCE, || {
+        let page = curl(deployment, family, url);
+        if let Err(error) = &page {
+            last = format!("{error:#}");
+        }
+        Ok(page.ok())
+    })
+    .with_context(|| last)?;
+    ensure!(page.contains(marker), "expected a page with {marker:?}, got {page:?}");
+    Ok(format!("curl {family} {url} got the page"))
+}
+
+fn curl(deployment: &Deployment, family: &str, url: &str) -> Result<String> {
+    let mut command = deployment.topology.client.command("curl");
+    command.args(["--silent", "--show-error", "--fail", "--max-time", "5", family, url]);
+    run(&mut command)
+}
+
+/// The address that the private DNS gives the client for a name.
+fn resolve(deployment: &Deployment, name: &str) -> Result<IpAddr> {
+    let answer = deployment.topology.client.shell(&format!("getent ahostsv4 {name}"))?;
+    let word = answer.split_whitespace().next().context("getent printed nothing")?;
+    word.parse().with_context(|| format!("getent printed {word:?}"))
+}
+
+fn one_line(table: &str) -> String {
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join("; ")
+}

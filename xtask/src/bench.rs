@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: figures, measured with optimised programs.
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    Format, build,
+    setup::{self, Mode, Need},
+    workspace::{Profile, Workspace},
+};
+
+/// Builds the suites and runs one of them.
+///
+/// # Errors
+/// Nothing can be built, there is no such suite, or a figure misses its target.
+pub(crate) fn run(workspace: &Workspace, suite: &str, format: Format) -> Result<()> {
+    setup::ensure(workspace, &[Need::Host, Need::Kernel], Mode::Install)?;
+    build::kernel_programs(workspace)?;
+    build::host_programs(workspace, Profile::Release, &["-p", "nightgate-bench"])?;
+    let program = workspace.program(Profile::Release, "nightgate-bench");
+    let mut command = nightgate_lab::program(&program);
+    command.arg(suite);
+    match format {
+        Format::Table => {}
+        Format::Json => {
+            command.arg("--json");
+        }
+    }
+    let status = command.status().with_context(|| format!("start {}", program.display()))?;
+    if !status.success() {
+        bail!("suite {suite}: {status}");
+    }
+    Ok(())
+}
