@@ -1,0 +1,215 @@
+//! The SDK against a real controller and a real router, all on loopback.
+
+mod support;
+
+use axum::{Router, extract::ConnectInfo, routing::get};
+use bytes::Bytes;
+use nightgate_sdk::{BindFailure, Caller, DialFailure, DialOptions, EnrollError, Listener, enroll};
+use support::Overlay;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, split};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dialed_service_echoes_encrypted_and_plain() {
+    let overlay = Overlay::start().await;
+    for (name, encrypted) in [("sealed", true), ("plain", false)] {
+        overlay.operator.create_service(name, encrypted).await;
+        let host = overlay.join(&format!("host-{name}"), &[&format!("{name}-host")]).await;
+        let client = overlay.join(&format!("client-{name}"), &[&format!("{name}-dial")]).await;
+        let echo = tokio::spawn(echo(host.bind(name).await.unwrap()));
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+
+        let stream = client.dial(name).await.unwrap();
+        assert_eq!(stream.is_encrypted(), encrypted);
+        let (mut from_host, mut to_host) = split(stream);
+        let (written, received) = tokio::join!(
+            async {
+                to_host.write_all(&sent).await?;
+                to_host.shutdown().await
+            },
+            async {
+                let mut received = Vec::new();
+                from_host.read_to_end(&mut received).await.map(|_| received)
+            }
+        );
+
+        written.unwrap();
+        assert!(received.unwrap() == sent, "{name}: the echo differs");
+        echo.abort();
+    }
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn host_learns_who_dials_and_what_it_says() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("desk", true).await;
+    let host = overlay.join("desk", &["desk-host"]).await;
+    let alice = overlay.join("alice", &["desk-dial"]).await;
+    let mut listener = host.bind("desk").await.unwrap();
+    let options =
+        DialOptions { app_data: Bytes::from_static(b"about billing"), ..DialOptions::default() };
+
+    let (dialed, (mut accepted, caller)) =
+        tokio::join!(alice.dial_with("desk", &options), listener.accept());
+
+    assert_eq!(caller.name, "alice");
+    assert!(caller.id.is_some());
+    assert_eq!(caller.app_data, "about billing");
+    // The host speaks first.
+    accepted.write_all(b"welcome").await.unwrap();
+    let mut greeting = [0; 7];
+    dialed.unwrap().read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"welcome");
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_circuits_share_one_channel() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let client = overlay.join("client", &["echo-dial"]).await;
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+
+    let mut circuits = tokio::task::JoinSet::new();
+    for number in 0..50_u8 {
+        let client = client.clone();
+        circuits.spawn(async move {
+            let mut stream = client.dial("echo").await.unwrap();
+            stream.write_all(&[number; 5000]).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).await.unwrap();
+            assert!(received == [number; 5000], "circuit {number}");
+        });
+    }
+
+    while let Some(done) = circuits.join_next().await {
+        done.unwrap();
+    }
+    echo.abort();
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn axum_serves_without_a_listening_port() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("web", true).await;
+    let host = overlay.join("web-server", &["web-host"]).await;
+    let client = overlay.join("browser", &["web-dial"]).await;
+    let greet =
+        |ConnectInfo(caller): ConnectInfo<Caller>| async move { format!("hello {}", caller.name) };
+    let app = Router::new().route("/", get(greet)).into_make_service_with_connect_info::<Caller>();
+    let listener = host.bind("web").await.unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let mut stream = client.dial("web").await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("hello browser"), "{answer}");
+    server.abort();
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_policy_allows_does_not_exist() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("secret", true).await;
+    let stranger = overlay.join("stranger", &[]).await;
+    let host = overlay.join("host", &["secret-host"]).await;
+
+    let dialed = stranger.dial("secret").await.unwrap_err();
+    let bound = stranger.bind("secret").await.unwrap_err();
+    let dialed_by_host = host.dial("secret").await.unwrap_err();
+
+    assert!(matches!(dialed.failure, DialFailure::NoSuchService { .. }), "{dialed:?}");
+    assert!(matches!(bound.failure, BindFailure::NoSuchService { .. }), "{bound:?}");
+    assert!(matches!(dialed_by_host.failure, DialFailure::NoSuchService { .. }));
+    assert!(stranger.services().await.unwrap().is_empty());
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_that_nobody_hosts_is_refused_with_the_reason() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("idle", true).await;
+    let client = overlay.join("client", &["idle-dial"]).await;
+
+    let dialed = client.dial("idle").await.unwrap_err();
+
+    let DialFailure::Refused { reason, .. } = dialed.failure else { panic!("{dialed:?}") };
+    assert!(!reason.is_empty());
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withdrawn_policy_ends_dialing() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let client = overlay.join("client", &["echo-dial"]).await;
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+    client.dial("echo").await.unwrap();
+
+    let before = overlay.router.replica().borrow().index;
+    overlay.operator.delete("service-policies", "echo-dial").await;
+    overlay.router.replica().wait_for(|replica| replica.index > before).await.unwrap();
+
+    assert!(client.dial("echo").await.is_err());
+    echo.abort();
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ended_listener_hosts_no_longer() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let client = overlay.join("client", &["echo-dial"]).await;
+    let listener = host.bind("echo").await.unwrap();
+
+    drop(listener);
+
+    let dialed = client.dial("echo").await.unwrap_err();
+    assert!(matches!(dialed.failure, DialFailure::Refused { .. }), "{dialed:?}");
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enrollment_token_works_once_and_only_at_its_controller() {
+    let overlay = Overlay::start().await;
+    let other = Overlay::start().await;
+    let token = overlay.operator.create_identity("alice", &[]).await;
+    let foreign = pointed_at(&token, &other.operator.create_identity("bob", &[]).await);
+
+    let refused = enroll(&foreign).await.unwrap_err();
+    assert!(matches!(refused, EnrollError::Controller(_)), "{refused:?}");
+    let identity = enroll(&token).await.unwrap();
+    assert!(!identity.certificates().unwrap().is_empty());
+    let again = enroll(&token).await.unwrap_err();
+    assert!(matches!(again, EnrollError::Controller(_)), "{again:?}");
+    overlay.stop().await;
+    other.stop().await;
+}
+
+/// The claims of `target` under the signature of `token`: what somebody would hand out who wants the
+/// other controller to be trusted.
+fn pointed_at(token: &str, target: &str) -> String {
+    let (_, signature) = token.rsplit_once('.').unwrap();
+    let (claims, _) = target.rsplit_once('.').unwrap();
+    format!("{claims}.{signature}")
+}
+
+async fn echo(mut listener: Listener) {
+    loop {
+        let (stream, _) = listener.accept().await;
+        tokio::spawn(async move {
+            let (mut from, mut to) = split(stream);
+            copy(&mut from, &mut to).await.unwrap();
+            to.shutdown().await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! A real controller and a real router on loopback, and an operator to set them up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+};
+
+use nightgate_model::{
+    api::{
+        CreateEdgeRouter, CreateIdentity, CreateService, CreateServicePolicy, Created, Envelope,
+    },
+    entity::{Permission, Role, Semantic},
+};
+use nightgate_router::{Router, RouterConfig};
+use nightgate_sdk::{Context, Identity, enroll, enroll_router};
+use nightgate_server::{Controller, Settings, init};
+use serde::Serialize;
+
+/// A controller with one router. Stops when dropped.
+pub(crate) struct Overlay {
+    pub(crate) router: Router,
+    pub(crate) operator: Operator,
+    controller: Controller,
+    _folder: tempfile::TempDir,
+}
+
+/// The administrator, logged in.
+pub(crate) struct Operator {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Overlay {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let settings = Settings::new(address.to_string().parse().unwrap(), address);
+        init(folder.path(), &settings).unwrap();
+        let controller = Controller::start(folder.path()).await.unwrap();
+        let admin = Identity::load(folder.path().join("admin.json")).unwrap();
+        let operator = Operator::log_in(&admin).await;
+        let router = start_router(&operator, "r1").await;
+        Self { router, operator, controller, _folder: folder }
+    }
+
+    /// Creates, enrolls and loads an identity with these attributes.
+    pub(crate) async fn join(&self, name: &str, attributes: &[&str]) -> Context {
+        let token = self.operator.create_identity(name, attributes).await;
+        Context::load(&enroll(&token).await.unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.router.shutdown().await;
+        self.controller.stop().await;
+    }
+}
+
+impl Operator {
+    async fn log_in(admin: &Identity) -> Self {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(admin.client_config(&[b"http/1.1"]).unwrap())
+            .build()
+            .unwrap();
+        let base = format!("{}/edge/management/v1", admin.controller());
+        let url = format!("{base}/authenticate?method=cert");
+        let request = http.post(url).header("content-type", "application/json").body("{}");
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        let session: Envelope<serde_json::Value> = answer.json().await.unwrap();
+        let token = session.data["token"].as_str().unwrap().to_owned();
+        Self { http, base, token }
+    }
+
+    /// Creates an identity and returns its enrollment token.
+    pub(crate) async fn create_identity(&self, name: &str, attributes: &[&str]) -> String {
+        let body = CreateIdentity {
+            name: name.into(),
+            is_admin: false,
+            role_attributes: texts(attributes),
+        };
+        self.create("identities", &body).await.enrollment_jwt.unwrap()
+    }
+
+    /// Creates an edge router and returns its enrollment token.
+    pub(crate) async fn create_router(&self, name: &str) -> String {
+        let body = CreateEdgeRouter {
+            name: name.into(),
+            is_tunneler_enabled: false,
+            role_attributes: BTreeSet::new(),
+        };
+        self.create("edge-routers", &body).await.enrollment_jwt.unwrap()
+    }
+
+    /// Creates a service that identities with the attribute `NAME-dial` may dial, and those with
+    /// `NAME-host` may host.
+    pub(crate) async fn create_service(&self, name: &str, encryption_required: bool) {
+        let attribute = format!("{name}-service");
+        let body = CreateService {
+            name: name.into(),
+            role_attributes: texts(&[&attribute]),
+            encryption_required,
+            config: BTreeMap::new(),
+        };
+        self.create("services", &body).await;
+        for (permission, word) in [(Permission::Dial, "dial"), (Permission::Bind, "host")] {
+            let body = CreateServicePolicy {
+                name: format!("{name}-{word}"),
+                permission,
+                semantic: Semantic::AnyOf,
+                identity_roles: vec![Role::Attribute(format!("{name}-{word}"))],
+                service_roles: vec![Role::Attribute(attribute.clone())],
+            };
+            self.create("service-policies", &body).await;
+        }
+    }
+
+    /// Deletes the entity of this kind and name.
+    pub(crate) async fn delete(&self, kind: &str, name: &str) {
+        let url = format!("{}/{kind}", self.base);
+        let listed = self.send(self.http.get(url).query(&[("limit", "500")])).await;
+        let found = listed.as_array().unwrap().iter().find(|entity| entity["name"] == name);
+        let id = found.unwrap()["id"].as_str().unwrap().to_owned();
+        self.send(self.http.delete(format!("{}/{kind}/{id}", self.base))).await;
+    }
+
+    async fn create(&self, kind: &str, body: &impl Serialize) -> Created {
+        let request = self.http.post(format!("{}/{kind}", self.base)).json(body);
+        serde_json::from_value(self.send(request).await).unwrap()
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> serde_json::Value {
+        let answer = request.header("zt-session", &self.token).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{status}: {text}");
+        serde_json::from_str::<Envelope<serde_json::Value>>(&text).unwrap().data
+    }
+}
+
+async fn start_router(operator: &Operator, name: &str) -> Router {
+    let address = free_address();
+    let token = operator.create_router(name).await;
+    let identity = enroll_router(&token, Some(&address.to_string())).await.unwrap();
+    let config =
+        RouterConfig { identity, listen: Some(address), advertise: Some(address.to_string()) };
+    let router = Router::start(config).await.unwrap();
+    let mut replica = router.replica();
+    replica.wait_for(|replica| replica.index > 0).await.unwrap();
+    router
+}
+
+/// An address of loopback whose port the system has just given and got back: the enrollment tokens
+/// and certificates have to name it before anybody can listen there.
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+fn texts(list: &[&str]) -> BTreeSet<String> {
+    list.iter().map(|&text| text.to_owned()).collect()
+}
