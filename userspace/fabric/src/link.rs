@@ -41,14 +41,19 @@ impl Link {
         self.heard = now;
     }
 
-    /// Takes the answer to a ping; gives whether the cost changed.
+    /// Takes the answer to a ping; gives whether the cost changed enough to be told: by more than a
+    /// quarter and more than the millisecond that scheduling alone makes.
     pub(crate) fn handle_pong(&mut self, stamp: u64, now: Instant) -> bool {
         let Some((_, sent)) = self.ping.take_if(|(expected, _)| *expected == stamp) else {
             return false;
         };
         let round_trip = now.saturating_duration_since(sent).as_millis();
         let cost = BASE_COST.saturating_add(u32::try_from(round_trip).unwrap_or(u32::MAX));
-        std::mem::replace(&mut self.cost, cost) != cost
+        let changed = cost.abs_diff(self.cost) > 1 + self.cost / 4;
+        if changed {
+            self.cost = cost;
+        }
+        changed
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> LinkDue {
@@ -66,5 +71,26 @@ impl Link {
 
     pub(crate) fn poll_timeout(&self) -> Instant {
         self.next_ping.min(self.heard + SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_reports_its_latency_but_not_its_jitter() {
+        let mut now = Instant::now();
+        let mut link = Link::new(RouterId::new("peer"), now);
+        for (milliseconds, changed, cost) in
+            [(40, true, 41), (45, false, 41), (80, true, 81), (2, true, 3), (3, false, 3)]
+        {
+            now += PING_EVERY;
+            let LinkDue::Ping(stamp) = link.handle_timeout(now) else { panic!("no ping is due") };
+            link.handle_heard(now);
+            let answered = now + Duration::from_millis(milliseconds);
+            assert_eq!((link.handle_pong(stamp, answered), link.cost), (changed, cost));
+        }
+        assert!(!link.handle_pong(99, now), "an answer to nothing changes nothing");
     }
 }
