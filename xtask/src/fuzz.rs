@@ -123,7 +123,8 @@ impl<'a> Session<'a> {
     /// Copies the fewest of the found inputs that reach all code into the sources.
     fn keep(&self) -> Result<()> {
         let mut command = self.command();
-        self.succeed(command.arg("-merge=1").args([&self.kept, &self.found]), "merge failed")
+        command.args(["-set_cover_merge=1", "-use_counters=0"]).args([&self.kept, &self.found]);
+        self.succeed(&mut command, "merge failed")
     }
 
     fn command(&self) -> Command {

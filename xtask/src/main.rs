@@ -74,9 +74,8 @@ enum Task {
     /// shows each promise kept, one line for each step; then removes everything. Needs root.
     /// The network and the steps are in tests/lab/src/overlay.
     Demo {
-        /// Print one line of JSON for each step instead of the table.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Run the tests: host, kernel programs, whole product.
     ///
@@ -103,9 +102,8 @@ enum Task {
     Bench {
         /// Which suite.
         suite: String,
-        /// Print one line of JSON for each figure instead of the table.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Search for inputs that break a parser, with libFuzzer.
     ///
@@ -123,9 +121,16 @@ enum Format {
     Json,
 }
 
-impl Format {
-    fn from_flag(json: bool) -> Self {
-        if json { Self::Json } else { Self::Table }
+#[derive(clap::Args)]
+struct FormatArgs {
+    /// Print one line of JSON for each result instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl FormatArgs {
+    fn chosen(&self) -> Format {
+        if self.json { Format::Json } else { Format::Table }
     }
 }
 
@@ -141,7 +146,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
             setup::ensure(workspace, &[Need::Host, Need::Kernel], Mode::Install)?;
             build::everything(workspace, if release { Profile::Release } else { Profile::Dev })
         }
-        Task::Demo { json } => demo::run(workspace, Format::from_flag(json)),
+        Task::Demo { format } => demo::run(workspace, format.chosen()),
         Task::Test { part } => test::run(workspace, part),
         Task::Check { accept_abi } => {
             if accept_abi {
@@ -149,7 +154,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
             }
             check::run(workspace)
         }
-        Task::Bench { suite, json } => bench::run(workspace, &suite, Format::from_flag(json)),
+        Task::Bench { suite, format } => bench::run(workspace, &suite, format.chosen()),
         Task::Fuzz(options) => fuzz::run(workspace, &options),
     }
 }

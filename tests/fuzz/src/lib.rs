@@ -21,6 +21,7 @@ pub struct Target {
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
     Target { name: "channel_frame", run: channel_frame },
+    Target { name: "config", run: config },
     Target { name: "link_frame", run: link_frame },
     Target { name: "packet", run: packet },
 ];
@@ -34,6 +35,15 @@ pub fn channel_frame(data: &[u8]) {
         let again = Message::decode(&mut encoded, Limits::EDGE);
         assert_eq!(again.as_ref().ok(), Some(&Some(message)));
         assert!(encoded.is_empty());
+    }
+}
+
+/// The configuration file: a refusal always names a reason.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(errors) = nightgate_config::parse(text, "fuzz.yaml") {
+        assert!(!errors.is_empty());
+        assert!(errors.iter().all(|error| !error.to_string().is_empty()));
     }
 }
 
