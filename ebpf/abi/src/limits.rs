@@ -1,7 +1,7 @@
 //! How much the maps hold, and how long flows last.
 
 /// Rules of one rule set.
-pub const RULES: usize = 64;
+pub const RULES: u16 = 64;
 /// Entries of one rule set: a rule has one for each combination of its prefixes and port ranges.
 pub const RULE_ENTRIES: usize = 256;
 /// Zones, the reserved ones included: one bit each in a [`crate::RuleEntry`].

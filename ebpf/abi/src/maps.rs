@@ -1,5 +1,7 @@
 //! Names of the maps in the kernel object.
 
+use crate::limits;
+
 /// One [`crate::Active`] word.
 pub const ACTIVE: &str = "ACTIVE";
 /// Two banks, each an array of one [`crate::RuleTable`].
@@ -22,5 +24,5 @@ pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
 /// Index in [`RULE_COUNTERS`] of a rule of a bank.
 #[inline(always)]
 pub const fn rule_counter(bank: u32, rule: u16) -> u32 {
-    bank * crate::limits::RULES as u32 + rule as u32
+    bank * limits::RULES as u32 + rule as u32
 }

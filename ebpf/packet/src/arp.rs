@@ -12,7 +12,7 @@ const LENGTH: usize = 28;
 #[inline(always)]
 pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason> {
     let fixed: [u8; 6] = frame.read(offset).ok_or(Reason::ArpMalformed)?;
-    if fixed != ETHERNET_IPV4 || frame.len() < offset + LENGTH {
+    if fixed != ETHERNET_IPV4 || frame.length() < offset + LENGTH {
         return Err(Reason::ArpMalformed);
     }
     Ok(Packet::Arp)

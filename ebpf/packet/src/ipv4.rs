@@ -23,10 +23,10 @@ pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason>
     }
     let header_length = usize::from(version_ihl & 0xf) * 4;
     let total_length = usize::from(u16::from_be_bytes([len_0, len_1]));
-    if header_length < HEADER || offset + header_length > frame.len() {
+    if header_length < HEADER || offset + header_length > frame.length() {
         return Err(Reason::Ipv4HeaderLength);
     }
-    if total_length < header_length || offset + total_length > frame.len() {
+    if total_length < header_length || offset + total_length > frame.length() {
         return Err(Reason::Ipv4TotalLength);
     }
     if u16::from_be_bytes([frag_0, frag_1]) & FRAGMENT != 0 {

@@ -34,7 +34,7 @@ pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason>
         return Err(Reason::Ipv6Version);
     }
     let end = offset + HEADER + usize::from(u16::from_be_bytes([len_0, len_1]));
-    if end > frame.len() {
+    if end > frame.length() {
         return Err(Reason::Ipv6PayloadLength);
     }
     martian::check_v6(source, destination)?;
@@ -42,13 +42,8 @@ pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason>
     if protocol == protocol::ICMP {
         return Err(Reason::IcmpFamily);
     }
-    let network = Network {
-        source,
-        destination,
-        family: Family::V6,
-        protocol,
-        length: end - payload,
-    };
+    let network =
+        Network { source, destination, family: Family::V6, protocol, length: end - payload };
     let meta = transport::parse(frame, payload, &network)?;
     if protocol == protocol::ICMPV6
         && hop_limit == HOP_LIMIT_UNFORWARDED

@@ -35,7 +35,7 @@ pub mod protocol {
 /// Bytes of a frame, from its Ethernet header on.
 pub trait Frame {
     /// Length of the whole frame in bytes.
-    fn len(&self) -> usize;
+    fn length(&self) -> usize;
 
     /// `N` bytes at an offset of at most [`HEADERS_MAX`], or `None` if the frame ends before.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
@@ -111,7 +111,7 @@ pub fn parse(frame: &impl Frame) -> Result<Packet, Reason> {
 }
 
 impl Frame for &[u8] {
-    fn len(&self) -> usize {
+    fn length(&self) -> usize {
         <[u8]>::len(self)
     }
 

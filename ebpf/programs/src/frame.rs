@@ -11,7 +11,7 @@ pub(crate) struct TcFrame<'a>(pub(crate) &'a TcContext);
 
 impl Frame for TcFrame<'_> {
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn length(&self) -> usize {
         self.0.len() as usize
     }
 

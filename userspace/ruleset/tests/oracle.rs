@@ -1,0 +1,106 @@
+//! The image means what the reference classifier says, for random rules and packets.
+
+use nightgate_abi::{Address, Family, ZoneId, rule::Subject, rule::action};
+use nightgate_config::{Gateway, parse};
+use nightgate_packet::PacketMeta;
+use nightgate_ruleset::{MapImage, Verdict, classify, compile};
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn image_and_reference_agree(rules in rules(), packets in prop::collection::vec(packet(), 20)) {
+        let set = compile(&gateway(&rules)).unwrap();
+        let image = set.image();
+        for (from, to, packet) in packets {
+            let expected = classify(&set, from, to, &packet);
+            prop_assert_eq!(first_match(&image, from, to, &packet), expected, "{:?}", packet);
+        }
+    }
+}
+
+/// The kernel's algorithm over the image.
+fn first_match(image: &MapImage, from: ZoneId, to: ZoneId, packet: &PacketMeta) -> Verdict {
+    let subject = Subject {
+        from,
+        to,
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        protocol: packet.protocol,
+    };
+    let entry = image.entries().iter().find(|entry| subject.matches(entry));
+    match entry.map(|entry| (entry.action, usize::from(entry.rule))) {
+        Some((action::ACCEPT, rule)) => Verdict::Accept(rule),
+        Some((_, rule)) => Verdict::Drop(rule),
+        None => Verdict::NoRule,
+    }
+}
+
+fn gateway(rules: &[String]) -> Gateway {
+    let rules: String =
+        rules.iter().enumerate().map(|(n, rule)| format!("  - {{ id: r{n}, {rule} }}\n")).collect();
+    let text = format!(
+        "version: 1\nrouter: {{ identity: a }}\nzones:\n  lan: {{ interfaces: [l] }}\n  wan: {{ interfaces: [w] \
+         }}\nrules:\n{rules}"
+    );
+    parse(&text, "generated.yaml").expect("generated rules are good").gateway.expect("a gateway")
+}
+
+/// Rules from a small world, so that they overlap and packets hit them.
+fn rules() -> impl Strategy<Value = Vec<String>> {
+    let prefixes = prop::sample::select(vec![
+        "",
+        "[10.0.0.0/8], ",
+        "[10.0.0.0/30, 10.0.0.4]",
+        "[0.0.0.0/0], ",
+        "['::/0'], ",
+        "['2001:db8::/126', 10.0.0.0/31], ",
+    ]);
+    let matches = prop::sample::select(vec![
+        "",
+        "protocol: tcp, ",
+        "protocol: udp, destination_ports: [1, '2-3'], ",
+        "protocol: tcp, source_ports: ['1-2', 4], destination_ports: [2], ",
+        "protocol: 47, ",
+    ]);
+    let zone = prop::sample::select(vec!["lan", "wan", "[lan, wan]"]);
+    let to = prop::sample::select(vec!["lan", "wan", "local", "overlay", "[wan, local, overlay]"]);
+    let action = prop::sample::select(vec!["accept", "drop"]);
+    let rule =
+        (zone, to, prefixes, matches, action).prop_map(|(from, to, source, matches, action)| {
+            let source = match source.trim_end_matches(", ") {
+                "" => String::new(),
+                list => format!("source: {list}, "),
+            };
+            format!("from: {from}, to: {to}, {source}{matches}action: {action}")
+        });
+    prop::collection::vec(rule, 1..12)
+}
+
+fn packet() -> impl Strategy<Value = (ZoneId, ZoneId, PacketMeta)> {
+    let zone = (1_u8..5).prop_map(|number| ZoneId::new(number).expect("a small number"));
+    let protocol = prop::sample::select(vec![6_u8, 17, 1, 47]);
+    let is_v4 = any::<bool>();
+    (zone.clone(), zone, is_v4, 0_u8..6, 0_u8..6, 0_u16..6, 0_u16..6, protocol).prop_map(
+        |(from, to, is_v4, s, d, source_port, destination_port, protocol)| {
+            let address = |n| {
+                if is_v4 {
+                    Address::from_v4([10, 0, 0, n])
+                } else {
+                    Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n])
+                }
+            };
+            let packet = PacketMeta {
+                source: address(s),
+                destination: address(d),
+                source_port,
+                destination_port,
+                protocol,
+                tcp_flags: 0,
+                family: if is_v4 { Family::V4 } else { Family::V6 },
+            };
+            (from, to, packet)
+        },
+    )
+}
