@@ -34,6 +34,12 @@ struct Check {
     run: fn(&Workspace) -> Result<Option<Finding>>,
 }
 
+impl Check {
+    fn is_chosen(&self, words: &[String]) -> bool {
+        words.is_empty() || words.iter().any(|word| self.name.contains(word.as_str()))
+    }
+}
+
 const CHECKS: [Check; 11] = [
     Check { name: "format", run: host_format },
     Check { name: "format, kernel", run: kernel_format },
@@ -51,29 +57,34 @@ const CHECKS: [Check; 11] = [
     Check { name: "file length", run: file_length },
 ];
 
-/// Runs all checks, shows what each found, and ends with a table.
+/// Runs all checks, or those whose names contain one of the words; shows what each found, and ends with a table.
 ///
 /// # Errors
-/// A check failed.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+/// A check failed, or no check has such a name.
+pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
+    let chosen: Vec<&Check> = CHECKS.iter().filter(|check| check.is_chosen(words)).collect();
+    if chosen.is_empty() {
+        bail!("no check has a name with {}", words.join(" or "));
+    }
     setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Check], Mode::Install)?;
     let mut rows = Vec::new();
-    for check in &CHECKS {
+    for check in chosen {
         let started = Instant::now();
         let finding = (check.run)(workspace)
             .unwrap_or_else(|error| Some(Finding::Problems(vec![format!("{error:#}")])));
-        rows.push((check.name, show(finding), started.elapsed()));
+        rows.push((check.name, show(check.name, finding, started.elapsed()), started.elapsed()));
     }
     summarize(&rows)
 }
 
-fn show(finding: Option<Finding>) -> &'static str {
+fn show(name: &str, finding: Option<Finding>, took: Duration) -> &'static str {
     let (lines, verdict) = match finding {
         None => return "ok",
         Some(Finding::Shown) => return "FAILED",
         Some(Finding::Problems(lines)) => (lines, "FAILED"),
         Some(Finding::Warnings(lines)) => (lines, "warning"),
     };
+    progress::report(name, verdict, took);
     for line in lines {
         eprintln!("    {line}");
     }

@@ -21,10 +21,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("fabric", &["wire", "model"]),
     ("e2ee", &[]),
+    ("identity", &[]),
     ("datapath", &["ruleset", "abi"]),
     ("netlink", &[]),
     ("telemetry", &[]),
-    ("router", &["wire", "fabric", "e2ee", "model", "telemetry"]),
+    ("router", &["wire", "fabric", "e2ee", "identity", "model", "telemetry"]),
     (
         "gateway",
         &[
@@ -47,8 +48,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("server", &["policy", "store", "pki", "model", "wire", "telemetry"]),
     // sdk/ and mirror/
-    ("sdk", &["wire", "e2ee", "model"]),
-    ("mirror", &["config", "abi"]),
+    ("sdk", &["wire", "e2ee", "identity", "model"]),
+    ("mirror", &["config", "packet", "abi"]),
     // The composition root.
     (
         "nightgate",

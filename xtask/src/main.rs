@@ -94,6 +94,8 @@ enum Task {
         /// First accept ebpf/abi as it is under the VERSION it carries (after a reviewed change).
         #[arg(long)]
         accept_abi: bool,
+        /// Run only the checks whose names contain one of these words, for example `clippy`.
+        words: Vec<String>,
     },
     /// Measure: `firewall` (the kernel programs) or `overlay` (encryption).
     ///
@@ -148,11 +150,11 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
         }
         Task::Demo { format } => demo::run(workspace, format.chosen()),
         Task::Test { part } => test::run(workspace, part),
-        Task::Check { accept_abi } => {
+        Task::Check { accept_abi, words } => {
             if accept_abi {
                 abi_lock::accept(workspace)?;
             }
-            check::run(workspace)
+            check::run(workspace, &words)
         }
         Task::Bench { suite, format } => bench::run(workspace, &suite, format.chosen()),
         Task::Fuzz(options) => fuzz::run(workspace, &options),

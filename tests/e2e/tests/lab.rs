@@ -1,5 +1,7 @@
 //! The laboratory itself: networks carry packets, captures see them, nothing stays behind.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
