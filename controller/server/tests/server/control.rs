@@ -1,0 +1,342 @@
+//! The routers' control channel over real TLS.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::common::{Credentials, Lab, MANAGEMENT, claims, tls};
+use bytes::BytesMut;
+use nightgate_model::{
+    control::{ALPN, CONTENT_TYPE, ControllerMessage, RouterMessage, VERSION},
+    entity::{Permission, Terminator},
+    id::{IdentityId, RouterId, ServiceId, TerminatorId},
+    replica::{LinkReport, Replica},
+};
+use nightgate_wire::channel::{Limits, Message};
+use rustls_pki_types::ServerName;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// What must happen in the tests happens within this, or not at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A router's end of a control channel.
+struct Channel {
+    stream: TlsStream<TcpStream>,
+    buffer: BytesMut,
+}
+
+impl Channel {
+    async fn open(
+        lab: &Lab,
+        credentials: Option<&Credentials>,
+        alpn: &[u8],
+    ) -> std::io::Result<Self> {
+        let connector = TlsConnector::from(Arc::new(tls(&lab.ca, credentials, &[alpn])));
+        let stream = TcpStream::connect(lab.address()).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = connector.connect(name, stream).await?;
+        Ok(Self { stream, buffer: BytesMut::new() })
+    }
+
+    /// Opens a channel and says hello.
+    async fn hello(lab: &Lab, id: &str, credentials: &Credentials) -> Self {
+        let mut channel = Self::open(lab, Some(credentials), ALPN).await.unwrap();
+        channel.send(&hello(id)).await;
+        channel
+    }
+
+    async fn send(&mut self, message: &RouterMessage) {
+        let message = Message::new(CONTENT_TYPE).with_body(serde_json::to_vec(message).unwrap());
+        let mut frame = BytesMut::new();
+        message.encode(&mut frame);
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
+    /// The next message; `None` when the controller closed the channel.
+    async fn next(&mut self) -> Option<ControllerMessage> {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(frame) = Message::decode(&mut self.buffer, Limits::CONTROL).unwrap() {
+                    assert_eq!(frame.content_type, CONTENT_TYPE);
+                    return Some(serde_json::from_slice(&frame.body).unwrap());
+                }
+                if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                    return None;
+                }
+            }
+        })
+        .await
+        .expect("the controller answers or closes")
+    }
+
+    /// The first replica that fulfils a condition.
+    async fn replica(&mut self, wanted: impl Fn(&Replica) -> bool) -> Replica {
+        loop {
+            match self.next().await {
+                Some(ControllerMessage::Replica(replica)) if wanted(&replica) => return *replica,
+                Some(ControllerMessage::Replica(_)) => {}
+                other => panic!("expected a replica, found {other:?}"),
+            }
+        }
+    }
+}
+
+fn hello(id: &str) -> RouterMessage {
+    RouterMessage::Hello {
+        version: VERSION,
+        router: RouterId::new(id),
+        address: Some("router.example:443".into()),
+        terminators: vec![],
+        links: vec![],
+    }
+}
+
+fn terminator(id: &str, router: &str, host: &str, service: &str) -> Terminator {
+    Terminator {
+        id: TerminatorId::new(id),
+        service: ServiceId::new(service),
+        router: RouterId::new(router),
+        host: IdentityId::new(host),
+        instance: String::new(),
+        cost: 7,
+    }
+}
+
+fn policy(name: &str, kind: &str) -> serde_json::Value {
+    json!({
+        "name": name, "type": kind, "semantic": "AnyOf",
+        "identityRoles": ["#all"], "serviceRoles": ["#all"],
+    })
+}
+
+#[tokio::test]
+async fn a_router_gets_the_model_and_every_change_of_it() {
+    let lab = Lab::start().await;
+    let (id, credentials) = lab.router("hub", false).await;
+    let (alice, _) = lab.identity("alice", &[]).await;
+    let mut channel = Channel::hello(&lab, &id, &credentials).await;
+    let first = channel.replica(|_| true).await;
+    let router = first.router(&RouterId::new(&id)).expect("its own enrollment is published");
+    assert_eq!(first.router_by_fingerprint(&router.fingerprint), Some(router));
+    assert_eq!(first.token_keys.len(), 1);
+    assert!(first.identities[&IdentityId::new(&alice)].fingerprint.is_some());
+
+    let admin = lab.admin().await;
+    let service = admin.create("services", json!({ "name": "web" })).await.id;
+    admin.create("service-policies", policy("dial", "Dial")).await;
+    let (alice, service) = (IdentityId::new(alice), ServiceId::new(service));
+    let changed = channel
+        .replica(|replica| replica.authorizations.allows(&alice, Permission::Dial, &service))
+        .await;
+    assert!(changed.index > first.index);
+    assert_eq!(changed.service_named("web").unwrap().id, service);
+
+    let path = format!("{MANAGEMENT}/services/{service}");
+    assert_eq!(admin.delete(&path).await.status, 200);
+    let last = channel.replica(|replica| replica.services.is_empty()).await;
+    assert!(last.index > changed.index);
+    assert!(!last.authorizations.allows(&alice, Permission::Dial, &service));
+}
+
+#[tokio::test]
+async fn session_tokens_verify_with_the_published_key_and_name_a_published_index() {
+    let lab = Lab::start().await;
+    let (id, credentials) = lab.router("hub", false).await;
+    let (_, alices) = lab.identity("alice", &[]).await;
+    let alice = lab.client(&alices).await;
+    let mut channel = Channel::hello(&lab, &id, &credentials).await;
+    let token = alice.token.unwrap();
+    let index = claims(&token)["ng_idx"].as_u64().unwrap();
+    let replica = channel.replica(|replica| replica.index >= index).await;
+    assert!(replica.token_keys[0].starts_with("-----BEGIN PUBLIC KEY-----"));
+}
+
+#[tokio::test]
+async fn what_a_router_reports_is_told_to_all_and_goes_with_it() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let service = admin.create("services", json!({ "name": "web" })).await.id;
+    admin.create("service-policies", policy("bind", "Bind")).await;
+    let (host, _) = lab.identity("host", &[]).await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let (edge, edges) = lab.router("edge", false).await;
+    let mut watcher = Channel::hello(&lab, &hub, &hubs).await;
+    let mut reporter = Channel::hello(&lab, &edge, &edges).await;
+    let reported = terminator("t", &edge, &host, &service);
+    reporter.send(&RouterMessage::TerminatorAdded(reported.clone())).await;
+    let link = LinkReport { from: RouterId::new(&edge), to: RouterId::new(&hub), cost: 3 };
+    reporter.send(&RouterMessage::Links { links: vec![link.clone()] }).await;
+    let with = watcher.replica(|r| !r.terminators.is_empty() && !r.links.is_empty()).await;
+    assert_eq!(with.terminators, [reported]);
+    assert_eq!(with.links, [link]);
+    let listed = admin.get(&format!("{MANAGEMENT}/terminators")).await.body;
+    assert_eq!(listed["data"][0]["router"]["name"], "edge");
+    let path = format!("{MANAGEMENT}/explain?identity=host&service=web&type=Bind");
+    assert_eq!(admin.get(&path).await.body["data"]["allowed"], true);
+
+    drop(reporter);
+    let without = watcher.replica(|r| r.terminators.is_empty() && r.links.is_empty()).await;
+    assert!(without.index > with.index);
+}
+
+#[tokio::test]
+async fn a_terminator_of_a_host_that_may_not_bind_is_not_told() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let service = admin.create("services", json!({ "name": "web" })).await.id;
+    let (host, _) = lab.identity("host", &[]).await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    let reported = terminator("t", &hub, &host, &service);
+    channel.send(&RouterMessage::TerminatorAdded(reported)).await;
+    let bind = admin.create("service-policies", policy("bind", "Bind")).await.id;
+    channel.replica(|replica| replica.terminators.len() == 1).await;
+    admin.delete(&format!("{MANAGEMENT}/service-policies/{bind}")).await;
+    channel.replica(|replica| replica.terminators.is_empty()).await;
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_connected_routers_that_advertise_an_address() {
+    let lab = Lab::start().await;
+    let (_, alices) = lab.identity("alice", &[]).await;
+    let alice = lab.client(&alices).await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let (private, privates) = lab.router("private", false).await;
+    let routers = "/current-identity/edge-routers?limit=25&offset=0";
+    assert_eq!(alice.get(routers).await.body["data"], json!([]));
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    channel.replica(|_| true).await;
+    let mut dialing_out = Channel::open(&lab, Some(&privates), ALPN).await.unwrap();
+    let mut message = hello(&private);
+    if let RouterMessage::Hello { address, .. } = &mut message {
+        *address = None;
+    }
+    dialing_out.send(&message).await;
+    dialing_out.replica(|_| true).await;
+    let body = alice.get(routers).await.body;
+    assert_eq!(body["meta"]["pagination"]["totalCount"], 1);
+    assert_eq!(body["data"][0]["supportedProtocols"]["tls"], "tls://router.example:443");
+    assert_eq!(body["data"][0]["hostname"], "router.example");
+    assert_eq!(body["data"][0]["isOnline"], true);
+}
+
+#[tokio::test]
+async fn only_an_enrolled_routers_own_certificate_opens_a_channel() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let (other, _) = lab.router("other", false).await;
+    let (_, alices) = lab.identity("alice", &[]).await;
+
+    for credentials in [None, Some(&alices)] {
+        let channel = Channel::open(&lab, credentials, ALPN).await;
+        let Ok(mut channel) = channel else { continue };
+        assert_eq!(channel.next().await, None);
+    }
+    let mut impostor = Channel::hello(&lab, &other, &hubs).await;
+    let refused = impostor.next().await.unwrap();
+    let ControllerMessage::Refused { reason } = refused else { panic!("{refused:?}") };
+    assert!(reason.contains(&hub), "{reason}");
+    assert_eq!(impostor.next().await, None);
+}
+
+#[tokio::test]
+async fn a_router_of_another_version_is_told_so() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let mut channel = Channel::open(&lab, Some(&hubs), ALPN).await.unwrap();
+    let mut message = hello(&hub);
+    if let RouterMessage::Hello { version, .. } = &mut message {
+        *version = VERSION + 1;
+    }
+    channel.send(&message).await;
+    let refused = channel.next().await.unwrap();
+    assert!(matches!(refused, ControllerMessage::Refused { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_deleted_router_is_cut_off() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    channel.replica(|_| true).await;
+    lab.admin().await.delete(&format!("{MANAGEMENT}/edge-routers/{hub}")).await;
+    while channel.next().await.is_some() {}
+    let mut again = Channel::hello(&lab, &hub, &hubs).await;
+    assert_eq!(again.next().await, None);
+}
+
+#[tokio::test]
+async fn a_router_that_speaks_for_another_is_cut_off() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    channel.replica(|_| true).await;
+    let foreign = terminator("t", "somebody-else", "h", "s");
+    channel.send(&RouterMessage::TerminatorAdded(foreign)).await;
+    while channel.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn garbage_ends_the_channel_and_nothing_else() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n        "[..],
+        &[0x03, 0x06, 0x09, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+    ] {
+        let mut channel = Channel::open(&lab, Some(&hubs), ALPN).await.unwrap();
+        channel.stream.write_all(garbage).await.unwrap();
+        assert_eq!(channel.next().await, None);
+    }
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    channel.replica(|_| true).await;
+}
+
+#[tokio::test]
+async fn an_unknown_protocol_and_a_foreign_certificate_are_refused_by_tls() {
+    let lab = Lab::start().await;
+    let unknown = Channel::open(&lab, None, b"ziti-link").await;
+    assert!(unknown.is_err());
+    let stranger = Lab::start().await;
+    let (_, foreign) = stranger.router("hub", false).await;
+    let refused = match Channel::open(&lab, Some(&foreign), ALPN).await {
+        Err(_) => true,
+        Ok(mut channel) => channel.next().await.is_none(),
+    };
+    assert!(refused);
+}
+
+#[tokio::test]
+async fn a_router_that_does_not_read_does_not_hold_up_others() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let (edge, edges) = lab.router("edge", false).await;
+    let _silent = Channel::hello(&lab, &hub, &hubs).await;
+    let mut reader = Channel::hello(&lab, &edge, &edges).await;
+    let admin = lab.admin().await;
+    let config = json!({ "big": "x".repeat(50_000) });
+    for index in 0..40 {
+        admin.create("services", json!({ "name": format!("s{index}"), "config": config })).await;
+    }
+    let replica = reader.replica(|replica| replica.services.len() == 40).await;
+    assert_eq!(replica.services.len(), 40);
+}
+
+#[tokio::test]
+async fn the_index_never_repeats_after_a_restart() {
+    let lab = Lab::start().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    let link = LinkReport { from: RouterId::new(&hub), to: RouterId::new(&hub), cost: 1 };
+    channel.send(&RouterMessage::Links { links: vec![link] }).await;
+    let before = channel.replica(|replica| !replica.links.is_empty()).await;
+    drop(channel);
+    let lab = lab.restart().await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    let after = channel.replica(|replica| replica.router(&RouterId::new(&hub)).is_some()).await;
+    assert!(after.index >= before.index);
+    assert!(after.links.is_empty());
+}

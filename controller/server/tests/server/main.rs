@@ -1,0 +1,10 @@
+//! The controller over real TLS on loopback.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
+
+mod client_api;
+mod common;
+mod control;
+mod directory;
+mod enroll;
+mod management;
