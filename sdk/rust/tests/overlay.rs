@@ -1,12 +1,22 @@
 //! The SDK against a real controller and a real router, all on loopback.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
-use nightgate_sdk::{BindFailure, Caller, DialFailure, DialOptions, EnrollError, Listener, enroll};
+use nightgate_model::replica::Replica;
+use nightgate_sdk::{
+    BindFailure, Caller, DialFailure, DialOptions, EnrollError, Listener, Permission, enroll,
+};
 use support::Overlay;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, split};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, split},
+    time::{sleep, timeout},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dialed_service_echoes_encrypted_and_plain() {
@@ -154,9 +164,12 @@ async fn withdrawn_policy_ends_dialing() {
     let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
     client.dial("echo").await.unwrap();
 
-    let before = overlay.router.replica().borrow().index;
     overlay.operator.delete("service-policies", "echo-dial").await;
-    overlay.router.replica().wait_for(|replica| replica.index > before).await.unwrap();
+    let nobody_dials = |replica: &Arc<Replica>| {
+        let mut identities = replica.identities.keys();
+        identities.all(|id| replica.authorizations.services(id, Permission::Dial).next().is_none())
+    };
+    overlay.router.replica().wait_for(nobody_dials).await.unwrap();
 
     assert!(client.dial("echo").await.is_err());
     echo.abort();
@@ -175,6 +188,58 @@ async fn ended_listener_hosts_no_longer() {
 
     let dialed = client.dial("echo").await.unwrap_err();
     assert!(matches!(dialed.failure, DialFailure::Refused { .. }), "{dialed:?}");
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_router_is_found_again_by_dialer_and_host() {
+    let mut overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let client = overlay.join("client", &["echo-dial"]).await;
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+    let mut cut = client.dial("echo").await.unwrap();
+
+    overlay.restart_router().await;
+
+    let mut rest = Vec::new();
+    let error = cut.read_to_end(&mut rest).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "a loss is no end");
+    let again = async {
+        loop {
+            match client.dial("echo").await {
+                Ok(stream) => return stream,
+                Err(_not_yet) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let mut stream = timeout(Duration::from_secs(30), again).await.unwrap();
+    stream.write_all(b"back").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "back");
+    echo.abort();
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_stream_ends_at_the_peer_after_all_that_was_written() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("log", true).await;
+    let host = overlay.join("host", &["log-host"]).await;
+    let client = overlay.join("client", &["log-dial"]).await;
+    let mut listener = host.bind("log").await.unwrap();
+    let (dialed, (mut accepted, _)) = tokio::join!(client.dial("log"), listener.accept());
+
+    let mut stream = dialed.unwrap();
+    let written = vec![7; 300_000];
+    stream.write_all(&written).await.unwrap();
+    drop(stream);
+
+    let mut received = Vec::new();
+    accepted.read_to_end(&mut received).await.unwrap();
+    assert!(received == written, "{} bytes arrived", received.len());
     overlay.stop().await;
 }
 

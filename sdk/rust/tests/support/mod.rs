@@ -21,6 +21,8 @@ pub(crate) struct Overlay {
     pub(crate) router: Router,
     pub(crate) operator: Operator,
     controller: Controller,
+    router_identity: Identity,
+    router_address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -40,8 +42,18 @@ impl Overlay {
         let controller = Controller::start(folder.path()).await.unwrap();
         let admin = Identity::load(folder.path().join("admin.json")).unwrap();
         let operator = Operator::log_in(&admin).await;
-        let router = start_router(&operator, "r1").await;
-        Self { router, operator, controller, _folder: folder }
+        let router_address = free_address();
+        let token = operator.create_router("r1").await;
+        let router_identity =
+            enroll_router(&token, Some(&router_address.to_string())).await.unwrap();
+        let router = start_router(&router_identity, router_address).await;
+        Self { router, operator, controller, router_identity, router_address, _folder: folder }
+    }
+
+    /// Stops the router and starts another one in its place.
+    pub(crate) async fn restart_router(&mut self) {
+        self.router.shutdown().await;
+        self.router = start_router(&self.router_identity, self.router_address).await;
     }
 
     /// Creates, enrolls and loads an identity with these attributes.
@@ -137,15 +149,17 @@ impl Operator {
     }
 }
 
-async fn start_router(operator: &Operator, name: &str) -> Router {
-    let address = free_address();
-    let token = operator.create_router(name).await;
-    let identity = enroll_router(&token, Some(&address.to_string())).await.unwrap();
-    let config =
-        RouterConfig { identity, listen: Some(address), advertise: Some(address.to_string()) };
+/// Starts a router and waits until it knows the model.
+async fn start_router(identity: &Identity, address: SocketAddr) -> Router {
+    let config = RouterConfig {
+        identity: identity.clone(),
+        listen: Some(address),
+        advertise: Some(address.to_string()),
+    };
     let router = Router::start(config).await.unwrap();
     let mut replica = router.replica();
     replica.wait_for(|replica| replica.index > 0).await.unwrap();
+    drop(replica);
     router
 }
 
