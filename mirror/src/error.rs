@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use nightgate_abi::mirror;
+use nightgate_config::{InterfaceName, SensorName, SessionName};
 
 /// What is wrong with the mirror's configuration, with the session or sensor it is about.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -17,17 +18,9 @@ pub enum PlanError {
     )]
     UnknownSensor {
         /// The session.
-        session: String,
+        session: SessionName,
         /// The name.
-        sensor: String,
-    },
-    /// A network identifier that VXLAN has no room for.
-    #[error("mirror session {session}: vni {found}, expected 0 to {}", mirror::VNI_MAX)]
-    Vni {
-        /// The session.
-        session: String,
-        /// The number.
-        found: u32,
+        sensor: SensorName,
     },
     /// Two sessions reach one sensor under one network identifier, so that it could not tell them apart.
     #[error(
@@ -35,11 +28,11 @@ pub enum PlanError {
     )]
     SameVni {
         /// The session that comes first.
-        first: String,
+        first: SessionName,
         /// The other one.
-        second: String,
+        second: SessionName,
         /// The sensor.
-        sensor: String,
+        sensor: SensorName,
         /// The network identifier.
         vni: u32,
     },
@@ -49,17 +42,17 @@ pub enum PlanError {
         /// The service.
         service: String,
         /// The session that comes first.
-        first: String,
+        first: SessionName,
         /// The other one.
-        second: String,
+        second: SessionName,
     },
     /// The host has not said how a sensor is reached.
     #[error(
-        "mirror sensor {sensor}: no way to {address} is known; expected a route by its interface"
+        "mirror sensor {sensor}: no way to {address} is known, expected a route by its interface"
     )]
     NoPath {
         /// The sensor.
-        sensor: String,
+        sensor: SensorName,
         /// Its address.
         address: IpAddr,
     },
@@ -69,9 +62,9 @@ pub enum PlanError {
     )]
     Family {
         /// The sensor.
-        sensor: String,
+        sensor: SensorName,
         /// The interface towards it.
-        interface: String,
+        interface: InterfaceName,
         /// Its address.
         address: IpAddr,
         /// The address the host would send from.
@@ -83,9 +76,9 @@ pub enum PlanError {
     )]
     Mtu {
         /// The sensor.
-        sensor: String,
+        sensor: SensorName,
         /// The interface towards it.
-        interface: String,
+        interface: InterfaceName,
         /// Its MTU, bytes.
         found: u32,
         /// The smallest that is enough, bytes.

@@ -7,4 +7,4 @@ mod error;
 mod plan;
 
 pub use error::PlanError;
-pub use plan::{Plan, PlannedSession, Sensor, SensorPath, Session};
+pub use plan::{Plan, PlannedSession, SensorPath};

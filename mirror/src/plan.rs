@@ -7,31 +7,10 @@ use nightgate_abi::{
     Address, Family,
     mirror::{self, MirrorSession, MirrorSessionId, VXLAN_PORT},
 };
+use nightgate_config::{Mirror, Sensor, SensorName, Session, SessionName};
 use nightgate_packet::vxlan;
 
 use crate::error::PlanError;
-
-/// A sensor as configured.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Sensor {
-    /// Where it listens.
-    pub address: IpAddr,
-    /// Name of the interface towards it. Copies leave by no other.
-    pub interface: String,
-}
-
-/// A mirror session as configured.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Session {
-    /// Its name, distinct.
-    pub id: String,
-    /// Names of the services whose packets are copied.
-    pub services: Vec<String>,
-    /// Name of the sensor.
-    pub sensor: String,
-    /// VXLAN network identifier by which the sensor knows the session.
-    pub vni: u32,
-}
 
 /// What the host says about the way to a sensor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,7 +36,7 @@ pub struct PlannedSession {
     /// The session's number: its place in the configuration, from 1.
     pub id: MirrorSessionId,
     /// The session's name.
-    pub name: String,
+    pub name: SessionName,
     /// The entry.
     pub value: MirrorSession,
 }
@@ -65,18 +44,17 @@ pub struct PlannedSession {
 impl Plan {
     /// Plans the sessions.
     ///
-    /// `paths` holds what the host says, by sensor name; sensors no session uses need none. `frame_mtu` is the
-    /// largest MTU of the interfaces whose packets are copied, in bytes.
+    /// `paths` holds what the host says of each sensor that a session uses. `frame_mtu` is the largest MTU of the
+    /// interfaces whose packets are copied, in bytes.
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the configuration.
     pub fn new(
-        sensors: &BTreeMap<String, Sensor>,
-        sessions: &[Session],
-        paths: &BTreeMap<String, SensorPath>,
+        mirror: &Mirror,
+        paths: &BTreeMap<SensorName, SensorPath>,
         frame_mtu: u32,
     ) -> Result<Self, Vec<PlanError>> {
-        let host = Host { sensors, paths, frame_mtu };
+        let sessions = &mirror.sessions;
         let mut errors = Vec::new();
         let mut plan = Self::default();
         if sessions.len() > usize::from(mirror::SESSIONS) {
@@ -84,13 +62,19 @@ impl Plan {
         }
         // Further sessions have no number; the count has been reported.
         for (session, id) in sessions.iter().zip((1..).map_while(MirrorSessionId::new)) {
-            if let Some(value) = host.resolve(session, &mut errors) {
-                plan.sessions.push(PlannedSession { id, name: session.id.clone(), value });
+            match resolve(session, mirror, paths) {
+                Ok(value) => {
+                    plan.sessions.push(PlannedSession { id, name: session.id.clone(), value })
+                }
+                Err(error) => errors.push(error),
             }
             errors.extend(plan.assign(session, id, sessions));
         }
         errors.extend(same_vni(sessions));
-        errors.extend(host.check_sensors(sessions));
+        errors.extend(check_paths(mirror, paths, frame_mtu));
+        // Sessions that share a sensor share what is wrong with it.
+        let mut seen = BTreeSet::new();
+        errors.retain(|error| seen.insert(error.to_string()));
         if errors.is_empty() { Ok(plan) } else { Err(errors) }
     }
 
@@ -128,67 +112,65 @@ impl Plan {
     }
 }
 
-struct Host<'a> {
-    sensors: &'a BTreeMap<String, Sensor>,
-    paths: &'a BTreeMap<String, SensorPath>,
-    frame_mtu: u32,
+/// The table entry of a session.
+fn resolve(
+    session: &Session,
+    mirror: &Mirror,
+    paths: &BTreeMap<SensorName, SensorPath>,
+) -> Result<MirrorSession, PlanError> {
+    let name = &session.sensor;
+    let sensor = mirror.sensors.get(name).ok_or_else(|| PlanError::UnknownSensor {
+        session: session.id.clone(),
+        sensor: name.clone(),
+    })?;
+    let path = paths
+        .get(name)
+        .ok_or_else(|| PlanError::NoPath { sensor: name.clone(), address: sensor.address })?;
+    Ok(MirrorSession {
+        sensor: Address::from(sensor.address),
+        source: Address::from(path.source),
+        ifindex: path.ifindex,
+        vni: session.vni,
+        udp_port: VXLAN_PORT,
+        pad: [0; 6],
+    })
 }
 
-impl Host<'_> {
-    /// The entry of a session. What is wrong with the sensor itself is said once, by `check_sensors`.
-    fn resolve(&self, session: &Session, errors: &mut Vec<PlanError>) -> Option<MirrorSession> {
-        if session.vni > mirror::VNI_MAX {
-            errors.push(PlanError::Vni { session: session.id.clone(), found: session.vni });
-        }
-        let Some(sensor) = self.sensors.get(&session.sensor) else {
-            errors.push(PlanError::UnknownSensor {
-                session: session.id.clone(),
-                sensor: session.sensor.clone(),
-            });
-            return None;
-        };
-        let path = self.paths.get(&session.sensor)?;
-        Some(MirrorSession {
-            sensor: Address::from(sensor.address),
-            source: Address::from(path.source),
-            ifindex: path.ifindex,
-            vni: session.vni,
-            udp_port: VXLAN_PORT,
-            pad: [0; 6],
-        })
-    }
+fn check_paths(
+    mirror: &Mirror,
+    paths: &BTreeMap<SensorName, SensorPath>,
+    frame_mtu: u32,
+) -> Vec<PlanError> {
+    let used = mirror.sessions.iter().map(|session| &session.sensor).collect::<BTreeSet<_>>();
+    used.into_iter()
+        .filter_map(|name| Some((name, mirror.sensors.get(name)?, paths.get(name)?)))
+        .filter_map(|(name, sensor, path)| check_path(name, sensor, *path, frame_mtu))
+        .collect()
+}
 
-    fn check_sensors(&self, sessions: &[Session]) -> Vec<PlanError> {
-        let used: BTreeSet<&str> = sessions.iter().map(|session| session.sensor.as_str()).collect();
-        used.into_iter()
-            .filter_map(|name| self.sensors.get_key_value(name))
-            .filter_map(|(name, sensor)| self.check_sensor(name, sensor))
-            .collect()
+fn check_path(
+    name: &SensorName,
+    sensor: &Sensor,
+    path: SensorPath,
+    frame_mtu: u32,
+) -> Option<PlanError> {
+    let family = Address::from(sensor.address).family();
+    if Address::from(path.source).family() != family {
+        return Some(PlanError::Family {
+            sensor: name.clone(),
+            interface: sensor.interface.clone(),
+            address: sensor.address,
+            source_address: path.source,
+        });
     }
-
-    fn check_sensor(&self, name: &str, sensor: &Sensor) -> Option<PlanError> {
-        let (name, interface) = (name.to_owned(), sensor.interface.clone());
-        let Some(path) = self.paths.get(&name) else {
-            return Some(PlanError::NoPath { sensor: name, address: sensor.address });
-        };
-        let family = Address::from(sensor.address).family();
-        if Address::from(path.source).family() != family {
-            return Some(PlanError::Family {
-                sensor: name,
-                interface,
-                address: sensor.address,
-                source_address: path.source,
-            });
-        }
-        let expected = self.frame_mtu + overhead(family);
-        (path.mtu < expected).then_some(PlanError::Mtu {
-            sensor: name,
-            interface,
-            found: path.mtu,
-            expected,
-            frame_mtu: self.frame_mtu,
-        })
-    }
+    let expected = frame_mtu + overhead(family);
+    (path.mtu < expected).then(|| PlanError::Mtu {
+        sensor: name.clone(),
+        interface: sensor.interface.clone(),
+        found: path.mtu,
+        expected,
+        frame_mtu,
+    })
 }
 
 /// By how much the path to the sensor has to exceed the mirrored interface, bytes.
@@ -220,40 +202,43 @@ fn same_vni(sessions: &[Session]) -> Vec<PlanError> {
 mod tests {
     use super::*;
 
-    fn sensor(address: &str, interface: &str) -> Sensor {
-        Sensor { address: address.parse().unwrap(), interface: interface.to_owned() }
+    const SENSORS: &str = "  sensors:
+    ids: { address: 10.9.0.2, interface: mon0 }
+    ids6: { address: 'fd09::2', interface: mon1 }
+";
+
+    fn mirror(sessions: &[&str]) -> Mirror {
+        let sessions: String =
+            sessions.iter().map(|session| format!("    - {{ {session} }}\n")).collect();
+        let text = format!(
+            "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [lan0] }}\n\
+             mirror:\n{SENSORS}  sessions:\n{sessions}"
+        );
+        nightgate_config::parse(&text, "test").unwrap().gateway.unwrap().mirror.unwrap()
     }
 
-    fn session(id: &str, services: &[&str], sensor: &str, vni: u32) -> Session {
-        Session {
-            id: id.to_owned(),
-            services: services.iter().map(|&service| service.to_owned()).collect(),
-            sensor: sensor.to_owned(),
-            vni,
-        }
+    fn name(text: &str) -> SensorName {
+        SensorName::new(text).unwrap()
     }
 
     fn path(ifindex: u32, mtu: u32, source: &str) -> SensorPath {
         SensorPath { ifindex, mtu, source: source.parse().unwrap() }
     }
 
-    fn sensors() -> BTreeMap<String, Sensor> {
-        [("ids", sensor("10.9.0.2", "mon0")), ("ids6", sensor("fd09::2", "mon1"))]
-            .map(|(name, sensor)| (name.to_owned(), sensor))
-            .into()
-    }
-
-    fn paths() -> BTreeMap<String, SensorPath> {
-        [("ids", path(7, 1_550, "10.9.0.1")), ("ids6", path(8, 1_570, "fd09::1"))]
-            .map(|(name, path)| (name.to_owned(), path))
-            .into()
+    fn paths() -> BTreeMap<SensorName, SensorPath> {
+        BTreeMap::from([
+            (name("ids"), path(7, 1_550, "10.9.0.1")),
+            (name("ids6"), path(8, 1_570, "fd09::1")),
+        ])
     }
 
     #[test]
     fn sessions_are_numbered_in_order_and_services_point_to_them() {
-        let sessions =
-            [session("web", &["web", "api"], "ids", 42), session("db", &["db"], "ids6", 43)];
-        let plan = Plan::new(&sensors(), &sessions, &paths(), 1_500).unwrap();
+        let mirror = mirror(&[
+            "id: web, services: [web, api], sensor: ids, vni: 42",
+            "id: db, services: [db], sensor: ids6, vni: 43",
+        ]);
+        let plan = Plan::new(&mirror, &paths(), 1_500).unwrap();
         let [web, db] = plan.sessions() else { panic!("{plan:?}") };
         assert_eq!((web.id.number(), web.name.as_str()), (1, "web"));
         assert_eq!(
@@ -274,20 +259,21 @@ mod tests {
 
     #[test]
     fn everything_wrong_is_reported_at_once() {
-        let sessions = [
-            session("web", &["web"], "ids", 42),
-            session("again", &["web"], "ids", 42),
-            session("wide", &["api"], "ids", 0x0100_0000),
-            session("lost", &["db"], "idz", 1),
-        ];
-        let errors = Plan::new(&sensors(), &sessions, &paths(), 1_500).unwrap_err();
+        let mirror = mirror(&[
+            "id: web, services: [web], sensor: ids, vni: 42",
+            "id: again, services: [web], sensor: ids, vni: 42",
+            "id: db, services: [db], sensor: ids6, vni: 42",
+            "id: mail, services: [mail], sensor: ids6, vni: 43",
+        ]);
+        let mut paths = paths();
+        paths.remove(&name("ids6"));
+        let errors = Plan::new(&mirror, &paths, 1_500).unwrap_err();
         let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
             [
                 "service web: in mirror sessions web and again, expected one",
-                "mirror session wide: vni 16777216, expected 0 to 16777215",
-                "mirror session lost: sensor idz is not configured; add it to mirror.sensors",
+                "mirror sensor ids6: no way to fd09::2 is known, expected a route by its interface",
                 "mirror sessions web and again: both use vni 42 on sensor ids, expected different \
                  ones",
             ]
@@ -296,11 +282,12 @@ mod tests {
 
     #[test]
     fn a_path_too_narrow_for_full_frames_is_refused_by_family() {
-        for (name, mtu, expected) in [("ids", 1_549, 1_550), ("ids6", 1_569, 1_570)] {
+        for (sensor, mtu, expected) in [("ids", 1_549, 1_550), ("ids6", 1_569, 1_570)] {
+            let mirror = mirror(&[&format!("id: web, services: [web], sensor: {sensor}, vni: 42")]);
+            assert!(Plan::new(&mirror, &paths(), 1_500).is_ok());
             let mut paths = paths();
-            paths.get_mut(name).unwrap().mtu = mtu;
-            let sessions = [session("web", &["web"], name, 42)];
-            let errors = Plan::new(&sensors(), &sessions, &paths, 1_500).unwrap_err();
+            paths.get_mut(&name(sensor)).unwrap().mtu = mtu;
+            let errors = Plan::new(&mirror, &paths, 1_500).unwrap_err();
             assert!(
                 matches!(errors[..], [PlanError::Mtu { expected: found, .. }] if found == expected),
                 "{errors:?}"
@@ -309,29 +296,29 @@ mod tests {
     }
 
     #[test]
-    fn a_sensor_without_a_path_is_named_once_and_only_if_it_is_used() {
-        let sessions = [session("web", &["web"], "ids", 42), session("api", &["api"], "ids", 43)];
+    fn a_sensor_that_no_session_uses_needs_no_path() {
+        let mirror = mirror(&["id: web, services: [web], sensor: ids, vni: 42"]);
         let mut paths = paths();
-        paths.remove("ids6");
-        assert!(Plan::new(&sensors(), &sessions, &paths, 1_500).is_ok());
-        paths.remove("ids");
-        let errors = Plan::new(&sensors(), &sessions, &paths, 1_500).unwrap_err();
-        assert!(matches!(&errors[..], [PlanError::NoPath { .. }]), "{errors:?}");
+        paths.remove(&name("ids6"));
+        assert!(Plan::new(&mirror, &paths, 1_500).is_ok());
     }
 
     #[test]
     fn a_source_of_the_other_family_is_refused() {
-        let paths = BTreeMap::from([("ids".to_owned(), path(7, 9_000, "fd09::1"))]);
-        let sessions = [session("web", &["web"], "ids", 42)];
-        let errors = Plan::new(&sensors(), &sessions, &paths, 1_500).unwrap_err();
+        let mirror = mirror(&["id: web, services: [web], sensor: ids, vni: 42"]);
+        let paths = BTreeMap::from([(name("ids"), path(7, 9_000, "fd09::1"))]);
+        let errors = Plan::new(&mirror, &paths, 1_500).unwrap_err();
         assert!(matches!(&errors[..], [PlanError::Family { .. }]), "{errors:?}");
     }
 
     #[test]
     fn more_sessions_than_the_table_holds_are_refused() {
-        let sessions: Vec<_> = (0..65).map(|n| session(&n.to_string(), &[], "ids", n)).collect();
-        assert!(Plan::new(&sensors(), &sessions[..64], &paths(), 1_500).is_ok());
-        let errors = Plan::new(&sensors(), &sessions, &paths(), 1_500).unwrap_err();
+        let texts: Vec<_> = (0..65)
+            .map(|n| format!("id: s{n}, services: [service-{n}], sensor: ids, vni: {n}"))
+            .collect();
+        let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+        assert!(Plan::new(&mirror(&texts[..64]), &paths(), 1_500).is_ok());
+        let errors = Plan::new(&mirror(&texts), &paths(), 1_500).unwrap_err();
         assert_eq!(errors, [PlanError::TooManySessions { found: 65 }]);
     }
 }
