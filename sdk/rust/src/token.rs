@@ -113,7 +113,9 @@ impl EnrollmentToken {
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{EncodingKey, Header, encode};
-    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
+    use rcgen::{
+        CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
+    };
 
     use super::*;
 
@@ -122,6 +124,7 @@ mod tests {
         for (key_kind, algorithm) in [
             (&PKCS_ECDSA_P256_SHA256, Algorithm::ES256),
             (&PKCS_ECDSA_P384_SHA384, Algorithm::ES384),
+            (&PKCS_RSA_SHA256, Algorithm::RS256),
         ] {
             let key = KeyPair::generate_for(key_kind).unwrap();
             let token = signed(&key, algorithm, i64::from(u32::MAX));
@@ -203,7 +206,12 @@ mod tests {
     }
 
     fn signed(key: &KeyPair, algorithm: Algorithm, exp: i64) -> EnrollmentToken {
-        let signer = EncodingKey::from_ec_der(&key.serialize_der());
+        let pem = key.serialize_pem();
+        let signer = if algorithm == Algorithm::RS256 {
+            EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap()
+        } else {
+            EncodingKey::from_ec_pem(pem.as_bytes()).unwrap()
+        };
         let text = encode(&Header::new(algorithm), &claims(exp), &signer).unwrap();
         EnrollmentToken::read(&format!("{text}\n"), EnrollmentMethod::Ott).unwrap()
     }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
@@ -46,6 +46,26 @@ async fn dialed_service_echoes_encrypted_and_plain() {
         assert!(received.unwrap() == sent, "{name}: the echo differs");
         echo.abort();
     }
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv6_carries_everything_too() {
+    let overlay = Overlay::start_at(Ipv6Addr::LOCALHOST.into()).await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let client = overlay.join("client", &["echo-dial"]).await;
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+
+    let mut stream = client.dial("echo").await.unwrap();
+    assert!(stream.router().starts_with("[::1]:"), "{}", stream.router());
+    stream.write_all(b"six").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+
+    assert_eq!(answer, "six");
+    echo.abort();
     overlay.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
 };
 
 use nightgate_model::{
@@ -35,14 +35,19 @@ pub(crate) struct Operator {
 
 impl Overlay {
     pub(crate) async fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts everything on this address.
+    pub(crate) async fn start_at(ip: IpAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
+        let address = free_address(ip);
         let settings = Settings::new(address.to_string().parse().unwrap(), address);
         init(folder.path(), &settings).unwrap();
         let controller = Controller::start(folder.path()).await.unwrap();
         let admin = Identity::load(folder.path().join("admin.json")).unwrap();
         let operator = Operator::log_in(&admin).await;
-        let router_address = free_address();
+        let router_address = free_address(ip);
         let token = operator.create_router("r1").await;
         let router_identity =
             enroll_router(&token, Some(&router_address.to_string())).await.unwrap();
@@ -163,10 +168,10 @@ async fn start_router(identity: &Identity, address: SocketAddr) -> Router {
     router
 }
 
-/// An address of loopback whose port the system has just given and got back: the enrollment tokens
+/// A socket address whose port the system has just given and got back: the enrollment tokens
 /// and certificates have to name it before anybody can listen there.
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+fn free_address(ip: IpAddr) -> SocketAddr {
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 fn texts(list: &[&str]) -> BTreeSet<String> {
