@@ -1,1 +1,26 @@
-//! Loads, attaches, stages and commits the kernel programs.
+//! Loads, attaches, stages and commits the kernel programs: the only crate that uses aya.
+//!
+//! [`Datapath::load`] puts the programs into the kernel, [`Datapath::attach`] on interfaces, where they
+//! refuse everything until the first [`Datapath::commit`]. Dropping the [`Datapath`] detaches them.
+//!
+//! Interfaces are those of the network namespace of the calling thread.
+
+mod bank;
+mod datapath;
+mod error;
+mod flows;
+mod intercept;
+mod interface;
+mod map;
+mod mirror;
+mod object;
+mod probe;
+mod statistics;
+
+pub use datapath::{Datapath, Hook};
+pub use error::DatapathError;
+pub use flows::{FlowEntry, FlowSide};
+pub use interface::IfIndex;
+pub use nightgate_abi as abi;
+pub use probe::{Probe, ProbeResult, Verdict};
+pub use statistics::{MirrorStatistics, Statistics};

@@ -1,0 +1,107 @@
+//! What can go wrong between userspace and the kernel.
+
+use std::io;
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use nightgate_ruleset::ZoneName;
+
+/// An operation on the kernel programs or their maps that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// The program was built without the kernel object.
+    #[error(
+        "load kernel programs: this program was built without them, expected an object: run \
+         `cargo xtask build` and build it again"
+    )]
+    Stub,
+    /// The object cannot be read.
+    #[error("read kernel object: {source}, expected an ELF object with section {section}")]
+    Object {
+        /// Section that was looked for.
+        section: &'static str,
+        /// Cause.
+        source: object::Error,
+    },
+    /// The object was built from other sources than this program.
+    #[error(
+        "load kernel programs: the object has ABI version {found}, expected {expected}: build both from \
+         the same sources"
+    )]
+    Version {
+        /// Version of the object.
+        found: u32,
+        /// Version of this program.
+        expected: u32,
+    },
+    /// The kernel refused the object.
+    #[error(
+        "load kernel programs: {source}, expected Linux 6.6 or newer, CAP_BPF and CAP_NET_ADMIN"
+    )]
+    Load {
+        /// Cause.
+        source: Box<EbpfError>,
+    },
+    /// The kernel refused a program, or to attach or run it.
+    #[error(
+        "{operation} program {program}: {source}, expected Linux 6.6 or newer and CAP_NET_ADMIN"
+    )]
+    Program {
+        /// What was done: `load`, `attach`, `detach` or `run`.
+        operation: &'static str,
+        /// Name of the program.
+        program: &'static str,
+        /// Cause.
+        source: Box<ProgramError>,
+    },
+    /// The object lacks a program or map.
+    #[error(
+        "find {object} in the kernel object: absent, expected an object of the same ABI version"
+    )]
+    Missing {
+        /// Name of the program or map.
+        object: &'static str,
+    },
+    /// A map could not be read or written.
+    #[error("{operation} map {map}: {source}, expected a map of the kernel object with room")]
+    Map {
+        /// What was done.
+        operation: &'static str,
+        /// Name of the map.
+        map: &'static str,
+        /// Cause.
+        source: Box<MapError>,
+    },
+    /// There is no such interface.
+    #[error("find interface {interface}: {source}, expected one that `ip link` shows")]
+    Interface {
+        /// Name of the interface.
+        interface: String,
+        /// Cause.
+        source: io::Error,
+    },
+    /// An interface is attached already.
+    #[error("attach interface {interface}: it is attached already, expected each interface once")]
+    Attached {
+        /// Name of the interface.
+        interface: String,
+    },
+    /// An attached interface's zone is not in the rule set.
+    #[error("commit: interface {interface} is in zone {zone}, expected a zone of the rule set")]
+    UnknownZone {
+        /// Name of the interface.
+        interface: String,
+        /// Its zone.
+        zone: ZoneName,
+    },
+    /// What was staged does not read back.
+    #[error(
+        "verify map {map}: it reads back changed, expected the staged value; nothing was committed"
+    )]
+    Verify {
+        /// Name of the map.
+        map: &'static str,
+    },
+    /// There have been 2^31 commits.
+    #[error("commit: no epochs left, expected fewer than 2^31 commits: restart")]
+    Epochs,
+}

@@ -1,0 +1,91 @@
+//! The flow table.
+
+use std::net::SocketAddr;
+
+use nightgate_abi::{Address, Counter, Flow, FlowKey, flow::End, maps};
+use nightgate_ruleset::{RuleId, ZoneName};
+
+use crate::{
+    datapath::Datapath,
+    error::DatapathError,
+    interface::IfIndex,
+    map::{self, failed},
+};
+
+/// A flow that was accepted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FlowEntry {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The end that sent the first packet.
+    pub origin: FlowSide,
+    /// The other end.
+    pub responder: FlowSide,
+    /// Interface the first packet came in by; `None` if the gateway itself sent it.
+    pub interface: Option<IfIndex>,
+    /// The rule that accepted it; `None` if it has not been judged by the rules in force.
+    pub rule: Option<RuleId>,
+    /// Tag of the intercepted service; `None` if it is not intercepted.
+    pub service: Option<u32>,
+    /// Mirror session; `None` if it is not mirrored.
+    pub mirror_session: Option<u16>,
+    /// [`nightgate_abi::flow::state`] bits.
+    pub state: u8,
+    /// Nanoseconds since boot (`CLOCK_MONOTONIC`) of the first packet.
+    pub first_seen: u64,
+    /// Nanoseconds since boot (`CLOCK_MONOTONIC`) of the last packet.
+    pub last_seen: u64,
+}
+
+/// One end of a flow.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FlowSide {
+    /// Address and port; the port is 0 if the protocol has none, and the identifier of an ICMP echo.
+    pub address: SocketAddr,
+    /// Its zone; `None` if the flow has not been judged by the rules in force.
+    pub zone: Option<ZoneName>,
+    /// What it has sent.
+    pub sent: Counter,
+}
+
+impl Datapath {
+    /// The flows in the table, in no order. Flows that come and go meanwhile may be missing or appear twice.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn flows(&self) -> Result<Vec<FlowEntry>, DatapathError> {
+        let flows = map::hash::<FlowKey, Flow>(&self.ebpf, maps::FLOWS)?;
+        flows
+            .iter()
+            .map(|item| item.map(|(key, flow)| self.describe(&key, &flow)))
+            .collect::<Result<_, _>>()
+            .map_err(failed("read", maps::FLOWS))
+    }
+
+    fn describe(&self, key: &FlowKey, flow: &Flow) -> FlowEntry {
+        let low = (key.low, key.low_port);
+        let high = (key.high, key.high_port);
+        let (origin, responder) =
+            if flow.origin == End::Low as u8 { (low, high) } else { (high, low) };
+        // Numbers of zones and rules mean something only in the epoch they were written in.
+        let current = self.committed.as_ref().filter(|_| flow.epoch == self.active.epoch());
+        let zone = |zone| current.and_then(|committed| committed.zone_name(zone)).cloned();
+        let side = |(address, port): (Address, u16), zone, index: usize| FlowSide {
+            address: SocketAddr::new(address.to_ip(), port),
+            zone,
+            sent: Counter { packets: flow.packets[index], bytes: flow.bytes[index] },
+        };
+        FlowEntry {
+            protocol: key.protocol,
+            origin: side(origin, zone(flow.from), 0),
+            responder: side(responder, zone(flow.to), 1),
+            interface: IfIndex::new(flow.origin_ifindex),
+            rule: current.and_then(|committed| committed.rule(flow.rule)).cloned(),
+            service: (flow.service != 0).then_some(flow.service),
+            mirror_session: (flow.mirror_session != 0).then_some(flow.mirror_session),
+            state: flow.state,
+            first_seen: flow.first_seen,
+            last_seen: flow.last_seen,
+        }
+    }
+}

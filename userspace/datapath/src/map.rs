@@ -1,0 +1,68 @@
+//! Finding and using maps, with errors that name them.
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
+};
+use nightgate_abi::Counter;
+
+use crate::error::DatapathError;
+
+/// Wraps an error of an operation on a map.
+pub(crate) fn failed<E: Into<MapError>>(
+    operation: &'static str,
+    map: &'static str,
+) -> impl FnOnce(E) -> DatapathError {
+    move |source| DatapathError::Map { operation, map, source: Box::new(source.into()) }
+}
+
+/// An array map to write.
+pub(crate) fn array_mut<'a, V: Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, V>, DatapathError> {
+    Array::try_from(map_mut(ebpf, name)?).map_err(failed("open", name))
+}
+
+/// A hash map to read.
+pub(crate) fn hash<'a, K: Pod, V: Pod>(
+    ebpf: &'a Ebpf,
+    name: &'static str,
+) -> Result<HashMap<&'a MapData, K, V>, DatapathError> {
+    HashMap::try_from(map(ebpf, name)?).map_err(failed("open", name))
+}
+
+/// A hash map to write.
+pub(crate) fn hash_mut<'a, K: Pod, V: Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<&'a mut MapData, K, V>, DatapathError> {
+    HashMap::try_from(map_mut(ebpf, name)?).map_err(failed("open", name))
+}
+
+/// The counters of a per-CPU array, each summed over the CPUs.
+pub(crate) fn counters(ebpf: &Ebpf, name: &'static str) -> Result<Vec<Counter>, DatapathError> {
+    let counters: PerCpuArray<_, Counter> =
+        PerCpuArray::try_from(map(ebpf, name)?).map_err(failed("open", name))?;
+    counters
+        .iter()
+        .map(|values| {
+            let values = values.map_err(failed("read", name))?;
+            Ok(values.iter().fold(Counter::default(), |mut sum, value| {
+                sum += *value;
+                sum
+            }))
+        })
+        .collect()
+}
+
+pub(crate) fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, DatapathError> {
+    ebpf.map(name).ok_or(DatapathError::Missing { object: name })
+}
+
+pub(crate) fn map_mut<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Map, DatapathError> {
+    ebpf.map_mut(name).ok_or(DatapathError::Missing { object: name })
+}

@@ -1,0 +1,93 @@
+//! Running the programs on packets that are on no wire.
+
+use std::time::Duration;
+
+use aya::programs::{TestRun as _, TestRunOptions};
+
+use crate::{
+    datapath::{Datapath, Hook, classifier},
+    error::DatapathError,
+    interface::IfIndex,
+};
+
+/// A frame for a program, as if it were on an interface. Counters and the flow table change as for any
+/// packet; the frame goes nowhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe<'a> {
+    /// Side of the interface.
+    pub hook: Hook,
+    /// The interface.
+    pub interface: IfIndex,
+    /// Interface the frame came in by, for a frame that leaves; `None` if the gateway itself sends it.
+    pub received_by: Option<IfIndex>,
+    /// The frame from its Ethernet header on, at least 14 bytes: the kernel takes no shorter one.
+    pub frame: &'a [u8],
+    /// How often to run; at least 1.
+    pub repeat: u32,
+}
+
+/// What a program did with a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ProbeResult {
+    /// Whether it passed.
+    pub verdict: Verdict,
+    /// Mean time of one run, in whole nanoseconds.
+    pub duration: Duration,
+}
+
+/// What a program returned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The frame passes.
+    Pass,
+    /// The frame is refused.
+    Drop,
+    /// Another action (`TC_ACT_*` in linux/pkt_cls.h).
+    Other(i32),
+}
+
+/// Size of `struct __sk_buff` (linux/bpf.h) up to and with `ifindex`.
+const SK_BUFF: usize = 44;
+/// Offset of `ingress_ifindex` in it.
+const INGRESS_IFINDEX: usize = 36;
+/// Offset of `ifindex` in it.
+const IFINDEX: usize = 40;
+
+impl Datapath {
+    /// Runs a program on a frame (`BPF_PROG_TEST_RUN`).
+    ///
+    /// # Errors
+    /// There is no such interface in the calling thread's network namespace, the frame is too short, or the
+    /// kernel refuses.
+    pub fn probe(&mut self, probe: &Probe<'_>) -> Result<ProbeResult, DatapathError> {
+        let mut context = [0; SK_BUFF];
+        let ingress = match probe.hook {
+            Hook::Ingress => Some(probe.interface),
+            Hook::Egress => probe.received_by,
+        };
+        put(&mut context, INGRESS_IFINDEX, ingress.map_or(0, IfIndex::get));
+        put(&mut context, IFINDEX, probe.interface.get());
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(probe.frame);
+        options.ctx_in = Some(&context);
+        options.repeat = probe.repeat;
+        let program = probe.hook.program();
+        let result = classifier(&mut self.ebpf, program)?.test_run(options).map_err(|source| {
+            DatapathError::Program { operation: "run", program, source: source.into() }
+        })?;
+        let verdict = match result.return_value.cast_signed() {
+            // TC_ACT_UNSPEC, TC_ACT_OK.
+            -1 | 0 => Verdict::Pass,
+            // TC_ACT_SHOT.
+            2 => Verdict::Drop,
+            other => Verdict::Other(other),
+        };
+        Ok(ProbeResult { verdict, duration: result.duration })
+    }
+}
+
+fn put(context: &mut [u8; SK_BUFF], offset: usize, value: u32) {
+    for (slot, byte) in context.iter_mut().skip(offset).zip(value.to_ne_bytes()) {
+        *slot = byte;
+    }
+}
