@@ -6,6 +6,7 @@ pub mod dns;
 pub mod hosting;
 pub mod intercept;
 pub mod listener;
+pub mod mirror;
 pub mod names;
 pub mod protection;
 pub mod report;

@@ -4,8 +4,11 @@ use clap::{Args, Parser, Subcommand};
 use nightgate_telemetry::{LEVEL_VARIABLE, LogFormat};
 
 use crate::{
+    check::{self, CheckArgs},
+    config_file::ConfigArgs,
     enroll::{self, EnrollArgs, EnrollRouterArgs},
     observe::{self, ObserveArgs},
+    router,
 };
 
 /// Gateway router, firewall and zero-trust overlay in one binary.
@@ -76,6 +79,8 @@ pub(crate) enum Command {
 /// `nightgate router ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouterCommand {
+    /// Run a router; needs no root
+    Run(ConfigArgs),
     /// Redeem the enrollment token of a router or gateway
     Enroll(EnrollRouterArgs),
 }
@@ -83,6 +88,8 @@ pub(crate) enum RouterCommand {
 /// `nightgate fw ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum FirewallCommand {
+    /// Check a configuration file and print every error or its rules; needs no root, changes nothing
+    Check(CheckArgs),
     /// Show what became of packets, and why
     Counters(ObserveArgs),
     /// Show the rules and how often each decided
@@ -117,6 +124,7 @@ impl Command {
 impl RouterCommand {
     async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Run(args) => router::run(&args).await,
             Self::Enroll(args) => enroll::enroll_router(&args).await,
         }
     }
@@ -125,6 +133,7 @@ impl RouterCommand {
 impl FirewallCommand {
     async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Check(args) => check::check(&args),
             Self::Counters(args) => observe::counters(&args).await,
             Self::Rules(args) => observe::rules(&args).await,
             Self::Flows(args) => observe::flows(&args).await,

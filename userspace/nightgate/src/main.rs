@@ -1,9 +1,12 @@
 //! The nightgate command: composition root and command line of every role.
 
+mod check;
 mod cli;
+mod config_file;
 mod enroll;
 mod observe;
 mod output;
+mod router;
 mod signals;
 
 use std::{

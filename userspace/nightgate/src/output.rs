@@ -21,16 +21,16 @@ pub(crate) struct Table {
 }
 
 impl OutputArgs {
-    /// Prints `value` as JSON, or as the table that `table` makes of it.
-    pub(crate) fn print<T: Serialize>(
+    /// Prints `value` as JSON, or as what `text` makes of it: a [`Table`] or a line.
+    pub(crate) fn print<T: Serialize, D: std::fmt::Display>(
         self,
         value: &T,
-        table: impl FnOnce(&T) -> Table,
+        text: impl FnOnce(&T) -> D,
     ) -> anyhow::Result<()> {
         if self.json {
             print_text(&serde_json::to_string_pretty(value).context("write the answer as JSON")?)
         } else {
-            print_text(&table(value).to_string())
+            print_text(&text(value).to_string())
         }
     }
 }

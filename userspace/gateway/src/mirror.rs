@@ -1,0 +1,72 @@
+//! What the mirror needs from the host: the way to each sensor, and the veth pair that copies go through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nightgate_config::{Gateway, InterfaceName, Mirror, SensorName};
+use nightgate_mirror::{Plan, PlanError, SensorPath};
+use nightgate_netlink::{MirrorPair, Netlink, NetlinkError, Undo};
+
+/// A mirror whose host side is ready.
+#[derive(Debug)]
+pub struct HostMirror {
+    /// The kernel's session table.
+    pub plan: Plan,
+    /// Where copies pass through.
+    pub pair: MirrorPair,
+}
+
+/// A mirror that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// The host's configuration does not allow it.
+    #[error(transparent)]
+    Host(#[from] NetlinkError),
+    /// The sessions do not fit the host.
+    #[error("{}", lines(.0))]
+    Plan(Vec<PlanError>),
+}
+
+/// Finds the way to each sensor, plans the sessions and makes the veth pair.
+///
+/// # Errors
+/// A sensor cannot be reached as configured; nothing has been changed then.
+pub async fn set_up(
+    netlink: &Netlink,
+    gateway: &Gateway,
+    mirror: &Mirror,
+) -> Result<(HostMirror, Undo), MirrorError> {
+    let paths = sensor_paths(netlink, mirror).await?;
+    let mtu = largest_mtu(netlink, gateway).await?;
+    let plan = Plan::new(mirror, &paths, mtu).map_err(MirrorError::Plan)?;
+    let (pair, undo) = netlink.create_mirror_pair().await?;
+    Ok((HostMirror { plan, pair }, undo))
+}
+
+async fn sensor_paths(
+    netlink: &Netlink,
+    mirror: &Mirror,
+) -> Result<BTreeMap<SensorName, SensorPath>, NetlinkError> {
+    let used = mirror.sessions.iter().map(|session| &session.sensor).collect::<BTreeSet<_>>();
+    let mut paths = BTreeMap::new();
+    for (name, sensor) in mirror.sensors.iter().filter(|(name, _)| used.contains(name)) {
+        let interface = netlink.interface(sensor.interface.as_str()).await?;
+        let hop = netlink.next_hop(sensor.address, &interface).await?;
+        let path =
+            SensorPath { ifindex: interface.index.value(), mtu: interface.mtu, source: hop.source };
+        paths.insert(name.clone(), path);
+    }
+    Ok(paths)
+}
+
+/// Copies are made on any of the firewall's interfaces.
+async fn largest_mtu(netlink: &Netlink, gateway: &Gateway) -> Result<u32, NetlinkError> {
+    let mut largest = 0;
+    for interface in gateway.zones.values().flat_map(|zone| &zone.interfaces) {
+        largest = largest.max(netlink.interface(InterfaceName::as_str(interface)).await?.mtu);
+    }
+    Ok(largest)
+}
+
+fn lines(errors: &[PlanError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,159 @@
+//! `nightgate fw check`: reads a configuration and compiles its rules, without touching anything.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use nightgate_config::{Config, Rule};
+use serde::Serialize;
+
+use crate::output::{OutputArgs, Table};
+
+/// `nightgate fw check`
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Configuration file of a router or gateway
+    file: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What a configuration says, or what is wrong with it.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    file: String,
+    errors: Vec<String>,
+    zones: Vec<ZoneReport>,
+    rules: Vec<RuleReport>,
+    /// Entries that the rules take in the kernel's table.
+    entries: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ZoneReport {
+    name: String,
+    interfaces: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RuleReport {
+    id: String,
+    from: Vec<String>,
+    to: Vec<String>,
+    protocol: String,
+    action: &'static str,
+}
+
+/// Checks a configuration file and prints its rules, or every error in it.
+pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let file = args.file.display().to_string();
+    let text = fs::read_to_string(&args.file).with_context(|| format!("read {file}"))?;
+    let report = examine(&text, &file);
+    args.output.print(&report, Report::table)?;
+    match report.errors.len() {
+        0 => Ok(()),
+        1 => bail!("{file}: 1 error"),
+        count => bail!("{file}: {count} errors"),
+    }
+}
+
+fn examine(text: &str, file: &str) -> Report {
+    let empty = Report { file: file.into(), ..Report::default() };
+    match nightgate_config::parse(text, file) {
+        Ok(config) => compile(&config, empty),
+        Err(errors) => Report { errors: texts(&errors), ..empty },
+    }
+}
+
+fn compile(config: &Config, mut report: Report) -> Report {
+    let Some(gateway) = &config.gateway else { return report };
+    match nightgate_ruleset::compile(gateway) {
+        Ok(rules) => report.entries = rules.image().entries().len(),
+        Err(errors) => report.errors = texts(&errors),
+    }
+    report.zones = gateway
+        .zones
+        .iter()
+        .map(|(name, zone)| ZoneReport {
+            name: name.to_string(),
+            interfaces: texts(&zone.interfaces),
+        })
+        .collect();
+    report.rules = gateway.rules.iter().map(RuleReport::new).collect();
+    report
+}
+
+fn texts<'a, T: ToString + 'a>(items: impl IntoIterator<Item = &'a T>) -> Vec<String> {
+    items.into_iter().map(ToString::to_string).collect()
+}
+
+impl RuleReport {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            id: rule.id.to_string(),
+            from: texts(&rule.from),
+            to: texts(&rule.to),
+            protocol: rule.protocol.to_string(),
+            action: match rule.action {
+                nightgate_config::Action::Accept => "accept",
+                nightgate_config::Action::Drop => "drop",
+            },
+        }
+    }
+}
+
+impl Report {
+    /// The errors, or the rules with the last one that is always there.
+    fn table(&self) -> Table {
+        if !self.errors.is_empty() {
+            return self
+                .errors
+                .iter()
+                .fold(Table::new(&["errors"]), |table, error| table.row([error]));
+        }
+        let columns = Table::new(&["rule", "from", "to", "protocol", "action"]);
+        let rules = self.rules.iter().fold(columns, |table, rule| {
+            let (from, to) = (rule.from.join(","), rule.to.join(","));
+            table.row([rule.id.as_str(), &from, &to, &rule.protocol, rule.action])
+        });
+        rules.row(["(default)", "any", "any", "any", "drop"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: &str = "
+version: 1
+router: { identity: gw.json }
+zones: { lan: { interfaces: [lan0] } }
+rules:
+  - { id: dns, from: lan, to: local, protocol: udp, destination_ports: [53], action: accept }
+";
+
+    #[test]
+    fn a_good_configuration_is_summed_up_with_its_default() {
+        let report = examine(GATEWAY, "gw.yaml");
+
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+        assert_eq!((report.zones.len(), report.rules.len(), report.entries), (1, 1, 1));
+        let table = report.table().to_string();
+        assert!(table.lines().last().unwrap().starts_with("(default)"), "{table}");
+    }
+
+    #[test]
+    fn a_bad_one_is_listed_error_by_error() {
+        let report = examine("version: 2\nzones: 7\n", "gw.yaml");
+
+        assert!(report.errors.len() >= 3, "{:?}", report.errors);
+        assert!(report.errors.iter().all(|error| error.starts_with("gw.yaml:")));
+    }
+
+    #[test]
+    fn more_rules_than_the_kernel_holds_are_an_error() {
+        let rule = |number| format!("  - {{ id: r{number}, from: lan, to: lan, action: drop }}\n");
+        let text = GATEWAY.to_owned() + &(0..100).map(rule).collect::<String>();
+
+        assert_eq!(examine(&text, "gw.yaml").errors.len(), 1);
+    }
+}

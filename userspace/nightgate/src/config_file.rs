@@ -1,0 +1,86 @@
+//! Reads the configuration file of a router or gateway.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, anyhow};
+use nightgate_config::{Config, Endpoint};
+use nightgate_router::{Identity, RouterConfig};
+
+/// Which configuration file to run with.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file (YAML)
+    #[arg(long = "config", value_name = "FILE")]
+    file: std::path::PathBuf,
+}
+
+impl ConfigArgs {
+    /// Reads and checks the file.
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        load(&self.file)
+    }
+
+    /// Loads the router's identity.
+    pub(crate) fn router(&self, config: &Config) -> anyhow::Result<RouterConfig> {
+        let folder = self.file.parent().unwrap_or_else(|| Path::new(""));
+        let path = folder.join(&config.router.identity);
+        let identity = Identity::load(&path).with_context(|| {
+            format!(
+                "router.identity in {}: load {}; write it with `nightgate router enroll`",
+                self.file.display(),
+                path.display()
+            )
+        })?;
+        Ok(RouterConfig {
+            identity,
+            listen: config.router.listen,
+            advertise: config.router.advertise.as_ref().map(Endpoint::to_string),
+        })
+    }
+}
+
+/// Reads and checks a configuration file; the error lists everything that is wrong with it.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("read the configuration file {}", file.display()))?;
+    nightgate_config::parse(&text, &file.display().to_string()).map_err(|errors| {
+        let lines = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
+        anyhow!("{} in the configuration:{lines}", count(errors.len()))
+    })
+}
+
+fn count(errors: usize) -> String {
+    if errors == 1 { "1 error".into() } else { format!("{errors} errors") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_of_a_file_is_listed_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("router.yaml");
+        fs::write(&file, "version: 1\nrouter:\n  identity: 7\ntypo: 1\n").unwrap();
+
+        let error = load(&file).unwrap_err().to_string();
+
+        assert!(error.starts_with("2 errors in the configuration:"), "{error}");
+        assert!(error.contains("router.yaml:3: router.identity"), "{error}");
+        assert!(error.contains("router.yaml:4: typo"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_identity_names_the_key_the_file_and_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("router.yaml");
+        fs::write(&file, "version: 1\nrouter: { identity: r.json }\n").unwrap();
+        let args = ConfigArgs { file };
+
+        let error = args.router(&args.load().unwrap()).unwrap_err().to_string();
+
+        assert!(error.contains("router.identity"), "{error}");
+        assert!(error.contains(folder.path().join("r.json").to_str().unwrap()), "{error}");
+        assert!(error.contains("router enroll"), "{error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! `nightgate terminator ...`
+
+use serde::{Deserialize, Serialize};
+
+use super::ManagementArgs;
+use crate::output::Table;
+
+/// `nightgate terminator ...`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TerminatorCommand {
+    /// List where services are hosted right now
+    List(ManagementArgs),
+}
+
+/// A terminator as the controller shows it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Shown {
+    id: String,
+    service: Reference,
+    router: Reference,
+    host: Reference,
+    #[serde(rename = "identity")]
+    instance: String,
+    cost: u16,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Reference {
+    id: String,
+    name: String,
+}
+
+impl TerminatorCommand {
+    /// Does what was asked for.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::List(args) => list(&args).await,
+        }
+    }
+}
+
+async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
+    let terminators: Vec<Shown> = args.connect().await?.list("terminators").await?;
+    args.output.print(&terminators, |terminators| {
+        let columns = ["service", "host", "router", "instance", "cost", "id"];
+        terminators.iter().fold(Table::new(&columns), |table, shown| {
+            table.row([
+                &shown.service.name,
+                &shown.host.name,
+                &shown.router.name,
+                if shown.instance.is_empty() { "-" } else { &shown.instance },
+                &shown.cost.to_string(),
+                &shown.id,
+            ])
+        })
+    })
+}

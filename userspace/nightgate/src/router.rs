@@ -1,0 +1,48 @@
+//! `nightgate router run`: a router without firewall, which needs no privileges.
+
+use anyhow::Context as _;
+use nightgate_gateway::{
+    admin::{AdminServer, Query, Topic},
+    report::RouterReport,
+};
+use nightgate_router::Router;
+
+use crate::{config_file::ConfigArgs, signals::StopSignals};
+
+/// Runs a router until a signal asks it to stop.
+pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+    let config = args.load()?;
+    anyhow::ensure!(
+        config.gateway.is_none(),
+        "the configuration has zones: run it with `nightgate gateway run`, or remove them"
+    );
+    let mut stop = StopSignals::new()?;
+    let mut admin = AdminServer::start(&config.admin_socket)?;
+    let router = Router::start(args.router(&config)?).await.context("start the router")?;
+    tracing::info!(id = %router.id(), listen = ?router.listening(), "router runs");
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            Some(query) = admin.next() => answer(query, &router).await,
+        }
+    }
+    router.shutdown().await;
+    Ok(())
+}
+
+async fn answer(query: Query, router: &Router) {
+    let answer = match query.topic {
+        Topic::Router => {
+            let status = router.status().await;
+            let report = RouterReport::new(status, &router.replica().borrow());
+            serde_json::to_value(report).map_err(|error| error.to_string())
+        }
+        Topic::Counters
+        | Topic::Rules
+        | Topic::Flows
+        | Topic::Mirror
+        | Topic::Names
+        | Topic::Metrics => Err("this is a router, only a gateway has these".into()),
+    };
+    query.answer(answer);
+}
