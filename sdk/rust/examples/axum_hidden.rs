@@ -1,10 +1,10 @@
 //! A web server without a listening port: only who may dial the service reaches it.
 //!
 //! ```text
-//! cargo run -p nightgate-sdk --features axum --example axum_hidden -- IDENTITY.json SERVICE
+//! cargo run -p nightgate-sdk --example axum_hidden -- IDENTITY.json SERVICE
 //! ```
 
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use anyhow::Context as _;
 use axum::{Router, extract::ConnectInfo, routing::get};
@@ -22,7 +22,8 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
     let Arguments { identity, service } = Arguments::parse();
 
     let identity = Identity::load(identity)?;

@@ -5,7 +5,7 @@
 //! cargo run -p nightgate-sdk --example netcat -- --listen IDENTITY.json SERVICE
 //! ```
 
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -26,7 +26,8 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
     let Arguments { listen, identity, service } = Arguments::parse();
 
     let identity = Identity::load(identity)?;
