@@ -44,11 +44,12 @@ async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
     args.output.print(&terminators, |terminators| {
         let columns = ["service", "host", "router", "instance", "cost", "id"];
         terminators.iter().fold(Table::new(&columns), |table, shown| {
+            let instance = if shown.instance.is_empty() { "-" } else { &shown.instance };
             table.row([
-                &shown.service.name,
+                shown.service.name.as_str(),
                 &shown.host.name,
                 &shown.router.name,
-                if shown.instance.is_empty() { "-" } else { &shown.instance },
+                instance,
                 &shown.cost.to_string(),
                 &shown.id,
             ])
