@@ -205,7 +205,9 @@ impl Actor {
                 }
                 Command::Closed(end, cause) => {
                     debug!(%cause, "circuit closed");
-                    self.ends.remove(&end);
+                    if let Some(EndClient::Open(io)) = self.ends.remove(&end) {
+                        io.close(cause);
+                    }
                 }
                 Command::Unbind(terminator) => {
                     self.bindings.remove(&terminator);

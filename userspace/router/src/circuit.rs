@@ -1,9 +1,9 @@
 //! A circuit as its local client sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use nightgate_fabric::{EndId, WINDOW, weight};
+use nightgate_fabric::{EndId, FailureCause, WINDOW, weight};
 use nightgate_wire::link::{CircuitId, Payload};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -38,6 +38,7 @@ pub struct CircuitSender {
 #[derive(Debug)]
 pub struct CircuitReceiver {
     messages: mpsc::UnboundedReceiver<Payload>,
+    cause: Arc<OnceLock<FailureCause>>,
     owner: Arc<Owner>,
 }
 
@@ -59,6 +60,7 @@ impl Drop for Owner {
 pub(crate) struct EndIo {
     messages: mpsc::UnboundedSender<Payload>,
     credit: Arc<Semaphore>,
+    cause: Arc<OnceLock<FailureCause>>,
 }
 
 impl Circuit {
@@ -72,8 +74,9 @@ impl Circuit {
         let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(usize::MAX)));
         let owner = Arc::new(Owner { end, events });
         let sender = CircuitSender { credit: Arc::clone(&credit), owner: Arc::clone(&owner) };
-        let receiver = CircuitReceiver { messages, owner };
-        (Self { id, peer_key, sender, receiver }, EndIo { messages: writer, credit })
+        let cause = Arc::default();
+        let receiver = CircuitReceiver { messages, cause: Arc::clone(&cause), owner };
+        (Self { id, peer_key, sender, receiver }, EndIo { messages: writer, credit, cause })
     }
 }
 
@@ -105,6 +108,11 @@ impl CircuitReceiver {
         drop(self.owner.events.send(event));
         Some(payload)
     }
+
+    /// Why the circuit ended, after [`Self::recv`] gave `None`; `None` when this side closed it.
+    pub fn cause(&self) -> Option<FailureCause> {
+        self.cause.get().copied()
+    }
 }
 
 impl EndIo {
@@ -115,6 +123,12 @@ impl EndIo {
 
     pub(crate) fn credit(&self, bytes: u64) {
         self.credit.add_permits(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    /// Ends the circuit for its client, after the messages already delivered.
+    pub(crate) fn close(self, cause: FailureCause) {
+        // Set before the halves see the end; an end happens once.
+        self.cause.get_or_init(|| cause);
     }
 }
 

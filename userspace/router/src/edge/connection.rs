@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use nightgate_fabric::FailureCause;
 use nightgate_wire::{
     channel::Message,
     edge::{content, header},
@@ -81,13 +82,14 @@ impl Reservation {
     pub(super) fn join(mut self, client: &Client, circuit: Circuit) {
         let client = client.clone();
         client.router.clone().spawn(async move {
+            let mut receiver = circuit.receiver;
             tokio::select! {
                 () = from_client(&mut self.messages, circuit.sender) => {}
-                () = to_client(&client, self.conn, circuit.receiver) => {}
+                () = to_client(&client, self.conn, &mut receiver) => {}
                 () = client.outgoing.closed() => {}
             }
             if self.connections.close(self.conn) {
-                client.send(state_closed(self.conn, "the circuit is closed")).await;
+                client.send(state_closed(self.conn, farewell(&receiver))).await;
             }
         });
     }
@@ -102,13 +104,14 @@ impl Drop for Reservation {
 async fn from_client(messages: &mut mpsc::Receiver<Payload>, circuit: CircuitSender) {
     while let Some(payload) = messages.recv().await {
         if circuit.send(payload).await.is_err() {
-            return;
+            // The other side has closed; what it sent before is still on its way to the client.
+            std::future::pending().await
         }
     }
     circuit.close();
 }
 
-async fn to_client(client: &Client, conn: u32, mut circuit: CircuitReceiver) {
+async fn to_client(client: &Client, conn: u32, circuit: &mut CircuitReceiver) {
     while let Some(payload) = circuit.recv().await {
         let mut message = Message::new(content::DATA).with_body(payload.body);
         message.headers.put_u32(header::CONN_ID, conn);
@@ -119,6 +122,14 @@ async fn to_client(client: &Client, conn: u32, mut circuit: CircuitReceiver) {
             message.headers.put(header::UUID, payload.uuid);
         }
         client.send(message).await;
+    }
+}
+
+/// What the client is told of a circuit's end: nothing when the other side closed it in good order.
+fn farewell(circuit: &CircuitReceiver) -> &'static str {
+    match circuit.cause() {
+        None | Some(FailureCause::ClosedByPeer) => "",
+        Some(cause) => cause.as_str(),
     }
 }
 
