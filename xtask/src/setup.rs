@@ -80,7 +80,7 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
             Need::Kernel => kernel_toolchain::plan(workspace, &mut plan)?,
             Need::Lab => packages::plan(&mut plan, Group::Network),
             Need::Check => {
-                kernel_toolchain::plan_clippy(workspace, &mut plan);
+                kernel_toolchain::plan_clippy(workspace, &mut plan)?;
                 packages::plan_cargo_deny(workspace, &mut plan);
             }
             Need::Fuzz => packages::plan(&mut plan, Group::Fuzzer),

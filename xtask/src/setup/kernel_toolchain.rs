@@ -129,28 +129,30 @@ pub(crate) fn plan(workspace: &Workspace, plan: &mut Plan) -> Result<()> {
 }
 
 /// Adds clippy for the compiler of the kernel programs, if it is missing.
-pub(crate) fn plan_clippy(workspace: &Workspace, plan: &mut Plan) {
+pub(crate) fn plan_clippy(workspace: &Workspace, plan: &mut Plan) -> Result<()> {
+    const CLIPPY: &str = "clippy for the kernel programs";
     let Ok(toolchain) = KernelToolchain::find(workspace) else {
-        // The compiler itself is in the plan; which clippy fits is known once it is there.
-        if has_apt() {
-            plan.add_package("clippy for the kernel programs", "rust-web-clippy");
+        // The compiler itself is in the plan, or the user is told how to bring it, with its clippy.
+        if debian_has_the_compiler()? && !is_installed("rust-web-clippy") {
+            plan.add_package(CLIPPY, "rust-web-clippy");
         }
-        return;
+        return Ok(());
     };
     if toolchain.has_clippy() {
-        return;
+        return Ok(());
     }
     if toolchain.compiler.bin == Path::new("/usr/bin") && has_apt() {
-        plan.add_package("clippy for the kernel programs", "rust-web-clippy");
+        plan.add_package(CLIPPY, "rust-web-clippy");
     } else {
         plan.add_manual(
-            "clippy for the kernel programs",
+            CLIPPY,
             format!(
                 "add clippy to the toolchain in {}: rustup component add clippy --toolchain NAME",
                 toolchain.compiler.bin.display()
             ),
         );
     }
+    Ok(())
 }
 
 const ELSEWHERE: &str = "rustup toolchain install nightly --profile minimal \
