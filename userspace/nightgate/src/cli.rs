@@ -6,7 +6,13 @@ use nightgate_telemetry::{LEVEL_VARIABLE, LogFormat};
 use crate::{
     check::{self, CheckArgs},
     config_file::ConfigArgs,
+    controller::ControllerCommand,
     enroll::{self, EnrollArgs, EnrollRouterArgs},
+    management::{
+        ExplainArgs, IdentityCommand, ManageRouterCommand, PolicyCommand, ServiceCommand,
+        TerminatorCommand,
+    },
+    gateway,
     observe::{self, ObserveArgs},
     router,
 };
@@ -56,11 +62,31 @@ pub(crate) struct LogArgs {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Keep the overlay's identities, services and policies, and tell routers and clients
+    #[command(subcommand)]
+    Controller(ControllerCommand),
     /// Carry circuits for clients and other routers
     #[command(subcommand)]
     Router(RouterCommand),
+    /// Own interfaces: firewall, interception, private DNS, hosting, mirror
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Redeem the enrollment token of an identity
     Enroll(EnrollArgs),
+    /// Manage who can join the overlay
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Manage what can be dialed and hosted
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Manage who may dial and host what
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Show where services are hosted
+    #[command(subcommand)]
+    Terminator(TerminatorCommand),
+    /// Say whether an identity can dial or bind a service, and why or why not
+    Explain(ExplainArgs),
     /// Look into the firewall of a gateway
     #[command(subcommand)]
     Fw(FirewallCommand),
@@ -83,6 +109,15 @@ pub(crate) enum RouterCommand {
     Run(ConfigArgs),
     /// Redeem the enrollment token of a router or gateway
     Enroll(EnrollRouterArgs),
+    #[command(flatten)]
+    Manage(ManageRouterCommand),
+}
+
+/// `nightgate gateway ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run a gateway; needs root
+    Run(ConfigArgs),
 }
 
 /// `nightgate fw ...`
@@ -109,8 +144,15 @@ impl Command {
     /// Does what was asked for.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Controller(command) => command.run().await,
             Self::Router(command) => command.run().await,
+            Self::Gateway(GatewayCommand::Run(args)) => gateway::run(&args).await,
             Self::Enroll(args) => enroll::enroll(&args).await,
+            Self::Identity(command) => command.run().await,
+            Self::Service(command) => command.run().await,
+            Self::Policy(command) => command.run().await,
+            Self::Terminator(command) => command.run().await,
+            Self::Explain(args) => args.run().await,
             Self::Fw(command) => command.run().await,
             Self::Circuits(args) => observe::circuits(&args).await,
             Self::Links(args) => observe::links(&args).await,
@@ -126,6 +168,7 @@ impl RouterCommand {
         match self {
             Self::Run(args) => router::run(&args).await,
             Self::Enroll(args) => enroll::enroll_router(&args).await,
+            Self::Manage(command) => command.run().await,
         }
     }
 }

@@ -3,7 +3,10 @@
 mod check;
 mod cli;
 mod config_file;
+mod controller;
 mod enroll;
+mod gateway;
+mod management;
 mod observe;
 mod output;
 mod router;
