@@ -1,1 +1,9 @@
 //! Packets in, packets out: the real kernel programs against tables and the reference classifier.
+//!
+//! [`with_world`] makes a gateway in a network namespace of its own, with the programs on its interfaces;
+//! tests send it frames through `BPF_PROG_TEST_RUN`. They need root and the kernel object.
+
+pub mod frame;
+mod world;
+
+pub use world::{LAN, Outcome, PLAIN, WAN, World, with_world};

@@ -1,0 +1,146 @@
+//! A gateway in a network namespace.
+
+use nightgate_abi::{Counter, Reason, reason::Kind};
+use nightgate_config::parse;
+use nightgate_datapath::{Datapath, Hook, IfIndex, Probe, Statistics, Verdict};
+use nightgate_lab::Namespace;
+use nightgate_ruleset::{RuleSet, ZoneName, compile};
+
+/// Interface of zone `lan`: 10.1.0.1/24 and 2001:db8:1::1/64.
+pub const LAN: &str = "lan0";
+/// Interface of zone `wan`: 10.2.0.1/24, 2001:db8:2::1/64 and the default routes.
+pub const WAN: &str = "wan0";
+/// Interface in no zone, without programs: 10.4.0.1/24 and 2001:db8:4::1/64.
+pub const PLAIN: &str = "plain0";
+
+/// A gateway with the programs on two interfaces. The test runs in its namespace.
+#[derive(Debug)]
+pub struct World {
+    /// The programs.
+    pub datapath: Datapath,
+    /// The rules in force.
+    pub rules: RuleSet,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// What the program returned.
+    pub verdict: Verdict,
+    /// The reason that was counted.
+    pub reason: Reason,
+}
+
+/// Makes a gateway with these rules, given as lines of YAML, and calls a function inside its namespace.
+pub fn with_world<T: Send>(rules: &str, test: impl FnOnce(&mut World) -> T + Send) -> T {
+    let namespace = Namespace::new("datapath").expect("a namespace: tests run as root");
+    prepare(&namespace).expect("interfaces, addresses and routes");
+    namespace
+        .enter(|| {
+            let mut datapath = Datapath::load().expect("the kernel object: `cargo xtask build`");
+            datapath.attach(LAN, &zone("lan")).expect("attach");
+            datapath.attach(WAN, &zone("wan")).expect("attach");
+            let mut world = World { datapath, rules: rule_set(rules) };
+            world.commit(rules);
+            test(&mut world)
+        })
+        .expect("enter the namespace")
+}
+
+impl World {
+    /// Puts other rules in force.
+    pub fn commit(&mut self, rules: &str) {
+        self.rules = rule_set(rules);
+        self.datapath.commit(&self.rules.image()).expect("commit");
+    }
+
+    /// Sends a frame in by an interface.
+    pub fn receive(&mut self, interface: &str, frame: &[u8]) -> Outcome {
+        self.run(Hook::Ingress, interface, None, frame)
+    }
+
+    /// Sends a frame of the gateway itself out by an interface.
+    pub fn send(&mut self, interface: &str, frame: &[u8]) -> Outcome {
+        self.run(Hook::Egress, interface, None, frame)
+    }
+
+    /// Sends a forwarded frame out by an interface.
+    pub fn forward(&mut self, received_by: &str, interface: &str, frame: &[u8]) -> Outcome {
+        self.run(Hook::Egress, interface, Some(received_by), frame)
+    }
+
+    /// Runs a program; exactly one reason has to be counted, with the frame's length.
+    pub fn run(
+        &mut self,
+        hook: Hook,
+        interface: &str,
+        received_by: Option<&str>,
+        frame: &[u8],
+    ) -> Outcome {
+        let before = self.datapath.statistics().expect("statistics");
+        let index = |name| IfIndex::of(name).expect("an interface of the world");
+        let probe = Probe {
+            hook,
+            interface: index(interface),
+            received_by: received_by.map(index),
+            frame,
+            repeat: 1,
+        };
+        let result = self.datapath.probe(&probe).expect("run");
+        let after = self.datapath.statistics().expect("statistics");
+        let bytes = frame.len() as u64;
+        let reasons: Vec<Reason> = counted(&before, &after, Counter { packets: 1, bytes });
+        let [reason] = reasons[..] else { panic!("one reason for a packet: {reasons:?}") };
+        let expected = match reason.kind() {
+            Kind::Pass => Verdict::Pass,
+            Kind::Drop => Verdict::Drop,
+            Kind::Event => panic!("{reason} says nothing about the packet"),
+        };
+        assert_eq!(result.verdict, expected, "{reason}");
+        Outcome { verdict: result.verdict, reason }
+    }
+}
+
+/// Reasons of kinds `Pass` and `Drop` that were counted between two snapshots, each as often as given.
+fn counted(before: &Statistics, after: &Statistics, once: Counter) -> Vec<Reason> {
+    after
+        .iter()
+        .filter(|(reason, counter)| *counter != before.get(*reason) && reason.kind() != Kind::Event)
+        .map(|(reason, counter)| {
+            let mut expected = before.get(reason);
+            expected += once;
+            assert_eq!(counter, expected, "{reason}");
+            reason
+        })
+        .collect()
+}
+
+fn rule_set(rules: &str) -> RuleSet {
+    let text = format!(
+        "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [{LAN}] }}\n  wan: {{ \
+         interfaces: [{WAN}] }}\nrules:\n{rules}"
+    );
+    let config = parse(&text, "rules.yaml").unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
+    compile(&config.gateway.expect("a gateway")).expect("rules within the limits")
+}
+
+fn zone(name: &str) -> ZoneName {
+    ZoneName::new(name).expect("a zone's name")
+}
+
+fn prepare(namespace: &Namespace) -> Result<(), Box<dyn std::error::Error>> {
+    namespace.set("net/ipv4/ip_forward", "1")?;
+    namespace.set("net/ipv6/conf/all/forwarding", "1")?;
+    for (number, interface) in [(1, LAN), (2, WAN), (4, PLAIN)] {
+        namespace.ip(&format!("link add {interface} type veth peer name {interface}-far"))?;
+        namespace.ip(&format!("link set {interface}-far up"))?;
+        namespace.ip(&format!("link set {interface} up"))?;
+        namespace.add_address(interface, &format!("10.{number}.0.1/24"))?;
+        namespace.add_address(interface, &format!("2001:db8:{number}::1/64"))?;
+    }
+    namespace.add_route("default", "10.2.0.254")?;
+    namespace.add_route("default", "2001:db8:2::fe")?;
+    namespace.ip("route add blackhole 10.66.0.0/16")?;
+    namespace.ip("-6 route add blackhole 2001:db8:66::/48")?;
+    Ok(())
+}

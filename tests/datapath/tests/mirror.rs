@@ -1,0 +1,208 @@
+//! Copies of a service's packets, from the gateway's LAN interface to a real decoder.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+mod mirror_support;
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use nightgate_abi::{
+    Counter,
+    mirror::{MirrorSessionId, Outcome},
+};
+use nightgate_lab::{Capture, until};
+
+use mirror_support::{BODY, Gateway, LAN_MTU, Segment, Sensor, Topology, ip};
+
+const SERVICE_V4: &str = "10.77.0.1";
+const SERVICE_V6: &str = "fd77::1";
+const SENSOR_V4: &str = "10.9.0.2";
+const SENSOR_V6: &str = "fd09::2";
+
+/// How long the kernel may take to ask for a neighbour again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn an_exchange_over_ipv4_reaches_a_sensor_over_ipv4_whole() {
+    check_exchange(SERVICE_V4, SENSOR_V4, 50);
+}
+
+#[test]
+fn an_exchange_over_ipv6_reaches_a_sensor_over_ipv6_whole() {
+    check_exchange(SERVICE_V6, SENSOR_V6, 70);
+}
+
+#[test]
+fn an_exchange_over_ipv6_reaches_a_sensor_over_ipv4_whole() {
+    check_exchange(SERVICE_V6, SENSOR_V4, 50);
+}
+
+#[test]
+fn an_exchange_over_ipv4_reaches_a_sensor_over_ipv6_whole() {
+    check_exchange(SERVICE_V4, SENSOR_V6, 70);
+}
+
+#[test]
+fn every_copy_has_one_outcome() {
+    let topology = Topology::new().unwrap();
+    let capture = Sensor::start(&topology.sensor).unwrap();
+    let total = topology
+        .gateway
+        .enter(|| {
+            let gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            gateway.inject(1, 100, 5).unwrap();
+            assert_eq!(gateway.sent().unwrap(), 5);
+            // With the 20 + 8 bytes of the inner headers and the 50 of the encapsulation: 1600 and 1601.
+            gateway.inject(1, 1_522, 1).unwrap();
+            gateway.inject(1, 1_523, 2).unwrap();
+            assert_eq!(gateway.copies(Outcome::TooLong).unwrap(), 2);
+            gateway.inject(9, 100, 3).unwrap();
+            gateway.inject(65, 100, 4).unwrap();
+            let statistics = gateway.datapath.mirror_statistics().unwrap();
+            let nine = &statistics.sessions[&MirrorSessionId::new(9).unwrap()];
+            assert_eq!(nine[&Outcome::NoSession], Counter { packets: 3, bytes: 3 * 142 });
+            assert_eq!(statistics.unknown[&Outcome::NoSession].packets, 4);
+            let rows = statistics.sessions.values().chain([&statistics.unknown]);
+            let total: u64 = rows.flat_map(|row| row.values()).map(|counter| counter.packets).sum();
+            gateway.stop().unwrap();
+            total
+        })
+        .unwrap();
+    assert_eq!(total, 5 + 1 + 2 + 3 + 4);
+    let frames = capture.decode(6).unwrap();
+    assert_eq!(frames.len(), 6, "no other copy left");
+}
+
+#[test]
+fn a_sensor_that_does_not_answer_is_counted_and_found_again() {
+    let topology = Topology::new().unwrap();
+    topology.sensor.ip("address delete 10.9.0.2/24 dev eth0").unwrap();
+    let capture = Sensor::start(&topology.sensor).unwrap();
+    topology
+        .gateway
+        .enter(|| {
+            let gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            gateway.inject(1, 100, 20).unwrap();
+            assert_eq!(gateway.copies(Outcome::NoNeighbour).unwrap(), 20);
+            assert_eq!(gateway.copies(Outcome::Mirrored).unwrap(), 0);
+            topology.sensor.add_address("eth0", "10.9.0.2/24").unwrap();
+            until("known neighbour", PATIENCE, || {
+                gateway.inject(1, 100, 1)?;
+                Ok((gateway.copies(Outcome::Mirrored)? > 0).then_some(()))
+            })
+            .unwrap();
+            gateway.stop().unwrap();
+        })
+        .unwrap();
+    assert!(!capture.decode(1).unwrap().is_empty());
+}
+
+#[test]
+fn a_copy_leaves_by_no_interface_but_its_sessions() {
+    let topology = Topology::new().unwrap();
+    let mut elsewhere =
+        Capture::start("client", &topology.client, "eth0", topology.folder.path()).unwrap();
+    topology
+        .gateway
+        .enter(|| {
+            let gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            topology.gateway.add_route("10.9.0.2/32", "10.1.0.2").unwrap();
+            gateway.inject(1, 100, 3).unwrap();
+            assert_eq!(gateway.copies(Outcome::NoRoute).unwrap(), 3);
+            gateway.stop().unwrap();
+        })
+        .unwrap();
+    elsewhere.stop().unwrap();
+    assert_eq!(elsewhere.count("vxlan").unwrap(), 0);
+}
+
+/// Three connections with large bodies; the gateway's own segments are GSO packets without checksums.
+fn check_exchange(service: &str, sensor: &str, overhead: usize) {
+    const CONNECTIONS: usize = 3;
+    let topology = Topology::new().unwrap();
+    let capture = Sensor::start(&topology.sensor).unwrap();
+    let service = SocketAddr::new(ip(service), 80);
+    let sent = topology
+        .gateway
+        .enter(|| {
+            let mut gateway = Gateway::start(ip(sensor)).unwrap();
+            let server = gateway.serve(service, CONNECTIONS).unwrap();
+            for _ in 0..CONNECTIONS {
+                topology.exchange(service).unwrap();
+            }
+            server.join().unwrap().unwrap();
+            let sent = gateway.sent().unwrap();
+            assert_eq!(gateway.copies(Outcome::NotSegmented).unwrap(), 0);
+            gateway.stop().unwrap();
+            usize::try_from(sent).unwrap()
+        })
+        .unwrap();
+    let segments = capture.decode(sent).unwrap();
+    assert_eq!(segments.len(), sent, "what was counted is what arrived");
+    check_frames(&segments, LAN_MTU + 14 + overhead);
+    check_ports(&segments, CONNECTIONS);
+    check_streams(&segments, CONNECTIONS);
+}
+
+fn check_frames(segments: &[Segment], longest: usize) {
+    let longest = u32::try_from(longest).unwrap();
+    for segment in segments {
+        assert_eq!(segment.checksum, Some(1), "{segment:?}");
+        assert_eq!((segment.flags, segment.vni), (0x0800, 42), "{segment:?}");
+        assert_eq!(segment.outer_destination_port, 4_789, "{segment:?}");
+        assert!((49_152..=65_535).contains(&segment.outer_source_port), "{segment:?}");
+        assert!(segment.length <= longest, "{segment:?}");
+    }
+    assert!(segments.iter().any(|segment| segment.length == longest), "full frames are among them");
+}
+
+/// All frames of a connection have one outer source port.
+fn check_ports(segments: &[Segment], connections: usize) {
+    let mut outer = BTreeMap::new();
+    for (client, segment) in connection_of(segments) {
+        let port = *outer.entry(client).or_insert(segment.outer_source_port);
+        assert_eq!(segment.outer_source_port, port, "{segment:?}");
+    }
+    assert_eq!(outer.len(), connections);
+}
+
+/// Every byte of both directions of every connection is there.
+fn check_streams(segments: &[Segment], connections: usize) {
+    let mut streams: BTreeMap<(u32, bool), Vec<Segment>> = BTreeMap::new();
+    for (client, segment) in connection_of(segments) {
+        let is_request = segment.source_port == Some(client);
+        streams.entry((client, is_request)).or_default().push(segment);
+    }
+    assert_eq!(streams.len(), 2 * connections, "both directions of each connection");
+    for (stream, segments) in streams {
+        assert_eq!(contiguous(&segments), BODY, "bytes without a gap in {stream:?}");
+    }
+}
+
+/// Each segment with the client's port: the one that is not the service's.
+fn connection_of(segments: &[Segment]) -> impl Iterator<Item = (u32, Segment)> {
+    segments.iter().map(|segment| {
+        let (source, destination) =
+            (segment.source_port.unwrap(), segment.destination_port.unwrap());
+        (if source == 80 { destination } else { source }, *segment)
+    })
+}
+
+/// How many bytes from the first on are covered by a stream's segments.
+fn contiguous(segments: &[Segment]) -> usize {
+    let syn = segments.iter().find(|segment| segment.syn == Some(1)).unwrap();
+    let first = syn.sequence.unwrap().wrapping_add(1);
+    let mut ranges: Vec<(u32, u32)> = segments
+        .iter()
+        .filter(|segment| segment.payload > Some(0))
+        .map(|segment| (segment.sequence.unwrap().wrapping_sub(first), segment.payload.unwrap()))
+        .collect();
+    ranges.sort_unstable();
+    let mut end = 0;
+    for (start, length) in ranges {
+        if start > end {
+            break;
+        }
+        end = end.max(start + length);
+    }
+    usize::try_from(end).unwrap()
+}

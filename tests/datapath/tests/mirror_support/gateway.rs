@@ -1,0 +1,166 @@
+//! A gateway: the real programs, a transparent listener, the mirror.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, UdpSocket},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nightgate_abi::{
+    Address, INTERCEPT_MARK, Intercept, InterceptKey,
+    mirror::{MirrorSessionId, Outcome},
+};
+use nightgate_config::{Gateway as Model, SensorName, ZoneName};
+use nightgate_datapath::{Datapath, IfIndex};
+use nightgate_mirror::{Plan, SensorPath};
+use nightgate_netlink::{Interception, Netlink, Prefix, Route, Undo};
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::runtime::Runtime;
+
+use super::BODY;
+
+/// Name of the service that is mirrored.
+const SERVICE: &str = "web";
+
+/// Destination that is routed into the mirror device.
+const INJECTED: &str = "10.66.0.1";
+
+/// The gateway of the calling thread's network namespace.
+pub(crate) struct Gateway {
+    pub(crate) datapath: Datapath,
+    pub(crate) netlink: Netlink,
+    pub(crate) runtime: Runtime,
+    undo: Undo,
+    session: MirrorSessionId,
+}
+
+impl Gateway {
+    /// Loads and configures everything; mirrors the service to the sensor.
+    pub(crate) fn start(sensor: IpAddr) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let model = model(sensor)?;
+        let (netlink, pair, undo, paths) = runtime.block_on(async {
+            let netlink = Netlink::connect()?;
+            let (pair, mut undo) = netlink.create_mirror_pair().await?;
+            let interception = Interception { mark: INTERCEPT_MARK, table: 20_039 };
+            undo.append(netlink.intercept(interception).await?);
+            let route = Route {
+                destination: Prefix::host(super::ip(INJECTED)),
+                gateway: None,
+                interface: pair.device.index,
+            };
+            undo.append(netlink.add_route(route).await?);
+            let paths = paths(&netlink, sensor).await?;
+            anyhow::Ok((netlink, pair, undo, paths))
+        })?;
+        let mut datapath = Datapath::load()?;
+        let rules = nightgate_ruleset::compile(&model).map_err(|errors| anyhow!("{errors:?}"))?;
+        datapath.attach("lan0", &ZoneName::new("lan").context("a zone name")?)?;
+        datapath.commit(&rules.image())?;
+        datapath.attach_mirror(&pair.peer.name)?;
+        datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
+        let mirror = model.mirror.context("a mirror section")?;
+        let plan = Plan::new(&mirror, &paths, 1_500).map_err(|errors| anyhow!("{errors:?}"))?;
+        for session in plan.sessions() {
+            datapath.set_mirror_session(session.id, session.value)?;
+        }
+        let session = plan.session_of(SERVICE).context("a session of the service")?;
+        Ok(Self { datapath, netlink, runtime, undo, session })
+    }
+
+    /// Intercepts a destination and answers `connections` connections to it, one after another.
+    pub(crate) fn serve(
+        &mut self,
+        service: SocketAddr,
+        connections: usize,
+    ) -> Result<JoinHandle<Result<()>>> {
+        let listener = transparent_listener(service.is_ipv4())?;
+        self.datapath.set_listener(listener.local_addr()?)?;
+        let key = InterceptKey::new(6, Address::from(service.ip()), service.port());
+        self.datapath.add_intercept(key, Intercept::new(1, self.session.number()))?;
+        Ok(thread::spawn(move || (0..connections).try_for_each(|_| answer(&listener, service))))
+    }
+
+    /// Copies of the session that had an outcome.
+    pub(crate) fn copies(&self, outcome: Outcome) -> Result<u64> {
+        let statistics = self.datapath.mirror_statistics()?;
+        let counts = statistics.sessions.get(&self.session);
+        Ok(counts.and_then(|row| row.get(&outcome)).map_or(0, |counter| counter.packets))
+    }
+
+    /// Hands `count` datagrams of `length` bytes to the mirror device, as copies with a session's number.
+    pub(crate) fn inject(&self, session: u32, length: usize, count: usize) -> Result<()> {
+        let socket = UdpSocket::bind("10.1.0.1:5000")?;
+        SockRef::from(&socket).set_mark(session)?;
+        let destination = SocketAddr::new(super::ip(INJECTED), 53);
+        for _ in 0..count {
+            socket.send_to(&vec![b'x'; length], destination)?;
+        }
+        Ok(())
+    }
+
+    /// Copies that left for the sensor.
+    pub(crate) fn sent(&self) -> Result<u64> {
+        Ok(self.copies(Outcome::Mirrored)? + self.copies(Outcome::NoNeighbour)?)
+    }
+
+    /// Takes everything back.
+    pub(crate) fn stop(self) -> Result<()> {
+        drop(self.datapath);
+        self.runtime.block_on(self.netlink.undo(self.undo))?;
+        Ok(())
+    }
+}
+
+fn model(sensor: IpAddr) -> Result<Model> {
+    let text = format!(
+        "version: 1
+router: {{ identity: gateway.json }}
+zones:
+  lan: {{ interfaces: [lan0] }}
+rules:
+  - {{ id: overlay, from: lan, to: overlay, action: accept }}
+mirror:
+  sensors:
+    ids: {{ address: '{sensor}', interface: mon0 }}
+  sessions:
+    - {{ id: web, services: [{SERVICE}], sensor: ids, vni: 42 }}
+"
+    );
+    let config = nightgate_config::parse(&text, "test").map_err(|errors| anyhow!("{errors:?}"))?;
+    config.gateway.context("a gateway")
+}
+
+async fn paths(netlink: &Netlink, sensor: IpAddr) -> Result<BTreeMap<SensorName, SensorPath>> {
+    let interface = netlink.interface("mon0").await?;
+    let hop = netlink.next_hop(sensor, &interface).await?;
+    let name = SensorName::new("ids").context("a sensor name")?;
+    let path =
+        SensorPath { ifindex: hop.interface.value(), mtu: interface.mtu, source: hop.source };
+    Ok(BTreeMap::from([(name, path)]))
+}
+
+fn transparent_listener(is_ipv4: bool) -> Result<TcpListener> {
+    let (domain, any) =
+        if is_ipv4 { (Domain::IPV4, "127.0.0.1:0") } else { (Domain::IPV6, "[::1]:0") };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.set_ip_transparent_v4(true)?;
+    socket.bind(&any.parse::<SocketAddr>()?.into())?;
+    socket.listen(16)?;
+    Ok(socket.into())
+}
+
+fn answer(listener: &TcpListener, service: SocketAddr) -> Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    ensure!(stream.local_addr()? == service, "the original destination is the local address");
+    let mut request = vec![0; BODY];
+    stream.read_exact(&mut request)?;
+    ensure!(request == vec![b'q'; BODY], "the request arrived whole");
+    stream.write_all(&vec![b'r'; BODY])?;
+    stream.shutdown(Shutdown::Write)?;
+    // The client's end of the connection, so that both directions are complete.
+    ensure!(stream.read(&mut request)? == 0, "nothing follows the request");
+    Ok(())
+}

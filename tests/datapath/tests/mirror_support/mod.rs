@@ -1,0 +1,75 @@
+//! A client, a gateway that terminates its connections, and a sensor.
+
+mod decode;
+mod gateway;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
+};
+
+use anyhow::{Result, ensure};
+use nightgate_lab::{Namespace, temporary_folder, veth};
+use tempfile::TempDir;
+
+pub(crate) use self::{
+    decode::{Segment, Sensor},
+    gateway::Gateway,
+};
+
+/// MTU of the client's network, bytes.
+pub(crate) const LAN_MTU: usize = 1_500;
+
+/// MTU of the network towards the sensor, bytes: enough for a full frame and 70 bytes.
+const SENSOR_MTU: usize = 1_600;
+
+/// Bytes that each side of an exchange sends: large enough for the kernel to build GSO packets.
+pub(crate) const BODY: usize = 300_000;
+
+/// Three namespaces: client - gateway - sensor. Removed when dropped.
+pub(crate) struct Topology {
+    pub(crate) client: Namespace,
+    pub(crate) gateway: Namespace,
+    pub(crate) sensor: Namespace,
+    /// For files of the test.
+    pub(crate) folder: TempDir,
+}
+
+impl Topology {
+    pub(crate) fn new() -> Result<Self> {
+        let client = Namespace::new("client")?;
+        let gateway = Namespace::new("gateway")?;
+        let sensor = Namespace::new("sensor")?;
+        veth((&client, "eth0"), (&gateway, "lan0"))?;
+        veth((&sensor, "eth0"), (&gateway, "mon0"))?;
+        for (namespace, interface, host) in [(&client, "eth0", 2), (&gateway, "lan0", 1)] {
+            namespace.ip(&format!("link set {interface} mtu {LAN_MTU}"))?;
+            namespace.add_address(interface, &format!("10.1.0.{host}/24"))?;
+            namespace.add_address(interface, &format!("fd01::{host}/64"))?;
+        }
+        for (namespace, interface, host) in [(&sensor, "eth0", 2), (&gateway, "mon0", 1)] {
+            namespace.ip(&format!("link set {interface} mtu {SENSOR_MTU}"))?;
+            namespace.add_address(interface, &format!("10.9.0.{host}/24"))?;
+            namespace.add_address(interface, &format!("fd09::{host}/64"))?;
+        }
+        client.add_route("10.77.0.0/16", "10.1.0.1")?;
+        client.add_route("fd77::/64", "fd01::1")?;
+        Ok(Self { client, gateway, sensor, folder: temporary_folder()? })
+    }
+
+    /// Sends [`BODY`] bytes from the client to a service and reads as many back.
+    pub(crate) fn exchange(&self, service: SocketAddr) -> Result<()> {
+        self.client.enter(|| -> Result<()> {
+            let mut stream = TcpStream::connect(service)?;
+            stream.write_all(&vec![b'q'; BODY])?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            ensure!(answer == vec![b'r'; BODY], "an answer of {} bytes", answer.len());
+            Ok(())
+        })?
+    }
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().expect("the test writes addresses")
+}
