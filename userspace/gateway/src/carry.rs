@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use nightgate_e2ee::{RecordError, SealError};
-use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, Payload};
+use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, FailureCause, Payload};
 use nightgate_telemetry::Metrics;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -34,6 +34,9 @@ pub enum CarryError {
     /// The client or server behind this gateway broke off.
     #[error("write to the TCP connection: {0}")]
     Write(#[source] io::Error),
+    /// The circuit broke before its peer had ended its stream.
+    #[error("the circuit ended: {0}")]
+    Cut(FailureCause),
     /// The circuit carried something that its peer did not seal.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -45,11 +48,11 @@ pub enum CarryError {
 /// Carries bytes both ways until both directions have ended or the circuit is closed.
 ///
 /// Either side's half close is passed on. Nothing is read from one side before the other has taken
-/// what came earlier. The connection is reset on an error, so that a stream with a bad record never
-/// looks complete.
+/// what came earlier. The connection is reset on an error, so that a stream that was cut never looks
+/// complete.
 ///
 /// # Errors
-/// The connection broke, or the circuit carried what its peer did not seal.
+/// The connection or the circuit broke, or the circuit carried what its peer did not seal.
 pub async fn carry(
     mut stream: TcpStream,
     circuit: Circuit,
@@ -150,9 +153,12 @@ async fn download(
             ended.notify_one();
         }
     }
-    // OpenZiti's SDKs end a stream by closing the circuit, without a FIN before.
-    if open {
-        connection.shutdown().await.map_err(CarryError::Write)?;
+    match circuit.cause() {
+        // OpenZiti's SDKs end a stream by closing the circuit, without a FIN before.
+        None | Some(FailureCause::ClosedByPeer) if open => {
+            connection.shutdown().await.map_err(CarryError::Write)
+        }
+        Some(cause) if open => Err(CarryError::Cut(cause)),
+        None | Some(_) => Ok(()),
     }
-    Ok(())
 }

@@ -1,8 +1,16 @@
-//! The gateway: intercept listeners, private DNS and hosting.
+//! The gateway: a router that also owns interfaces.
+//!
+//! [`gateway::run`] puts the parts together. The kernel programs ([`firewall`]) hand connections to the
+//! services that this gateway's identity may dial ([`intercept`], [`names`]) to the [`listener`], which
+//! dials them over the router; [`hosting`] connects what others dial to servers behind this gateway.
+//! [`dns`] answers for the services' names, [`mirror`] copies their packets to sensors, and [`admin`]
+//! lets an operator look in.
 
 pub mod admin;
 pub mod carry;
 pub mod dns;
+pub mod firewall;
+pub mod gateway;
 pub mod hosting;
 pub mod intercept;
 pub mod listener;

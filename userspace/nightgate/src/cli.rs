@@ -8,11 +8,11 @@ use crate::{
     config_file::ConfigArgs,
     controller::ControllerCommand,
     enroll::{self, EnrollArgs, EnrollRouterArgs},
+    gateway,
     management::{
         ExplainArgs, IdentityCommand, ManageRouterCommand, PolicyCommand, ServiceCommand,
         TerminatorCommand,
     },
-    gateway,
     observe::{self, ObserveArgs},
     router,
 };
@@ -32,7 +32,9 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 A first overlay, step by step:
-  nightgate router create hub > hub.jwt            at the controller
+  nightgate controller run --dir ctrl --address ctrl.example:1280
+  export NIGHTGATE_IDENTITY=ctrl/admin.json
+  nightgate router create hub --jwt-out hub.jwt
   nightgate router enroll hub.jwt --out hub.json --advertise hub.example:443
   nightgate router run --config hub.yaml
   nightgate fw check gateway.yaml                  needs no root

@@ -23,25 +23,55 @@ pub(crate) struct ObserveArgs {
     output: OutputArgs,
 }
 
-/// Columns of a table: the title, and the field of each object that it shows.
-struct Columns(&'static [(&'static str, &'static str)]);
+/// What a table shows of a list of objects.
+struct Columns {
+    rows: Rows,
+    /// Title of each column, and the field that it shows.
+    columns: &'static [(&'static str, &'static str)],
+}
 
-const CIRCUITS: Columns = Columns(&[
+/// Which objects get a row.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Rows {
+    All,
+    /// Those whose packets are not 0: most reasons and outcomes never happen. The JSON has them all.
+    Counted,
+}
+
+impl Columns {
+    const fn all(columns: &'static [(&'static str, &'static str)]) -> Self {
+        Self { rows: Rows::All, columns }
+    }
+
+    const fn counted(columns: &'static [(&'static str, &'static str)]) -> Self {
+        Self { rows: Rows::Counted, columns }
+    }
+}
+
+const CIRCUITS: Columns = Columns::all(&[
     ("id", "id"),
     ("role", "role"),
     ("service", "service_name"),
     ("dialer", "dialer_name"),
     ("host", "host_name"),
-    ("path", "path"),
+    ("path", "path_names"),
     ("sent", "sent"),
     ("received", "received"),
 ]);
-const LINKS: Columns = Columns(&[("router", "peer_name"), ("id", "peer"), ("cost", "cost")]);
-const COUNTERS: Columns =
-    Columns(&[("reason", "reason"), ("kind", "kind"), ("packets", "packets"), ("bytes", "bytes")]);
-const RULES: Columns =
-    Columns(&[("rule", "rule"), ("action", "action"), ("packets", "packets"), ("bytes", "bytes")]);
-const FLOWS: Columns = Columns(&[
+const LINKS: Columns = Columns::all(&[("router", "peer_name"), ("id", "peer"), ("cost", "cost")]);
+const COUNTERS: Columns = Columns::counted(&[
+    ("reason", "reason"),
+    ("kind", "kind"),
+    ("packets", "packets"),
+    ("bytes", "bytes"),
+]);
+const RULES: Columns = Columns::all(&[
+    ("rule", "rule"),
+    ("action", "action"),
+    ("packets", "packets"),
+    ("bytes", "bytes"),
+]);
+const FLOWS: Columns = Columns::all(&[
     ("protocol", "protocol"),
     ("from", "origin"),
     ("to", "destination"),
@@ -52,13 +82,13 @@ const FLOWS: Columns = Columns(&[
     ("received", "received_bytes"),
     ("idle ms", "idle_ms"),
 ]);
-const MIRROR: Columns = Columns(&[
+const MIRROR: Columns = Columns::counted(&[
     ("session", "session"),
     ("outcome", "outcome"),
     ("packets", "packets"),
     ("bytes", "bytes"),
 ]);
-const NAMES: Columns = Columns(&[("name", "name"), ("ipv4", "v4"), ("ipv6", "v6")]);
+const NAMES: Columns = Columns::all(&[("name", "name"), ("ipv4", "v4"), ("ipv6", "v6")]);
 
 /// Prints the circuits.
 pub(crate) async fn circuits(args: &ObserveArgs) -> anyhow::Result<()> {
@@ -117,10 +147,13 @@ async fn print_field(
 
 impl Columns {
     fn table(&self, answer: &Value) -> Table {
-        let titles = self.0.iter().map(|(title, _)| *title).collect::<Vec<_>>();
-        let rows = answer.as_array().into_iter().flatten();
+        let titles = self.columns.iter().map(|(title, _)| *title).collect::<Vec<_>>();
+        let rows =
+            answer.as_array().into_iter().flatten().filter(|row| {
+                self.rows == Rows::All || row.get("packets") != Some(&Value::from(0))
+            });
         rows.fold(Table::new(&titles), |table, row| {
-            table.row(self.0.iter().map(|(_, field)| cell(row.get(field))))
+            table.row(self.columns.iter().map(|(_, field)| cell(row.get(field))))
         })
     }
 }
