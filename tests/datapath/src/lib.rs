@@ -6,4 +6,4 @@
 pub mod frame;
 mod world;
 
-pub use world::{LAN, Outcome, PLAIN, WAN, World, with_world};
+pub use world::{LAN, Outcome, PLAIN, WAN, World, with_uncommitted_world, with_world};

@@ -33,6 +33,14 @@ pub struct Outcome {
 
 /// Makes a gateway with these rules, given as lines of YAML, and calls a function inside its namespace.
 pub fn with_world<T: Send>(rules: &str, test: impl FnOnce(&mut World) -> T + Send) -> T {
+    with_uncommitted_world(|world| {
+        world.commit(rules);
+        test(world)
+    })
+}
+
+/// Makes a gateway without rules in force, and calls a function inside its namespace.
+pub fn with_uncommitted_world<T: Send>(test: impl FnOnce(&mut World) -> T + Send) -> T {
     let namespace = Namespace::new("datapath").expect("a namespace: tests run as root");
     prepare(&namespace).expect("interfaces, addresses and routes");
     namespace
@@ -40,9 +48,7 @@ pub fn with_world<T: Send>(rules: &str, test: impl FnOnce(&mut World) -> T + Sen
             let mut datapath = Datapath::load().expect("the kernel object: `cargo xtask build`");
             datapath.attach(LAN, &zone("lan")).expect("attach");
             datapath.attach(WAN, &zone("wan")).expect("attach");
-            let mut world = World { datapath, rules: rule_set(rules) };
-            world.commit(rules);
-            test(&mut world)
+            test(&mut World { datapath, rules: rule_set(" []") })
         })
         .expect("enter the namespace")
 }
@@ -118,7 +124,7 @@ fn counted(before: &Statistics, after: &Statistics, once: Counter) -> Vec<Reason
 fn rule_set(rules: &str) -> RuleSet {
     let text = format!(
         "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [{LAN}] }}\n  wan: {{ \
-         interfaces: [{WAN}] }}\nrules:\n{rules}"
+         interfaces: [{WAN}] }}\nrules:\n{rules}\n"
     );
     let config = parse(&text, "rules.yaml").unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
     compile(&config.gateway.expect("a gateway")).expect("rules within the limits")
