@@ -21,6 +21,9 @@ pub struct Envelope<T> {
 pub struct ErrorEnvelope {
     /// What went wrong.
     pub error: ApiError,
+    /// Nothing yet.
+    #[serde(default)]
+    pub meta: serde_json::Value,
 }
 
 /// What went wrong, as OpenZiti clients expect it.

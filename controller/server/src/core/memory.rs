@@ -1,7 +1,7 @@
 //! Everything that is held in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -126,6 +126,11 @@ impl Memory {
             .collect();
         services.sort_by(|(a, _), (b, _)| a.entity.name.cmp(&b.entity.name));
         services
+    }
+
+    /// The identities that have an API session.
+    pub(crate) fn authenticated(&self) -> HashSet<&IdentityId> {
+        self.api_sessions.values().map(|live| &live.session.identity).collect()
     }
 
     /// An identity that may use the controller now.

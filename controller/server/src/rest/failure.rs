@@ -8,6 +8,7 @@ use axum::{
 use nightgate_model::api::{ApiError, ErrorEnvelope};
 use nightgate_pki::{RequestError, TokenError};
 use nightgate_store::StoreError;
+use serde_json::json;
 
 /// A request that was not done.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl IntoResponse for Failure {
         let Self { status, code, message, request_id } = self;
         tracing::debug!(request_id, code, message, "request refused");
         let error = ApiError { code: code.into(), message, request_id };
-        (status, Json(ErrorEnvelope { error })).into_response()
+        (status, Json(ErrorEnvelope { error, meta: json!({}) })).into_response()
     }
 }
 

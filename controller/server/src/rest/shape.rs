@@ -1,8 +1,10 @@
 //! Entities in the shapes of OpenZiti's edge API. Clients insist on fields that say nothing here.
 
+use std::collections::HashSet;
+
 use nightgate_model::{
     entity::{EdgeRouter, Identity, IdentityKind, Permission, Service, ServicePolicy},
-    id::RouterId,
+    id::{IdentityId, RouterId},
 };
 use nightgate_store::{ApiSession, Model, Stored, Timestamp};
 use serde_json::{Map, Value, json};
@@ -17,15 +19,18 @@ pub(super) fn reference(path: &str, id: &str, name: &str) -> Value {
     json!({ "id": id, "name": name, "entity": path, "_links": links(path, id) })
 }
 
-/// An identity, for operators and for itself.
-pub(super) fn identity(stored: &Stored<Identity>, memory: &Memory) -> Value {
+/// An identity, for operators and for itself; `authenticated` are those that have a session.
+pub(super) fn identity(
+    stored: &Stored<Identity>,
+    memory: &Memory,
+    authenticated: &HashSet<&IdentityId>,
+) -> Value {
     let identity = &stored.entity;
     let id = identity.id.as_str();
     let kind = match identity.kind {
         IdentityKind::Default => "Default",
         IdentityKind::Router => "Router",
     };
-    let has_session = memory.api_sessions.values().any(|live| live.session.identity == identity.id);
     let connected = memory.live.is_connected(&RouterId::new(id));
     let own = json!({
         "name": identity.name,
@@ -37,7 +42,7 @@ pub(super) fn identity(stored: &Stored<Identity>, memory: &Memory) -> Value {
         "disabled": identity.disabled,
         "roleAttributes": identity.role_attributes,
         "fingerprint": identity.fingerprint,
-        "hasApiSession": has_session,
+        "hasApiSession": authenticated.contains(&identity.id),
         "hasEdgeRouterConnection": connected,
         "edgeRouterConnectionStatus": if connected { "online" } else { "unknown" },
         "appData": {},

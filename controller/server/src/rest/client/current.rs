@@ -1,6 +1,6 @@
 //! What a caller asks about itself.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use nightgate_store::{ApiSession, Timestamp};
@@ -47,7 +47,8 @@ pub(crate) async fn identity(
 ) -> Result<Response, Failure> {
     core.read(|memory| {
         let stored = memory.model.identities.get(&caller.identity.id);
-        stored.map(|stored| answer::ok(shape::identity(stored, memory)))
+        let authenticated = HashSet::from([&caller.identity.id]);
+        stored.map(|stored| answer::ok(shape::identity(stored, memory, &authenticated)))
     })
     .ok_or_else(Failure::unauthorized)
 }

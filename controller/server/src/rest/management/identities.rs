@@ -31,7 +31,10 @@ pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQue
             .filter(|stored| query.filter.admits(stored.entity.id.as_str(), &stored.entity.name))
             .collect();
         identities.sort_by(|a, b| a.entity.name.cmp(&b.entity.name));
-        answer::list(&query, identities.into_iter(), |stored| shape::identity(stored, memory))
+        let authenticated = memory.authenticated();
+        answer::list(&query, identities.into_iter(), |stored| {
+            shape::identity(stored, memory, &authenticated)
+        })
     })
 }
 
@@ -43,7 +46,7 @@ pub(crate) async fn one(
 ) -> Result<Response, Failure> {
     core.read(|memory| {
         let stored = memory.model.identities.get(&IdentityId::new(id));
-        stored.map(|stored| answer::ok(shape::identity(stored, memory)))
+        stored.map(|stored| answer::ok(shape::identity(stored, memory, &memory.authenticated())))
     })
     .ok_or_else(|| Failure::not_found("the identity"))
 }
