@@ -1,33 +1,27 @@
 //! Ending early, but in order.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Turns SIGINT, SIGTERM and SIGHUP into a flag that every wait looks at, so that what was made is removed.
 ///
-/// Call it before the first thread starts: threads inherit which signals are blocked. Processes
-/// started by the standard library do not.
-///
 /// # Errors
-/// The signals cannot be blocked.
+/// The handlers cannot be installed.
 pub fn catch_interrupts() -> Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        flag::register(signal, Arc::clone(&INTERRUPTED))
+            .with_context(|| format!("handle signal {signal}"))?;
     }
-    signals.thread_block().context("block SIGINT, SIGTERM and SIGHUP")?;
-    thread::spawn(move || {
-        while signals.wait().is_ok() {
-            INTERRUPTED.store(true, Ordering::Relaxed);
-        }
-    });
     Ok(())
 }
 
