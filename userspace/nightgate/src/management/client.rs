@@ -137,10 +137,10 @@ impl ManagementClient {
                 .context("the controller's answer is not as expected");
         }
         match serde_json::from_slice::<ErrorEnvelope>(&body) {
-            Ok(ErrorEnvelope { error }) if status == StatusCode::INTERNAL_SERVER_ERROR => {
+            Ok(ErrorEnvelope { error, .. }) if status == StatusCode::INTERNAL_SERVER_ERROR => {
                 bail!("{} (request id {})", error.message, error.request_id)
             }
-            Ok(ErrorEnvelope { error }) => bail!("{}", error.message),
+            Ok(ErrorEnvelope { error, .. }) => bail!("{}", error.message),
             Err(_) => bail!("the controller answered {status}"),
         }
     }
