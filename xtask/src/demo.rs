@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use nightgate_lab::{
     Figure,
-    overlay::{Deployment, Programs, SCENES, stage},
+    overlay::{Deployment, Family, Programs, SCENES, stage},
 };
 use nix::unistd::geteuid;
 
@@ -47,12 +47,13 @@ pub(crate) fn run(workspace: &Workspace, format: Format) -> Result<()> {
 /// Plays the scenes up to the first that fails. Everything they made is removed on return.
 fn play(format: Format) -> Result<bool> {
     let made = step(format, "network", || {
-        let deployment = stage(Programs::find()?)?;
+        let deployment = stage(Programs::find()?, Family::V4)?;
         Ok((deployment, "namespaces, links, captures and a web server".to_owned()))
     })?;
     let Some(mut deployment) = made else { return Ok(false) };
     for scene in SCENES {
-        if step(format, scene.name, || Ok(((), (scene.play)(&mut deployment)?)))?.is_none() {
+        let play = || Ok(((), format!("{}: {}", scene.promise, (scene.play)(&mut deployment)?)));
+        if step(format, scene.name, play)?.is_none() {
             show_logs(&deployment);
             return Ok(false);
         }

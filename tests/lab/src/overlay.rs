@@ -8,5 +8,5 @@ mod topology;
 pub use self::{
     deployment::{Deployment, Programs},
     scenes::{SCENES, Scene, stage},
-    topology::{Topology, address},
+    topology::{Family, Topology, address},
 };

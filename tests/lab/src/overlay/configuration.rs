@@ -1,6 +1,6 @@
 //! Names and configuration files of the demo.
 
-use super::topology::address;
+use super::topology::{Family, address};
 
 /// Name of the public router.
 pub(crate) const ROUTER: &str = "r1";
@@ -25,33 +25,39 @@ pub(crate) const MIRROR_VNI: u32 = 42;
 
 const WEB_PORT: u16 = 8080;
 
+/// Where everybody reaches the controller.
+pub(crate) fn controller(family: Family) -> String {
+    family.with_port(address::CONTROLLER, 443)
+}
+
 /// Where clients and gateways reach the router.
-pub(crate) fn router_address() -> String {
-    format!("{}:443", address::ROUTER[0])
+pub(crate) fn router_address(family: Family) -> String {
+    family.with_port(address::ROUTER, 443)
 }
 
 /// Where the web server listens.
-pub(crate) fn web_server() -> String {
-    format!("{}:{WEB_PORT}", address::SERVER[0])
+pub(crate) fn web_server(family: Family) -> String {
+    family.with_port(address::SERVER, WEB_PORT)
 }
 
 /// The router that everybody dials.
-pub(crate) fn router(socket: &str) -> String {
-    let address = router_address();
+pub(crate) fn router(socket: &str, family: Family) -> String {
+    let address = router_address(family);
     format!(
         "version: 1
 router:
   identity: {ROUTER}.json
-  listen: {address}
-  advertise: {address}
+  listen: '{address}'
+  advertise: '{address}'
 admin_socket: {socket}
 "
     )
 }
 
 /// The gateway that intercepts for its LAN, and mirrors.
-pub(crate) fn gateway_a(socket: &str) -> String {
-    let ([lan, _], [sensor, _]) = (address::GATEWAY_A, address::SENSOR);
+pub(crate) fn gateway_a(socket: &str, family: Family) -> String {
+    let dns = family.with_port(address::GATEWAY_A, 53);
+    let sensor = family.of(address::SENSOR);
     format!(
         "version: 1
 router:
@@ -65,12 +71,12 @@ rules:
   - {{ id: overlay, from: lan, to: overlay, action: accept }}
   - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
 dns:
-  listen: [{lan}:53]
+  listen: ['{dns}']
   range_v4: 100.64.0.0/10
   range_v6: fd64:6e67::/64
 mirror:
   sensors:
-    ids: {{ address: {sensor}, interface: mon0 }}
+    ids: {{ address: '{sensor}', interface: mon0 }}
   sessions:
     - {{ id: web, services: [{WEB_SERVICE}], sensor: ids, vni: {MIRROR_VNI} }}
 "
@@ -78,7 +84,7 @@ mirror:
 }
 
 /// The gateway that hosts: nothing may come in from outside.
-pub(crate) fn gateway_b(socket: &str) -> String {
+pub(crate) fn gateway_b(socket: &str, _: Family) -> String {
     format!(
         "version: 1
 router:

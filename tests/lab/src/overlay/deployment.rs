@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     configuration,
-    topology::{Topology, address},
+    topology::{Family, Topology, address},
 };
 use crate::{
     Capture, HttpServer, Namespace, Process,
@@ -65,6 +65,8 @@ pub struct Deployment {
     pub(crate) topology: Topology,
     folder: TempDir,
     programs: Programs,
+    /// What underlay, web server, sensor and name server are reached by.
+    pub(crate) family: Family,
 }
 
 impl Deployment {
@@ -72,18 +74,18 @@ impl Deployment {
     ///
     /// # Errors
     /// The process is not root, or a tool is missing.
-    pub fn new(programs: Programs, page: &str) -> Result<Self> {
+    pub fn new(programs: Programs, page: &str, family: Family) -> Result<Self> {
         let folder = temporary_folder()?;
         let topology = Topology::new()?;
-        topology.client.set_resolver(address::GATEWAY_A[0])?;
+        topology.client.set_resolver(family.of(address::GATEWAY_A))?;
         // A sensor that takes VXLAN, so that its kernel does not refuse the copies.
         topology.sensor.ip(&format!(
             "link add vxlan0 type vxlan id {} dstport 4789 local {}",
             configuration::MIRROR_VNI,
-            address::SENSOR[0]
+            family.of(address::SENSOR)
         ))?;
         topology.sensor.ip("link set vxlan0 up")?;
-        let web = configuration::web_server().parse().context("address of the web server")?;
+        let web = configuration::web_server(family).parse().context("address of the web server")?;
         Ok(Self {
             processes: Vec::new(),
             underlay: Capture::start("underlay", &topology.underlay, "br0", folder.path())?,
@@ -92,6 +94,7 @@ impl Deployment {
             topology,
             folder,
             programs,
+            family,
         })
     }
 
@@ -114,9 +117,9 @@ impl Deployment {
 
     /// Starts the controller and waits until it has made its keys and listens.
     pub(crate) fn start_controller(&mut self) -> Result<()> {
-        let [address, _] = address::CONTROLLER;
         let mut command = self.topology.controller.command(&self.programs.nightgate);
-        command.args(["controller", "run", "--address", &format!("{address}:443"), "--dir"]);
+        let address = configuration::controller(self.family);
+        command.args(["controller", "run", "--address", &address, "--dir"]);
         command.arg(self.file("controller"));
         self.start("controller", command)?;
         let (admin, namespace) = (self.administrator(), self.topology.controller.name().to_owned());

@@ -1,6 +1,7 @@
 //! What the demo shows, step by step. Every step says what was seen, or fails.
 
 use std::{
+    io::{ErrorKind, Read as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use super::{
         WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
-    topology::address,
+    topology::{Family, address},
 };
 use crate::{command::run, wait::until};
 
@@ -91,8 +92,13 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "counters",
-        promise: "the kernel has counted what it let through and what it refused",
+        promise: "what no rule allows is dropped and counted",
         play: show_counters,
+    },
+    Scene {
+        name: "revoked",
+        promise: "without the policy again, the open connection ends and no new one comes",
+        play: revoke,
     },
 ];
 
@@ -100,17 +106,17 @@ pub const SCENES: &[Scene] = &[
 ///
 /// # Errors
 /// The process is not root, or a tool is missing.
-pub fn stage(programs: Programs) -> Result<Deployment> {
-    Deployment::new(programs, &format!("{RESPONSE_MARKER}\n"))
+pub fn stage(programs: Programs, family: Family) -> Result<Deployment> {
+    Deployment::new(programs, &format!("{RESPONSE_MARKER}\n"), family)
 }
 
 fn start_controller(deployment: &mut Deployment) -> Result<String> {
     deployment.start_controller()?;
-    Ok(format!("listening on {}:443", address::CONTROLLER[0]))
+    Ok(format!("listening on {}", configuration::controller(deployment.family)))
 }
 
 fn enroll(deployment: &mut Deployment) -> Result<String> {
-    let advertise = format!("--advertise {}", configuration::router_address());
+    let advertise = format!("--advertise {}", configuration::router_address(deployment.family));
     let endpoints = [
         (ROUTER, "router create", "", "router enroll", advertise.as_str()),
         (GATEWAY_A, "router create", "--tunneler --attribute clients", "router enroll", ""),
@@ -129,20 +135,21 @@ fn enroll(deployment: &mut Deployment) -> Result<String> {
 
 fn start_routers(deployment: &mut Deployment) -> Result<String> {
     let routers = [
-        (ROUTER, "router", configuration::router as fn(&str) -> String),
+        (ROUTER, "router", configuration::router as fn(&str, Family) -> String),
         (GATEWAY_A, "gateway", configuration::gateway_a),
         (GATEWAY_B, "gateway", configuration::gateway_b),
     ];
     for (name, role, configuration) in routers {
         let socket = deployment.socket(name);
-        deployment.write(&format!("{name}.yaml"), &configuration(&socket.display().to_string()))?;
+        let text = configuration(&socket.display().to_string(), deployment.family);
+        deployment.write(&format!("{name}.yaml"), &text)?;
         deployment.start_router(role, name)?;
     }
     Ok("all three answer on their operator's sockets".to_owned())
 }
 
 fn host_web(deployment: &mut Deployment) -> Result<String> {
-    let server = configuration::web_server();
+    let server = configuration::web_server(deployment.family);
     deployment.operator(&format!(
         "service create {WEB_SERVICE} --intercept {WEB_NAME}:80 --host {server}"
     ))?;
@@ -212,10 +219,12 @@ fn look_at_underlay(deployment: &mut Deployment) -> Result<String> {
         ensure!(seen == 0, "{marker:?} is readable in {seen} frames");
     }
     let others = underlay.fields(
-        &format!("(tcp && !(tcp.port == 443)) || (udp && !(frame contains \"{END_MARKER}\"))"),
+        &format!(
+            "!(tcp.port == 443) && !arp && !icmp && !icmpv6 && !(frame contains \"{END_MARKER}\")"
+        ),
         &["ip.src", "ip.dst", "_ws.col.Info"],
     )?;
-    ensure!(others.is_empty(), "other traffic than port 443: {}", others.join("; "));
+    ensure!(others.is_empty(), "other traffic than TCP port 443: {}", others.join("; "));
     let records = underlay.count("tls.app_data")?;
     ensure!(records > 0, "no TLS on port 443");
     Ok(format!("{records} TLS records, all TCP on port 443, no marker, no service name"))
@@ -238,17 +247,45 @@ fn look_at_sensor(deployment: &mut Deployment) -> Result<String> {
 }
 
 fn list_circuits(deployment: &mut Deployment) -> Result<String> {
-    let address = resolve(deployment, WEB_NAME)?;
-    let connection = deployment.topology.client.enter(|| {
-        TcpStream::connect_timeout(&SocketAddr::new(address, 80), Duration::from_secs(5))
-    })??;
+    let connection = connect(deployment, WEB_NAME)?;
     let answer = deployment.wait_for_answer(GATEWAY_A, "circuits", WEB_SERVICE)?;
     drop(connection);
     Ok(one_line(&answer))
 }
 
 fn show_counters(deployment: &mut Deployment) -> Result<String> {
-    Ok(one_line(&deployment.ask(GATEWAY_A, "fw counters")?))
+    let forbidden = SocketAddr::new(address::GATEWAY_A[0].parse()?, 22);
+    let attempt = deployment
+        .topology
+        .client
+        .enter(|| TcpStream::connect_timeout(&forbidden, Duration::from_millis(300)))?;
+    ensure!(
+        attempt.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut),
+        "{forbidden} answered: {attempt:?}"
+    );
+    let counters = deployment.wait_for_answer(GATEWAY_A, "fw counters", "no-rule")?;
+    Ok(format!("{forbidden} did not answer; {}", one_line(&counters)))
+}
+
+fn revoke(deployment: &mut Deployment) -> Result<String> {
+    let mut connection = connect(deployment, WEB_NAME)?;
+    deployment.wait_for_answer(GATEWAY_A, "circuits", WEB_SERVICE)?;
+    deployment.operator(&format!("policy delete {WEB_SERVICE}-dial"))?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let ended = match connection.read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    ensure!(ended, "the open connection lived on");
+    let seen = refuse_without_policy(deployment)?;
+    Ok(format!("open connection ended; {seen}"))
+}
+
+/// A connection of the client, left open.
+fn connect(deployment: &Deployment, name: &str) -> Result<TcpStream> {
+    let address = SocketAddr::new(resolve(deployment, name)?, 80);
+    let connect = || TcpStream::connect_timeout(&address, PATIENCE);
+    Ok(deployment.topology.client.enter(connect)??)
 }
 
 fn explain(identity: &str, service: &str) -> String {

@@ -14,6 +14,33 @@ use crate::{
     namespace::Namespace,
 };
 
+/// The IP version that something uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The address of this family.
+    pub fn of(self, [v4, v6]: [&'static str; 2]) -> &'static str {
+        match self {
+            Self::V4 => v4,
+            Self::V6 => v6,
+        }
+    }
+
+    /// `address:port`, or `[address]:port`.
+    pub fn with_port(self, addresses: [&'static str; 2], port: u16) -> String {
+        match self {
+            Self::V4 => format!("{}:{port}", self.of(addresses)),
+            Self::V6 => format!("[{}]:{port}", self.of(addresses)),
+        }
+    }
+}
+
 /// Addresses of the topology, both families.
 pub mod address {
     /// The client on gateway A's LAN.
