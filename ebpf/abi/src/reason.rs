@@ -51,6 +51,8 @@ reasons! {
     Intercepted = "intercepted", Pass;
     /// Sent, by the gateway itself or forwarded.
     Sent = "sent", Pass;
+    /// Sent to a sensor: an encapsulated copy. No rule judges it, and it is not copied again.
+    MirrorCopy = "mirror-copy", Pass;
     /// ARP (RFC 826).
     Arp = "arp", Pass;
     /// IPv6 neighbour discovery with hop limit 255 (RFC 4861 section 7.1).
@@ -149,6 +151,11 @@ reasons! {
 impl Reason {
     /// How many there are: length of the counter array.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// The reason with this index.
+    pub fn from_index(index: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.index() == index)
+    }
 
     /// Index of its counter.
     #[inline(always)]

@@ -3,10 +3,14 @@
 
 mod mirror_support;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use nightgate_abi::{
-    Counter,
+    Counter, Reason,
     mirror::{MirrorSessionId, Outcome},
 };
 use nightgate_lab::{Capture, until};
@@ -70,6 +74,32 @@ fn every_copy_has_one_outcome() {
     assert_eq!(total, 5 + 1 + 2 + 3 + 4);
     let frames = capture.decode(6).unwrap();
     assert_eq!(frames.len(), 6, "no other copy left");
+}
+
+#[test]
+fn copies_pass_a_firewall_that_lets_nothing_else_reach_the_sensor() {
+    let topology = Topology::new().unwrap();
+    let capture = Sensor::start(&topology.sensor).unwrap();
+    // With a listener the sensor answers nothing, so that only the gateway's own packet is refused.
+    let listener = || UdpSocket::bind("10.9.0.2:4789");
+    let listener = topology.sensor.enter(listener).unwrap().unwrap();
+    topology
+        .gateway
+        .enter(|| {
+            let mut gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            gateway.guard_sensor_interface().unwrap();
+            gateway.inject(1, 100, 5).unwrap();
+            // The kernel drops it silently or says so; either way it is counted.
+            let other = UdpSocket::bind("10.9.0.1:0").unwrap();
+            other.send_to(b"x", "10.9.0.2:4789").ok();
+            let statistics = gateway.datapath.statistics().unwrap();
+            assert_eq!(statistics.get(Reason::MirrorCopy).packets, 5);
+            assert_eq!(statistics.get(Reason::NoRule).packets, 1);
+            gateway.stop().unwrap();
+        })
+        .unwrap();
+    assert_eq!(capture.decode(5).unwrap().len(), 5);
+    drop(listener);
 }
 
 #[test]

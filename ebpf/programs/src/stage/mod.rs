@@ -11,7 +11,7 @@ mod track;
 mod zone;
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Flow, FlowKey, Reason, rule::Subject};
+use nightgate_abi::{Flow, FlowKey, Reason, mirror::ENCAPSULATED_MARK, rule::Subject};
 use nightgate_packet::PacketMeta;
 
 use crate::{
@@ -39,6 +39,10 @@ pub(crate) fn run(ctx: &TcContext, hook: Hook) -> Result<Reason, Reason> {
     let active = *maps::ACTIVE.get(0).ok_or(Reason::NotCommitted)?;
     if active.epoch() == 0 {
         return Err(Reason::NotCommitted);
+    }
+    // The encapsulating program has made sure that it goes to a configured sensor by that one's interface.
+    if hook == Hook::Egress && hook::mark(ctx) == ENCAPSULATED_MARK {
+        return Ok(Reason::MirrorCopy);
     }
     let here = zone::of_interface(hook::ifindex(ctx), active).ok_or(Reason::UnknownInterface)?;
     let work = maps::WORK.get_ptr_mut(0).ok_or(Reason::WorkSpace)?;

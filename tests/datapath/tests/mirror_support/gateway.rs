@@ -70,6 +70,13 @@ impl Gateway {
         Ok(Self { datapath, netlink, runtime, undo, session })
     }
 
+    /// Puts the firewall on the sensor's interface too; no rule accepts anything there.
+    pub(crate) fn guard_sensor_interface(&mut self) -> Result<()> {
+        let zone = ZoneName::new("monitoring").context("a zone name")?;
+        self.datapath.attach("mon0", &zone)?;
+        Ok(())
+    }
+
     /// Intercepts a destination and answers `connections` connections to it, one after another.
     pub(crate) fn serve(
         &mut self,
@@ -120,6 +127,7 @@ fn model(sensor: IpAddr) -> Result<Model> {
 router: {{ identity: gateway.json }}
 zones:
   lan: {{ interfaces: [lan0] }}
+  monitoring: {{ interfaces: [mon0] }}
 rules:
   - {{ id: overlay, from: lan, to: overlay, action: accept }}
 mirror:
