@@ -41,3 +41,6 @@ pub const VERSION_SECTION: &str = "nightgate_abi";
 /// Value of the packet mark on intercepted packets. Policy routing delivers packets with this mark to the
 /// gateway itself, whatever their destination address.
 pub const INTERCEPT_MARK: u32 = 0x4e47_0001;
+
+/// Index in `__sk_buff.cb` of the [`Reason`] that a program leaves for a caller of `BPF_PROG_TEST_RUN`.
+pub const PROBE_CB: usize = 0;

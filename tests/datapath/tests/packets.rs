@@ -271,7 +271,7 @@ fn nothing_passes_before_the_first_commit() {
 /// The kernel refuses to run programs on IP frames without a whole header, which real interfaces deliver; a
 /// tag before the cut header gets it past that check.
 fn check(cases: &[(&str, Way, Vec<u8>, Reason)]) {
-    with_world(RULES, |world: &mut World| {
+    with_world(RULES, |world: &mut World<'_>| {
         let mut wrong = Vec::new();
         for (name, way, frame, expected) in cases {
             // A new epoch, so that no case profits from another's flow.

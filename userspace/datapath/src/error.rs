@@ -101,6 +101,14 @@ pub enum DatapathError {
         /// Name of the map.
         map: &'static str,
     },
+    /// A program left no reason for what it did with a probe.
+    #[error("run program {program}: it left reason {index}, expected one of the list")]
+    Reason {
+        /// Name of the program.
+        program: &'static str,
+        /// What it left.
+        index: u32,
+    },
     /// There have been 2^31 commits.
     #[error("commit: no epochs left, expected fewer than 2^31 commits: restart")]
     Epochs,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nightgate_abi::{PROBE_CB, Reason};
+
 use aya::programs::{TestRun as _, TestRunOptions};
 
 use crate::{
@@ -31,6 +33,8 @@ pub struct Probe<'a> {
 pub struct ProbeResult {
     /// Whether it passed.
     pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
     /// Mean time of one run, in whole nanoseconds.
     pub duration: Duration,
 }
@@ -46,12 +50,15 @@ pub enum Verdict {
     Other(i32),
 }
 
-/// Size of `struct __sk_buff` (linux/bpf.h) up to and with `ifindex`.
-const SK_BUFF: usize = 44;
+/// Room for `struct __sk_buff` (linux/bpf.h), which has 192 bytes in Linux 6.18; the kernel takes a longer
+/// one whose rest is zero.
+const SK_BUFF: usize = 256;
 /// Offset of `ingress_ifindex` in it.
 const INGRESS_IFINDEX: usize = 36;
 /// Offset of `ifindex` in it.
 const IFINDEX: usize = 40;
+/// Offset of `cb` in it.
+const CB: usize = 48;
 
 impl Datapath {
     /// Runs a program on a frame (`BPF_PROG_TEST_RUN`).
@@ -67,9 +74,13 @@ impl Datapath {
         };
         put(&mut context, INGRESS_IFINDEX, ingress.map_or(0, IfIndex::get));
         put(&mut context, IFINDEX, probe.interface.get());
+        // No reason has this index, so that a program that leaves none is noticed.
+        put(&mut context, CB + 4 * PROBE_CB, u32::MAX);
+        let mut after = [0; SK_BUFF];
         let mut options = TestRunOptions::new();
         options.data_in = Some(probe.frame);
         options.ctx_in = Some(&context);
+        options.ctx_out = Some(&mut after);
         options.repeat = probe.repeat;
         let program = probe.hook.program();
         let result = classifier(&mut self.ebpf, program)?.test_run(options).map_err(|source| {
@@ -82,7 +93,9 @@ impl Datapath {
             2 => Verdict::Drop,
             other => Verdict::Other(other),
         };
-        Ok(ProbeResult { verdict, duration: result.duration })
+        let index = get(&after, CB + 4 * PROBE_CB);
+        let reason = Reason::from_index(index).ok_or(DatapathError::Reason { program, index })?;
+        Ok(ProbeResult { verdict, reason, duration: result.duration })
     }
 }
 
@@ -90,4 +103,9 @@ fn put(context: &mut [u8; SK_BUFF], offset: usize, value: u32) {
     for (slot, byte) in context.iter_mut().skip(offset).zip(value.to_ne_bytes()) {
         *slot = byte;
     }
+}
+
+fn get(context: &[u8; SK_BUFF], offset: usize) -> u32 {
+    let bytes = context.get(offset..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(u32::MAX, |bytes| u32::from_ne_bytes(*bytes))
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
     programs::TcContext,
 };
-use nightgate_abi::{Active, Counter, Reason, maps::rule_counter};
+use nightgate_abi::{Active, Counter, PROBE_CB, Reason, maps::rule_counter};
 
 use crate::maps;
 
@@ -12,6 +12,7 @@ use crate::maps;
 #[inline(always)]
 pub(crate) fn pass(ctx: &TcContext, reason: Reason) -> i32 {
     count(ctx, reason);
+    tell(ctx, reason);
     TC_ACT_UNSPEC
 }
 
@@ -19,7 +20,15 @@ pub(crate) fn pass(ctx: &TcContext, reason: Reason) -> i32 {
 #[inline(always)]
 pub(crate) fn drop(ctx: &TcContext, reason: Reason) -> i32 {
     count(ctx, reason);
+    tell(ctx, reason);
     TC_ACT_SHOT
+}
+
+/// Leaves the reason where a caller of `BPF_PROG_TEST_RUN` finds it. Nobody else reads it.
+#[inline(always)]
+fn tell(ctx: &TcContext, reason: Reason) {
+    // SAFETY: the context is valid for the whole program run.
+    unsafe { (*ctx.skb.skb).cb[PROBE_CB] = reason.index() };
 }
 
 /// Counts a packet under a reason.
