@@ -81,3 +81,56 @@ fn kernel_table(table: &InterceptTable, mirror: &Plan) -> BTreeMap<InterceptKey,
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use nightgate_mirror::SensorPath;
+    use nightgate_model::id::ServiceId;
+
+    use super::*;
+    use crate::intercept::{Encryption, InterceptedService, ServiceTag};
+
+    const GATEWAY: &str = "
+version: 1
+router: { identity: gw.json }
+zones: { lan: { interfaces: [lan0] } }
+mirror:
+  sensors: { ids: { address: 10.9.0.2, interface: mon0 } }
+  sessions: [{ id: copies, services: [web], sensor: ids, vni: 42 }]
+";
+
+    #[test]
+    fn each_destination_carries_its_service_and_the_service_its_mirror_session() {
+        let mut table = InterceptTable::default();
+        let (v4, v6) = ("10.0.0.7:80".parse().unwrap(), "[fd00::7]:22".parse().unwrap());
+        table.add(service("web", 3), [v4]);
+        table.add(service("ssh", 4), [v6]);
+
+        let kernel = kernel_table(&table, &plan());
+
+        let entry = |destination: SocketAddr| {
+            let key = InterceptKey::new(6, destination.ip().into(), destination.port());
+            kernel.get(&key).copied()
+        };
+        assert_eq!(kernel.len(), 2);
+        assert_eq!(entry(v4), Some(Intercept::new(3, 1)));
+        assert_eq!(entry(v6), Some(Intercept::new(4, 0)));
+    }
+
+    fn service(name: &str, tag: u32) -> InterceptedService {
+        InterceptedService {
+            id: ServiceId::new(name),
+            name: name.into(),
+            tag: ServiceTag::new(tag.try_into().unwrap()),
+            encryption: Encryption::Required,
+        }
+    }
+
+    fn plan() -> Plan {
+        let gateway = nightgate_config::parse(GATEWAY, "gw.yaml").unwrap().gateway.unwrap();
+        let path = SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().unwrap() };
+        let mirror = gateway.mirror.unwrap();
+        let sensor = mirror.sessions[0].sensor.clone();
+        Plan::new(&mirror, &[(sensor, path)].into(), 1_500).unwrap()
+    }
+}

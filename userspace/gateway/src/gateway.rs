@@ -143,6 +143,7 @@ async fn run_parts(
 
     let mut live = Live::new(firewall, router.clone(), metrics, table, names, &config.gateway);
     live.run(&mut admin, stop).await;
+    accepting.shutdown().await;
     router.shutdown().await;
     Ok(())
 }

@@ -36,7 +36,7 @@ pub async fn set_up(
     mirror: &Mirror,
 ) -> Result<(HostMirror, Undo), MirrorError> {
     let paths = sensor_paths(netlink, mirror).await?;
-    let mtu = largest_mtu(netlink, gateway).await?;
+    let mtu = largest_mtu(netlink, gateway, mirror).await?;
     let plan = Plan::new(mirror, &paths, mtu).map_err(MirrorError::Plan)?;
     let (pair, undo) = netlink.create_mirror_pair().await?;
     Ok((HostMirror { plan, pair }, undo))
@@ -58,11 +58,19 @@ async fn sensor_paths(
     Ok(paths)
 }
 
-/// Copies are made on any of the firewall's interfaces.
-async fn largest_mtu(netlink: &Netlink, gateway: &Gateway) -> Result<u32, NetlinkError> {
+/// Copies are made on any of the firewall's interfaces; those towards sensors carry no services.
+async fn largest_mtu(
+    netlink: &Netlink,
+    gateway: &Gateway,
+    mirror: &Mirror,
+) -> Result<u32, NetlinkError> {
     let mut largest = 0;
-    for interface in gateway.zones.values().flat_map(|zone| &zone.interfaces) {
-        largest = largest.max(netlink.interface(InterfaceName::as_str(interface)).await?.mtu);
+    let to_sensor = |interface: &InterfaceName| {
+        mirror.sensors.values().any(|sensor| sensor.interface == *interface)
+    };
+    let interfaces = gateway.zones.values().flat_map(|zone| &zone.interfaces);
+    for interface in interfaces.filter(|interface| !to_sensor(interface)) {
+        largest = largest.max(netlink.interface(interface.as_str()).await?.mtu);
     }
     Ok(largest)
 }

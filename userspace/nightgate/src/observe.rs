@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn lists_become_tables_with_a_dash_for_what_is_missing() {
         let answer = serde_json::json!([
-            {"id": "0a", "role": "dialer", "service_name": "web", "path": ["a", "b"], "sent": 7},
+            {"id": "0a", "role": "dialer", "service_name": "web", "path_names": ["a", "b"], "sent": 7},
         ]);
 
         let text = CIRCUITS.table(&answer).to_string();

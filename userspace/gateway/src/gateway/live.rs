@@ -112,7 +112,7 @@ impl Live {
 
     fn log_new(&mut self, problems: BTreeSet<String>) {
         for problem in problems.difference(&self.problems) {
-            warn!(problem, "a service is left out");
+            warn!(problem, "a service is not intercepted or hosted as it should be");
         }
         self.problems = problems;
     }

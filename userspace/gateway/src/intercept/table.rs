@@ -90,7 +90,7 @@ impl InterceptTable {
 
     /// Adds a service. Returns the first destination that another service has already, with that
     /// service: the earlier one keeps it.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         service: InterceptedService,
         destinations: impl IntoIterator<Item = SocketAddr>,
@@ -113,7 +113,7 @@ impl InterceptTable {
 }
 
 impl ServiceTag {
-    pub(super) fn new(number: NonZeroU32) -> Self {
+    pub(crate) fn new(number: NonZeroU32) -> Self {
         Self(number)
     }
 

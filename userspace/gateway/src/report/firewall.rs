@@ -180,3 +180,44 @@ fn flow_report(flow: &FlowEntry, table: &InterceptTable, now: Duration) -> FlowR
         idle_ms: now.saturating_sub(Duration::from_nanos(flow.last_seen)).as_millis(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nightgate_abi::Counter;
+
+    use super::*;
+
+    #[test]
+    fn a_flow_is_reported_from_its_origin_with_the_names_of_what_it_matched() {
+        let side = |address: &str, packets| FlowSide {
+            address: address.parse().unwrap(),
+            zone: None,
+            sent: Counter { packets, bytes: packets * 100 },
+        };
+        let flow = FlowEntry {
+            protocol: 6,
+            origin: side("[fd01::2]:40000", 3),
+            responder: side("[fd64::1]:80", 2),
+            interface: None,
+            rule: None,
+            service: Some(9),
+            mirror_session: Some(1),
+            state: 0,
+            first_seen: 0,
+            last_seen: 1_500_000_000,
+        };
+
+        let report = flow_report(&flow, &InterceptTable::default(), Duration::from_secs(2));
+
+        let report = serde_json::to_value(report).unwrap();
+        assert_eq!(report["protocol"], "tcp");
+        assert_eq!(
+            (&report["origin"], &report["sent_bytes"]),
+            (&"[fd01::2]:40000".into(), &300.into())
+        );
+        assert_eq!(report["received_packets"], 2);
+        // The service has gone, its number stays.
+        assert_eq!(report["service"], "#9");
+        assert_eq!(report["idle_ms"], 500);
+    }
+}
