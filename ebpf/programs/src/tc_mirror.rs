@@ -67,7 +67,7 @@ pub(crate) fn tc_mirror(ctx: TcContext) -> i32 {
 fn send(ctx: &TcContext, number: u32) -> Result<(Outcome, i32), Outcome> {
     // SAFETY: the entry is not changed in place: userspace replaces it, and frees the old one only after all
     // programs that may read it (BPF_F_NO_PREALLOC).
-    let session = unsafe { MIRROR_SESSIONS.get(&number) }.ok_or(Outcome::NoSession)?;
+    let session = unsafe { MIRROR_SESSIONS.get(number) }.ok_or(Outcome::NoSession)?;
     let inner = Inner::read(ctx)?;
     let envelope = Envelope {
         link_destination: [0; 6],
