@@ -154,7 +154,7 @@ impl Host {
                 identity: self.identity.clone(),
                 cost: 0,
             });
-            let server = format!("{}:{}", service.server.address, service.server.port);
+            let server = server_address(&service.server);
             info!(service = %service.name, %server, "hosting begins");
             self.accept_all(binding, &service, &mut circuits).await;
             debug!(service = %service.name, "binding ended");
@@ -239,7 +239,7 @@ fn answer(
 
 /// Connects to the first address of the server that answers.
 async fn connect(server: &HostV1) -> Result<TcpStream, ConnectError> {
-    let address = format!("{}:{}", server.address, server.port);
+    let address = server_address(server);
     let attempt = async {
         let addresses = lookup_host((server.address.as_str(), server.port))
             .await
@@ -256,6 +256,12 @@ async fn connect(server: &HostV1) -> Result<TcpStream, ConnectError> {
     timeout(CONNECT_TIMEOUT, attempt)
         .await
         .unwrap_or_else(|_elapsed| Err(ConnectError::Timeout { address: address.clone() }))
+}
+
+/// The server as it is written: an IPv6 address in brackets.
+fn server_address(server: &HostV1) -> String {
+    let HostV1 { address, port, .. } = server;
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 impl ConnectError {
