@@ -116,6 +116,9 @@ async fn keep_link(router: Router, connector: TlsConnector, peer: RouterId, addr
     let mut backoff = Backoff::new();
     loop {
         let outcome = dial(&router, &connector, &peer, &address, &mut backoff).await;
+        if router.is_stopping() {
+            return;
+        }
         if let Err(error) = outcome {
             warn!(%peer, %address, error = %chain(&error), "link down; dialing again");
         }

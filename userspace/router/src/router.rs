@@ -217,6 +217,10 @@ impl Router {
         self.tasks.wait().await;
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     pub(crate) fn tell(&self, event: Event) {
         // A stopped router has nobody to tell; whoever waits for an answer sees the channel close.
         drop(self.events.send(event));
