@@ -35,12 +35,14 @@ pub struct Bridge<'a> {
 }
 
 impl<'a> Bridge<'a> {
-    /// Makes a bridge without spanning tree, up.
+    /// Makes a bridge, up, that says nothing of its own: no spanning tree, no multicast snooping.
     ///
     /// # Errors
     /// An interface of that name exists already.
     pub fn new(namespace: &'a Namespace, name: &'a str) -> Result<Self> {
-        namespace.ip(&format!("link add {name} type bridge stp_state 0 forward_delay 0"))?;
+        namespace.ip(&format!(
+            "link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+        ))?;
         namespace.ip(&format!("link set {name} up"))?;
         Ok(Self { namespace, name })
     }

@@ -276,7 +276,13 @@ fn revoke(deployment: &mut Deployment) -> Result<String> {
         Ok(count) => count == 0,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     };
-    ensure!(ended, "the open connection lived on");
+    ensure!(
+        ended,
+        "the open connection lived on; circuits at {GATEWAY_A}: {}; at {GATEWAY_B}: {}; {}",
+        one_line(&deployment.ask(GATEWAY_A, "circuits")?),
+        one_line(&deployment.ask(GATEWAY_B, "circuits")?),
+        one_line(&deployment.ask(GATEWAY_A, "fw counters")?)
+    );
     let seen = refuse_without_policy(deployment)?;
     Ok(format!("open connection ended; {seen}"))
 }
