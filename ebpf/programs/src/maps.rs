@@ -5,8 +5,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use nightgate_abi::{
-    Active, Counter, Flow, FlowKey, Intercept, InterceptKey, Interface, Listener, Reason, RuleTable,
-    limits,
+    Active, Counter, Flow, FlowKey, Intercept, InterceptKey, Interface, Listener, Reason,
+    RuleTable, limits,
 };
 
 use crate::stage::Work;
@@ -37,7 +37,8 @@ pub(crate) static MIRROR_DEVICE: Array<u32, 1> = Array::new();
 pub(crate) static REASON_COUNTERS: PerCpuArray<Counter, { Reason::COUNT }> = PerCpuArray::new();
 
 #[btf_map]
-pub(crate) static RULE_COUNTERS: PerCpuArray<Counter, { 2 * limits::RULES as usize }> = PerCpuArray::new();
+pub(crate) static RULE_COUNTERS: PerCpuArray<Counter, { 2 * limits::RULES as usize }> =
+    PerCpuArray::new();
 
 /// What the stages hand on; kernel programs have only 512 bytes of stack for all their functions.
 #[btf_map]

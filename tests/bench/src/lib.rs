@@ -1,5 +1,6 @@
 //! Benchmark suites.
 
+pub mod firewall;
 pub mod overlay;
 
 use anyhow::Result;
@@ -16,5 +17,7 @@ pub struct Suite {
 }
 
 /// All suites.
-pub const SUITES: &[Suite] =
-    &[Suite { name: "overlay", about: "end-to-end encryption on one core", run: overlay::run }];
+pub const SUITES: &[Suite] = &[
+    Suite { name: "firewall", about: "program time of the kernel firewall", run: firewall::run },
+    Suite { name: "overlay", about: "end-to-end encryption on one core", run: overlay::run },
+];

@@ -89,7 +89,7 @@ pub(crate) fn path(reader: &mut Reader<'_>, node: Node) -> Option<PathBuf> {
 /// Decodes an address and port.
 pub(crate) fn socket_address(reader: &mut Reader<'_>, node: Node) -> Option<SocketAddr> {
     checked(reader, node, |text| {
-        text.parse().map_err(|_| {
+        text.parse().map_err(|_not_an_address| {
             Malformed::new(
                 "an IP address and a port",
                 "write 192.0.2.1:443 or [2001:db8::1]:443; names are not resolved here",

@@ -85,8 +85,9 @@ fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
     let mut section = reader.section(node)?;
     let address = reader.required(&mut section, "address", |reader, node| {
         decode::checked(reader, node, |text| {
-            text.parse()
-                .map_err(|_| Malformed::new("an IP address", "write 192.0.2.1 or 2001:db8::1"))
+            text.parse().map_err(|_not_an_address| {
+                Malformed::new("an IP address", "write 192.0.2.1 or 2001:db8::1")
+            })
         })
     });
     let interface = reader.required(&mut section, "interface", InterfaceName::decode);

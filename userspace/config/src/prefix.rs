@@ -66,11 +66,11 @@ impl Prefix {
             )
         };
         let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-        let address: IpAddr = address.parse().map_err(|_| malformed())?;
+        let address: IpAddr = address.parse().map_err(|_not_an_address| malformed())?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let length: u8 = match length {
             Some(length) if length.bytes().all(|b| b.is_ascii_digit()) => {
-                length.parse().map_err(|_| malformed())?
+                length.parse().map_err(|_not_a_number| malformed())?
             }
             Some(_) => return Err(malformed()),
             None => width,

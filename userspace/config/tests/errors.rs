@@ -1,6 +1,7 @@
 //! Bad configurations: every error at once, each with its line, path and remedy.
 
 use nightgate_config::{ConfigError, parse};
+use proptest::prelude::*;
 
 const GOOD: &str = "\
 version: 1
@@ -132,6 +133,24 @@ fn defaults_apply() {
     let dns = config.gateway.unwrap().dns.unwrap();
     assert_eq!(dns.range_v4.to_string(), "100.64.0.0/10");
     assert_eq!(dns.range_v6.to_string(), "fd64:6e67::/64");
+}
+
+proptest! {
+    /// Whatever the text is, the answer is a model or errors that say where.
+    #[test]
+    fn damaged_files_give_errors_with_lines(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), "[ -~\n]"), 1..4),
+    ) {
+        let mut text = GOOD.to_owned();
+        for (index, character) in damage {
+            let at = index.index(text.len());
+            text.replace_range(at..=at, &character);
+        }
+        if let Err(errors) = parse(&text, "gw.yaml") {
+            prop_assert!(!errors.is_empty());
+            prop_assert!(errors.iter().all(|error| error.line >= 1 && !error.remedy.is_empty()));
+        }
+    }
 }
 
 fn only(errors: Vec<ConfigError>) -> ConfigError {

@@ -65,8 +65,7 @@ pub(crate) fn judge(
     } else {
         zone::of_interface(origin.ifindex, place.active).ok_or(Reason::UnknownZone)?
     };
-    let intercept =
-        if origin.ifindex == 0 { Intercept::NONE } else { intercept(subject) };
+    let intercept = if origin.ifindex == 0 { Intercept::NONE } else { intercept(subject) };
     subject.to = if intercept.service == 0 {
         destination(ctx, subject, place, origin)?
     } else {
@@ -86,10 +85,8 @@ pub(crate) fn judge(
 /// Describes what the originator sends, by a packet of either direction.
 #[inline(always)]
 fn describe(subject: &mut Subject, meta: &PacketMeta, direction: Direction) {
-    let (source, destination) = (
-        (meta.source, meta.source_port),
-        (meta.destination, meta.destination_port),
-    );
+    let (source, destination) =
+        ((meta.source, meta.source_port), (meta.destination, meta.destination_port));
     let (source, destination) = match direction {
         Direction::Original => (source, destination),
         Direction::Reply => (destination, source),

@@ -55,7 +55,9 @@ impl Direction {
     fn index(self) -> usize {
         let mut index = self as u64;
         // SAFETY: changes one register.
-        unsafe { core::arch::asm!("{index} &= 1", index = inout(reg) index, options(nomem, nostack)) };
+        unsafe {
+            core::arch::asm!("{index} &= 1", index = inout(reg) index, options(nomem, nostack))
+        };
         index as usize
     }
 }
@@ -148,9 +150,8 @@ fn find(work: &Work, place: &Place, sender: End, now: u64) -> Found {
         (false, End::Low) => (Direction::Reply, End::High),
         (false, End::High) => (Direction::Original, End::High),
     };
-    let is_rerouted = place.hook == Hook::Egress
-        && direction == Direction::Original
-        && flow.to != place.here;
+    let is_rerouted =
+        place.hook == Hook::Egress && direction == Direction::Original && flow.to != place.here;
     if flow.epoch == place.active.epoch() && !is_rerouted {
         return Found::Current(slot, direction);
     }
