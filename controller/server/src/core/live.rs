@@ -22,6 +22,16 @@ pub(crate) struct Live {
     connections: u64,
 }
 
+/// What connected routers reported, at one moment.
+pub(crate) struct LiveReport {
+    /// Where each connected router accepts clients and links.
+    pub(crate) addresses: BTreeMap<RouterId, Option<String>>,
+    /// All terminators.
+    pub(crate) terminators: Vec<Terminator>,
+    /// All links.
+    pub(crate) links: Vec<LinkReport>,
+}
+
 /// One connection of one router. A later connection of the same router supersedes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -148,9 +158,17 @@ impl Live {
         self.routers.values().flat_map(|router| router.terminators.values())
     }
 
-    /// All links, by reporting router.
-    pub(crate) fn links(&self) -> impl Iterator<Item = &LinkReport> {
-        self.routers.values().flat_map(|router| &router.links)
+    /// Everything that is reported now.
+    pub(crate) fn report(&self) -> LiveReport {
+        LiveReport {
+            addresses: self
+                .routers
+                .iter()
+                .map(|(id, router)| (id.clone(), router.address.clone()))
+                .collect(),
+            terminators: self.terminators().cloned().collect(),
+            links: self.routers.values().flat_map(|router| router.links.clone()).collect(),
+        }
     }
 
     fn router_of(&mut self, connection: &Connection) -> Option<&mut LiveRouter> {
@@ -210,7 +228,7 @@ mod tests {
         assert!(!live.is_connected(&RouterId::new("a")));
         let left: Vec<_> = live.terminators().map(|t| t.id.as_str()).collect();
         assert_eq!(left, ["b-t"]);
-        assert_eq!(live.links().count(), 1);
+        assert_eq!(live.report().links, [link("b", "x")]);
     }
 
     #[test]

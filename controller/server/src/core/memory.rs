@@ -13,12 +13,12 @@ use nightgate_model::{
 use nightgate_policy::authorize;
 use nightgate_store::{ApiSession, Change, Loaded, Model, Stored, Timestamp};
 
-use super::Live;
+use super::live::{Live, LiveReport};
 
 /// Everything that is held in memory.
 pub(crate) struct Memory {
-    /// The entities, as in the store.
-    pub(crate) model: Model,
+    /// The entities, as in the store. Copied on a change while a [`Snapshot`] is in use.
+    pub(crate) model: Arc<Model>,
     /// Position in the history of changes, as in the store.
     pub(crate) index: u64,
     /// When services or policies last changed.
@@ -29,7 +29,24 @@ pub(crate) struct Memory {
     pub(crate) live: Live,
     /// Routers reported something since the last publication.
     pub(super) live_changed: bool,
-    authorizations: OnceLock<Arc<Authorizations>>,
+    authorizations: Arc<OnceLock<Authorizations>>,
+}
+
+/// Everything that is published, at one moment.
+pub(super) struct Snapshot {
+    /// Position in the history of changes.
+    pub(super) index: u64,
+    /// The entities.
+    pub(super) entities: Entities,
+    /// What routers report.
+    pub(super) live: LiveReport,
+}
+
+/// The entities at one moment.
+pub(super) struct Entities {
+    /// The entities.
+    pub(super) model: Arc<Model>,
+    authorizations: Arc<OnceLock<Authorizations>>,
 }
 
 /// An API session and what was done under it.
@@ -56,13 +73,13 @@ pub(crate) struct ServiceSession {
 impl Memory {
     pub(super) fn new(loaded: Loaded, now: Timestamp) -> Self {
         let mut memory = Self {
-            model: loaded.model,
+            model: Arc::new(loaded.model),
             index: loaded.index,
             services_changed_at: now,
             api_sessions: HashMap::new(),
             live: Live::default(),
             live_changed: false,
-            authorizations: OnceLock::new(),
+            authorizations: Arc::default(),
         };
         for session in loaded.api_sessions {
             memory.put_api_session(session, now);
@@ -71,9 +88,9 @@ impl Memory {
     }
 
     pub(super) fn apply(&mut self, change: &Change, at: Timestamp, index: u64) {
-        self.model.apply(change, at);
+        Arc::make_mut(&mut self.model).apply(change, at);
         self.index = index;
-        self.authorizations = OnceLock::new();
+        self.authorizations = Arc::default();
         match change {
             Change::CreateService(_)
             | Change::DeleteService(_)
@@ -98,14 +115,21 @@ impl Memory {
     }
 
     /// Who may do what; evaluated when first asked for after a change.
-    pub(crate) fn authorizations(&self) -> &Arc<Authorizations> {
-        self.authorizations.get_or_init(|| {
-            Arc::new(authorize(
-                self.model.identities.values().map(|stored| &stored.entity),
-                self.model.services.values().map(|stored| &stored.entity),
-                self.model.policies.values().map(|stored| &stored.entity),
-            ))
-        })
+    pub(crate) fn authorizations(&self) -> &Authorizations {
+        evaluated(&self.model, &self.authorizations)
+    }
+
+    /// The entities now, to look at without holding up others.
+    pub(super) fn entities(&self) -> Entities {
+        Entities {
+            model: Arc::clone(&self.model),
+            authorizations: Arc::clone(&self.authorizations),
+        }
+    }
+
+    /// Everything that is published, as it is now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { index: self.index, entities: self.entities(), live: self.live.report() }
     }
 
     /// The services an identity may dial or bind, by name, with what it may do.
@@ -145,4 +169,21 @@ impl Memory {
     fn forget_sessions_of(&mut self, identity: &IdentityId) {
         self.api_sessions.retain(|_, live| live.session.identity != *identity);
     }
+}
+
+impl Entities {
+    /// Who may do what; an evaluation here serves later questions about the same entities too.
+    pub(super) fn authorizations(&self) -> &Authorizations {
+        evaluated(&self.model, &self.authorizations)
+    }
+}
+
+fn evaluated<'a>(model: &Model, cache: &'a OnceLock<Authorizations>) -> &'a Authorizations {
+    cache.get_or_init(|| {
+        authorize(
+            model.identities.values().map(|stored| &stored.entity),
+            model.services.values().map(|stored| &stored.entity),
+            model.policies.values().map(|stored| &stored.entity),
+        )
+    })
 }

@@ -52,7 +52,7 @@ impl Core {
         store: Box<dyn Store>,
     ) -> Result<Self, StoreError> {
         let memory = Memory::new(store.load()?, clock::timestamp());
-        let first = Published::new(&memory, authority.session_key().public_key_pem());
+        let first = Published::new(&memory.snapshot(), authority.session_key().public_key_pem());
         Ok(Self {
             authority,
             address,
@@ -68,6 +68,19 @@ impl Core {
     /// Looks at the state. `look` must not block.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
         look(&self.memory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`Self::read`], for questions about authorizations: policies that have to be evaluated are
+    /// evaluated before, while others can read and write.
+    pub(crate) fn read_evaluated<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
+        self.evaluate();
+        self.read(look)
+    }
+
+    /// As [`Self::write`], after evaluating policies.
+    pub(crate) fn write_evaluated<T>(&self, update: impl FnOnce(&mut Memory) -> T) -> T {
+        self.evaluate();
+        self.write(update)
     }
 
     /// Follows what routers are told.
@@ -168,6 +181,11 @@ impl Core {
             exp: seconds(api_session.expires_at),
             index: self.read(|memory| memory.index),
         })
+    }
+
+    fn evaluate(&self) {
+        let entities = self.read(Memory::entities);
+        entities.authorizations();
     }
 
     /// Runs store work on a thread that may block, to its end even if the caller goes away.

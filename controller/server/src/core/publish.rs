@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use nightgate_model::control::ControllerMessage;
 use nightgate_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use super::{Core, Memory, replica::replica};
+use super::{Core, Memory, memory::Snapshot, replica::replica};
 
 /// How long changes are collected before routers are told.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -28,25 +28,31 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(super) fn new(memory: &Memory, token_key: &str) -> Self {
-        let message = ControllerMessage::Replica(Box::new(replica(memory, token_key)));
+    pub(super) fn new(snapshot: &Snapshot, token_key: &str) -> Self {
+        let message = ControllerMessage::Replica(Box::new(replica(snapshot, token_key)));
         let body = serde_json::to_vec(&message).expect("maps of the replica have text keys");
-        Self { index: memory.index, body: body.into() }
+        Self { index: snapshot.index, body: body.into() }
     }
 }
 
 /// Publishes after changes, until cancelled.
+///
+/// The pause between publications is at least as long as the last one took, so that a flood of
+/// changes of a large model leaves half of the time for requests.
 pub(crate) async fn publish_changes(core: Arc<Core>, stop: CancellationToken) {
+    let mut pause = COALESCE;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = core.changed.notified() => tokio::time::sleep(COALESCE).await,
+            () = core.changed.notified() => tokio::time::sleep(pause).await,
         }
+        let started = Instant::now();
         if let Err(error) = core.blocking(Core::publish).await {
             tracing::error!(%error, "cannot publish the model to routers");
             tokio::time::sleep(RETRY).await;
             core.changed.notify_one();
         }
+        pause = started.elapsed().max(COALESCE);
     }
 }
 
@@ -54,16 +60,16 @@ impl Core {
     /// Publishes the state as it is. What routers report has no place in the stored history, so it
     /// takes the next index before it is told.
     fn publish(&self) -> Result<(), StoreError> {
-        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if self.read(|memory| memory.live_changed) {
+            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
             let index = self.store.advance_index()?;
             self.write(|memory| {
                 memory.index = index;
                 memory.live_changed = false;
             });
         }
-        let key = self.authority.session_key().public_key_pem();
-        let next = self.read(|memory| Published::new(memory, key));
+        let snapshot = self.read(Memory::snapshot);
+        let next = Published::new(&snapshot, self.authority.session_key().public_key_pem());
         self.published.send_if_modified(|current| {
             let is_newer = next.index > current.index;
             if is_newer {

@@ -8,37 +8,40 @@ use nightgate_model::{
     replica::{Replica, ReplicaIdentity, ReplicaRouter},
 };
 
-use super::Memory;
+use super::memory::Snapshot;
 
 /// Builds what every router is told.
 ///
 /// Terminators whose host may not bind (any more) are left out, and links to unknown routers: what a
 /// router reports grants nothing by itself.
-pub(super) fn replica(memory: &Memory, token_key: &str) -> Replica {
-    let authorizations = memory.authorizations();
-    let routers: Vec<_> = routers(memory).collect();
+pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
+    let authorizations = snapshot.entities.authorizations();
+    let routers: Vec<_> = routers(snapshot).collect();
     let known: BTreeSet<_> = routers.iter().map(|router| router.id.clone()).collect();
     Replica {
-        index: memory.index,
+        index: snapshot.index,
         token_keys: vec![token_key.into()],
-        identities: identities(memory).collect(),
-        services: memory
+        identities: identities(snapshot).collect(),
+        services: snapshot
+            .entities
             .model
             .services
             .iter()
             .map(|(id, stored)| (id.clone(), stored.entity.clone()))
             .collect(),
-        authorizations: (**authorizations).clone(),
-        terminators: memory
+        authorizations: authorizations.clone(),
+        terminators: snapshot
             .live
-            .terminators()
+            .terminators
+            .iter()
             .filter(|t| authorizations.allows(&t.host, Permission::Bind, &t.service))
             .filter(|t| known.contains(&t.router))
             .cloned()
             .collect(),
-        links: memory
+        links: snapshot
             .live
-            .links()
+            .links
+            .iter()
             .filter(|link| known.contains(&link.from) && known.contains(&link.to))
             .cloned()
             .collect(),
@@ -46,32 +49,40 @@ pub(super) fn replica(memory: &Memory, token_key: &str) -> Replica {
     }
 }
 
-fn routers(memory: &Memory) -> impl Iterator<Item = ReplicaRouter> {
-    memory.model.routers.values().map(|stored| &stored.entity).filter(|r| !r.disabled).filter_map(
-        |router| {
-            let address = if memory.live.is_connected(&router.id) {
-                memory.live.address(&router.id).map(Into::into)
-            } else {
-                router.address.clone()
-            };
+fn routers(snapshot: &Snapshot) -> impl Iterator<Item = ReplicaRouter> {
+    snapshot
+        .entities
+        .model
+        .routers
+        .values()
+        .map(|stored| &stored.entity)
+        .filter(|r| !r.disabled)
+        .filter_map(|router| {
+            // A connected router knows best; of another, what it said when it enrolled.
+            let live = snapshot.live.addresses.get(&router.id);
+            let address = live.unwrap_or(&router.address).clone();
             Some(ReplicaRouter {
                 id: router.id.clone(),
                 name: router.name.clone(),
                 fingerprint: router.fingerprint.clone()?,
                 address,
             })
-        },
-    )
+        })
 }
 
-fn identities(memory: &Memory) -> impl Iterator<Item = (IdentityId, ReplicaIdentity)> {
-    memory.model.identities.values().map(|stored| &stored.entity).filter(|i| !i.disabled).map(
-        |identity| {
+fn identities(snapshot: &Snapshot) -> impl Iterator<Item = (IdentityId, ReplicaIdentity)> {
+    snapshot
+        .entities
+        .model
+        .identities
+        .values()
+        .map(|stored| &stored.entity)
+        .filter(|i| !i.disabled)
+        .map(|identity| {
             let replicated = ReplicaIdentity {
                 name: identity.name.clone(),
                 fingerprint: identity.fingerprint.clone(),
             };
             (identity.id.clone(), replicated)
-        },
-    )
+        })
 }

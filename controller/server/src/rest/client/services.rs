@@ -35,7 +35,7 @@ pub(crate) async fn list(
     Query(parameters): Query<Parameters>,
 ) -> Response {
     let wanted = wanted(&caller, parameters.config_types.as_deref());
-    core.read(|memory| {
+    core.read_evaluated(|memory| {
         let services = memory.services_of(&caller.identity.id).into_iter().filter(|(stored, _)| {
             query.filter.admits(stored.entity.id.as_str(), &stored.entity.name)
         });
@@ -53,7 +53,7 @@ pub(crate) async fn one(
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let wanted = wanted(&caller, parameters.config_types.as_deref());
-    core.read(|memory| {
+    core.read_evaluated(|memory| {
         let services = memory.services_of(&caller.identity.id);
         let found = services.into_iter().find(|(stored, _)| stored.entity.id.as_str() == id);
         found.map(|(stored, permissions)| {
@@ -70,7 +70,7 @@ pub(crate) async fn edge_routers(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let id = ServiceId::new(id);
-    core.read(|memory| {
+    core.read_evaluated(|memory| {
         let authorizations = memory.authorizations();
         let may_use = [Permission::Dial, Permission::Bind]
             .into_iter()

@@ -38,7 +38,7 @@ pub(crate) async fn create(
     Body(wanted): Body<CreateSession>,
 ) -> Result<Response, Failure> {
     let session = core
-        .write(|memory| {
+        .write_evaluated(|memory| {
             let authorizations = memory.authorizations();
             let (service, permission) = (wanted.service_id, wanted.permission);
             if !authorizations.allows(&caller.identity.id, permission, &service) {
@@ -61,7 +61,7 @@ pub(crate) async fn list(
     caller: Caller,
     query: ListQuery,
 ) -> Result<Response, Failure> {
-    let sessions = core.read(|memory| sessions_of(memory, &caller));
+    let sessions = core.read_evaluated(|memory| sessions_of(memory, &caller));
     let shaped: Result<Vec<Value>, Failure> =
         sessions.iter().map(|session| with_token(&core, &caller, session)).collect();
     Ok(answer::list(&query, shaped?.into_iter(), |session| session))
@@ -73,7 +73,7 @@ pub(crate) async fn one(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let sessions = core.read(|memory| sessions_of(memory, &caller));
+    let sessions = core.read_evaluated(|memory| sessions_of(memory, &caller));
     let session = sessions.iter().find(|session| session.id == id);
     let session = session.ok_or_else(|| Failure::not_found("the session"))?;
     Ok(answer::ok(with_token(&core, &caller, session)?))

@@ -35,7 +35,7 @@ pub(crate) async fn explain(
 ) -> Result<Response, Failure> {
     let Query(parameters) = parameters
         .map_err(|rejection| Failure::bad_request("INVALID_QUERY", rejection.body_text()))?;
-    Ok(answer::ok(core.read(|memory| explanation(memory, &parameters))))
+    Ok(answer::ok(core.read_evaluated(|memory| explanation(memory, &parameters))))
 }
 
 fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
