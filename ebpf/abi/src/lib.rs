@@ -1,7 +1,7 @@
 //! What kernel programs and userspace share: keys, values, map names, limits, reasons.
 //!
 //! Every type that crosses the boundary is `repr(C)`, has its padding spelled out and holds integers
-//! only, so that its bytes mean the same on both sides. With feature `user` they are [`aya::Pod`].
+//! only, so that its bytes mean the same on both sides. With feature `user` they are `aya::Pod`.
 //!
 //! Anything added, removed or changed here grows [`VERSION`]; the loader refuses an object of another.
 

@@ -1,8 +1,8 @@
 //! Firewall model to rule set to kernel map image, with a reference classifier.
 //!
-//! [`compile`] turns the rules of a [`nightgate_config::Gateway`] into a [`RuleSet`];
+//! [`compile()`] turns the rules of a [`nightgate_config::Gateway`] into a [`RuleSet`];
 //! [`RuleSet::image`] lowers it to the [`MapImage`] that `datapath` writes into a bank, always the same
-//! image for the same rules. [`classify`] says what the rules mean, without the image: the kernel's
+//! image for the same rules. [`classify()`] says what the rules mean, without the image: the kernel's
 //! classifier has to agree with it.
 
 mod classify;
