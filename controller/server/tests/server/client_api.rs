@@ -264,3 +264,13 @@ async fn posture_responses_are_taken() {
         assert_eq!(alice.post(path, json!([{ "id": "x", "typeId": "OS" }])).await.status, 201);
     }
 }
+
+#[tokio::test]
+async fn only_the_certificate_whose_key_was_proven_counts() {
+    let lab = Lab::start().await;
+    let (_, alices) = lab.identity("alice", &[]).await;
+    let (id, mut mallorys) = lab.identity("mallory", &[]).await;
+    mallorys.chain.push_str(&alices.chain);
+    let mallory = lab.client(&mallorys).await;
+    assert_eq!(mallory.get("/current-identity").await.body["data"]["id"], id.as_str());
+}

@@ -49,29 +49,37 @@ pub(crate) async fn enroll(
     if expires_at <= clock::timestamp() {
         return Err(Failure::invalid_token());
     }
-    let (issued, redeemed) = match (method, target) {
+    let (issued, redeemed) = issue(&core, method, target, &body)?;
+    core.change(Change::Redeem { token, redeemed }).await?;
+    Ok(answer_certificate(&core, issued))
+}
+
+/// Signs the certificate; it counts for nothing until the store has it.
+fn issue(
+    core: &Core,
+    method: EnrollmentMethod,
+    target: EnrollmentTarget,
+    body: &[u8],
+) -> Result<(Issued, Redeemed), Failure> {
+    match (method, target) {
         (EnrollmentMethod::Ott, EnrollmentTarget::Identity(id)) => {
-            let issued = core.authority.sign_identity(&body, &id, clock::now())?;
+            let issued = core.authority.sign_identity(body, &id, clock::now())?;
             let fingerprint = issued.fingerprint.clone();
-            (issued, Redeemed::Identity { id, fingerprint })
+            Ok((issued, Redeemed::Identity { id, fingerprint }))
         }
         (EnrollmentMethod::Erott, EnrollmentTarget::Router(id)) => {
-            let EnrollRouter { csr, address } = parse(&body)?;
+            let EnrollRouter { csr, address } = parse(body)?;
             let address = address.map(|text| text.parse::<Address>()).transpose();
             let address = address.map_err(|error| Failure::invalid(error.to_string()))?;
             let host = address.as_ref().map(Address::host);
             let issued = core.authority.sign_router(csr.as_bytes(), &id, host, clock::now())?;
             let fingerprint = issued.fingerprint.clone();
             let address = address.map(|address| address.to_string());
-            (issued, Redeemed::Router { id, fingerprint, address })
+            Ok((issued, Redeemed::Router { id, fingerprint, address }))
         }
         (EnrollmentMethod::Ott, EnrollmentTarget::Router(_))
-        | (EnrollmentMethod::Erott, EnrollmentTarget::Identity(_)) => {
-            return Err(Failure::invalid_token());
-        }
-    };
-    core.change(Change::Redeem { token, redeemed }).await?;
-    Ok(answer_certificate(&core, issued))
+        | (EnrollmentMethod::Erott, EnrollmentTarget::Identity(_)) => Err(Failure::invalid_token()),
+    }
 }
 
 fn answer_certificate(core: &Core, issued: Issued) -> Response {
