@@ -5,10 +5,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../target/ebpf");
-    // The folder has to be there to be watched.
+    // The folder has to be there to be watched for the object.
     fs::create_dir_all(&folder)?;
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let object = fs::read(folder.join("nightgate-ebpf")).unwrap_or_default();
+    let path = folder.join("nightgate-ebpf");
+    let watched = if path.exists() { &path } else { &folder };
+    println!("cargo::rerun-if-changed={}", watched.display());
+    let object = fs::read(&path).unwrap_or_default();
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("nightgate-ebpf"), object)?;
     Ok(())
 }
