@@ -20,6 +20,9 @@ const TARGET: Duration = Duration::from_secs(60);
 /// How much of each log is shown after a failure, in lines.
 const TAIL_LINES: usize = 25;
 
+/// Puts the lines of a table below the description of its step.
+const TABLE_INDENT: &str = "\n                 ";
+
 /// Builds what is needed, plays all scenes, and removes everything again.
 ///
 /// # Errors
@@ -76,6 +79,7 @@ fn step<T>(
     let took = started.elapsed().as_secs_f64();
     match format {
         Format::Table => {
+            let seen = seen.trim_end().replace('\n', TABLE_INDENT);
             println!("{} {took:6.1} s  {name:12} {seen}", if holds { "ok    " } else { "FAILED" });
         }
         Format::Json => {
