@@ -230,7 +230,9 @@ impl Router {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
+            // Stopping comes first: a task must not take the end of others for an end in good order.
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }

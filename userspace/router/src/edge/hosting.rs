@@ -23,6 +23,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Services one client may host at once on one channel.
 const MAX_BINDINGS: usize = 1_000;
 
+/// Why a binding is refused or ends.
+const NOT_ALLOWED: &str = "no policy lets this identity host the service";
+
 /// A client's bindings by connection id; all end with the channel.
 #[derive(Default)]
 pub(super) struct Bindings(HashMap<u32, JoinHandle<()>>);
@@ -93,7 +96,9 @@ async fn host(client: Client, conn: u32, message: Message) {
             None => incoming.refuse(FailureCause::Capacity, "the host has too many connections"),
         }
     }
-    client.send(state_closed(conn, "no policy lets this identity host the service")).await;
+    if !client.router.is_stopping() {
+        client.send(state_closed(conn, NOT_ALLOWED)).await;
+    }
 }
 
 async fn authorize(client: &Client, message: &Message) -> Result<Binding, String> {
@@ -104,7 +109,7 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
     let allowed =
         replica.borrow().authorizations.allows(&session.identity, Permission::Bind, &session.sub);
     if !allowed {
-        return Err("no policy lets this identity host the service".to_owned());
+        return Err(NOT_ALLOWED.to_owned());
     }
     let cost = message.headers.bytes(header::COST).and_then(|cost| cost.as_ref().try_into().ok());
     Ok(client.router.bind(BindRequest {
