@@ -113,7 +113,8 @@ fn kernel_format(workspace: &Workspace) -> Result<Option<Finding>> {
 }
 
 fn host_clippy(workspace: &Workspace) -> Result<Option<Finding>> {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let arguments =
+        ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"];
     command(workspace, "clippy", &mut workspace.cargo(arguments))
 }
 
@@ -125,7 +126,7 @@ fn kernel_clippy(workspace: &Workspace) -> Result<Option<Finding>> {
 }
 
 fn documentation(workspace: &Workspace) -> Result<Option<Finding>> {
-    let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items", "--keep-going"];
     let mut doc = workspace.cargo(arguments);
     command(workspace, "documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -64,6 +64,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "telemetry",
             "sdk",
             "pki",
+            "identity",
         ],
     ),
     // Tests and tasks may look at everything they test.

@@ -172,7 +172,8 @@ fn refuse_without_policy(deployment: &mut Deployment) -> Result<String> {
         .lines()
         .find(|line| line.to_lowercase().contains("policy"))
         .with_context(|| format!("explain names no policy: {answer}"))?;
-    Ok(format!("curl failed; explain: {}", reason.trim()))
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(format!("curl failed; explain: {reason}"))
 }
 
 fn allow_by_policy(deployment: &mut Deployment) -> Result<String> {
@@ -250,7 +251,7 @@ fn list_circuits(deployment: &mut Deployment) -> Result<String> {
     let connection = connect(deployment, WEB_NAME)?;
     let answer = deployment.wait_for_answer(GATEWAY_A, "circuits", WEB_SERVICE)?;
     drop(connection);
-    Ok(answer)
+    Ok(format!("one from {GATEWAY_A}\n{answer}"))
 }
 
 fn show_counters(deployment: &mut Deployment) -> Result<String> {
