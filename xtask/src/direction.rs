@@ -65,6 +65,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "sdk",
             "pki",
             "identity",
+            "identity",
         ],
     ),
     // Tests and tasks may look at everything they test.

@@ -1,6 +1,6 @@
 //! Dial and bind services of the overlay from an application, without a listening port.
 //!
-//! An operator creates an identity and hands over its enrollment token. [`enroll`] redeems it once
+//! An operator creates an identity and hands over its enrollment token. [`enroll()`] redeems it once
 //! and gives an [`Identity`] to save; [`Context::load`] joins the overlay with it. Then
 //! [`Context::dial`] opens a [`Stream`] to whoever hosts a service, and [`Context::bind`] hosts
 //! one: streams arrive at a [`Listener`] through connections that this end opened itself.
