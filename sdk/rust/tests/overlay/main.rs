@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod hostile;
 mod support;
 
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
