@@ -38,7 +38,7 @@ impl Namespace {
         let name = format!("{PREFIX}{}-{number}-{role}", RunId::current());
         run(program("ip").args(["netns", "add", &name]))?;
         let namespace = Self { name };
-        // Duplicate address detection (RFC 4862 section 5.4) keeps new addresses unusable for a second.
+        // Duplicate address detection keeps link-local addresses unusable for a second.
         namespace.set("net/ipv6/conf/all/accept_dad", "0")?;
         namespace.set("net/ipv6/conf/default/accept_dad", "0")?;
         namespace.ip("link set lo up")?;
@@ -80,7 +80,9 @@ impl Namespace {
     /// # Errors
     /// There is no such interface, or it has the address already.
     pub fn add_address(&self, interface: &str, address: &str) -> Result<()> {
-        self.ip(&format!("address add {address} dev {interface}")).map(drop)
+        // Usable at once, not only when the kernel's worker has looked at it: RFC 4862 section 5.4.
+        let usable = if address.contains(':') { "nodad" } else { "" };
+        self.ip(&format!("address add {address} dev {interface} {usable}")).map(drop)
     }
 
     /// Adds a route by gateway; `destination` is a prefix or `default`.
