@@ -87,8 +87,8 @@ pub struct Flow {
     pub service: u32,
     /// Mirror session; 0 for none.
     pub mirror_session: u16,
-    /// Index of the rule that accepted it, in the bank of its epoch.
-    pub rule: u16,
+    /// Zero.
+    pub pad: u16,
     /// Zone it came from.
     pub from: ZoneId,
     /// Zone it goes to.
@@ -97,8 +97,8 @@ pub struct Flow {
     pub origin: u8,
     /// [`state`] bits.
     pub state: u8,
-    /// Zero.
-    pub pad: u32,
+    /// Index of the rule that accepted it, in the bank of its epoch.
+    pub rule: u32,
 }
 
 const _: () = assert!(size_of::<Flow>() == 72);

@@ -11,6 +11,7 @@ pub mod active;
 pub mod address;
 pub mod counter;
 pub mod flow;
+pub mod forest;
 pub mod intercept;
 pub mod limits;
 pub mod listener;
@@ -26,14 +27,15 @@ pub use active::Active;
 pub use address::{Address, Family};
 pub use counter::Counter;
 pub use flow::{Flow, FlowKey};
+pub use forest::Slot;
 pub use intercept::{Intercept, InterceptKey};
 pub use listener::Listener;
 pub use reason::Reason;
-pub use rule::{RuleEntry, RuleTable};
+pub use rule::RuleEntry;
 pub use zone::{Interface, ZoneId};
 
 /// Version of everything in this crate. The kernel object carries it in [`VERSION_SECTION`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// ELF section of the kernel object that holds [`VERSION`] as four bytes in the target's order.
 pub const VERSION_SECTION: &str = "nightgate_abi";

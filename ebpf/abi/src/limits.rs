@@ -1,9 +1,12 @@
 //! How much the maps hold, and how long flows last.
 
 /// Rules of one rule set.
-pub const RULES: u16 = 64;
+pub const RULES: u32 = 100_000;
 /// Entries of one rule set: a rule has one for each combination of its prefixes and port ranges.
-pub const RULE_ENTRIES: usize = 256;
+pub const RULE_ENTRIES: usize = 131_072;
+/// Entries of one bank: those of the rule set, each as often as the trees of [`crate::forest`] need it. 96 bytes
+/// each, so a bank takes at most 48 MiB for them.
+pub const BANK_ENTRIES: usize = 524_288;
 /// Zones, the reserved ones included: one bit each in a [`crate::RuleEntry`].
 pub const ZONES: usize = 64;
 /// Attached interfaces.

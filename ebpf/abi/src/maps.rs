@@ -4,7 +4,7 @@ use crate::limits;
 
 /// One [`crate::Active`] word.
 pub const ACTIVE: &str = "ACTIVE";
-/// Two banks, each an array of one [`crate::RuleTable`].
+/// Two banks, each an array of [`crate::Slot`]s: see [`crate::forest`].
 pub const BANKS: &str = "BANKS";
 /// [`crate::Interface`] by interface index.
 pub const INTERFACES: &str = "INTERFACES";
@@ -23,6 +23,6 @@ pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
 
 /// Index in [`RULE_COUNTERS`] of a rule of a bank.
 #[inline(always)]
-pub const fn rule_counter(bank: u32, rule: u16) -> u32 {
-    bank * limits::RULES as u32 + rule as u32
+pub const fn rule_counter(bank: u32, rule: u32) -> u32 {
+    bank * limits::RULES + rule
 }

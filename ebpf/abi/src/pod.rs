@@ -23,7 +23,7 @@ pod!(
     crate::Interface,
     crate::Listener,
     crate::RuleEntry,
-    crate::RuleTable,
+    crate::Slot,
     crate::ZoneId,
     crate::mirror::MirrorSession,
 );

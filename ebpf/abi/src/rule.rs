@@ -1,6 +1,6 @@
 //! Rules as the kernel reads them.
 
-use crate::{Address, ZoneId, limits};
+use crate::{Address, ZoneId};
 
 /// One alternative of a rule. A rule with two source prefixes and three port ranges has six.
 ///
@@ -34,12 +34,10 @@ pub struct RuleEntry {
     pub protocol_mask: u8,
     /// Set of families, by [`crate::Family::bit`].
     pub families: u8,
-    /// [`action`].
+    /// [`action`]; in a leaf of a [`crate::forest`], with [`LAST`] in its last entry.
     pub action: u8,
-    /// Index of the rule, below [`limits::RULES`].
-    pub rule: u16,
-    /// Zero.
-    pub pad: u16,
+    /// Index of the rule, below [`crate::limits::RULES`].
+    pub rule: u32,
 }
 
 const _: () = assert!(size_of::<RuleEntry>() == 96);
@@ -52,16 +50,62 @@ pub mod action {
     pub const ACCEPT: u8 = 1;
 }
 
-/// Value of the only slot of a bank: the entries in order, first match wins.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RuleTable {
-    /// Entries in use.
-    pub len: u32,
-    /// Zero.
-    pub pad: u32,
-    /// The entries; unused ones are zero and match nothing.
-    pub entries: [RuleEntry; limits::RULE_ENTRIES],
+/// Bit of [`RuleEntry::action`]: no entry follows in this leaf.
+pub const LAST: u8 = 1 << 7;
+
+impl RuleEntry {
+    /// The entry as words, as a slot of a bank holds it.
+    pub const fn to_words(self) -> [u64; 12] {
+        let ports = self.source_port as u64
+            | (self.source_port_span as u64) << 16
+            | (self.destination_port as u64) << 32
+            | (self.destination_port_span as u64) << 48;
+        let rest = self.protocol as u64
+            | (self.protocol_mask as u64) << 8
+            | (self.families as u64) << 16
+            | (self.action as u64) << 24
+            | (self.rule as u64) << 32;
+        let [source, source_mask] = [self.source, self.source_mask];
+        let [destination, destination_mask] = [self.destination, self.destination_mask];
+        [
+            self.from,
+            self.to,
+            source[0],
+            source[1],
+            source_mask[0],
+            source_mask[1],
+            destination[0],
+            destination[1],
+            destination_mask[0],
+            destination_mask[1],
+            ports,
+            rest,
+        ]
+    }
+
+    /// The entry that [`RuleEntry::to_words`] gave these words for.
+    #[expect(clippy::cast_possible_truncation, reason = "takes words apart")]
+    #[inline(always)]
+    pub const fn from_words(words: &[u64; 12]) -> Self {
+        let (ports, rest) = (words[10], words[11]);
+        Self {
+            from: words[0],
+            to: words[1],
+            source: [words[2], words[3]],
+            source_mask: [words[4], words[5]],
+            destination: [words[6], words[7]],
+            destination_mask: [words[8], words[9]],
+            source_port: ports as u16,
+            source_port_span: (ports >> 16) as u16,
+            destination_port: (ports >> 32) as u16,
+            destination_port_span: (ports >> 48) as u16,
+            protocol: rest as u8,
+            protocol_mask: (rest >> 8) as u8,
+            families: (rest >> 16) as u8,
+            action: (rest >> 24) as u8,
+            rule: (rest >> 32) as u32,
+        }
+    }
 }
 
 /// What rules look at.
@@ -144,6 +188,24 @@ mod tests {
     fn an_entry_without_restrictions_matches_and_an_empty_one_does_not() {
         assert!(subject().matches(&any()));
         assert!(!subject().matches(&RuleEntry::default()));
+    }
+
+    #[test]
+    fn an_entry_survives_as_words() {
+        let entry = RuleEntry {
+            source: [1, 2],
+            source_mask: [3, 4],
+            destination: [5, 6],
+            destination_mask: [7, 8],
+            source_port: 9,
+            destination_port_span: 10,
+            protocol: 11,
+            protocol_mask: 0xff,
+            action: action::ACCEPT | LAST,
+            rule: 99_999,
+            ..any()
+        };
+        assert_eq!(RuleEntry::from_words(&entry.to_words()), entry);
     }
 
     #[test]

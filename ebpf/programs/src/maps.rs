@@ -1,12 +1,13 @@
 //! The maps; their names are those of [`nightgate_abi::maps`].
 
 use aya_ebpf::{
+    bindings::BPF_F_INNER_MAP,
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use nightgate_abi::{
-    Active, Counter, Flow, FlowKey, Intercept, InterceptKey, Interface, Listener, Reason,
-    RuleTable, limits,
+    Active, Counter, Flow, FlowKey, Intercept, InterceptKey, Interface, Listener, Reason, Slot,
+    limits,
 };
 
 use crate::stage::Work;
@@ -14,8 +15,11 @@ use crate::stage::Work;
 #[btf_map]
 pub(crate) static ACTIVE: Array<Active, 1> = Array::new();
 
+/// Flag of inner maps that may have any number of elements (Linux 5.10).
+pub(crate) const OF_ANY_SIZE: usize = BPF_F_INNER_MAP as usize;
+
 #[btf_map]
-pub(crate) static BANKS: ArrayOfMaps<Array<RuleTable, 1>, 2> = ArrayOfMaps::new();
+pub(crate) static BANKS: ArrayOfMaps<Array<Slot, 1, OF_ANY_SIZE>, 2> = ArrayOfMaps::new();
 
 #[btf_map]
 pub(crate) static INTERFACES: HashMap<u32, Interface, { limits::INTERFACES }> = HashMap::new();

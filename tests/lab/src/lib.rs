@@ -4,6 +4,7 @@
 //! carries the identity of that run ([`RunId`]), so that [`sweep`] of a later one can remove it.
 
 mod capture;
+pub mod classbench;
 mod command;
 mod figure;
 mod http;

@@ -38,7 +38,11 @@ pub(crate) struct Key {
 
 /// Parses one YAML document. Syntax errors and repeated keys end the parse and are reported alone.
 pub(crate) fn parse(text: &str, reader: &mut Reader<'_>) -> Option<Node> {
-    match serde_saphyr::from_str(text) {
+    // Room for 100,000 rules with all their keys; the rest of the parser's bounds against hostile input stand.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: 8_000_000, max_events: 16_000_000 },
+    };
+    match serde_saphyr::from_str_with_options(text, options) {
         Ok(node) => Some(node),
         Err(error) => {
             let line = error.location().map_or(1, |location| line(location.line()));

@@ -1,9 +1,9 @@
 //! Staging, verifying and committing rule sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray, PerCpuValues};
-use nightgate_abi::{Active, Counter, Interface, RuleTable, ZoneId, limits, maps};
+use nightgate_abi::{Active, Counter, Interface, Slot, ZoneId, limits, maps};
 use nightgate_ruleset::{MapImage, RuleId, ZoneName};
 
 use crate::{
@@ -31,8 +31,8 @@ impl Committed {
     }
 
     /// Name of a rule by its index.
-    pub(crate) fn rule(&self, index: u16) -> Option<&RuleId> {
-        self.rules.get(usize::from(index))
+    pub(crate) fn rule(&self, index: u32) -> Option<&RuleId> {
+        self.rules.get(index as usize)
     }
 }
 
@@ -45,11 +45,10 @@ impl Datapath {
     /// An attached interface's zone is not in the rule set, or the kernel refuses; the old rules stay in force.
     pub fn commit(&mut self, image: &MapImage) -> Result<(), DatapathError> {
         let next = self.next(self.active.inactive_bank())?;
-        let table = image.table();
         self.stage_zones(image, next.bank())?;
-        self.stage_rules(&table, next.bank())?;
-        self.clear_rule_counters(next.bank())?;
-        self.verify(image, &table, next.bank())?;
+        self.stage_rules(image.slots(), next.bank())?;
+        self.clear_rule_counters(next.bank(), image.rules().len())?;
+        self.verify(image, next.bank())?;
         self.write_active(next)?;
         self.keep_rule_counters(next.inactive_bank(), image)?;
         self.committed =
@@ -101,24 +100,30 @@ impl Datapath {
     }
 
     /// Replaces the inner map of a bank by a new one. The kernel waits until no program reads the old one.
-    fn stage_rules(&mut self, table: &RuleTable, bank: u32) -> Result<(), DatapathError> {
-        let mut inner =
-            Array::<MapData, RuleTable>::create(1, 0).map_err(failed("create", maps::BANKS))?;
-        inner.set(0, table, 0).map_err(failed("write", maps::BANKS))?;
-        let mut banks: ArrayOfMaps<_, Array<MapData, RuleTable>> =
+    fn stage_rules(&mut self, slots: &[Slot], bank: u32) -> Result<(), DatapathError> {
+        /// `BPF_F_INNER_MAP` (linux/bpf.h): the banks differ in size.
+        const OF_ANY_SIZE: u32 = 1 << 12;
+        let size = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let mut inner = Array::<MapData, Slot>::create(size, OF_ANY_SIZE)
+            .map_err(failed("create", maps::BANKS))?;
+        for (index, slot) in (0..).zip(slots) {
+            inner.set(index, slot, 0).map_err(failed("write", maps::BANKS))?;
+        }
+        let mut banks: ArrayOfMaps<_, Array<MapData, Slot>> =
             ArrayOfMaps::try_from(map::map_mut(&mut self.ebpf, maps::BANKS)?)
                 .map_err(failed("open", maps::BANKS))?;
         banks.set(bank, &inner, 0).map_err(failed("write", maps::BANKS))
     }
 
-    fn verify(&self, image: &MapImage, table: &RuleTable, bank: u32) -> Result<(), DatapathError> {
-        let banks: ArrayOfMaps<_, Array<MapData, RuleTable>> =
+    fn verify(&self, image: &MapImage, bank: u32) -> Result<(), DatapathError> {
+        let banks: ArrayOfMaps<_, Array<MapData, Slot>> =
             ArrayOfMaps::try_from(map::map(&self.ebpf, maps::BANKS)?)
                 .map_err(failed("open", maps::BANKS))?;
         let inner = banks.get(&bank, 0).map_err(failed("read", maps::BANKS))?;
-        let staged = inner.get(&0, 0).map_err(failed("read", maps::BANKS))?;
-        if staged != *table {
-            return Err(DatapathError::Verify { map: maps::BANKS });
+        for (index, slot) in (0..).zip(image.slots()) {
+            if inner.get(&index, 0).map_err(failed("read", maps::BANKS))? != *slot {
+                return Err(DatapathError::Verify { map: maps::BANKS });
+            }
         }
         let interfaces = map::hash::<u32, Interface>(&self.ebpf, maps::INTERFACES)?;
         for (index, attached) in &self.attached {
@@ -131,14 +136,14 @@ impl Datapath {
         Ok(())
     }
 
-    fn clear_rule_counters(&mut self, bank: u32) -> Result<(), DatapathError> {
+    fn clear_rule_counters(&mut self, bank: u32, rules: usize) -> Result<(), DatapathError> {
         let name = maps::RULE_COUNTERS;
         let cpus = aya::util::nr_cpus()
             .map_err(|(_, source)| failed("size", name)(aya::maps::MapError::IoError(source)))?;
         let mut counters: PerCpuArray<_, Counter> =
             PerCpuArray::try_from(map::map_mut(&mut self.ebpf, name)?)
                 .map_err(failed("open", name))?;
-        for rule in 0..limits::RULES {
+        for rule in (0..limits::RULES).take(rules) {
             let zero = PerCpuValues::try_from(vec![Counter::default(); cpus])
                 .map_err(|source| failed("write", name)(aya::maps::MapError::IoError(source)))?;
             counters.set(maps::rule_counter(bank, rule), zero, 0).map_err(failed("write", name))?;
@@ -152,7 +157,8 @@ impl Datapath {
         for (rule, counter) in last {
             *self.past_rules.entry(rule).or_default() += counter;
         }
-        self.past_rules.retain(|rule, _| image.rules().contains(rule));
+        let kept: BTreeSet<&RuleId> = image.rules().iter().collect();
+        self.past_rules.retain(|rule, _| kept.contains(rule));
         Ok(())
     }
 
@@ -164,8 +170,9 @@ impl Datapath {
         let Some(committed) = &self.committed else {
             return Ok(Vec::new());
         };
-        let counters = map::counters(&self.ebpf, maps::RULE_COUNTERS)?;
-        let first = bank_index(bank) * usize::from(limits::RULES);
-        Ok(committed.rules.iter().cloned().zip(counters.into_iter().skip(first)).collect())
+        let first = maps::rule_counter(bank, 0);
+        let indices = (first..).take(committed.rules.len());
+        let counters = map::counters(&self.ebpf, maps::RULE_COUNTERS, indices)?;
+        Ok(committed.rules.iter().cloned().zip(counters).collect())
     }
 }

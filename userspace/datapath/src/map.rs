@@ -40,14 +40,17 @@ pub(crate) fn hash_mut<'a, K: Pod, V: Pod>(
     HashMap::try_from(map_mut(ebpf, name)?).map_err(failed("open", name))
 }
 
-/// The counters of a per-CPU array, each summed over the CPUs.
-pub(crate) fn counters(ebpf: &Ebpf, name: &'static str) -> Result<Vec<Counter>, DatapathError> {
+/// Counters of a per-CPU array, each summed over the CPUs.
+pub(crate) fn counters(
+    ebpf: &Ebpf,
+    name: &'static str,
+    indices: impl Iterator<Item = u32>,
+) -> Result<Vec<Counter>, DatapathError> {
     let counters: PerCpuArray<_, Counter> =
         PerCpuArray::try_from(map(ebpf, name)?).map_err(failed("open", name))?;
-    counters
-        .iter()
-        .map(|values| {
-            let values = values.map_err(failed("read", name))?;
+    indices
+        .map(|index| {
+            let values = counters.get(&index, 0).map_err(failed("read", name))?;
             Ok(values.iter().fold(Counter::default(), |mut sum, value| {
                 sum += *value;
                 sum

@@ -74,7 +74,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn mirror_statistics(&self) -> Result<MirrorStatistics, DatapathError> {
-        let counters = map::counters(&self.ebpf, mirror::COUNTERS_MAP)?;
+        let counters = map::counters(&self.ebpf, mirror::COUNTERS_MAP, 0..mirror::COUNTERS)?;
         let row = |session: u32| -> BTreeMap<Outcome, Counter> {
             Outcome::ALL
                 .iter()

@@ -42,7 +42,8 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn statistics(&self) -> Result<Statistics, DatapathError> {
-        map::counters(&self.ebpf, maps::REASON_COUNTERS).map(Statistics)
+        let reasons = Reason::ALL.iter().map(|reason| reason.index());
+        map::counters(&self.ebpf, maps::REASON_COUNTERS, reasons).map(Statistics)
     }
 
     /// Packets of each rule, in the order of the rules: those of its flows if it accepts, those it refused if

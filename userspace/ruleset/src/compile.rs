@@ -84,7 +84,7 @@ pub enum CompileError {
 pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
     let mut errors = Vec::new();
     let zones = number_zones(gateway, &mut errors);
-    let limit = usize::from(limits::RULES);
+    let limit = limits::RULES as usize;
     if gateway.rules.len() > limit {
         errors.push(CompileError::Rules { count: gateway.rules.len(), limit });
     }

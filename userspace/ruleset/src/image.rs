@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use nightgate_abi::{
-    Address, Family, RuleEntry, RuleTable, ZoneId, limits::RULE_ENTRIES, rule::action,
-};
+use nightgate_abi::{Address, Family, RuleEntry, Slot, ZoneId, rule::action};
 use nightgate_config::{Action, PortRange, Prefix, Protocol, RuleId, ZoneName};
 
-use crate::compile::{CompiledRule, RuleSet, alternatives};
+use crate::{
+    compile::{CompiledRule, RuleSet, alternatives},
+    forest,
+};
 
 /// What a commit writes: plain values, the same for the same rule set.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +16,7 @@ pub struct MapImage {
     zones: BTreeMap<ZoneName, ZoneId>,
     rules: Vec<RuleId>,
     entries: Vec<RuleEntry>,
+    slots: Vec<Slot>,
 }
 
 impl MapImage {
@@ -28,37 +30,33 @@ impl MapImage {
         &self.rules
     }
 
-    /// The entries of the bank in order.
+    /// The entries of the rules in order.
     pub fn entries(&self) -> &[RuleEntry] {
         &self.entries
     }
 
-    /// The bank's only value.
-    pub fn table(&self) -> RuleTable {
-        let mut table = RuleTable { len: 0, pad: 0, entries: [RuleEntry::default(); RULE_ENTRIES] };
-        for (slot, entry) in table.entries.iter_mut().zip(&self.entries) {
-            *slot = *entry;
-            table.len += 1;
-        }
-        table
+    /// The bank: the entries in the leaves of trees.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
     }
 }
 
 impl RuleSet {
     /// Lowers the rule set for the kernel.
     pub fn image(&self) -> MapImage {
-        let entries =
+        let entries: Vec<_> =
             self.rules().iter().zip(0..).flat_map(|(rule, index)| lower(rule, index)).collect();
         MapImage {
             zones: self.zones().clone(),
             rules: self.rules().iter().map(|rule| rule.id.clone()).collect(),
+            slots: forest::compile(&entries),
             entries,
         }
     }
 }
 
 /// One entry for each combination of the rule's prefixes and port ranges.
-fn lower(rule: &CompiledRule, index: u16) -> Vec<RuleEntry> {
+fn lower(rule: &CompiledRule, index: u32) -> Vec<RuleEntry> {
     let mut entries = Vec::new();
     for (source, destination) in rule.prefix_pairs() {
         for source_ports in alternatives(&rule.source_ports) {
@@ -77,7 +75,7 @@ fn lower(rule: &CompiledRule, index: u16) -> Vec<RuleEntry> {
 
 fn entry(
     rule: &CompiledRule,
-    index: u16,
+    index: u32,
     [source, destination]: [Option<Prefix>; 2],
     [source_ports, destination_ports]: [Option<PortRange>; 2],
 ) -> RuleEntry {
@@ -109,7 +107,6 @@ fn entry(
             Action::Drop => action::DROP,
         },
         rule: index,
-        pad: 0,
     }
 }
 

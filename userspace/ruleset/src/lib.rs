@@ -7,6 +7,7 @@
 
 mod classify;
 mod compile;
+mod forest;
 mod image;
 
 pub use classify::{Verdict, classify};

@@ -1,6 +1,10 @@
 //! The image of a small rule set, field by field: what the kernel reads must not change unnoticed.
 
-use nightgate_abi::{Family, RuleEntry, ZoneId, rule::action};
+use nightgate_abi::{
+    Family, RuleEntry, Slot, ZoneId,
+    forest::LEAF,
+    rule::{LAST, action},
+};
 use nightgate_config::parse;
 use nightgate_ruleset::{CompileError, compile};
 
@@ -60,9 +64,12 @@ fn image_of_a_rule_set_is_as_written_here() {
     let dns = |entry| RuleEntry { destination_port: 53, destination_port_span: 0, ..entry };
     let range = |entry| RuleEntry { destination_port: 1000, destination_port_span: 999, ..entry };
     assert_eq!(image.entries(), [overlay, dns(v4), range(v4), dns(v6), range(v6)]);
-    let table = image.table();
-    assert_eq!(table.len, 5);
-    assert_eq!(table.entries[5], RuleEntry::default());
+    let leaf = image.entries().iter().zip(1..).map(|(entry, number)| {
+        let last = if number == 5 { LAST } else { 0 };
+        Slot(RuleEntry { action: entry.action | last, ..*entry }.to_words())
+    });
+    let header = Slot::header(&[(LEAF | 1, 0)]);
+    assert_eq!(image.slots(), std::iter::once(header).chain(leaf).collect::<Vec<_>>());
 }
 
 #[test]
@@ -86,19 +93,22 @@ fn prefixes_of_different_families_make_no_entry() {
 
 #[test]
 fn limits_are_named_with_what_exceeds_them() {
-    let many: String = (0..65)
+    let many: String = (0..100_001)
         .map(|n| format!("  - {{ id: r{n}, from: lan, to: wan, action: accept }}\n"))
         .collect();
     let errors = compile(&gateway(&format!("rules:\n{many}"))).unwrap_err();
-    assert_eq!(errors, [CompileError::Rules { count: 65, limit: 64 }]);
+    assert_eq!(errors, [CompileError::Rules { count: 100_001, limit: 100_000 }]);
 
-    let ports: Vec<_> = (1..=300).map(|port| port.to_string()).collect();
+    let ports =
+        |count: u16| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(", ");
     let wide = format!(
-        "rules:\n  - {{ id: w, from: lan, to: wan, protocol: tcp, source_ports: [{}], action: drop }}\n",
-        ports.join(", ")
+        "rules:\n  - {{ id: w, from: lan, to: wan, protocol: tcp, source_ports: [{}], destination_ports: [{}], \
+         action: drop }}\n",
+        ports(2_000),
+        ports(100)
     );
     let errors = compile(&gateway(&wide)).unwrap_err();
-    assert!(matches!(errors[..], [CompileError::Entries { count: 300, limit: 256, .. }]));
+    assert!(matches!(errors[..], [CompileError::Entries { count: 200_000, limit: 131_072, .. }]));
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! The image means what the reference classifier says, for random rules and packets.
 
-use nightgate_abi::{Address, Family, ZoneId, rule::Subject, rule::action};
+use nightgate_abi::{
+    Address, Family, ZoneId,
+    forest::{Progress, Walk},
+    rule::{Subject, action},
+};
 use nightgate_config::{Gateway, parse};
 use nightgate_packet::PacketMeta;
 use nightgate_ruleset::{MapImage, Verdict, classify, compile};
@@ -18,7 +22,7 @@ proptest! {
     }
 }
 
-/// The kernel's algorithm over the image.
+/// The kernel's walk over the image, and a search of the entries one by one.
 fn first_match(image: &MapImage, from: ZoneId, to: ZoneId, packet: &PacketMeta) -> Verdict {
     let subject = Subject {
         from,
@@ -30,11 +34,19 @@ fn first_match(image: &MapImage, from: ZoneId, to: ZoneId, packet: &PacketMeta) 
         protocol: packet.protocol,
     };
     let entry = image.entries().iter().find(|entry| subject.matches(entry));
-    match entry.map(|entry| (entry.action, usize::from(entry.rule))) {
+    let found = walk(image, &subject);
+    assert_eq!(found, entry.map(|entry| (entry.rule, entry.action)), "{subject:?}");
+    match found.map(|(rule, action)| (action, rule as usize)) {
         Some((action::ACCEPT, rule)) => Verdict::Accept(rule),
         Some((_, rule)) => Verdict::Drop(rule),
         None => Verdict::NoRule,
     }
+}
+
+fn walk(image: &MapImage, subject: &Subject) -> Option<(u32, u8)> {
+    let (mut walk, key) = (Walk::new(), subject.key());
+    while walk.step(image.slots().get(walk.wants() as usize), &key, subject) == Progress::Goes {}
+    walk.outcome()
 }
 
 fn gateway(rules: &[String]) -> Gateway {

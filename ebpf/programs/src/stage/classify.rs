@@ -2,10 +2,10 @@
 
 use core::ffi::{c_long, c_void};
 
-use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_loop};
 use nightgate_abi::{
-    Active, Reason, RuleTable,
-    limits::RULE_ENTRIES,
+    Active, Reason, Slot,
+    forest::{Key, Progress, Walk},
     rule::{Subject, action},
 };
 
@@ -14,21 +14,21 @@ use crate::maps;
 /// What the first matching rule says.
 pub(crate) enum Verdict {
     /// The rule with this index accepts.
-    Accept(u16),
+    Accept(u32),
     /// The rule with this index drops.
-    Drop(u16),
+    Drop(u32),
 }
 
-/// A search for the first matching entry.
+/// A search for the first matching rule.
 struct Search<'a> {
-    table: &'a RuleTable,
+    bank: &'a Array<Slot, 1, { maps::OF_ANY_SIZE }>,
+    key: &'a Key,
     subject: &'a Subject,
-    /// Index of the matching entry; [`NOTHING`] so far.
-    found: u64,
+    walk: Walk,
 }
 
-/// No entry matches.
-const NOTHING: u64 = u64::MAX;
+/// More steps than any bank has slots: what ends a walk is the walk.
+const STEPS: u32 = 1 << 20;
 /// What a callback of `bpf_loop` returns to go on.
 const CONTINUE: c_long = 0;
 /// What a callback of `bpf_loop` returns to stop.
@@ -39,35 +39,33 @@ const BREAK: c_long = 1;
 /// # Errors
 /// No rule matches, or there is no bank.
 #[inline(always)]
-pub(crate) fn classify(subject: &Subject, active: Active) -> Result<Verdict, Reason> {
-    let table = maps::BANKS.get_value(active.bank(), &0).ok_or(Reason::BankMissing)?;
-    let mut search = Search { table, subject, found: NOTHING };
+pub(crate) fn classify(
+    subject: &Subject,
+    words: &mut Key,
+    active: Active,
+) -> Result<Verdict, Reason> {
+    let bank = maps::BANKS.get(active.bank()).ok_or(Reason::BankMissing)?;
+    *words = subject.key();
+    let mut search = Search { bank, key: words, subject, walk: Walk::new() };
     // SAFETY: the callback has the signature that bpf_loop calls, and gets the pointer given here. A loop in
-    // the program itself would be verified anew for every entry (bpf_loop: Linux 5.17).
+    // the program itself would be verified anew for every step (bpf_loop: Linux 5.17).
     unsafe {
-        bpf_loop(table.len, examine as *mut c_void, (&raw mut search).cast(), 0);
+        bpf_loop(STEPS, step as *mut c_void, (&raw mut search).cast(), 0);
     }
-    let Some(entry) = table.entries.get(search.found as usize) else {
-        return Err(Reason::NoRule);
-    };
-    Ok(match entry.action {
-        action::ACCEPT => Verdict::Accept(entry.rule),
-        _ => Verdict::Drop(entry.rule),
-    })
+    match search.walk.outcome() {
+        Some((rule, action::ACCEPT)) => Ok(Verdict::Accept(rule)),
+        Some((rule, _)) => Ok(Verdict::Drop(rule)),
+        None => Err(Reason::NoRule),
+    }
 }
 
-/// Looks at one entry.
-extern "C" fn examine(index: u64, search: *mut c_void) -> c_long {
+/// Takes one step of the walk.
+extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
     // SAFETY: the pointer is the search that `classify` gave to bpf_loop, which nothing else uses meanwhile.
     let search = unsafe { &mut *search.cast::<Search<'_>>() };
-    if index >= RULE_ENTRIES as u64 {
-        return BREAK;
+    let slot = search.bank.get(search.walk.wants());
+    match search.walk.step(slot, search.key, search.subject) {
+        Progress::Goes => CONTINUE,
+        Progress::Over => BREAK,
     }
-    // SAFETY: the index is below the array's length.
-    let entry = unsafe { search.table.entries.get_unchecked(index as usize) };
-    if search.subject.matches(entry) {
-        search.found = index;
-        return BREAK;
-    }
-    CONTINUE
 }

@@ -41,7 +41,7 @@ pub(crate) enum Age {
 pub(crate) struct Judgement {
     pub(crate) from: ZoneId,
     pub(crate) to: ZoneId,
-    pub(crate) rule: u16,
+    pub(crate) rule: u32,
     /// Zero unless the destination is intercepted.
     pub(crate) intercept: Intercept,
 }
@@ -71,7 +71,7 @@ pub(crate) fn judge(
     } else {
         ZoneId::OVERLAY
     };
-    match classify::classify(subject, place.active)? {
+    match classify::classify(subject, &mut work.words, place.active)? {
         Verdict::Accept(rule) => {
             Ok(Judgement { from: subject.from, to: subject.to, rule, intercept })
         }

@@ -11,7 +11,7 @@ mod track;
 mod zone;
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Flow, FlowKey, Reason, mirror::ENCAPSULATED_MARK, rule::Subject};
+use nightgate_abi::{Flow, FlowKey, Reason, forest::Key, mirror::ENCAPSULATED_MARK, rule::Subject};
 use nightgate_packet::PacketMeta;
 
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Work {
     key: FlowKey,
     /// Set by `judge`.
     subject: Subject,
+    /// Set by `classify`.
+    words: Key,
     /// Set by `track` for a flow that is judged.
     flow: Flow,
 }

@@ -39,7 +39,7 @@ pub(crate) fn count(ctx: &TcContext, reason: Reason) {
 
 /// Counts a packet under a rule of the bank in force.
 #[inline(always)]
-pub(crate) fn count_rule(ctx: &TcContext, active: Active, rule: u16) {
+pub(crate) fn count_rule(ctx: &TcContext, active: Active, rule: u32) {
     add(maps::RULE_COUNTERS.get_ptr_mut(rule_counter(active.bank(), rule)), ctx);
 }
 
