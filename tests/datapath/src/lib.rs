@@ -6,4 +6,7 @@
 pub mod frame;
 mod world;
 
-pub use world::{LAN, Outcome, PLAIN, WAN, World, with_uncommitted_world, with_world};
+pub use world::{
+    LAN, Outcome, PLAIN, WAN, World, gateway_namespace, rule_set, with_uncommitted_world,
+    with_world,
+};

@@ -43,8 +43,7 @@ pub fn with_world<T: Send>(rules: &str, test: impl FnOnce(&mut World<'_>) -> T +
 
 /// Makes a gateway without rules in force, and calls a function inside its namespace.
 pub fn with_uncommitted_world<T: Send>(test: impl FnOnce(&mut World<'_>) -> T + Send) -> T {
-    let namespace = Namespace::new("datapath").expect("a namespace: tests run as root");
-    prepare(&namespace).expect("interfaces, addresses and routes");
+    let namespace = gateway_namespace();
     namespace
         .enter(|| {
             let mut datapath = Datapath::load().expect("the kernel object: `cargo xtask build`");
@@ -53,6 +52,23 @@ pub fn with_uncommitted_world<T: Send>(test: impl FnOnce(&mut World<'_>) -> T + 
             test(&mut World { namespace: &namespace, datapath, rules: rule_set(" []") })
         })
         .expect("enter the namespace")
+}
+
+/// Makes the namespace of a gateway, without programs.
+pub fn gateway_namespace() -> Namespace {
+    let namespace = Namespace::new("datapath").expect("a namespace: tests run as root");
+    prepare(&namespace).expect("interfaces, addresses and routes");
+    namespace
+}
+
+/// Compiles rules for `lan` and `wan`, given as lines of YAML.
+pub fn rule_set(rules: &str) -> RuleSet {
+    let text = format!(
+        "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [{LAN}] }}\n  wan: {{ \
+         interfaces: [{WAN}] }}\nrules:\n{rules}\n"
+    );
+    let config = parse(&text, "rules.yaml").unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
+    compile(&config.gateway.expect("a gateway")).expect("rules within the limits")
 }
 
 impl World<'_> {
@@ -108,15 +124,6 @@ impl World<'_> {
         assert!(after.bytes >= before.bytes + frame.len() as u64, "{reason} counts bytes");
         Outcome { verdict, reason }
     }
-}
-
-fn rule_set(rules: &str) -> RuleSet {
-    let text = format!(
-        "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [{LAN}] }}\n  wan: {{ \
-         interfaces: [{WAN}] }}\nrules:\n{rules}\n"
-    );
-    let config = parse(&text, "rules.yaml").unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
-    compile(&config.gateway.expect("a gateway")).expect("rules within the limits")
 }
 
 fn zone(name: &str) -> ZoneName {

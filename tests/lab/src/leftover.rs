@@ -12,6 +12,7 @@ use nix::{
 };
 
 use crate::{
+    bpf::unmount_in,
     command::{program, run},
     namespace::{ETC, PREFIX},
     run::{FOLDER_PREFIX, RunId},
@@ -73,7 +74,10 @@ impl Leftover {
                     Ok((!Path::new("/proc").join(pid.to_string()).exists()).then_some(()))
                 })
             }
-            Self::Folder(path) => Ok(fs::remove_dir_all(path)?),
+            Self::Folder(path) => {
+                unmount_in(path)?;
+                Ok(fs::remove_dir_all(path)?)
+            }
         }
     }
 }

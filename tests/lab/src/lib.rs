@@ -3,6 +3,7 @@
 //! Everything is removed when its owner is dropped, also on panic. What a killed run leaves behind
 //! carries the identity of that run ([`RunId`]), so that [`sweep`] of a later one can remove it.
 
+mod bpf;
 mod capture;
 pub mod classbench;
 mod command;
@@ -18,6 +19,7 @@ mod run;
 mod wait;
 
 pub use self::{
+    bpf::BpfFileSystem,
     capture::Capture,
     command::{program, run, shell},
     figure::Figure,

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray, PerCpuValues};
-use nightgate_abi::{Active, Counter, Interface, Slot, ZoneId, limits, maps};
+use nightgate_abi::{Active, Counter, Interface, Slot, VERSION, ZoneId, limits, maps};
 use nightgate_ruleset::{MapImage, RuleId, ZoneName};
 
 use crate::{
     datapath::{Datapath, bank_index},
     error::DatapathError,
     map::{self, failed},
+    note,
 };
 
 /// What the bank in force was made of.
 #[derive(Debug)]
 pub(crate) struct Committed {
-    zones: BTreeMap<ZoneName, ZoneId>,
-    rules: Vec<RuleId>,
+    pub(crate) zones: BTreeMap<ZoneName, ZoneId>,
+    pub(crate) rules: Vec<RuleId>,
 }
 
 impl Committed {
@@ -49,10 +50,12 @@ impl Datapath {
         self.stage_rules(image.slots(), next.bank())?;
         self.clear_rule_counters(next.bank(), image.rules().len())?;
         self.verify(image, next.bank())?;
+        let staged = Committed { zones: image.zones().clone(), rules: image.rules().to_vec() };
+        self.write_note(&staged, next.bank())?;
         self.write_active(next)?;
         self.keep_rule_counters(next.inactive_bank(), image)?;
-        self.committed =
-            Some(Committed { zones: image.zones().clone(), rules: image.rules().to_vec() });
+        self.write_note(&staged, next.bank())?;
+        self.committed = Some(staged);
         tracing::info!(epoch = next.epoch(), rules = image.rules().len(), "committed rules");
         Ok(())
     }
@@ -84,6 +87,13 @@ impl Datapath {
         Ok(())
     }
 
+    fn write_note(&self, committed: &Committed, bank: u32) -> Result<(), DatapathError> {
+        match &self.pins {
+            Some(pins) => Ok(note::write(&pins.note(VERSION, bank), committed, &self.past_rules)?),
+            None => Ok(()),
+        }
+    }
+
     fn stage_zones(&mut self, image: &MapImage, bank: u32) -> Result<(), DatapathError> {
         let mut values = Vec::new();
         for (index, attached) in &self.attached {
@@ -91,8 +101,7 @@ impl Datapath {
                 let (interface, zone) = (attached.name.clone(), attached.zone.clone());
                 DatapathError::UnknownZone { interface, zone }
             })?;
-            let current = self.committed.as_ref().map_or(ZoneId::NONE, |c| c.zone(&attached.zone));
-            let mut zones = [current; 2];
+            let mut zones = self.interface_zones(*index)?.unwrap_or([ZoneId::NONE; 2]);
             zones[bank_index(bank)] = staged;
             values.push((*index, zones));
         }

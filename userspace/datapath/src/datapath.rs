@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use aya::{
-    Ebpf,
-    programs::{SchedClassifier, TcAttachType, tc::SchedClassifierLinkId},
-};
-use nightgate_abi::{Active, Counter, Interface, ZoneId, maps};
+use aya::{Ebpf, programs::SchedClassifier};
+use nightgate_abi::{Active, Counter, Interface, VERSION, ZoneId, maps};
 use nightgate_ruleset::{RuleId, ZoneName};
 
 use crate::{
@@ -14,9 +11,11 @@ use crate::{
     error::DatapathError,
     intercept::Intercepts,
     interface::IfIndex,
+    link::{self, Link, Place},
     map::{self, failed},
     mirror::TC_MIRROR,
-    object,
+    note, object,
+    pins::Pins,
 };
 
 /// A side of an interface.
@@ -28,10 +27,14 @@ pub enum Hook {
     Egress,
 }
 
-/// The kernel programs and their maps. Dropping it detaches them.
+/// The kernel programs and their maps. Dropping it detaches them, unless they are pinned.
 #[derive(Debug)]
 pub struct Datapath {
     pub(crate) ebpf: Ebpf,
+    /// Where links and maps outlive this process, if they do.
+    pub(crate) pins: Option<Pins>,
+    /// Links of the mirror's encapsulating program.
+    pub(crate) mirror_links: Vec<Link>,
     /// The word in force.
     pub(crate) active: Active,
     /// What the bank in force was made of; `None` before the first commit.
@@ -47,7 +50,7 @@ pub struct Datapath {
 pub(crate) struct Attached {
     pub(crate) name: String,
     pub(crate) zone: ZoneName,
-    links: [(Hook, SchedClassifierLinkId); 2],
+    links: [Link; 2],
 }
 
 impl Datapath {
@@ -56,7 +59,35 @@ impl Datapath {
     /// # Errors
     /// The object was not built in, is of another ABI version, or the kernel refuses it.
     pub fn load() -> Result<Self, DatapathError> {
-        let mut ebpf = object::load()?;
+        Self::with_programs(object::load(None)?, None)
+    }
+
+    /// Loads the programs that were built into this one, with maps and links that outlive this process. Maps
+    /// that an earlier process of the same ABI version has left are taken over with all they hold: rules,
+    /// flows, counters. Programs that it has left on interfaces work on until [`Datapath::attach`] replaces
+    /// them.
+    ///
+    /// # Errors
+    /// As for [`Datapath::load`], or there can be no BPF file system.
+    pub fn open(pins: Pins) -> Result<Self, DatapathError> {
+        pins.prepare(VERSION)?;
+        if pins.has_other_maps(VERSION) {
+            tracing::info!(
+                version = VERSION,
+                "tables of another ABI version are there: loading beside them, flows begin anew"
+            );
+        }
+        let mut datapath = Self::with_programs(object::load(Some(&pins))?, Some(pins))?;
+        datapath.take_over()?;
+        Ok(datapath)
+    }
+
+    /// Whether rules that an earlier process committed are in force.
+    pub fn is_in_force(&self) -> bool {
+        self.active != Active::NONE
+    }
+
+    fn with_programs(mut ebpf: Ebpf, pins: Option<Pins>) -> Result<Self, DatapathError> {
         for program in [Hook::Ingress.program(), Hook::Egress.program(), TC_MIRROR] {
             classifier(&mut ebpf, program)?.load().map_err(|source| DatapathError::Program {
                 operation: "load",
@@ -66,6 +97,8 @@ impl Datapath {
         }
         Ok(Self {
             ebpf,
+            pins,
+            mirror_links: Vec::new(),
             active: Active::NONE,
             committed: None,
             past_rules: BTreeMap::new(),
@@ -74,8 +107,27 @@ impl Datapath {
         })
     }
 
+    /// Reads what an earlier process has left in the maps.
+    fn take_over(&mut self) -> Result<(), DatapathError> {
+        let active: Active = map::array_mut(&mut self.ebpf, maps::ACTIVE)?
+            .get(&0, 0)
+            .map_err(failed("read", maps::ACTIVE))?;
+        let Some(pins) = self.pins.as_ref().filter(|_| active != Active::NONE) else {
+            return Ok(());
+        };
+        self.active = active;
+        match note::read(&pins.note(VERSION, active.bank())) {
+            Ok((committed, past)) => (self.committed, self.past_rules) = (Some(committed), past),
+            Err(error) => tracing::warn!(%error, "counters of rules begin anew"),
+        }
+        self.intercepts = Intercepts::read(&self.ebpf)?;
+        tracing::info!(epoch = active.epoch(), "took over the rules in force");
+        Ok(())
+    }
+
     /// Attaches the firewall to both sides of an interface. From then on the interface carries what the
-    /// committed rules accept; nothing, if none are or if they do not know the zone.
+    /// committed rules accept; nothing, if none are or if they do not know the zone. Programs that an earlier
+    /// process has left there are replaced in place.
     ///
     /// # Errors
     /// There is no such interface, it is attached already, or the kernel refuses.
@@ -84,15 +136,20 @@ impl Datapath {
         if self.attached.contains_key(&index) {
             return Err(DatapathError::Attached { interface: interface.to_owned() });
         }
-        let mut zones = [ZoneId::NONE; 2];
-        if let Some(committed) = &self.committed {
-            zones[bank_index(self.active.bank())] = committed.zone(zone);
+        let known = self.interface_zones(index)?;
+        if known.is_none() {
+            let mut zones = [ZoneId::NONE; 2];
+            if let Some(committed) = &self.committed {
+                zones[bank_index(self.active.bank())] = committed.zone(zone);
+            }
+            self.write_interface(index, zones)?;
         }
-        self.write_interface(index, zones)?;
-        let links = match self.attach_both(interface) {
+        let links = match self.attach_both(interface, index) {
             Ok(links) => links,
             Err(error) => {
-                self.forget_interface(index)?;
+                if known.is_none() {
+                    self.forget_interface(index)?;
+                }
                 return Err(error);
             }
         };
@@ -111,13 +168,36 @@ impl Datapath {
         let Some(attached) = self.attached.remove(&index) else {
             return Ok(());
         };
-        for (hook, link) in attached.links {
-            let program = hook.program();
-            classifier(&mut self.ebpf, program)?.detach(link).map_err(|source| {
-                DatapathError::Program { operation: "detach", program, source: source.into() }
-            })?;
-        }
+        attached.links.into_iter().try_for_each(Link::detach)?;
         self.forget_interface(index)
+    }
+
+    /// Detaches the programs that an earlier process has left on interfaces that are not attached now, and
+    /// drops its maps if they are of another ABI version.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn drop_leftovers(&mut self) -> Result<(), DatapathError> {
+        let Some(pins) = self.pins.clone() else {
+            return Ok(());
+        };
+        let wanted = |path: &std::path::Path| {
+            let of = |index: &IfIndex, role| pins.link(*index, role) == path;
+            let roles = [Hook::Ingress, Hook::Egress].map(Hook::role);
+            self.attached.keys().any(|index| roles.iter().any(|role| of(index, role)))
+        };
+        for path in pins.remove_links(wanted)? {
+            tracing::info!(pin = %path.display(), "detached from an interface that is in no zone any more");
+        }
+        let interfaces = map::hash::<u32, Interface>(&self.ebpf, maps::INTERFACES)?;
+        let known = interfaces.keys().collect::<Result<Vec<_>, _>>();
+        let known = known.map_err(failed("read", maps::INTERFACES))?;
+        for index in known.into_iter().filter_map(IfIndex::new) {
+            if !self.attached.contains_key(&index) {
+                self.forget_interface(index)?;
+            }
+        }
+        Ok(pins.remove_other_maps(VERSION)?)
     }
 
     /// Attached interfaces and their zones.
@@ -135,28 +215,34 @@ impl Datapath {
             .map_err(failed("write", maps::INTERFACES))
     }
 
+    /// What is known of an interface in the map.
+    pub(crate) fn interface_zones(
+        &self,
+        index: IfIndex,
+    ) -> Result<Option<[ZoneId; 2]>, DatapathError> {
+        let interfaces = map::hash::<u32, Interface>(&self.ebpf, maps::INTERFACES)?;
+        match interfaces.get(&index.get(), 0) {
+            Ok(interface) => Ok(Some(interface.zones)),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(failed("read", maps::INTERFACES)(source)),
+        }
+    }
+
     fn forget_interface(&mut self, index: IfIndex) -> Result<(), DatapathError> {
         map::hash_mut::<u32, Interface>(&mut self.ebpf, maps::INTERFACES)?
             .remove(&index.get())
             .map_err(failed("write", maps::INTERFACES))
     }
 
-    fn attach_both(
-        &mut self,
-        interface: &str,
-    ) -> Result<[(Hook, SchedClassifierLinkId); 2], DatapathError> {
-        let ingress =
-            attach_program(&mut self.ebpf, Hook::Ingress.program(), interface, Hook::Ingress)?;
-        match attach_program(&mut self.ebpf, Hook::Egress.program(), interface, Hook::Egress) {
-            Ok(egress) => Ok([(Hook::Ingress, ingress), (Hook::Egress, egress)]),
-            Err(error) => {
-                let program = Hook::Ingress.program();
-                classifier(&mut self.ebpf, program)?.detach(ingress).map_err(|source| {
-                    DatapathError::Program { operation: "detach", program, source: source.into() }
-                })?;
-                Err(error)
-            }
-        }
+    /// A link that is not needed after all is dropped with the error: it detaches, unless it is pinned and
+    /// was there before.
+    fn attach_both(&mut self, interface: &str, index: IfIndex) -> Result<[Link; 2], DatapathError> {
+        let mut attach = |hook: Hook| {
+            let (program, role) = (hook.program(), hook.role());
+            let place = Place { program, interface, index, hook, role };
+            link::attach(&mut self.ebpf, place, self.pins.as_ref())
+        };
+        Ok([attach(Hook::Ingress)?, attach(Hook::Egress)?])
     }
 }
 
@@ -168,22 +254,6 @@ impl Hook {
             Self::Egress => "tc_egress",
         }
     }
-}
-
-/// Attaches a program to a side of an interface, behind the programs that are there.
-pub(crate) fn attach_program(
-    ebpf: &mut Ebpf,
-    program: &'static str,
-    interface: &str,
-    hook: Hook,
-) -> Result<SchedClassifierLinkId, DatapathError> {
-    let attach_type = match hook {
-        Hook::Ingress => TcAttachType::Ingress,
-        Hook::Egress => TcAttachType::Egress,
-    };
-    classifier(ebpf, program)?.attach(interface, attach_type).map_err(|source| {
-        DatapathError::Program { operation: "attach", program, source: source.into() }
-    })
 }
 
 pub(crate) fn classifier<'a>(

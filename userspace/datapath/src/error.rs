@@ -1,9 +1,21 @@
 //! What can go wrong between userspace and the kernel.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use nightgate_ruleset::ZoneName;
+
+/// A file in the BPF file system, or beside it, that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {}: {source}, expected a BPF file system and a folder that root may write", path.display())]
+pub struct PinError {
+    /// What was done.
+    pub(crate) operation: &'static str,
+    /// To which file.
+    pub(crate) path: PathBuf,
+    /// Cause.
+    pub(crate) source: io::Error,
+}
 
 /// An operation on the kernel programs or their maps that failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +120,17 @@ pub enum DatapathError {
         program: &'static str,
         /// What it left.
         index: u32,
+    },
+    /// What outlives the process cannot be kept or found.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// A link's pin cannot be removed.
+    #[error(
+        "detach: remove the link's pin: {source}, expected a BPF file system that root may write"
+    )]
+    Unpin {
+        /// Cause.
+        source: io::Error,
     },
     /// There have been 2^31 commits.
     #[error("commit: no epochs left, expected fewer than 2^31 commits: restart")]

@@ -14,6 +14,17 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Intercepts(BTreeMap<InterceptKey, Intercept>);
 
+impl Intercepts {
+    /// Reads the kernel's table.
+    pub(crate) fn read(ebpf: &aya::Ebpf) -> Result<Self, DatapathError> {
+        map::hash::<InterceptKey, Intercept>(ebpf, maps::INTERCEPTS)?
+            .iter()
+            .collect::<Result<_, _>>()
+            .map(Self)
+            .map_err(failed("read", maps::INTERCEPTS))
+    }
+}
+
 impl Datapath {
     /// Replaces all intercepted destinations. Only what differs is written; if anything does, flows are
     /// judged again on their next packet.

@@ -1,8 +1,9 @@
 //! Loads, attaches, stages and commits the kernel programs: the only crate that uses aya.
 //!
 //! [`Datapath::load`] puts the programs into the kernel, [`Datapath::attach`] on interfaces, where they
-//! refuse everything until the first [`Datapath::commit`]. Dropping the [`Datapath`] detaches them.
-//!
+//! refuse everything until the first [`Datapath::commit`]. Dropping the [`Datapath`] detaches them,
+//! unless it was made by [`Datapath::open`]: then they go on without this process, and the next one takes
+//! them over.//!
 //! Interfaces are those of the network namespace of the calling thread.
 
 mod bank;
@@ -11,16 +12,20 @@ mod error;
 mod flows;
 mod intercept;
 mod interface;
+mod link;
 mod map;
 mod mirror;
+mod note;
 mod object;
+mod pins;
 mod probe;
 mod statistics;
 
 pub use datapath::{Datapath, Hook};
-pub use error::DatapathError;
+pub use error::{DatapathError, PinError};
 pub use flows::{FlowEntry, FlowSide};
 pub use interface::IfIndex;
 pub use nightgate_abi as abi;
+pub use pins::Pins;
 pub use probe::{Probe, ProbeResult, Verdict};
 pub use statistics::{MirrorStatistics, Statistics};

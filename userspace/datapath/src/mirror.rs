@@ -8,9 +8,10 @@ use nightgate_abi::{
 };
 
 use crate::{
-    datapath::{Datapath, Hook, attach_program},
+    datapath::{Datapath, Hook},
     error::DatapathError,
     interface::IfIndex,
+    link::{self, Place},
     map::{self, failed},
     statistics::MirrorStatistics,
 };
@@ -34,8 +35,11 @@ impl Datapath {
     /// # Errors
     /// There is no such interface, or the kernel refuses.
     pub fn attach_mirror(&mut self, interface: &str) -> Result<(), DatapathError> {
-        IfIndex::of(interface)?;
-        attach_program(&mut self.ebpf, TC_MIRROR, interface, Hook::Ingress)?;
+        let index = IfIndex::of(interface)?;
+        let place =
+            Place { program: TC_MIRROR, interface, index, hook: Hook::Ingress, role: "mirror" };
+        let link = link::attach(&mut self.ebpf, place, self.pins.as_ref())?;
+        self.mirror_links.push(link);
         Ok(())
     }
 

@@ -2,17 +2,44 @@
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nightgate_abi::{VERSION, VERSION_SECTION};
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 
-use crate::error::DatapathError;
+use crate::{error::DatapathError, pins::Pins};
 
 /// Empty if the program was built without it.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nightgate-ebpf"));
 
 /// Creates the maps of the object and reads its programs.
-pub(crate) fn load() -> Result<Ebpf, DatapathError> {
+/// With pins, maps are pinned, and those that are there are used.
+pub(crate) fn load(pins: Option<&Pins>) -> Result<Ebpf, DatapathError> {
     check(OBJECT)?;
-    EbpfLoader::new().load(OBJECT).map_err(|source| DatapathError::Load { source: source.into() })
+    let names = map_names(OBJECT)?;
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = pins {
+        for name in names.iter().filter(|name| *name != SCRATCH) {
+            loader.map_pin_path(name, pins.maps(VERSION).join(name));
+        }
+    }
+    loader.load(OBJECT).map_err(|source| DatapathError::Load { source: source.into() })
+}
+
+/// Map that holds nothing between packets; its form is the programs' own affair.
+const SCRATCH: &str = "WORK";
+/// ELF section of the maps.
+const MAPS_SECTION: &str = ".maps";
+
+fn map_names(bytes: &[u8]) -> Result<Vec<String>, DatapathError> {
+    let unreadable = |source| DatapathError::Object { section: MAPS_SECTION, source };
+    let file = object::File::parse(bytes).map_err(unreadable)?;
+    let section = file
+        .section_by_name(MAPS_SECTION)
+        .ok_or(DatapathError::Missing { object: MAPS_SECTION })?
+        .index();
+    let symbols = file.symbols().filter(|symbol| symbol.section_index() == Some(section));
+    symbols
+        .filter(|symbol| symbol.kind() == object::SymbolKind::Data)
+        .map(|symbol| symbol.name().map(str::to_owned).map_err(unreadable))
+        .collect()
 }
 
 /// Refuses a stub, and an object of another ABI version.

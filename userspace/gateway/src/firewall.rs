@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use nightgate_abi::{Intercept, InterceptKey, mirror::MirrorSessionId};
+use nightgate_abi::{Family, Intercept, InterceptKey, mirror::MirrorSessionId};
 use nightgate_config::Gateway;
-use nightgate_datapath::{Datapath, DatapathError, IfIndex};
+use nightgate_datapath::{Datapath, DatapathError, IfIndex, Pins};
 use nightgate_mirror::Plan;
 use nightgate_ruleset::RuleSet;
 
 use crate::{intercept::InterceptTable, mirror::HostMirror};
 
-/// The kernel programs with everything this gateway puts into them. Dropping it detaches them.
+/// The kernel programs with everything this gateway puts into them. They stay when it is dropped.
 #[derive(Debug)]
 pub struct Firewall {
     pub(crate) datapath: Datapath,
@@ -23,19 +23,47 @@ const TCP: u8 = 6;
 
 impl Firewall {
     /// Loads the programs, attaches them to the interfaces of every zone and puts the rules in force.
-    /// From the first attachment on, an interface carries nothing that no rule accepts.
+    /// From the first attachment on, an interface carries nothing that no rule accepts. What an earlier
+    /// process has left is taken over: there is no packet that neither its rules nor the new ones judge.
     ///
     /// # Errors
-    /// An interface is missing, or the kernel refuses; every interface is as before then.
-    pub fn start(gateway: &Gateway, rules: RuleSet) -> Result<Self, DatapathError> {
-        let mut datapath = Datapath::load()?;
-        for (name, zone) in &gateway.zones {
-            for interface in &zone.interfaces {
-                datapath.attach(interface.as_str(), name)?;
-            }
+    /// An interface is missing, or the kernel refuses. What an earlier process had put in force stays in
+    /// force then; if there was nothing, every interface is as before.
+    pub fn start(gateway: &Gateway, rules: RuleSet, pins: Pins) -> Result<Self, DatapathError> {
+        let is_new = !pins.exist();
+        let started = Self::take_over(gateway, rules, pins.clone());
+        if started.is_err() && is_new {
+            pins.remove()?;
         }
-        datapath.commit(&rules.image())?;
+        started
+    }
+
+    fn take_over(gateway: &Gateway, rules: RuleSet, pins: Pins) -> Result<Self, DatapathError> {
+        let mut datapath = Datapath::open(pins)?;
+        let image = rules.image();
+        // Empty tables get the rules before interfaces come to use them; those in use know the interfaces,
+        // which have to be at hand when their rules change.
+        if datapath.is_in_force() {
+            attach(&mut datapath, gateway)?;
+            datapath.commit(&image)?;
+        } else {
+            datapath.commit(&image)?;
+            attach(&mut datapath, gateway)?;
+        }
+        // The veth pair is made anew, and its number may name another interface then.
+        datapath.set_mirror_device(None)?;
+        datapath.drop_leftovers()?;
         Ok(Self { datapath, rules, mirror: Plan::default() })
+    }
+
+    /// Says that nobody accepts intercepted connections or takes copies any more. The rules stay in force.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn release(&mut self) -> Result<(), DatapathError> {
+        self.datapath.clear_listener(Family::V4)?;
+        self.datapath.clear_listener(Family::V6)?;
+        self.datapath.set_mirror_device(None)
     }
 
     /// Says where intercepted connections of the address's family are accepted.
@@ -69,6 +97,15 @@ impl Firewall {
         self.mirror = mirror.plan;
         Ok(())
     }
+}
+
+fn attach(datapath: &mut Datapath, gateway: &Gateway) -> Result<(), DatapathError> {
+    for (name, zone) in &gateway.zones {
+        for interface in &zone.interfaces {
+            datapath.attach(interface.as_str(), name)?;
+        }
+    }
+    Ok(())
 }
 
 fn kernel_table(table: &InterceptTable, mirror: &Plan) -> BTreeMap<InterceptKey, Intercept> {

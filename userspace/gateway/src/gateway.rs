@@ -1,12 +1,13 @@
 //! The gateway as a whole: starts its parts in order, and takes everything back at the end.
 
+mod down;
 mod live;
 
 use std::{path::PathBuf, sync::Arc};
 
 use nightgate_abi::INTERCEPT_MARK;
 use nightgate_config::Gateway;
-use nightgate_datapath::DatapathError;
+use nightgate_datapath::{DatapathError, Pins};
 use nightgate_netlink::{Interception, Netlink, NetlinkError, Undo};
 use nightgate_router::{Router, RouterConfig, StartError};
 use nightgate_ruleset::{CompileError, RuleSet};
@@ -23,6 +24,7 @@ use crate::{
     listener::{Interceptor, LOOPBACKS, ListenerError, TransparentListener},
     mirror::{self, MirrorError},
 };
+pub use down::{DownError, WasUp, down};
 use live::Live;
 
 /// What a gateway needs to start.
@@ -34,9 +36,11 @@ pub struct GatewayConfig {
     pub admin_socket: PathBuf,
     /// Firewall, DNS and mirror.
     pub gateway: Gateway,
+    /// Where the firewall stays while no process runs.
+    pub pins: Pins,
 }
 
-/// A gateway that cannot start. Nothing of it stays behind on the host.
+/// A gateway that cannot start. Nothing of it stays behind on the host but the firewall, if that could start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The rules do not fit the kernel programs.
@@ -78,13 +82,17 @@ pub enum GatewayError {
 /// its number is the product's mark ("NG").
 const ROUTING_TABLE: u32 = 0x4e47;
 
+/// How packets for the gateway's listeners find them.
+const INTERCEPTION: Interception = Interception { mark: INTERCEPT_MARK, table: ROUTING_TABLE };
+
 /// Runs a gateway until `stop` completes.
 ///
 /// The kernel programs come first: while the rest starts, the interfaces carry what the rules accept and
-/// nothing is intercepted. They go last.
+/// nothing is intercepted. They stay when the rest stops, however it stops: the rules remain in force, and
+/// intercepted connections are refused. [`down()`] takes them away.
 ///
 /// # Errors
-/// A part cannot start; what had been started is taken back.
+/// A part cannot start; what had been started is taken back, except for the firewall.
 pub async fn run(
     config: GatewayConfig,
     stop: impl Future<Output = ()>,
@@ -112,9 +120,8 @@ async fn run_parts(
     stop: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     let metrics = Metrics::new()?;
-    let mut firewall = Firewall::start(&config.gateway, rules)?;
-    let interception = Interception { mark: INTERCEPT_MARK, table: ROUTING_TABLE };
-    undo.append(netlink.intercept(interception).await?);
+    let mut firewall = Firewall::start(&config.gateway, rules, config.pins)?;
+    undo.append(netlink.intercept(INTERCEPTION).await?);
     if let Some(mirror) = &config.gateway.mirror {
         let (host, made) = mirror::set_up(netlink, &config.gateway, mirror).await?;
         undo.append(made);
@@ -145,6 +152,7 @@ async fn run_parts(
     live.run(&mut admin, stop).await;
     accepting.shutdown().await;
     router.shutdown().await;
+    live.release();
     Ok(())
 }
 

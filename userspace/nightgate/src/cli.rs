@@ -8,7 +8,7 @@ use crate::{
     config_file::ConfigArgs,
     controller::ControllerCommand,
     enroll::{self, EnrollArgs, EnrollRouterArgs},
-    gateway,
+    gateway::{self, GatewayArgs},
     management::{
         ExplainArgs, IdentityCommand, ManageRouterCommand, PolicyCommand, ServiceCommand,
         TerminatorCommand,
@@ -39,6 +39,7 @@ A first overlay, step by step:
   nightgate router run --config hub.yaml
   nightgate fw check gateway.yaml                  needs no root
   nightgate gateway run --config gateway.yaml      needs root
+  nightgate gateway down --config gateway.yaml     the firewall stays until this
   nightgate circuits                               who is connected to what right now
 
 Exit status: 0 success, 1 failure, 2 wrong usage.";
@@ -119,7 +120,13 @@ pub(crate) enum RouterCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum GatewayCommand {
     /// Run a gateway; needs root
-    Run(ConfigArgs),
+    ///
+    /// When it stops, for whatever reason, the firewall stays: the rules remain in force and established
+    /// connections go on, while intercepted connections are refused. The next start takes over without a
+    /// gap. `nightgate gateway down` takes the firewall away.
+    Run(GatewayArgs),
+    /// Take the firewall of a stopped gateway off its interfaces, which carry everything then; needs root
+    Down(GatewayArgs),
 }
 
 /// `nightgate fw ...`
@@ -149,6 +156,7 @@ impl Command {
             Self::Controller(command) => command.run().await,
             Self::Router(command) => command.run().await,
             Self::Gateway(GatewayCommand::Run(args)) => gateway::run(&args).await,
+            Self::Gateway(GatewayCommand::Down(args)) => gateway::down(&args).await,
             Self::Enroll(args) => enroll::enroll(&args).await,
             Self::Identity(command) => command.run().await,
             Self::Service(command) => command.run().await,

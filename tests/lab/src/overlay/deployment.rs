@@ -15,7 +15,7 @@ use super::{
     topology::{Family, Topology, address},
 };
 use crate::{
-    Capture, HttpServer, Namespace, Process,
+    BpfFileSystem, Capture, HttpServer, Namespace, Process,
     command::{program, run},
     run::temporary_folder,
     wait::until,
@@ -63,6 +63,8 @@ pub struct Deployment {
     /// The web server behind gateway B.
     _server: HttpServer,
     pub(crate) topology: Topology,
+    /// Keeps the gateways' firewalls.
+    bpf: BpfFileSystem,
     folder: TempDir,
     programs: Programs,
     /// What underlay, web server, sensor and name server are reached by.
@@ -92,6 +94,7 @@ impl Deployment {
             sensor: Capture::start("sensor", &topology.sensor, "eth0", folder.path())?,
             _server: HttpServer::start(&topology.server, web, page)?,
             topology,
+            bpf: BpfFileSystem::mount(folder.path())?,
             folder,
             programs,
             family,
@@ -133,6 +136,7 @@ impl Deployment {
     pub(crate) fn start_router(&mut self, role: &str, name: &str) -> Result<()> {
         let namespace = self.namespace(name);
         let mut command = namespace.command(&self.programs.nightgate);
+        command.env("NIGHTGATE_BPFFS", self.bpf.path());
         command.args([role, "run", "--config"]).arg(self.file(&format!("{name}.yaml")));
         self.start(name, command)?;
         let mut question = program(&self.programs.nightgate);

@@ -26,7 +26,7 @@ use crate::{
     report::{NameReport, RouterReport},
 };
 
-/// What changes while a gateway runs. Dropping it detaches the kernel programs.
+/// What changes while a gateway runs.
 pub(super) struct Live {
     firewall: Firewall,
     router: Router,
@@ -81,6 +81,16 @@ impl Live {
                     query.answer(answer);
                 }
             }
+        }
+    }
+
+    /// Leaves the firewall to itself.
+    pub(super) fn release(&mut self) {
+        match self.firewall.release() {
+            Ok(()) => {
+                info!("stopped; the rules stay in force, `nightgate gateway down` takes them away")
+            }
+            Err(error) => warn!(%error, "intercepts could not be closed"),
         }
     }
 
