@@ -38,6 +38,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "e2ee",
             "model",
             "abi",
+            "packet",
             "telemetry",
         ],
     ),

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use nightgate_abi::{Family, Intercept, InterceptKey, mirror::MirrorSessionId};
 use nightgate_config::Gateway;
-use nightgate_datapath::{Datapath, DatapathError, IfIndex, Pins};
+use nightgate_datapath::{Datapath, DatapathError, FlowSide, IfIndex, Pins};
 use nightgate_mirror::Plan;
-use nightgate_ruleset::RuleSet;
+use nightgate_ruleset::{RuleSet, ZoneName};
 
-use crate::{intercept::InterceptTable, mirror::HostMirror};
+use crate::{admin::Session, intercept::InterceptTable, mirror::HostMirror};
 
 /// The kernel programs with everything this gateway puts into them. They stay when it is dropped.
 #[derive(Debug)]
@@ -54,6 +54,36 @@ impl Firewall {
         datapath.set_mirror_device(None)?;
         datapath.drop_leftovers()?;
         Ok(Self { datapath, rules, mirror: Plan::default() })
+    }
+
+    /// Puts other rules in force.
+    ///
+    /// # Errors
+    /// The kernel refuses; the rules before stay in force.
+    pub fn change(&mut self, rules: &RuleSet) -> Result<(), DatapathError> {
+        self.datapath.commit(&rules.image())?;
+        self.rules = rules.clone();
+        Ok(())
+    }
+
+    /// The zone that a TCP connection to this host comes from; `None` if it does not pass the firewall.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn zone_of(&self, session: &Session) -> Result<Option<ZoneName>, DatapathError> {
+        let is_same = |side: &FlowSide, end: SocketAddr| {
+            side.address == SocketAddr::new(end.ip().to_canonical(), end.port())
+        };
+        let flow = self.datapath.flows()?.into_iter().find(|flow| {
+            flow.protocol == TCP
+                && is_same(&flow.origin, session.client)
+                && is_same(&flow.responder, session.server)
+        });
+        let Some(interface) = flow.and_then(|flow| flow.interface) else {
+            return Ok(None);
+        };
+        let mut interfaces = self.datapath.interfaces();
+        Ok(interfaces.find(|(index, ..)| *index == interface).map(|(_, _, zone)| zone.clone()))
     }
 
     /// Says that nobody accepts intercepted connections or takes copies any more. The rules stay in force.

@@ -2,6 +2,7 @@
 
 mod down;
 mod live;
+mod rules;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -10,22 +11,24 @@ use nightgate_config::Gateway;
 use nightgate_datapath::{DatapathError, Pins};
 use nightgate_netlink::{Interception, Netlink, NetlinkError, Undo};
 use nightgate_router::{Router, RouterConfig, StartError};
-use nightgate_ruleset::{CompileError, RuleSet};
+use nightgate_ruleset::CompileError;
 use nightgate_telemetry::{Metrics, MetricsError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{info, warn};
 
 use crate::{
-    admin::{AdminServer, AdminSocketError},
+    admin::{AdminServer, AdminSocketError, RuleFile},
     dns::{DnsError, DnsServer, NameTable},
     firewall::Firewall,
     intercept::InterceptTable,
     listener::{Interceptor, LOOPBACKS, ListenerError, TransparentListener},
     mirror::{self, MirrorError},
+    state::{StateError, StateFolder},
 };
 pub use down::{DownError, WasUp, down};
-use live::Live;
+use live::{Live, Rulebook};
+use rules::Rules;
 
 /// What a gateway needs to start.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct GatewayConfig {
     pub gateway: Gateway,
     /// Where the firewall stays while no process runs.
     pub pins: Pins,
+    /// The configuration file itself.
+    pub file: RuleFile,
+    /// Where the last good rules are kept.
+    pub state: StateFolder,
 }
 
 /// A gateway that cannot start. Nothing of it stays behind on the host but the firewall, if that could start.
@@ -73,6 +80,9 @@ pub enum GatewayError {
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// The rules applied last cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -101,6 +111,7 @@ pub async fn run(
     if !nix::unistd::geteuid().is_root() {
         return Err(GatewayError::NotRoot);
     }
+    let rules = Rules::choose(config.file.clone(), &config.gateway, rules, config.state.clone())?;
     let admin = AdminServer::start(&config.admin_socket)?;
     raise_file_limit();
     let netlink = Netlink::connect()?;
@@ -114,13 +125,13 @@ pub async fn run(
 
 async fn run_parts(
     config: GatewayConfig,
-    rules: RuleSet,
+    rules: Rules,
     mut admin: AdminServer,
     (netlink, undo): (&Netlink, &mut Undo),
     stop: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     let metrics = Metrics::new()?;
-    let mut firewall = Firewall::start(&config.gateway, rules, config.pins)?;
+    let mut firewall = Firewall::start(&config.gateway, rules.compiled().clone(), config.pins)?;
     undo.append(netlink.intercept(INTERCEPTION).await?);
     if let Some(mirror) = &config.gateway.mirror {
         let (host, made) = mirror::set_up(netlink, &config.gateway, mirror).await?;
@@ -148,6 +159,7 @@ async fn run_parts(
     }
     info!(id = %router.id(), dns = ?dns.as_ref().map(DnsServer::addresses), "gateway runs");
 
+    let firewall = Rulebook { firewall, rules };
     let mut live = Live::new(firewall, router.clone(), metrics, table, names, &config.gateway);
     live.run(&mut admin, stop).await;
     accepting.shutdown().await;

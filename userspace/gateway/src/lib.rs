@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod carry;
+pub mod change;
 pub mod dns;
 pub mod firewall;
 pub mod gateway;
@@ -18,3 +19,4 @@ pub mod mirror;
 pub mod names;
 pub mod protection;
 pub mod report;
+pub mod state;

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use nightgate_telemetry::{LEVEL_VARIABLE, LogFormat};
 
 use crate::{
+    change::{self, ApplyArgs, PlanArgs},
     check::{self, CheckArgs},
     config_file::ConfigArgs,
     controller::ControllerCommand,
@@ -90,7 +91,7 @@ pub(crate) enum Command {
     Terminator(TerminatorCommand),
     /// Say whether an identity can dial or bind a service, and why or why not
     Explain(ExplainArgs),
-    /// Look into the firewall of a gateway
+    /// Look into the firewall of a gateway, and change its rules
     #[command(subcommand)]
     Fw(FirewallCommand),
     /// Show the circuits of a running router or gateway
@@ -136,8 +137,24 @@ pub(crate) enum FirewallCommand {
     Check(CheckArgs),
     /// Show what became of packets, and why
     Counters(ObserveArgs),
-    /// Show the rules and how often each decided
-    Rules(ObserveArgs),
+    /// Show what a file's rules would change in a running gateway; changes nothing
+    Plan(PlanArgs),
+    /// Put a file's rules in force in a running gateway
+    ///
+    /// Every packet is judged by the old rules or by the new, and so is every open flow from its next packet
+    /// on. Nothing changes if anything is wrong with the file, or if the rules would cut the SSH session that
+    /// this is typed in. A restart of the gateway uses the rules that were applied (and confirmed) last, until
+    /// the configuration that it runs with is changed.
+    Apply(ApplyArgs),
+    /// Keep the rules of `apply --confirm`
+    Confirm(ObserveArgs),
+    /// Go back to the rules before the last `apply`
+    Rollback(ObserveArgs),
+    /// Show the rules in force and how often each decided
+    #[command(alias = "rules")]
+    Show(ObserveArgs),
+    /// Show what was refused, by reason
+    Drops(ObserveArgs),
     /// Show the tracked flows
     Flows(ObserveArgs),
 }
@@ -188,7 +205,12 @@ impl FirewallCommand {
         match self {
             Self::Check(args) => check::check(&args),
             Self::Counters(args) => observe::counters(&args).await,
-            Self::Rules(args) => observe::rules(&args).await,
+            Self::Plan(args) => change::plan(&args).await,
+            Self::Apply(args) => change::apply(&args).await,
+            Self::Confirm(args) => change::confirm(&args).await,
+            Self::Rollback(args) => change::rollback(&args).await,
+            Self::Show(args) => observe::rules(&args).await,
+            Self::Drops(args) => observe::drops(&args).await,
             Self::Flows(args) => observe::flows(&args).await,
         }
     }

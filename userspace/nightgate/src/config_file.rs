@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use nightgate_config::{Config, Endpoint};
+use nightgate_gateway::admin::RuleFile;
 use nightgate_router::{Identity, RouterConfig};
 
 /// Which configuration file to run with.
@@ -18,6 +19,13 @@ impl ConfigArgs {
     /// Reads and checks the file.
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
         load(&self.file)
+    }
+
+    /// As [`Self::load`], with the file itself.
+    pub(crate) fn load_with_text(&self) -> anyhow::Result<(Config, RuleFile)> {
+        let name = self.file.display().to_string();
+        let text = read(&self.file)?;
+        Ok((parse(&text, &self.file)?, RuleFile { name, text }))
     }
 
     /// Loads the router's identity.
@@ -41,9 +49,16 @@ impl ConfigArgs {
 
 /// Reads and checks a configuration file; the error lists everything that is wrong with it.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("read the configuration file {}", file.display()))?;
-    nightgate_config::parse(&text, &file.display().to_string()).map_err(|errors| {
+    parse(&read(file)?, file)
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file)
+        .with_context(|| format!("read the configuration file {}", file.display()))
+}
+
+fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
+    nightgate_config::parse(text, &file.display().to_string()).map_err(|errors| {
         let lines = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
         anyhow!("{} in the configuration:{lines}", count(errors.len()))
     })

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use nightgate_config::Config;
 use nightgate_datapath::Pins;
-use nightgate_gateway::gateway::{self, GatewayConfig, WasUp};
+use nightgate_gateway::{
+    gateway::{self, GatewayConfig, WasUp},
+    state::StateFolder,
+};
 
 use crate::{config_file::ConfigArgs, output::print_text, signals::StopSignals};
 
@@ -17,6 +20,9 @@ pub(crate) struct GatewayArgs {
     /// BPF file system that keeps the firewall while no process runs; mounted if it is not
     #[arg(long, value_name = "DIR", env = "NIGHTGATE_BPFFS", default_value = "/sys/fs/bpf")]
     bpffs: PathBuf,
+    /// Folder for the rules that `fw apply` put in force, for the next start
+    #[arg(long, value_name = "DIR", env = "NIGHTGATE_STATE", default_value = "/var/lib/nightgate")]
+    state: PathBuf,
 }
 
 impl GatewayArgs {
@@ -27,14 +33,16 @@ impl GatewayArgs {
 
 /// Runs a gateway until a signal asks it to stop.
 pub(crate) async fn run(args: &GatewayArgs) -> anyhow::Result<()> {
-    let config = args.config.load()?;
+    let (config, file) = args.config.load_with_text()?;
     let router = args.config.router(&config)?;
     let pins = args.pins(&config)?;
     let gateway = config.gateway.context(
         "the configuration has no zones: add zones and rules, or run it with `nightgate router run`",
     )?;
     let mut stop = StopSignals::new()?;
-    let config = GatewayConfig { router, admin_socket: config.admin_socket, gateway, pins };
+    let state = StateFolder::of_gateway(&args.state, &config.admin_socket);
+    let admin_socket = config.admin_socket;
+    let config = GatewayConfig { router, admin_socket, gateway, pins, file, state };
     gateway::run(config, stop.wait()).await?;
     Ok(())
 }

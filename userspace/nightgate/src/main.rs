@@ -1,5 +1,6 @@
 //! The nightgate command: composition root and command line of every role.
 
+mod change;
 mod check;
 mod cli;
 mod config_file;

@@ -18,9 +18,9 @@ pub(crate) struct ObserveArgs {
         env = "NIGHTGATE_SOCKET",
         default_value = "/run/nightgate/gateway.sock"
     )]
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 /// What a table shows of a list of objects.
@@ -103,6 +103,15 @@ pub(crate) async fn links(args: &ObserveArgs) -> anyhow::Result<()> {
 /// Prints what became of packets.
 pub(crate) async fn counters(args: &ObserveArgs) -> anyhow::Result<()> {
     print_field(args, Topic::Counters, None, &COUNTERS).await
+}
+
+/// Prints what was refused, by reason.
+pub(crate) async fn drops(args: &ObserveArgs) -> anyhow::Result<()> {
+    let mut answer = admin::ask(&args.socket, Topic::Counters).await?;
+    if let Some(rows) = answer.as_array_mut() {
+        rows.retain(|row| row["kind"] == "drop");
+    }
+    args.output.print(&answer, |answer| COUNTERS.table(answer))
 }
 
 /// Prints the rules with what they decided.

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use nightgate_gateway::{
-    admin::{AdminServer, Query, Topic},
+    admin::{AdminServer, Query, Request, Topic},
     report::RouterReport,
 };
 use nightgate_router::Router;
@@ -31,18 +31,24 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 async fn answer(query: Query, router: &Router) {
-    let answer = match query.topic {
-        Topic::Router => {
+    let answer = match &query.request {
+        Request::Show(Topic::Router) => {
             let status = router.status().await;
             let report = RouterReport::new(status, &router.replica().borrow());
             serde_json::to_value(report).map_err(|error| error.to_string())
         }
-        Topic::Counters
-        | Topic::Rules
-        | Topic::Flows
-        | Topic::Mirror
-        | Topic::Names
-        | Topic::Metrics => Err("this is a router, only a gateway has these".into()),
+        Request::Show(
+            Topic::Counters
+            | Topic::Rules
+            | Topic::Flows
+            | Topic::Mirror
+            | Topic::Names
+            | Topic::Metrics,
+        )
+        | Request::Plan(_)
+        | Request::Apply(_)
+        | Request::Confirm
+        | Request::Rollback => Err("this is a router, only a gateway has these".into()),
     };
     query.answer(answer);
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{
@@ -101,13 +102,21 @@ impl Deployment {
         })
     }
 
+    /// The namespaces.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
     /// A file of this deployment.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes a file of this deployment.
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.file(name);
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
@@ -133,10 +142,14 @@ impl Deployment {
     }
 
     /// Starts a router or gateway and waits until its operator's socket answers.
-    pub(crate) fn start_router(&mut self, role: &str, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// It ends before.
+    pub fn start_router(&mut self, role: &str, name: &str) -> Result<()> {
         let namespace = self.namespace(name);
         let mut command = namespace.command(&self.programs.nightgate);
         command.env("NIGHTGATE_BPFFS", self.bpf.path());
+        command.env("NIGHTGATE_STATE", self.file("state"));
         command.args([role, "run", "--config"]).arg(self.file(&format!("{name}.yaml")));
         self.start(name, command)?;
         let mut question = program(&self.programs.nightgate);
@@ -144,6 +157,16 @@ impl Deployment {
         self.last()?.wait_until(&format!("answer of {name}"), PATIENCE, |_| {
             Ok(question.output()?.status.success().then_some(()))
         })
+    }
+
+    /// Ends a process at once, as a crash does.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let position = self.processes.iter().position(|process| process.name() == name);
+        let position = position.with_context(|| format!("no process {name}"))?;
+        self.processes.remove(position).stop(Signal::SIGKILL, PATIENCE).map(drop)
     }
 
     /// Starts the application that hosts without listening.
@@ -171,9 +194,15 @@ impl Deployment {
     ///
     /// # Errors
     /// It does not answer.
-    pub(crate) fn ask(&self, name: &str, topic: &str) -> Result<String> {
+    pub fn ask(&self, name: &str, topic: &str) -> Result<String> {
+        run(&mut self.question(name, topic))
+    }
+
+    /// The command that asks a running router or gateway by its socket.
+    pub fn question(&self, name: &str, topic: &str) -> Command {
         let mut command = program(&self.programs.nightgate);
-        run(command.args(topic.split_whitespace()).arg("--socket").arg(self.socket(name)))
+        command.args(topic.split_whitespace()).arg("--socket").arg(self.socket(name));
+        command
     }
 
     /// Waits until the operator can see a text in an answer.

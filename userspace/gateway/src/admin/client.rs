@@ -10,7 +10,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{Answer, Request, Topic};
+use super::{Answer, Request};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +56,16 @@ pub enum AdminClientError {
 ///
 /// # Errors
 /// Nobody answers there, or the process has no answer.
-pub async fn ask(path: &Path, topic: Topic) -> Result<serde_json::Value, AdminClientError> {
+pub async fn ask(
+    path: &Path,
+    request: impl Into<Request>,
+) -> Result<serde_json::Value, AdminClientError> {
     let path = path.to_owned();
     let mut stream = match UnixStream::connect(&path).await {
         Ok(stream) => stream,
         Err(source) => return Err(AdminClientError::Connect { path, source }),
     };
-    let text = match exchange(&mut stream, topic).await {
+    let text = match exchange(&mut stream, &request.into()).await {
         Ok(text) => text,
         Err(source) => return Err(AdminClientError::Exchange { path, source }),
     };
@@ -73,10 +76,10 @@ pub async fn ask(path: &Path, topic: Topic) -> Result<serde_json::Value, AdminCl
     }
 }
 
-async fn exchange(stream: &mut UnixStream, topic: Topic) -> io::Result<Vec<u8>> {
-    let mut request = serde_json::to_vec(&Request { show: topic })?;
-    request.push(b'\n');
-    stream.write_all(&request).await?;
+async fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text).await?;
     Ok(text)

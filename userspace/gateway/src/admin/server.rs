@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Answer, Request, Topic};
+use super::{Answer, Request};
 
 /// Serves the socket. Dropping it closes and removes it.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct AdminServer {
 #[derive(Debug)]
 pub struct Query {
     /// What is asked for.
-    pub topic: Topic,
+    pub request: Request,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -59,8 +59,8 @@ pub enum AdminSocketError {
     },
 }
 
-/// Longest request line, bytes.
-const MAX_REQUEST: u64 = 4_096;
+/// Longest request line, bytes: room for 100,000 rules.
+const MAX_REQUEST: u64 = 1 << 26;
 
 /// A client that does not finish its request in this time is disconnected.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -162,7 +162,7 @@ async fn serve(mut stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Resu
     let (read, _) = stream.split();
     timeout(REQUEST_TIMEOUT, BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => forward(request.show, &queries).await,
+        Ok(request) => forward(request, &queries).await,
         Err(error) => Answer::Error(format!("request: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;
@@ -171,9 +171,9 @@ async fn serve(mut stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Resu
     stream.shutdown().await
 }
 
-async fn forward(topic: Topic, queries: &mpsc::Sender<Query>) -> Answer {
+async fn forward(request: Request, queries: &mpsc::Sender<Query>) -> Answer {
     let (answer, answered) = oneshot::channel();
-    if queries.send(Query { topic, answer }).await.is_ok()
+    if queries.send(Query { request, answer }).await.is_ok()
         && let Ok(answer) = answered.await
     {
         return answer;
@@ -184,7 +184,7 @@ async fn forward(topic: Topic, queries: &mpsc::Sender<Query>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{AdminClientError, ask};
+    use crate::admin::{AdminClientError, Topic, ask};
 
     #[tokio::test]
     async fn a_question_is_answered_over_the_socket() {
@@ -197,7 +197,7 @@ mod tests {
         });
 
         let first = server.next().await.unwrap();
-        assert_eq!(first.topic, Topic::Names);
+        assert_eq!(first.request, Request::Show(Topic::Names));
         first.answer(Ok(serde_json::json!(["web.example"])));
         server.next().await.unwrap().answer(Err("no firewall here".into()));
 

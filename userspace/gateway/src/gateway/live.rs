@@ -16,8 +16,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::rules::Rules;
 use crate::{
-    admin::{AdminServer, Topic},
+    admin::{AdminServer, Request, Topic},
     dns::NameTable,
     firewall::Firewall,
     hosting::{Hosting, hosted_services},
@@ -26,9 +27,16 @@ use crate::{
     report::{NameReport, RouterReport},
 };
 
+/// The kernel's side with the rules in it.
+pub(super) struct Rulebook {
+    pub(super) firewall: Firewall,
+    pub(super) rules: Rules,
+}
+
 /// What changes while a gateway runs.
 pub(super) struct Live {
     firewall: Firewall,
+    rules: Rules,
     router: Router,
     identity: IdentityId,
     metrics: Metrics,
@@ -42,7 +50,7 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(
-        firewall: Firewall,
+        Rulebook { firewall, rules }: Rulebook,
         router: Router,
         metrics: Metrics,
         table: watch::Sender<Arc<InterceptTable>>,
@@ -52,6 +60,7 @@ impl Live {
         let identity = router.id().as_identity();
         Self {
             firewall,
+            rules,
             intercepts: Intercepts::new(identity.clone(), synthetic_ranges(gateway)),
             hosting: Hosting::new(router.clone(), identity.clone(), metrics.clone()),
             router,
@@ -76,8 +85,9 @@ impl Live {
                     let newest = Arc::clone(&replica.borrow_and_update());
                     self.apply(&newest);
                 }
+                () = self.rules.expired() => self.rules.expire(&mut self.firewall),
                 Some(query) = admin.next() => {
-                    let answer = self.answer(query.topic).await;
+                    let answer = self.answer(query.request.clone()).await;
                     query.answer(answer);
                 }
             }
@@ -127,7 +137,17 @@ impl Live {
         self.problems = problems;
     }
 
-    async fn answer(&self, topic: Topic) -> Result<serde_json::Value, String> {
+    async fn answer(&mut self, request: Request) -> Result<serde_json::Value, String> {
+        match request {
+            Request::Show(topic) => self.show(topic).await,
+            Request::Plan(file) => value(self.rules.plan(file)),
+            Request::Apply(apply) => value(self.rules.apply(&mut self.firewall, apply)),
+            Request::Confirm => value(self.rules.confirm()),
+            Request::Rollback => value(self.rules.rollback(&mut self.firewall)),
+        }
+    }
+
+    async fn show(&self, topic: Topic) -> Result<serde_json::Value, String> {
         match topic {
             Topic::Router => {
                 let status = self.router.status().await;
