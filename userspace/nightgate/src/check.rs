@@ -150,10 +150,12 @@ rules:
     }
 
     #[test]
-    fn more_rules_than_the_kernel_holds_are_an_error() {
-        let rule = |number| format!("  - {{ id: r{number}, from: lan, to: lan, action: drop }}\n");
-        let text = GATEWAY.to_owned() + &(0..100).map(rule).collect::<String>();
+    fn more_zones_than_the_kernel_holds_are_an_error() {
+        let zone = |number| format!("  z{number}: {{ interfaces: [if{number}] }}\n");
+        let zones = (0..100).map(zone).collect::<String>();
+        let text = format!("version: 1\nrouter: {{ identity: gw.json }}\nzones:\n{zones}");
 
-        assert_eq!(examine(&text, "gw.yaml").errors.len(), 1);
+        let errors = examine(&text, "gw.yaml").errors;
+        assert!(matches!(&errors[..], [error] if error.contains("100")), "{errors:?}");
     }
 }
