@@ -14,7 +14,7 @@ use crate::{
         ExplainArgs, IdentityCommand, ManageRouterCommand, PolicyCommand, ServiceCommand,
         TerminatorCommand,
     },
-    observe::{self, ObserveArgs},
+    observe::{self, FlowArgs, ObserveArgs},
     router,
 };
 
@@ -156,7 +156,7 @@ pub(crate) enum FirewallCommand {
     /// Show what was refused, by reason
     Drops(ObserveArgs),
     /// Show the tracked flows
-    Flows(ObserveArgs),
+    Flows(FlowArgs),
 }
 
 impl LogArgs {

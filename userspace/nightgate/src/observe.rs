@@ -23,6 +23,16 @@ pub(crate) struct ObserveArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// `nightgate fw flows`
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct FlowArgs {
+    /// Show only flows with this text in an address, zone, rule, service or protocol; all of several
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+    #[command(flatten)]
+    observe: ObserveArgs,
+}
+
 /// What a table shows of a list of objects.
 struct Columns {
     rows: Rows,
@@ -120,8 +130,22 @@ pub(crate) async fn rules(args: &ObserveArgs) -> anyhow::Result<()> {
 }
 
 /// Prints the tracked flows.
-pub(crate) async fn flows(args: &ObserveArgs) -> anyhow::Result<()> {
-    print_field(args, Topic::Flows, None, &FLOWS).await
+pub(crate) async fn flows(args: &FlowArgs) -> anyhow::Result<()> {
+    let mut answer = admin::ask(&args.observe.socket, Topic::Flows).await?;
+    if let Some(rows) = answer.as_array_mut() {
+        rows.retain(|row| args.filter.iter().all(|text| mentions(row, text)));
+    }
+    args.observe.output.print(&answer, |answer| FLOWS.table(answer))
+}
+
+/// Whether a text occurs in one of a row's words: addresses, zones, rule, service, protocol.
+fn mentions(row: &Value, text: &str) -> bool {
+    match row {
+        Value::String(word) => word.contains(text),
+        Value::Array(items) => items.iter().any(|item| mentions(item, text)),
+        Value::Object(fields) => fields.values().any(|field| mentions(field, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Prints the copies made for sensors.
@@ -182,6 +206,14 @@ fn cell(value: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_looks_into_every_word_of_a_flow() {
+        let flow =
+            serde_json::json!({"origin": "10.1.0.9:4000", "zones": ["lan", null], "idle_ms": 7});
+        assert!(mentions(&flow, "10.1.0.9") && mentions(&flow, "lan"));
+        assert!(!mentions(&flow, "wan") && !mentions(&flow, "7"));
+    }
 
     #[test]
     fn lists_become_tables_with_a_dash_for_what_is_missing() {

@@ -141,12 +141,15 @@ impl Rules {
                     .into(),
             );
         };
-        if self.deadline.is_none() {
-            self.keep(&previous)?;
-        }
         firewall.change(&previous.rules).map_err(|error| error.to_string())?;
         let differences = self.current.differences(&previous);
+        let was_kept = self.deadline.is_none();
         (self.current, self.previous, self.deadline) = (previous, None, None);
+        if was_kept && let Err(error) = self.keep(&self.current) {
+            return Err(format!(
+                "the rules before are in force again, but a restart would use the others: {error}"
+            ));
+        }
         info!(file = self.current.file.name, "rolled back");
         Ok(self.report(differences, None))
     }
