@@ -20,7 +20,7 @@ use nightgate_datapath::IfIndex;
 use nightgate_datapath_tests::{LAN, WAN, World, frame::*, with_world};
 use nightgate_lab::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
-use tcp_flags::{ACK, SYN};
+use tcp_flags::{ACK, RST, SYN};
 
 const RULES: &str = "- { id: overlay, from: lan, to: overlay, action: accept }";
 
@@ -89,6 +89,22 @@ fn running_flows_notice_a_changed_table() {
             assert_eq!(world.receive(LAN, &segment).reason, NoListener);
             world.datapath.set_intercepts(&BTreeMap::new()).expect("set");
             assert_eq!(world.receive(LAN, &segment).reason, Forwarded);
+        }
+    });
+}
+
+#[test]
+fn the_gateway_may_reset_a_connection_of_a_withdrawn_service() {
+    with_world(RULES, |world| {
+        for (client, service, _) in FAMILIES {
+            intercept(world, TCP, service, 0);
+            // There is no listener here, but the flow is known.
+            assert_eq!(world.receive(LAN, &tcp(client, service, ACK)).reason, NoListener);
+            world.datapath.set_intercepts(&BTreeMap::new()).expect("set");
+
+            assert_eq!(world.send(LAN, &tcp(service, client, RST)).reason, Sent);
+            assert_eq!(world.send(LAN, &tcp(service, client, ACK)).reason, NoRule);
+            assert_eq!(world.send(LAN, &tcp(service, client, RST)).reason, NoRule, "forgotten");
         }
     });
 }

@@ -72,7 +72,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
     (work.key, sender) = work.meta.flow_key();
     // SAFETY: reads the clock.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let origin = match find(work, place, sender, now) {
+    let origin = match find(ctx, work, place, sender, now) {
         Found::Current(slot, direction) => {
             // SAFETY: the slot stays mapped while the program runs. Another CPU may give it to another flow;
             // what is read is then of that flow, which has been accepted as well.
@@ -135,7 +135,7 @@ enum Found {
 }
 
 #[inline(always)]
-fn find(work: &Work, place: &Place, sender: End, now: u64) -> Found {
+fn find(ctx: &TcContext, work: &Work, place: &Place, sender: End, now: u64) -> Found {
     let Some(slot) = maps::FLOWS.get_ptr_mut(&work.key) else {
         return Found::Nothing;
     };
@@ -152,7 +152,8 @@ fn find(work: &Work, place: &Place, sender: End, now: u64) -> Found {
     };
     let is_rerouted =
         place.hook == Hook::Egress && direction == Direction::Original && flow.to != place.here;
-    if flow.epoch == place.active.epoch() && !is_rerouted {
+    let is_current = flow.epoch == place.active.epoch() && !is_rerouted;
+    if is_current || is_own_reset(ctx, work, place, direction) {
         return Found::Current(slot, direction);
     }
     Found::Stale(Origin { end, ifindex: flow.origin_ifindex, direction, age: Age::Known })
@@ -265,6 +266,17 @@ fn expected_zone(flow: &Flow, direction: Direction, hook: Hook) -> ZoneId {
         (Hook::Ingress, Direction::Original) | (Hook::Egress, Direction::Reply) => flow.from,
         (Hook::Ingress, Direction::Reply) | (Hook::Egress, Direction::Original) => flow.to,
     }
+}
+
+/// Whether the gateway itself resets a connection it had accepted. That passes whatever the rules have
+/// become: a client of a withdrawn service learns at once that its connection is over.
+#[inline(always)]
+fn is_own_reset(ctx: &TcContext, work: &Work, place: &Place, direction: Direction) -> bool {
+    place.hook == Hook::Egress
+        && direction == Direction::Reply
+        && work.meta.protocol == protocol::TCP
+        && work.meta.tcp_flags & tcp_flags::RST != 0
+        && hook::ingress_ifindex(ctx) == 0
 }
 
 /// Whether the packet is counted here: once on its way through, where it is first seen.
