@@ -1,7 +1,7 @@
 //! Ordered rules as decision trees.
 //!
 //! Rules are grouped by whether source and destination are narrow, because a tree that cuts a dimension needs
-//! a copy of every rule that is wide in it on either side of each cut. Each group has a tree of its own whose
+//! a copy of every rule that is wide in it on either side of each cut. Each large group has a tree of its own whose
 //! cuts compare one value; the kernel takes the lowest match over all trees. A budget bounds the copies: where
 //! it is used up, a leaf stays long, which is slower but never wrong.
 
@@ -16,9 +16,9 @@ use nightgate_abi::{
 };
 
 /// A leaf with as many entries is not cut.
-const LEAF_ENTRIES: usize = 8;
-/// So many entries are no tree of their own.
-const GROUP_ENTRIES: usize = 16;
+const LEAF_ENTRIES: usize = 4;
+/// So many entries are no tree of their own: their copies in another cost less than one more walk.
+const GROUP_ENTRIES: usize = 3_000;
 /// Cuts above one another at most.
 const DEPTH: usize = 48;
 /// Copies of an entry in small rule sets, on average, at most.

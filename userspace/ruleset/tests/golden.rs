@@ -64,8 +64,18 @@ fn image_of_a_rule_set_is_as_written_here() {
     let dns = |entry| RuleEntry { destination_port: 53, destination_port_span: 0, ..entry };
     let range = |entry| RuleEntry { destination_port: 1000, destination_port_span: 999, ..entry };
     assert_eq!(image.entries(), [overlay, dns(v4), range(v4), dns(v6), range(v6)]);
-    let leaf = image.entries().iter().zip(1..).map(|(entry, number)| {
-        let last = if number == 5 { LAST } else { 0 };
+}
+
+#[test]
+fn few_entries_are_one_leaf_behind_the_header() {
+    let image = compile(&gateway(
+        "rules:\n  - { id: a, from: lan, to: wan, protocol: tcp, action: accept }\n  \
+         - { id: b, from: [lan, wan], to: local, action: drop }\n",
+    ))
+    .unwrap()
+    .image();
+    let leaf = image.entries().iter().zip(0..).map(|(entry, index)| {
+        let last = if index == 1 { LAST } else { 0 };
         Slot(RuleEntry { action: entry.action | last, ..*entry }.to_words())
     });
     let header = Slot::header(&[(LEAF | 1, 0)]);

@@ -173,12 +173,14 @@ struct Accepted<'a> {
 fn remember(ctx: &TcContext, work: &mut Work, accepted: &Accepted<'_>) -> Result<(), Reason> {
     let Accepted { place, origin, judgement, now } = *accepted;
     let flow = &mut work.flow;
-    match (origin.age, maps::FLOWS.get_ptr(&work.key)) {
+    let known = match origin.age {
+        Age::Known => maps::FLOWS.get_ptr(&work.key),
+        Age::New => None,
+    };
+    match known {
         // SAFETY: the slot stays mapped while the program runs; what it counts is copied.
-        (Age::Known, Some(slot)) => *flow = unsafe { *slot },
-        (Age::Known, None) | (Age::New, _) => {
-            *flow = Flow { first_seen: now, ..Flow::default() };
-        }
+        Some(slot) => *flow = unsafe { *slot },
+        None => *flow = Flow { first_seen: now, ..Flow::default() },
     }
     flow.last_seen = now;
     flow.epoch = place.active.epoch();

@@ -5,7 +5,7 @@ use nightgate_abi::forest::DIMENSIONS;
 use super::bounds::Bounds;
 
 /// Of more members, as many are looked at, evenly chosen.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 64;
 
 /// The dimension and pivot that leave the fewest members on both sides; none if no cut is worth its copies.
 pub(super) fn choose(boxes: &[Bounds], members: &[usize], region: &Bounds) -> Option<(usize, u64)> {
