@@ -97,7 +97,10 @@ impl Planter<'_> {
         let region = region.within_hull(members.iter().map(|index| &self.boxes[*index]));
         // Nothing behind an entry that matches everything here can be the first match.
         let covering = members.iter().position(|index| {
-            self.boxes[*index].covers(&region) && region.is_covered_by_zones(&self.entries[*index])
+            let (bounds, entry) = (&self.boxes[*index], &self.entries[*index]);
+            bounds.covers(&region)
+                && region.is_covered_by_zones(entry)
+                && bounds.matches_all_families(entry)
         });
         if let Some(last) = covering {
             members.truncate(last + 1);

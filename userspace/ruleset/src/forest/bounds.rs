@@ -1,6 +1,6 @@
 //! What an entry, or a part of a tree, can match at all.
 
-use nightgate_abi::{RuleEntry, forest::DIMENSIONS};
+use nightgate_abi::{Family, RuleEntry, forest::DIMENSIONS};
 
 /// A range in every dimension of [`nightgate_abi::forest::Key`], both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +104,12 @@ impl Bounds {
             self.high[dimension] = self.high[dimension].min(high.unwrap_or(u64::MAX));
         }
         self
+    }
+
+    /// Whether an entry with these bounds matches every family within them: a short IPv6 prefix has the mapped
+    /// IPv4 addresses within its bounds without matching them.
+    pub(super) fn matches_all_families(&self, entry: &RuleEntry) -> bool {
+        entry.families & Family::V4.bit() != 0 || self.low[0] > 0 || self.low[2] > 0
     }
 
     /// The parts below a pivot and from it on.
