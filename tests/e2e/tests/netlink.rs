@@ -150,7 +150,9 @@ fn addresses_and_routes_of_both_families_are_added_looked_up_and_taken_back() {
     let (here, there) = (Namespace::new("here").unwrap(), Namespace::new("there").unwrap());
     veth((&here, "mon0"), (&there, "peer0")).unwrap();
     // Else the kernel does not use a new IPv6 address before it has looked for a duplicate.
-    here.set("net/ipv6/conf/mon0/accept_dad", "0").unwrap();
+    for interface in ["all", "mon0"] {
+        here.set(&format!("net/ipv6/conf/{interface}/accept_dad"), "0").unwrap();
+    }
     let before = configuration(&here);
     for (own, gateway, beyond) in
         [("10.9.0.1/24", "10.9.0.2", "192.0.2.9"), ("fd09::1/64", "fd09::2", "2001:db8::9")]

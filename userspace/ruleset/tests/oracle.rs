@@ -1,5 +1,7 @@
 //! The image means what the reference classifier says, for random rules and packets.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use nightgate_abi::{
     Address, Family, ZoneId,
     forest::{Progress, Walk},
@@ -20,6 +22,58 @@ proptest! {
             prop_assert_eq!(first_match(&image, from, to, &packet), expected, "{:?}", packet);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Enough rules for real trees, with prefixes of every length in both families: a short prefix of
+    /// one family must never hide rules of the other.
+    #[test]
+    fn trees_and_reference_agree(
+        rules in prop::collection::vec(prefix_rule(), 60..200),
+        packets in prop::collection::vec(packet(), 100),
+    ) {
+        let set = compile(&gateway(&rules)).unwrap();
+        let image = set.image();
+        for (from, to, packet) in packets {
+            let expected = classify(&set, from, to, &packet);
+            prop_assert_eq!(first_match(&image, from, to, &packet), expected, "{:?}", packet);
+        }
+    }
+}
+
+/// A rule with a prefix of any length on either side, close to the addresses of [`packet`].
+fn prefix_rule() -> impl Strategy<Value = String> {
+    let pair = prop_oneof![(prefix_v4(), prefix_v4()), (prefix_v6(), prefix_v6())];
+    let ports =
+        prop::sample::select(vec!["", "destination_ports: [1], ", "destination_ports: ['2-4'], "]);
+    let action = prop::sample::select(vec!["accept", "drop"]);
+    (pair, ports, action).prop_map(|((source, destination), ports, action)| {
+        format!(
+            "from: [lan, wan], to: [lan, wan, local], source: ['{source}'], destination: \
+             ['{destination}'], protocol: tcp, {ports}action: {action}"
+        )
+    })
+}
+
+fn prefix_v4() -> impl Strategy<Value = String> {
+    (0_u8..6, length(32)).prop_map(|(host, length)| {
+        let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+        format!("{}/{length}", Ipv4Addr::from(u32::from_be_bytes([10, 0, 0, host]) & mask))
+    })
+}
+
+fn prefix_v6() -> impl Strategy<Value = String> {
+    (0_u128..6, length(128)).prop_map(|(host, length)| {
+        let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+        format!("{}/{length}", Ipv6Addr::from((0x2001_0db8 << 96 | host) & mask))
+    })
+}
+
+/// Everything and single addresses are as frequent as all lengths between.
+fn length(longest: u32) -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), Just(longest), 0..=longest]
 }
 
 /// The kernel's walk over the image, and a search of the entries one by one.
