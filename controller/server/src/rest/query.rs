@@ -1,9 +1,12 @@
 //! Paging and filters of lists.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{FromRequestParts, Query},
     http::request::Parts,
 };
+use nightgate_store::Stored;
 use serde::Deserialize;
 
 use super::Failure;
@@ -44,6 +47,24 @@ impl Filter {
             Self::Id(wanted) => wanted == id,
             Self::Name(wanted) => wanted == name,
         }
+    }
+}
+
+impl ListQuery {
+    /// The entries of a table that count, by name.
+    pub(super) fn select<'a, K, T>(
+        &self,
+        table: &'a BTreeMap<K, Stored<T>>,
+        id: fn(&K) -> &str,
+        name: fn(&T) -> &str,
+    ) -> Vec<&'a Stored<T>> {
+        let mut entries: Vec<_> = table
+            .iter()
+            .filter(|(key, stored)| self.filter.admits(id(key), name(&stored.entity)))
+            .map(|(_, stored)| stored)
+            .collect();
+        entries.sort_by(|a, b| name(&a.entity).cmp(name(&b.entity)));
+        entries
     }
 }
 

@@ -24,13 +24,8 @@ use crate::{
 /// `GET /identities`.
 pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
     core.read(|memory| {
-        let mut identities: Vec<_> = memory
-            .model
-            .identities
-            .values()
-            .filter(|stored| query.filter.admits(stored.entity.id.as_str(), &stored.entity.name))
-            .collect();
-        identities.sort_by(|a, b| a.entity.name.cmp(&b.entity.name));
+        let identities =
+            query.select(&memory.model.identities, IdentityId::as_str, |entity| &entity.name);
         let authenticated = memory.authenticated();
         answer::list(&query, identities.into_iter(), |stored| {
             shape::identity(stored, memory, &authenticated)

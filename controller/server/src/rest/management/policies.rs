@@ -23,13 +23,8 @@ use crate::{
 /// `GET /service-policies`.
 pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
     core.read(|memory| {
-        let mut policies: Vec<_> = memory
-            .model
-            .policies
-            .values()
-            .filter(|stored| query.filter.admits(stored.entity.id.as_str(), &stored.entity.name))
-            .collect();
-        policies.sort_by(|a, b| a.entity.name.cmp(&b.entity.name));
+        let policies =
+            query.select(&memory.model.policies, PolicyId::as_str, |entity| &entity.name);
         answer::list(&query, policies.into_iter(), shape::policy)
     })
 }

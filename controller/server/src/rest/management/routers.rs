@@ -24,13 +24,7 @@ use crate::{
 /// `GET /edge-routers`.
 pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
     core.read(|memory| {
-        let mut routers: Vec<_> = memory
-            .model
-            .routers
-            .values()
-            .filter(|stored| query.filter.admits(stored.entity.id.as_str(), &stored.entity.name))
-            .collect();
-        routers.sort_by(|a, b| a.entity.name.cmp(&b.entity.name));
+        let routers = query.select(&memory.model.routers, RouterId::as_str, |entity| &entity.name);
         answer::list(&query, routers.into_iter(), |stored| shape::edge_router(stored, memory))
     })
 }

@@ -19,13 +19,8 @@ use crate::{
 /// `GET /services`.
 pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
     core.read(|memory| {
-        let mut services: Vec<_> = memory
-            .model
-            .services
-            .values()
-            .filter(|stored| query.filter.admits(stored.entity.id.as_str(), &stored.entity.name))
-            .collect();
-        services.sort_by(|a, b| a.entity.name.cmp(&b.entity.name));
+        let services =
+            query.select(&memory.model.services, ServiceId::as_str, |entity| &entity.name);
         answer::list(&query, services.into_iter(), shape::service)
     })
 }
