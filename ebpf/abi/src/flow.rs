@@ -1,11 +1,11 @@
-//! The flow table.
+//! The flow tables.
 
-use crate::{Address, ZoneId};
+use crate::{Address, Facts, Sender, ZoneId, nat::Translation, sender::sent};
 
-/// Key of [`crate::maps::FLOWS`], the same for both directions of a flow.
+/// Key of [`crate::maps::FLOWS`] and [`crate::maps::OPENING`], the same for both directions of a flow.
 ///
 /// The lower of the two endpoints (address, then port) comes first. Ports are zero for protocols that have
-/// none; both carry the identifier of an ICMP or ICMPv6 echo.
+/// none; both carry the identifier of an ICMP or ICMPv6 query.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FlowKey {
@@ -19,8 +19,12 @@ pub struct FlowKey {
     pub high_port: u16,
     /// IP protocol number.
     pub protocol: u8,
+    /// Type of an ICMP or ICMPv6 message, that of the query for an answer; 0 for other protocols.
+    pub icmp_type: u8,
+    /// Code of an ICMP or ICMPv6 message; 0 for other protocols.
+    pub icmp_code: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: u8,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
@@ -36,7 +40,7 @@ pub enum End {
 }
 
 impl FlowKey {
-    /// The key of a packet, and the end that sent it.
+    /// The key of a packet of a protocol other than ICMP and ICMPv6, and the end that sent it.
     #[inline(always)]
     pub fn new(protocol: u8, source: (Address, u16), destination: (Address, u16)) -> (Self, End) {
         if is_low(source, destination) {
@@ -46,9 +50,24 @@ impl FlowKey {
         }
     }
 
+    /// The key with an ICMP or ICMPv6 message's type, that of the query for an answer, and code.
+    #[inline(always)]
+    pub const fn with_message(self, icmp_type: u8, icmp_code: u8) -> Self {
+        Self { icmp_type, icmp_code, ..self }
+    }
+
     #[inline(always)]
     fn ordered(protocol: u8, low: (Address, u16), high: (Address, u16)) -> Self {
-        Self { low: low.0, high: high.0, low_port: low.1, high_port: high.1, protocol, pad: [0; 3] }
+        Self {
+            low: low.0,
+            high: high.0,
+            low_port: low.1,
+            high_port: high.1,
+            protocol,
+            icmp_type: 0,
+            icmp_code: 0,
+            pad: 0,
+        }
     }
 }
 
@@ -65,9 +84,9 @@ fn is_low(a: (Address, u16), b: (Address, u16)) -> bool {
     }
 }
 
-/// Value of [`crate::maps::FLOWS`]: a flow that was accepted, and how.
+/// Value of [`crate::maps::FLOWS`] and [`crate::maps::OPENING`]: a flow that was accepted, and how.
 ///
-/// `packets` and `bytes` count from the originator (index 0) and back to it (index 1).
+/// `packets`, `bytes` and `senders` are by [`Direction`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flow {
@@ -79,45 +98,94 @@ pub struct Flow {
     pub packets: [u64; 2],
     /// Bytes by direction.
     pub bytes: [u64; 2],
+    /// What rules ask of its first packet, however often it is judged.
+    pub facts: Facts,
     /// Epoch it was judged in.
     pub epoch: u32,
     /// Interface its first packet came in by; 0 if the gateway itself sent it.
     pub origin_ifindex: u32,
     /// Tag of the intercepted service; 0 for none.
     pub service: u32,
+    /// Index of the rule that accepted it, in the bank of its epoch.
+    pub rule: u32,
+    /// Index, plus 1, of the rule that only counts and matched before that one; 0 for none.
+    pub counting: u32,
+    /// Seconds without a packet after which it is over.
+    pub idle_limit: u32,
+    /// What each end has sent.
+    pub senders: [Sender; 2],
     /// Mirror session; 0 for none.
     pub mirror_session: u16,
-    /// Zero.
-    pub pad: u16,
     /// Zone it came from.
     pub from: ZoneId,
     /// Zone it goes to.
     pub to: ZoneId,
     /// [`End`] that sent the first packet.
     pub origin: u8,
-    /// [`state`] bits.
-    pub state: u8,
-    /// Index of the rule that accepted it, in the bank of its epoch.
-    pub rule: u32,
+    /// Zero.
+    pub pad: [u8; 3],
+    /// How its ends appear to each other.
+    pub translation: Translation,
 }
 
-const _: () = assert!(size_of::<Flow>() == 72);
+const _: () = assert!(size_of::<Flow>() == 184);
 
-/// Bits of [`Flow::state`].
-pub mod state {
-    /// The originator has been answered.
-    pub const REPLIED: u8 = 1 << 0;
-    /// The originator sent a TCP FIN.
-    pub const FIN_ORIGIN: u8 = 1 << 1;
-    /// The other end sent a TCP FIN.
-    pub const FIN_REPLY: u8 = 1 << 2;
-    /// Either end sent a TCP RST.
-    pub const RESET: u8 = 1 << 3;
+/// Direction of a packet in its flow: the index of [`Flow::packets`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// From the originator.
+    Original = 0,
+    /// Back to it.
+    Reply = 1,
+}
 
-    /// Whether a TCP connection in this state is over: reset, or closed from both ends.
+/// How far a flow is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Phase {
+    /// The originator has not yet sent again after having been answered.
+    Opening,
+    /// Both ends have shown that they hear each other.
+    Established,
+    /// A TCP connection that one end has closed.
+    Closing,
+    /// A TCP connection that both ends have closed, or one has reset.
+    Closed,
+}
+
+impl Flow {
+    /// How far it is.
     #[inline(always)]
-    pub const fn is_closed(state: u8) -> bool {
-        state & RESET != 0 || state & (FIN_ORIGIN | FIN_REPLY) == FIN_ORIGIN | FIN_REPLY
+    pub const fn phase(&self) -> Phase {
+        let [origin, responder] = [self.senders[0].flags, self.senders[1].flags];
+        if (origin | responder) & sent::RESET != 0 || origin & responder & sent::FIN != 0 {
+            Phase::Closed
+        } else if (origin | responder) & sent::FIN != 0 {
+            Phase::Closing
+        } else if origin & sent::CONFIRMATION != 0 {
+            Phase::Established
+        } else {
+            Phase::Opening
+        }
+    }
+
+    /// Whether no packet has come for so long that the next one begins another flow. `now` is nanoseconds
+    /// since boot by `CLOCK_MONOTONIC`.
+    #[inline(always)]
+    pub const fn is_idle(&self, now: u64) -> bool {
+        const SECOND: u64 = 1_000_000_000;
+        now.saturating_sub(self.last_seen) >= self.idle_limit as u64 * SECOND
+    }
+}
+
+impl Phase {
+    /// The word that operators see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
     }
 }
 
@@ -144,9 +212,34 @@ mod tests {
     }
 
     #[test]
-    fn closed_means_reset_or_two_fins() {
-        assert!(!state::is_closed(state::REPLIED | state::FIN_ORIGIN));
-        assert!(state::is_closed(state::FIN_ORIGIN | state::FIN_REPLY));
-        assert!(state::is_closed(state::RESET));
+    fn messages_of_different_types_are_different_flows() {
+        let (a, b) = ((Address::from_v4([10, 0, 0, 9]), 7), (Address::from_v4([10, 0, 0, 1]), 7));
+        let echo = FlowKey::new(1, a, b).0.with_message(8, 0);
+        assert_eq!(echo, FlowKey::new(1, b, a).0.with_message(8, 0));
+        assert_ne!(echo, FlowKey::new(1, a, b).0.with_message(13, 0));
+    }
+
+    #[test]
+    fn a_flow_is_established_by_its_originator_and_closed_by_a_reset_or_two_fins() {
+        let phase = |origin, responder| {
+            let senders = [origin, responder].map(|flags| Sender { flags, ..Sender::default() });
+            Flow { senders, ..Flow::default() }.phase()
+        };
+        let (any, confirmed) = (sent::ANYTHING, sent::ANYTHING | sent::CONFIRMATION);
+        assert_eq!(phase(any, 0), Phase::Opening);
+        assert_eq!(phase(any, any), Phase::Opening);
+        assert_eq!(phase(confirmed, any), Phase::Established);
+        assert_eq!(phase(confirmed | sent::FIN, any), Phase::Closing);
+        assert_eq!(phase(confirmed, any | sent::FIN), Phase::Closing);
+        assert_eq!(phase(confirmed | sent::FIN, any | sent::FIN), Phase::Closed);
+        assert_eq!(phase(any, any | sent::RESET), Phase::Closed);
+    }
+
+    #[test]
+    fn a_flow_is_idle_from_its_limit_on() {
+        let flow = Flow { last_seen: 5, idle_limit: 2, ..Flow::default() };
+        assert!(!flow.is_idle(4));
+        assert!(!flow.is_idle(2_000_000_004));
+        assert!(flow.is_idle(2_000_000_005));
     }
 }

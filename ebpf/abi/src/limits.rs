@@ -7,19 +7,56 @@ pub const RULE_ENTRIES: usize = 131_072;
 /// Entries of one bank: those of the rule set, each as often as the trees of [`crate::forest`] need it. 96 bytes
 /// each, so a bank takes at most 48 MiB for them.
 pub const BANK_ENTRIES: usize = 524_288;
+/// Entries of one set.
+pub const SET_ENTRIES: usize = 100_000;
+/// Entries of all sets that the rules of one rule set name, each set once: two bounds each, five of them in a slot, so
+/// a bank takes at most 16 MiB for them.
+pub const SETS_ENTRIES: usize = 400_000;
 /// Zones, the reserved ones included: one bit each in a [`crate::RuleEntry`].
 pub const ZONES: usize = 64;
+/// VLAN devices among the attached interfaces.
+pub const VLANS: usize = 4_096;
 /// Attached interfaces.
 pub const INTERFACES: usize = 1_024;
-/// Flows; the least recently used one makes room.
-pub const FLOWS: usize = 65_536;
+/// Bytes of the ring of log records.
+pub const LOG_BYTES: usize = 1 << 17;
+/// Bytes of the ring of traced packets.
+pub const TRACE_BYTES: usize = 1 << 18;
+/// Rules whose log is limited one by one at a time.
+pub const LOG_STATES: usize = 1_024;
+/// Pairs of interface and reason that refused packets are counted under.
+pub const DROPS: usize = 4_096;
+/// Flows of [`crate::maps::FLOWS`]; the least recently used one makes room.
+pub const FLOWS: usize = 100_000;
+/// Flows of [`crate::maps::OPENING`]; the least recently used one makes room.
+pub const OPENING: usize = 8_192;
+/// Answers to rejected packets that each CPU sends in a second.
+pub const ANSWERS: u32 = 1_000;
+/// Answers to rejected packets that each CPU sends at once.
+pub const ANSWERS_BURST: u32 = 250;
+/// Prefixes that the guards of all zones block or allow.
+pub const GUARD_PREFIXES: usize = 100_000;
+/// Sources that guards count packets of.
+pub const SOURCES: usize = 32_768;
+/// Buckets of rate limits, and counts of connection limits: of rules, and of sources of rules.
+pub const LIMITED: usize = 32_768;
 /// Intercepted destinations.
 pub const INTERCEPTS: usize = 65_536;
 
-/// Idle time after which a TCP flow has to be accepted anew: 2 h 4 min (RFC 5382 REQ-5).
-pub const TCP_IDLE_NS: u64 = 7_440_000_000_000;
-/// Idle time after which a UDP flow has to be accepted anew: 5 min (RFC 4787 REQ-5).
-pub const UDP_IDLE_NS: u64 = 300_000_000_000;
-/// Idle time after which a flow of any other protocol has to be accepted anew: 60 s (RFC 5508 REQ-2 for
-/// ICMP queries).
-pub const OTHER_IDLE_NS: u64 = 60_000_000_000;
+/// Seconds without a packet after which flows are over.
+pub mod idle {
+    /// TCP until the connection is established: 4 min (RFC 5382 REQ-5, transitory connections).
+    pub const TCP_OPENING: u32 = 240;
+    /// TCP connections: 2 h 4 min (RFC 5382 REQ-5).
+    pub const TCP_ESTABLISHED: u32 = 7_440;
+    /// TCP connections that an end has closed or reset: 4 min (RFC 5382 REQ-5, transitory connections).
+    pub const TCP_CLOSING: u32 = 240;
+    /// UDP until the originator has sent again after an answer: 2 min (RFC 4787 REQ-5, the least).
+    pub const UDP_OPENING: u32 = 120;
+    /// UDP: 5 min (RFC 4787 REQ-5, recommended).
+    pub const UDP: u32 = 300;
+    /// ICMP and ICMPv6: 60 s (RFC 5508 REQ-2).
+    pub const ICMP: u32 = 60;
+    /// Any other protocol: 10 min, above the usual intervals of tunnels' keep-alives.
+    pub const OTHER: u32 = 600;
+}

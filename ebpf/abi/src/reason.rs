@@ -53,11 +53,21 @@ reasons! {
     Sent = "sent", Pass;
     /// Sent to a sensor: an encapsulated copy. No rule judges it, and it is not copied again.
     MirrorCopy = "mirror-copy", Pass;
+    /// Sent to the sender of a rejected packet: a TCP reset or an ICMP error. No rule judges it.
+    Answer = "answer", Pass;
+    /// Tagged for a VLAN whose device is in a zone: its rules judge it there.
+    Vlan = "vlan", Pass;
+    /// Neither IP nor ARP, and of a protocol that the zone asks for.
+    PassThrough = "pass-through", Pass;
     /// ARP (RFC 826).
     Arp = "arp", Pass;
     /// IPv6 neighbour discovery with hop limit 255 (RFC 4861 section 7.1).
     NeighbourDiscovery = "neighbour-discovery", Pass;
 
+    /// The zone's guard blocks the source.
+    Blocked = "blocked", Drop;
+    /// The source sends more of a kind than the zone's guard allows.
+    Flood = "flood", Drop;
     /// Shorter than an Ethernet header.
     EthernetTruncated = "ethernet-truncated", Drop;
     /// An 802.1Q tag is cut off.
@@ -96,6 +106,9 @@ reasons! {
     TcpTruncated = "tcp-truncated", Drop;
     /// The TCP data offset is below 20 bytes or beyond the packet.
     TcpDataOffset = "tcp-data-offset", Drop;
+    /// TCP flags that no connection brings forth: none, SYN with FIN or RST, a FIN without ACK (RFC 9293 section
+    /// 3.10.7).
+    TcpFlags = "tcp-flags", Drop;
     /// Shorter than a UDP header.
     UdpTruncated = "udp-truncated", Drop;
     /// The UDP length is below 8 bytes or beyond the packet.
@@ -119,18 +132,53 @@ reasons! {
     BankMissing = "bank-missing", Drop;
     /// The packet's interface is in no zone.
     UnknownInterface = "unknown-interface", Drop;
+    /// Tagged for a VLAN that has no device in a zone.
+    UnknownVlan = "unknown-vlan", Drop;
     /// The packet would leave, or came in, by an interface in no zone.
     UnknownZone = "unknown-zone", Drop;
     /// The routing table refuses the destination, or the route could not be looked up.
     Unroutable = "unroutable", Drop;
     /// A packet of a known flow on an interface of another zone than the flow's.
     ZoneMismatch = "zone-mismatch", Drop;
+    /// An ICMP or ICMPv6 error whose quote is cut off or was not sent by the error's receiver.
+    IcmpQuote = "icmp-quote", Drop;
+    /// An ICMP or ICMPv6 error that quotes a packet of no known flow, or a TCP segment outside the window.
+    IcmpUnrelated = "icmp-unrelated", Drop;
+    /// A TCP segment outside the window that the other end has granted (RFC 9293 section 3.4).
+    TcpWindow = "tcp-window", Drop;
+    /// A TCP segment that acknowledges what was never sent, or what was acknowledged long ago (RFC 5961
+    /// section 5.2).
+    TcpAcknowledgement = "tcp-acknowledgement", Drop;
+    /// A TCP SYN that the connection's state has no place for: from the end that did not open it.
+    TcpState = "tcp-state", Drop;
+    /// A TCP RST outside the window (RFC 5961 section 3.2).
+    TcpReset = "tcp-reset", Drop;
+    /// A TCP segment in the middle of a connection that is not known, where the configuration refuses those.
+    TcpPickup = "tcp-pickup", Drop;
     /// A rule refuses it.
     Rule = "rule", Drop;
+    /// A rule rejects it.
+    Rejected = "rejected", Drop;
+    /// A rule would accept it, but not at this rate.
+    RateLimited = "rate-limited", Drop;
+    /// A rule would accept it, but not beside so many others.
+    ConnectionLimit = "connection-limit", Drop;
     /// No rule matches.
     NoRule = "no-rule", Drop;
     /// The flow could not be remembered.
     FlowTable = "flow-table", Drop;
+    /// All ports that the source may get are taken.
+    NatExhausted = "nat-exhausted", Drop;
+    /// The interface has no address that the source could get.
+    NatNoAddress = "nat-no-address", Drop;
+    /// The addresses and ports are those of another flow, or reserved for one.
+    NatConflict = "nat-conflict", Drop;
+    /// A flow with the address of an interface left by another: it ends.
+    NatRerouted = "nat-rerouted", Drop;
+    /// The way to a translated flow had been pushed out of the flow table; it is there again.
+    NatRestored = "nat-restored", Drop;
+    /// New addresses or ports could not be written into the packet.
+    NatRewrite = "nat-rewrite", Drop;
     /// The destination is intercepted, but not for this protocol's packets.
     InterceptProtocol = "intercept-protocol", Drop;
     /// The destination is intercepted and no listener is set.
@@ -140,12 +188,30 @@ reasons! {
     /// The kernel refused to hand the packet to the listener.
     AssignRefused = "assign-refused", Drop;
 
+    /// A rejected packet was answered by a TCP reset.
+    AnsweredReset = "answered-reset", Event;
+    /// A rejected packet was answered by an ICMP error.
+    AnsweredUnreachable = "answered-unreachable", Event;
+    /// A rejected packet gets no answer: it is one itself, went to more than one host, or came from none.
+    AnswerUndue = "answer-undue", Event;
+    /// A rejected packet was not answered because too many are.
+    AnswerLimited = "answer-limited", Event;
+    /// A rejected packet could not be turned into an answer.
+    AnswerFailed = "answer-failed", Event;
     /// A copy went to the mirror device.
     Mirrored = "mirrored", Event;
     /// A copy was due and there is no mirror device.
     MirrorNoDevice = "mirror-no-device", Event;
     /// The kernel refused to make or send the copy.
     MirrorRefused = "mirror-refused", Event;
+    /// A log record was due and its rule has had too many.
+    LogSuppressed = "log-suppressed", Event;
+    /// A log record was due and nobody has read those before.
+    LogLost = "log-lost", Event;
+    /// A packet was to be traced and there were too many.
+    TraceSuppressed = "trace-suppressed", Event;
+    /// A packet was to be traced and nobody has read those before.
+    TraceLost = "trace-lost", Event;
 }
 
 impl Reason {

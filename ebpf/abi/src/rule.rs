@@ -1,6 +1,6 @@
 //! Rules as the kernel reads them.
 
-use crate::{Address, ZoneId};
+use crate::{Address, Facts, ZoneId};
 
 /// One alternative of a rule. A rule with two source prefixes and three port ranges has six.
 ///
@@ -24,7 +24,7 @@ pub struct RuleEntry {
     pub source_port: u16,
     /// Highest source port less the lowest.
     pub source_port_span: u16,
-    /// Lowest destination port.
+    /// Lowest destination port, or ICMP message: see [`Subject::destination_port`].
     pub destination_port: u16,
     /// Highest destination port less the lowest.
     pub destination_port_span: u16,
@@ -34,9 +34,10 @@ pub struct RuleEntry {
     pub protocol_mask: u8,
     /// Set of families, by [`crate::Family::bit`].
     pub families: u8,
-    /// [`action`]; in a leaf of a [`crate::forest`], with [`LAST`] in its last entry.
+    /// [`action`]; in a leaf of a [`crate::forest`], with marks: [`LAST`] in its last entry, [`PARAMETERS`],
+    /// [`EXTENDED`].
     pub action: u8,
-    /// Index of the rule, below [`crate::limits::RULES`].
+    /// Index of the rule in its group, below [`crate::limits::RULES`].
     pub rule: u32,
 }
 
@@ -48,10 +49,20 @@ pub mod action {
     pub const DROP: u8 = 0;
     /// Let it pass, and its flow after it.
     pub const ACCEPT: u8 = 1;
+    /// Count it, and look for another rule.
+    pub const COUNT: u8 = 2;
 }
 
 /// Bit of [`RuleEntry::action`]: no entry follows in this leaf.
 pub const LAST: u8 = 1 << 7;
+/// Bit of [`RuleEntry::action`]: the rule has parameters, see [`crate::group::Group::parameters`].
+pub const PARAMETERS: u8 = 1 << 6;
+/// Bit of [`RuleEntry::action`]: an [`crate::Extension`] follows, and has to match as well.
+pub const EXTENDED: u8 = 1 << 5;
+/// Bit of [`RuleEntry::action`]: the first packets of its flows, and its refusals, are logged.
+pub const LOG: u8 = 1 << 4;
+/// All bits of [`RuleEntry::action`] that are not part of the [`action`].
+pub const MARKS: u8 = LAST | PARAMETERS | EXTENDED | LOG;
 
 impl RuleEntry {
     /// The entry as words, as a slot of a bank holds it.
@@ -121,10 +132,13 @@ pub struct Subject {
     pub destination: Address,
     /// Source port, 0 if the protocol has none.
     pub source_port: u16,
-    /// Destination port, 0 if the protocol has none.
+    /// Destination port, 0 if the protocol has none. Of an ICMP or ICMPv6 message, which has no ports, the type in
+    /// the upper byte and the code in the lower.
     pub destination_port: u16,
     /// IP protocol number.
     pub protocol: u8,
+    /// What only an [`crate::Extension`] asks for.
+    pub facts: Facts,
 }
 
 impl Subject {
@@ -181,6 +195,7 @@ mod tests {
             source_port: 40_000,
             destination_port: 53,
             protocol: 17,
+            facts: Facts::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Zones and the interfaces in them.
 
+use crate::Address;
+
 /// Identifies a zone: 0 is none, 1 and 2 are reserved, configured zones follow. Below
 /// [`crate::limits::ZONES`].
 #[repr(transparent)]
@@ -34,14 +36,16 @@ impl ZoneId {
 }
 
 /// Value of [`crate::maps::INTERFACES`]: the interface's zone in each bank, so that zones and rules change
-/// with the same word.
+/// with the same word; and what it is called by others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Interface {
     /// Zone by bank.
     pub zones: [ZoneId; 2],
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
+    /// Address that masqueraded flows get, by [`crate::Family`]; unspecified while there is none.
+    pub addresses: [Address; 2],
 }
 
-const _: () = assert!(size_of::<Interface>() == 4);
+const _: () = assert!(size_of::<Interface>() == 40);

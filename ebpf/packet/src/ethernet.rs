@@ -21,21 +21,35 @@ const TAG: usize = 4;
 /// Tags that are looked behind.
 const TAGS_MAX: usize = 2;
 
-/// The EtherType behind the tags, and the offset of what it announces.
+/// What Ethernet says.
+pub(crate) struct Header {
+    pub(crate) source_mac: [u8; 6],
+    /// EtherType behind the tags.
+    pub(crate) ether_type: u16,
+    /// Offset of what it announces.
+    pub(crate) end: usize,
+}
+
 #[inline(always)]
-pub(crate) fn parse(frame: &impl Frame) -> Result<(u16, usize), Reason> {
-    let header: [u8; 2] = frame.read(HEADER - 2).ok_or(Reason::EthernetTruncated)?;
-    let mut ether_type = u16::from_be_bytes(header);
+pub(crate) fn parse(frame: &impl Frame) -> Result<Header, Reason> {
+    const SOURCE: usize = 6;
+    let fixed: [u8; HEADER - SOURCE] = frame.read(SOURCE).ok_or(Reason::EthernetTruncated)?;
+    let [a, b, c, d, e, f, type_0, type_1] = fixed;
+    let source_mac = [a, b, c, d, e, f];
+    let mut ether_type = u16::from_be_bytes([type_0, type_1]);
     let mut offset = HEADER;
     for _ in 0..TAGS_MAX {
         if !is_tag(ether_type) {
-            return Ok((ether_type, offset));
+            return Ok(Header { source_mac, ether_type, end: offset });
         }
         let inner: [u8; 2] = frame.read(offset + 2).ok_or(Reason::VlanTruncated)?;
         ether_type = u16::from_be_bytes(inner);
         offset += TAG;
     }
-    if is_tag(ether_type) { Err(Reason::VlanDepth) } else { Ok((ether_type, offset)) }
+    if is_tag(ether_type) {
+        return Err(Reason::VlanDepth);
+    }
+    Ok(Header { source_mac, ether_type, end: offset })
 }
 
 #[inline(always)]

@@ -3,7 +3,9 @@
 use nightgate_abi::{Address, Family, Reason};
 
 use crate::{
-    Frame, Packet, martian, protocol,
+    Frame, Packet,
+    ethernet::Header,
+    martian, protocol,
     transport::{self, Network},
 };
 
@@ -13,10 +15,24 @@ const HEADER: usize = 20;
 const FRAGMENT: u16 = 0x3fff;
 
 #[inline(always)]
-pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason> {
+pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Reason> {
+    let offset = ethernet.end;
     let header: [u8; HEADER] = frame.read(offset).ok_or(Reason::Ipv4Truncated)?;
-    let [version_ihl, _, len_0, len_1, _, _, frag_0, frag_1, _, protocol, _, _, addresses @ ..] =
-        header;
+    let [
+        version_ihl,
+        service,
+        len_0,
+        len_1,
+        _,
+        _,
+        frag_0,
+        frag_1,
+        _,
+        protocol,
+        _,
+        _,
+        addresses @ ..,
+    ] = header;
     let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
     if version_ihl >> 4 != 4 {
         return Err(Reason::Ipv4Version);
@@ -42,6 +58,9 @@ pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason>
         destination: Address::from_v4(destination),
         family: Family::V4,
         protocol,
+        offset,
+        dscp: service >> 2,
+        source_mac: ethernet.source_mac,
         length: total_length - header_length,
     };
     transport::parse(frame, offset + header_length, &network).map(Packet::Ip)

@@ -3,7 +3,9 @@
 use nightgate_abi::{Address, Family, Reason};
 
 use crate::{
-    Frame, HEADERS_MAX, Packet, martian, protocol,
+    Frame, HEADERS_MAX, Packet,
+    ethernet::Header,
+    martian, protocol,
     transport::{self, Network},
 };
 
@@ -24,12 +26,13 @@ mod extension {
 }
 
 #[inline(always)]
-pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason> {
+pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Reason> {
+    let offset = ethernet.end;
     let header: [u8; 8] = frame.read(offset).ok_or(Reason::Ipv6Truncated)?;
     let source = frame.read(offset + 8).ok_or(Reason::Ipv6Truncated)?;
     let destination = frame.read(offset + 24).ok_or(Reason::Ipv6Truncated)?;
     let (source, destination) = (Address::from_v6(source), Address::from_v6(destination));
-    let [version, _, _, _, len_0, len_1, next_header, hop_limit] = header;
+    let [version, service, _, _, len_0, len_1, next_header, hop_limit] = header;
     if version >> 4 != 6 {
         return Err(Reason::Ipv6Version);
     }
@@ -42,8 +45,17 @@ pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason>
     if protocol == protocol::ICMP {
         return Err(Reason::IcmpFamily);
     }
-    let network =
-        Network { source, destination, family: Family::V6, protocol, length: end - payload };
+    let network = Network {
+        source,
+        destination,
+        family: Family::V6,
+        protocol,
+        offset,
+        // The traffic class is four bits of either byte.
+        dscp: (version << 4 | service >> 4) >> 2,
+        source_mac: ethernet.source_mac,
+        length: end - payload,
+    };
     let meta = transport::parse(frame, payload, &network)?;
     if protocol == protocol::ICMPV6
         && hop_limit == HOP_LIMIT_UNFORWARDED
@@ -56,7 +68,7 @@ pub(crate) fn parse(frame: &impl Frame, offset: usize) -> Result<Packet, Reason>
 
 /// The upper-layer protocol and its offset, which is not beyond `end`.
 #[inline(always)]
-fn skip_extensions(
+pub(crate) fn skip_extensions(
     frame: &impl Frame,
     first: u8,
     start: usize,

@@ -6,16 +6,26 @@
 #![no_std]
 
 mod arp;
+pub mod checksum;
+pub mod connection;
 mod ethernet;
+mod icmp;
 mod ipv4;
 mod ipv6;
 mod martian;
+pub mod quote;
+pub mod refusal;
+pub mod rewrite;
+pub mod sum;
+mod tcp;
 mod transport;
 pub mod vxlan;
 
-use nightgate_abi::{Address, Family, FlowKey, Reason, flow::End};
+use nightgate_abi::{Address, Facts, Family, FlowKey, Reason, ZoneId, flow::End, rule::Subject};
 
-pub use transport::tcp_flags;
+pub use tcp::{OPTIONS_MAX, ScaleSearch, Segment, Step, tcp_flags};
+
+use rewrite::{Layout, Message};
 
 /// Offset from the start of the frame beyond which no header is looked for, in bytes.
 pub const HEADERS_MAX: usize = 512;
@@ -59,27 +69,126 @@ pub struct PacketMeta {
     pub source: Address,
     /// Destination address.
     pub destination: Address,
-    /// Source port; identifier of an ICMP or ICMPv6 echo; else 0.
+    /// Source port; identifier of an ICMP or ICMPv6 query; else 0.
     pub source_port: u16,
-    /// Destination port; identifier of an ICMP or ICMPv6 echo; else 0.
+    /// Destination port; identifier of an ICMP or ICMPv6 query; else 0.
     pub destination_port: u16,
     /// IP protocol number, behind any IPv6 extension headers.
     pub protocol: u8,
     /// TCP flags ([`tcp_flags`]); 0 for other protocols.
     pub tcp_flags: u8,
+    /// What a TCP segment says; zero for other protocols.
+    pub segment: Segment,
+    /// Type of an ICMP or ICMPv6 message; 0 for other protocols.
+    pub icmp_type: u8,
+    /// Code of an ICMP or ICMPv6 message; 0 for other protocols.
+    pub icmp_code: u8,
+    /// Differentiated services code point (RFC 2474), 0 to 63.
+    pub dscp: u8,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
     /// Family of both addresses.
     pub family: Family,
+    /// Offset of the IP header in the frame, in bytes.
+    pub network: u16,
+    /// Offset of the transport header in the frame, in bytes.
+    pub transport: u16,
 }
 
 impl PacketMeta {
+    /// Where the packet's headers are.
+    #[inline(always)]
+    pub fn layout(&self) -> Layout {
+        Layout {
+            family: self.family,
+            network: self.network.into(),
+            transport: self.transport.into(),
+            protocol: self.protocol,
+            message: Message::Headed,
+        }
+    }
+
+    /// A packet of a protocol between two ends of one family, each an address and a port, that says nothing
+    /// else.
+    #[inline(always)]
+    pub const fn between(
+        protocol: u8,
+        source: (Address, u16),
+        destination: (Address, u16),
+    ) -> Self {
+        Self {
+            source: source.0,
+            destination: destination.0,
+            source_port: source.1,
+            destination_port: destination.1,
+            protocol,
+            tcp_flags: 0,
+            segment: Segment {
+                sequence: 0,
+                acknowledgement: 0,
+                window: 0,
+                header_length: 0,
+                length: 0,
+            },
+            transport: 0,
+            icmp_type: 0,
+            icmp_code: 0,
+            dscp: 0,
+            source_mac: [0; 6],
+            family: source.0.family(),
+            network: 0,
+        }
+    }
+
+    /// Whether it is an ICMP or ICMPv6 error, which quotes the packet that it is about.
+    #[inline(always)]
+    pub fn is_icmp_error(&self) -> bool {
+        self.is_icmp() && icmp::is_error(self.family, self.icmp_type)
+    }
+
     /// The key of the packet's flow, and the end that sent this packet.
     #[inline(always)]
     pub fn flow_key(&self) -> (FlowKey, End) {
-        FlowKey::new(
+        let (key, sender) = FlowKey::new(
             self.protocol,
             (self.source, self.source_port),
             (self.destination, self.destination_port),
-        )
+        );
+        if !self.is_icmp() {
+            return (key, sender);
+        }
+        let (icmp_type, icmp_code) = match icmp::query(self.family, self.icmp_type) {
+            Some(query) => (query, 0),
+            None => (self.icmp_type, self.icmp_code),
+        };
+        (key.with_message(icmp_type, icmp_code), sender)
+    }
+
+    /// Whether it is an ICMP or ICMPv6 message.
+    #[inline(always)]
+    pub const fn is_icmp(&self) -> bool {
+        self.protocol == protocol::ICMP || self.protocol == protocol::ICMPV6
+    }
+
+    /// What rules look at, if the packet opens a flow between two zones. Its source MAC address counts only if it
+    /// comes from a zone of interfaces.
+    pub fn subject(&self, from: ZoneId, to: ZoneId) -> Subject {
+        let source_mac = if from == ZoneId::LOCAL { [0; 6] } else { self.source_mac };
+        let (source_port, destination_port) = if self.is_icmp() {
+            (0, u16::from_be_bytes([self.icmp_type, self.icmp_code]))
+        } else {
+            (self.source_port, self.destination_port)
+        };
+        Subject {
+            from,
+            to,
+            source: self.source,
+            destination: self.destination,
+            source_port,
+            destination_port,
+            protocol: self.protocol,
+            facts: Facts::new(source_mac, self.tcp_flags, self.dscp),
+        }
     }
 
     /// The packet that the other end would send in answer.
@@ -101,11 +210,11 @@ impl PacketMeta {
 /// The first thing that is wrong with it, from the outer header inwards.
 #[inline(always)]
 pub fn parse(frame: &impl Frame) -> Result<Packet, Reason> {
-    let (ether_type, offset) = ethernet::parse(frame)?;
-    match ether_type {
-        ethernet::IPV4 => ipv4::parse(frame, offset),
-        ethernet::IPV6 => ipv6::parse(frame, offset),
-        ethernet::ARP => arp::parse(frame, offset),
+    let header = ethernet::parse(frame)?;
+    match header.ether_type {
+        ethernet::IPV4 => ipv4::parse(frame, &header),
+        ethernet::IPV6 => ipv6::parse(frame, &header),
+        ethernet::ARP => arp::parse(frame, header.end),
         _ => Err(Reason::EtherType),
     }
 }

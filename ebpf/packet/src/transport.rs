@@ -1,27 +1,11 @@
-//! TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792), ICMPv6 (RFC 4443), and every other protocol by number.
+//! What the network layer carries: UDP (RFC 768) here, and every other protocol by number.
 
 use nightgate_abi::{Address, Family, Reason};
 
-use crate::{Frame, HEADERS_MAX, PacketMeta, protocol};
+use crate::{Frame, HEADERS_MAX, PacketMeta, icmp, protocol, tcp};
 
-/// TCP header without options.
-const TCP_HEADER: usize = 20;
 /// UDP header.
 const UDP_HEADER: usize = 8;
-/// The shortest ICMP or ICMPv6 message.
-const ICMP_HEADER: usize = 8;
-
-/// TCP flags (RFC 9293 section 3.1).
-pub mod tcp_flags {
-    /// No more data from the sender.
-    pub const FIN: u8 = 0x01;
-    /// Synchronise sequence numbers.
-    pub const SYN: u8 = 0x02;
-    /// Reset.
-    pub const RST: u8 = 0x04;
-    /// The acknowledgement field counts.
-    pub const ACK: u8 = 0x10;
-}
 
 /// What the network layer says about its payload.
 pub(crate) struct Network {
@@ -29,6 +13,10 @@ pub(crate) struct Network {
     pub(crate) destination: Address,
     pub(crate) family: Family,
     pub(crate) protocol: u8,
+    /// Offset of the header in the frame.
+    pub(crate) offset: usize,
+    pub(crate) dscp: u8,
+    pub(crate) source_mac: [u8; 6],
     /// Bytes of payload; the frame holds them all.
     pub(crate) length: usize,
 }
@@ -42,21 +30,38 @@ pub(crate) fn parse(
     if offset > HEADERS_MAX {
         return Err(Reason::Ipv6ExtensionDepth);
     }
-    let (ports, tcp_flags) = match network.protocol {
-        protocol::TCP => tcp(frame, offset, network.length)?,
-        protocol::UDP => (udp(frame, offset, network.length)?, 0),
-        protocol::ICMP | protocol::ICMPV6 => (icmp(frame, offset, network)?, 0),
-        _ => ((0, 0), 0),
-    };
-    Ok(PacketMeta {
-        source: network.source,
-        destination: network.destination,
-        source_port: ports.0,
-        destination_port: ports.1,
-        protocol: network.protocol,
-        tcp_flags,
+    let mut meta = PacketMeta {
         family: network.family,
-    })
+        network: position(network.offset),
+        transport: position(offset),
+        dscp: network.dscp,
+        source_mac: network.source_mac,
+        ..PacketMeta::between(network.protocol, (network.source, 0), (network.destination, 0))
+    };
+    match network.protocol {
+        protocol::TCP => {
+            let tcp = tcp::parse(frame, offset, network.length)?;
+            (meta.source_port, meta.destination_port) = tcp.ports;
+            (meta.tcp_flags, meta.segment) = (tcp.flags, tcp.segment);
+        }
+        protocol::UDP => {
+            (meta.source_port, meta.destination_port) = udp(frame, offset, network.length)?;
+        }
+        protocol::ICMP | protocol::ICMPV6 => {
+            let message = icmp::parse(frame, offset, network)?;
+            (meta.source_port, meta.destination_port) = (message.identifier, message.identifier);
+            (meta.icmp_type, meta.icmp_code) = (message.icmp_type, message.code);
+        }
+        _ => {}
+    }
+    Ok(meta)
+}
+
+/// An offset of a header, which is at most [`HEADERS_MAX`].
+#[expect(clippy::cast_possible_truncation, reason = "headers start in the first 512 bytes")]
+#[inline(always)]
+pub(crate) const fn position(offset: usize) -> u16 {
+    offset as u16
 }
 
 /// Whether an ICMPv6 message is one of the five of neighbour discovery (RFC 4861 section 4).
@@ -65,20 +70,6 @@ pub(crate) fn is_neighbour_discovery(frame: &impl Frame, offset: usize) -> bool 
     const ROUTER_SOLICITATION: u8 = 133;
     const REDIRECT: u8 = 137;
     matches!(frame.read(offset), Some([ROUTER_SOLICITATION..=REDIRECT, 0]))
-}
-
-#[inline(always)]
-fn tcp(frame: &impl Frame, offset: usize, length: usize) -> Result<((u16, u16), u8), Reason> {
-    if length < TCP_HEADER {
-        return Err(Reason::TcpTruncated);
-    }
-    let [s0, s1, d0, d1]: [u8; 4] = frame.read(offset).ok_or(Reason::TcpTruncated)?;
-    let [data_offset, flags]: [u8; 2] = frame.read(offset + 12).ok_or(Reason::TcpTruncated)?;
-    let header_length = usize::from(data_offset >> 4) * 4;
-    if header_length < TCP_HEADER || header_length > length {
-        return Err(Reason::TcpDataOffset);
-    }
-    Ok(((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])), flags))
 }
 
 #[inline(always)]
@@ -92,20 +83,4 @@ fn udp(frame: &impl Frame, offset: usize, length: usize) -> Result<(u16, u16), R
         return Err(Reason::UdpLength);
     }
     Ok((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
-}
-
-#[inline(always)]
-fn icmp(frame: &impl Frame, offset: usize, network: &Network) -> Result<(u16, u16), Reason> {
-    if network.length < ICMP_HEADER {
-        return Err(Reason::IcmpTruncated);
-    }
-    let [kind, _, _, _, id_0, id_1]: [u8; 6] = frame.read(offset).ok_or(Reason::IcmpTruncated)?;
-    let is_echo = match network.family {
-        // RFC 792: echo reply and echo.
-        Family::V4 => kind == 0 || kind == 8,
-        // RFC 4443 section 4: echo request and echo reply.
-        Family::V6 => kind == 128 || kind == 129,
-    };
-    let identifier = if is_echo { u16::from_be_bytes([id_0, id_1]) } else { 0 };
-    Ok((identifier, identifier))
 }

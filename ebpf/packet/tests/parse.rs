@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 
-use nightgate_abi::{Address, Family, Reason};
-use nightgate_packet::{Frame, HEADERS_MAX, Packet, PacketMeta, parse, tcp_flags};
+use nightgate_abi::{Address, Facts, Family, Reason, ZoneId};
+use nightgate_packet::{
+    Frame, HEADERS_MAX, Packet, PacketMeta, Segment, parse, quote::quote, tcp_flags,
+};
 use proptest::prelude::*;
 
 /// Bytes after the start of a header that are read at most.
 const HEADER_FIELDS_MAX: usize = 64;
+const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 #[test]
 fn ipv4_tcp_is_described() {
@@ -21,11 +24,44 @@ fn ipv4_tcp_is_described() {
             destination_port: 443,
             protocol: 6,
             tcp_flags: tcp_flags::SYN,
+            segment: Segment { header_length: 20, ..Segment::default() },
+            transport: 34,
+            icmp_type: 0,
+            icmp_code: 0,
+            dscp: 0,
+            source_mac: SOURCE_MAC,
             family: Family::V4,
+            network: 14,
         }))
     );
     frame.truncate(40);
     assert_eq!(parse(&frame.as_slice()), Err(Reason::Ipv4TotalLength));
+}
+
+#[test]
+fn code_points_are_read_in_both_families() {
+    let udp = [0, 53, 0x12, 0x34, 0, 8, 0, 0];
+    for dscp in [0_u8, 1, 46, 63] {
+        let mut v4 = ipv4(17, &udp);
+        v4[15] = dscp << 2 | 3;
+        let mut v6 = ipv6(17, &udp);
+        (v6[14], v6[15]) = (0x60 | dscp >> 2, dscp << 6 | 0x3f);
+        for frame in [v4, v6] {
+            let Ok(Packet::Ip(meta)) = parse(&frame.as_slice()) else { panic!("{frame:?}") };
+            assert_eq!(meta.dscp, dscp);
+        }
+    }
+}
+
+#[test]
+fn only_packets_from_interfaces_have_a_source_mac_for_rules() {
+    let Ok(Packet::Ip(meta)) = parse(&ipv4(1, &[3, 4, 0, 0, 0, 0, 0, 0]).as_slice()) else {
+        panic!("a message")
+    };
+    let subject = meta.subject(ZoneId::FIRST, ZoneId::LOCAL);
+    assert_eq!((subject.source_port, subject.destination_port), (0, 0x0304));
+    assert_eq!(subject.facts, Facts::new(SOURCE_MAC, 0, 0));
+    assert_eq!(meta.subject(ZoneId::LOCAL, ZoneId::FIRST).facts, Facts::default());
 }
 
 #[test]
@@ -42,7 +78,7 @@ fn ipv6_udp_is_described_behind_extension_headers() {
 }
 
 #[test]
-fn echoes_carry_their_identifier_as_ports() {
+fn queries_carry_their_identifier_as_ports() {
     for (frame, protocol) in [
         (ipv4(1, &[8, 0, 0, 0, 0x12, 0x34, 0, 1]), 1),
         (ipv6(58, &[129, 0, 0, 0, 0x12, 0x34, 0, 1]), 58),
@@ -55,6 +91,22 @@ fn echoes_carry_their_identifier_as_ports() {
         panic!("an ICMP error")
     };
     assert_eq!((error.source_port, error.destination_port), (0, 0));
+    assert_eq!((error.icmp_type, error.icmp_code), (3, 0));
+}
+
+#[test]
+fn messages_between_two_hosts_are_one_flow_only_if_one_answers_the_other() {
+    let key = |message: [u8; 8]| {
+        let Ok(Packet::Ip(meta)) = parse(&ipv4(1, &message).as_slice()) else { panic!("ICMP") };
+        meta.flow_key().0
+    };
+    let echo = key([8, 0, 0, 0, 0, 7, 0, 1]);
+    assert_eq!(echo, key([0, 0, 0, 0, 0, 7, 0, 2]));
+    for other in [[8, 0, 0, 0, 0, 8, 0, 1], [13, 0, 0, 0, 0, 7, 0, 1], [3, 0, 0, 0, 0, 7, 0, 1]] {
+        assert_ne!(echo, key(other));
+    }
+    assert_ne!(key([3, 0, 0, 0, 0, 0, 0, 0]), key([3, 1, 0, 0, 0, 0, 0, 0]));
+    assert_ne!(key([3, 0, 0, 0, 0, 0, 0, 0]), key([11, 0, 0, 0, 0, 0, 0, 0]));
 }
 
 #[test]
@@ -85,7 +137,7 @@ proptest! {
 
     #[test]
     fn damaged_frames_are_read_within_bounds(
-        base in 0_usize..5,
+        base in 0_usize..7,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         length in any::<prop::sample::Index>(),
     ) {
@@ -93,6 +145,8 @@ proptest! {
             0 => ipv4(6, &tcp()),
             1 => ipv6(6, &tcp()),
             2 => tagged(&ipv6(0, &extended_tcp())),
+            4 => ipv4(1, &[&[3, 4, 0, 0, 0, 0, 5, 0][..], &back(&ipv4(6, &tcp()))].concat()),
+            5 => ipv6(58, &[&[2, 0, 0, 0, 0, 0, 5, 0][..], &back(&ipv6(0, &extended_tcp()))].concat()),
             3 => ipv6(0, &[[60, 255, 0, 0, 0, 0, 0, 0]; 200].concat()),
             _ => arp(),
         };
@@ -115,6 +169,13 @@ fn watched(bytes: &[u8]) {
             assert_eq!(meta.source.family(), meta.family);
             assert_eq!(meta.destination.family(), meta.family);
             assert!(bytes.len() >= 34);
+            if meta.is_icmp_error() {
+                let mut quoted = meta;
+                let is_quoted = quote(&frame, &meta, &mut quoted).is_ok();
+                let furthest = frame.furthest.get();
+                assert!(furthest <= HEADERS_MAX + HEADER_FIELDS_MAX, "{furthest}");
+                assert!(!is_quoted || quoted.source == meta.destination);
+            }
         }
         Ok(Packet::NeighbourDiscovery) => assert!(bytes.len() >= 62),
         Ok(Packet::Arp) => assert!(bytes.len() >= 42),
@@ -138,8 +199,17 @@ impl Frame for Watched<'_> {
     }
 }
 
+/// The packet of a frame, with its addresses exchanged, so that an error about it goes to its sender.
+fn back(frame: &[u8]) -> Vec<u8> {
+    let mut packet = frame[14..].to_vec();
+    let (start, length) = if packet[0] >> 4 == 4 { (12, 4) } else { (8, 16) };
+    let (source, destination) = packet[start..start + 2 * length].split_at_mut(length);
+    source.swap_with_slice(destination);
+    packet
+}
+
 fn ethernet(ether_type: [u8; 2], payload: &[u8]) -> Vec<u8> {
-    [&[0; 12][..], &ether_type, payload].concat()
+    [&[0; 6][..], &SOURCE_MAC, &ether_type, payload].concat()
 }
 
 fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {

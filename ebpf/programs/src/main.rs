@@ -8,8 +8,10 @@ mod hook;
 mod maps;
 mod stage;
 mod tc_egress;
+mod tc_fallback;
 mod tc_ingress;
 mod tc_mirror;
+mod xdp_guard;
 
 /// ABI version of this object; the loader reads it before anything else.
 #[used]

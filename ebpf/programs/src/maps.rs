@@ -1,13 +1,19 @@
 //! The maps; their names are those of [`nightgate_abi::maps`].
 
 use aya_ebpf::{
-    bindings::BPF_F_INNER_MAP,
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
     macros::btf_map,
 };
 use nightgate_abi::{
-    Active, Counter, Flow, FlowKey, Intercept, InterceptKey, Interface, Listener, Reason, Slot,
+    Active, Bucket, Counter, Fallback, Flow, FlowKey, Hits, Intercept, InterceptKey, Interface,
+    Listener, Reason, Settings, Slot,
+    counter::DropKey,
+    ether::EtherTypes,
+    event::{Event, LogKey, LogState, Trace},
+    limit::LimitKey,
     limits,
+    vlan::VlanKey,
 };
 
 use crate::stage::Work;
@@ -15,8 +21,14 @@ use crate::stage::Work;
 #[btf_map]
 pub(crate) static ACTIVE: Array<Active, 1> = Array::new();
 
+#[btf_map]
+pub(crate) static FALLBACK: Array<Fallback, 1> = Array::new();
+
 /// Flag of inner maps that may have any number of elements (Linux 5.10).
 pub(crate) const OF_ANY_SIZE: usize = BPF_F_INNER_MAP as usize;
+
+/// Flag of tables whose entries take memory when they are made.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map]
 pub(crate) static BANKS: ArrayOfMaps<Array<Slot, 1, OF_ANY_SIZE>, 2> = ArrayOfMaps::new();
@@ -28,8 +40,18 @@ pub(crate) static INTERFACES: HashMap<u32, Interface, { limits::INTERFACES }> = 
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow, { limits::FLOWS }> = LruHashMap::new();
 
 #[btf_map]
-pub(crate) static INTERCEPTS: HashMap<InterceptKey, Intercept, { limits::INTERCEPTS }> =
-    HashMap::new();
+pub(crate) static OPENING: LruHashMap<FlowKey, Flow, { limits::OPENING }> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 2> = Array::new();
+
+#[btf_map]
+pub(crate) static INTERCEPTS: HashMap<
+    InterceptKey,
+    Intercept,
+    { limits::INTERCEPTS },
+    { ON_DEMAND },
+> = HashMap::new();
 
 #[btf_map]
 pub(crate) static LISTENERS: Array<Listener, 2> = Array::new();
@@ -38,11 +60,43 @@ pub(crate) static LISTENERS: Array<Listener, 2> = Array::new();
 pub(crate) static MIRROR_DEVICE: Array<u32, 1> = Array::new();
 
 #[btf_map]
+pub(crate) static VLANS: HashMap<VlanKey, u32, { limits::VLANS }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static ETHER_TYPES: Array<EtherTypes, { 2 * limits::ZONES }> = Array::new();
+
+#[btf_map]
+pub(crate) static RATES: LruHashMap<LimitKey, Bucket, { limits::LIMITED }> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static CONNECTIONS: LruHashMap<LimitKey, u64, { limits::LIMITED }> = LruHashMap::new();
+
+/// How many more answers to rejected packets each CPU may send.
+#[btf_map]
+pub(crate) static ANSWERS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
+
+#[btf_map]
 pub(crate) static REASON_COUNTERS: PerCpuArray<Counter, { Reason::COUNT }> = PerCpuArray::new();
 
 #[btf_map]
-pub(crate) static RULE_COUNTERS: PerCpuArray<Counter, { 2 * limits::RULES as usize }> =
-    PerCpuArray::new();
+pub(crate) static DROPS: PerCpuHashMap<DropKey, Counter, { limits::DROPS }, { ON_DEMAND }> =
+    PerCpuHashMap::new();
+
+#[btf_map]
+pub(crate) static RULE_COUNTERS: ArrayOfMaps<Array<Hits, 1, OF_ANY_SIZE>, 2> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static LOG: RingBuf<Event, { limits::LOG_BYTES }> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static LOG_STATES: LruHashMap<LogKey, LogState, { limits::LOG_STATES }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static TRACE: Array<Trace, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static TRACES: RingBuf<Event, { limits::TRACE_BYTES }> = RingBuf::new();
 
 /// What the stages hand on; kernel programs have only 512 bytes of stack for all their functions.
 #[btf_map]

@@ -11,6 +11,6 @@ use crate::{
 pub(crate) fn tc_egress(ctx: TcContext) -> i32 {
     match stage::run(&ctx, Hook::Egress) {
         Ok(reason) => report::pass(&ctx, reason),
-        Err(reason) => report::drop(&ctx, reason),
+        Err(reason) => report::drop(&ctx, Hook::Egress, reason),
     }
 }

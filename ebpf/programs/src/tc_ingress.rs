@@ -2,15 +2,21 @@
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 
+use nightgate_abi::Reason;
+
 use crate::{
     hook::Hook,
-    stage::{self, report},
+    stage::{self, reject, report},
 };
 
 #[classifier]
 pub(crate) fn tc_ingress(ctx: TcContext) -> i32 {
     match stage::run(&ctx, Hook::Ingress) {
         Ok(reason) => report::pass(&ctx, reason),
-        Err(reason) => report::drop(&ctx, reason),
+        Err(Reason::Rejected) => {
+            report::drop(&ctx, Hook::Ingress, Reason::Rejected);
+            reject::answer(&ctx)
+        }
+        Err(reason) => report::drop(&ctx, Hook::Ingress, reason),
     }
 }

@@ -1,6 +1,8 @@
 //! Benchmark suites.
 
 pub mod firewall;
+pub mod memory;
+pub mod network;
 pub mod overlay;
 
 use anyhow::Result;
@@ -18,6 +20,16 @@ pub struct Suite {
 
 /// All suites.
 pub const SUITES: &[Suite] = &[
-    Suite { name: "firewall", about: "program time of the kernel firewall", run: firewall::run },
+    Suite {
+        name: "firewall",
+        about: "program time, memory, and traffic beside nftables",
+        run: whole_firewall,
+    },
+    Suite { name: "firewall-net", about: "traffic beside nftables alone", run: network::run },
+    Suite { name: "firewall-memory", about: "memory alone", run: memory::run },
     Suite { name: "overlay", about: "end-to-end encryption on one core", run: overlay::run },
 ];
+
+fn whole_firewall() -> Result<Vec<Figure>> {
+    Ok([firewall::run()?, memory::run()?, network::run()?].concat())
+}

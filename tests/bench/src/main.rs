@@ -26,7 +26,7 @@ fn main() -> Result<ExitCode> {
 }
 
 fn list() -> String {
-    let line = |suite: &Suite| format!("  {:10} {}\n", suite.name, suite.about);
+    let line = |suite: &Suite| format!("  {:14} {}\n", suite.name, suite.about);
     SUITES.iter().map(line).collect()
 }
 
@@ -39,7 +39,7 @@ fn row(figure: &Figure) -> String {
     };
     let peer = figure.peer.as_deref().unwrap_or_default();
     let row = format!(
-        "{:10} {:32} {:20} {:12.1} {:8} {peer} {target} {verdict}",
+        "{:10} {:42} {:14} {:12.1} {:8} {peer} {target} {verdict}",
         figure.suite, figure.case, figure.metric, figure.value, figure.unit
     );
     row.trim_end().to_owned()

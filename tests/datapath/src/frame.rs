@@ -46,12 +46,26 @@ pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> 
     }
 }
 
-/// A TCP segment without data, such as `tcp("10.1.0.2:1000", "[2001:db8::1]:80", SYN)`.
+/// A TCP segment without data, such as `tcp("10.1.0.2:1000", "[2001:db8::1]:80", SYN)`. Its sequence number is 1 and
+/// its acknowledgement 0.
 pub fn tcp(source: &str, destination: &str, flags: u8) -> Vec<u8> {
+    segment(source, destination, flags, [1, 0], 0)
+}
+
+/// A TCP segment with a sequence number and an acknowledgement, a window of 65,535 and as many bytes of data.
+pub fn segment(
+    source: &str,
+    destination: &str,
+    flags: u8,
+    [sequence, acknowledgement]: [u32; 2],
+    data: usize,
+) -> Vec<u8> {
     let (source, destination) = (socket(source), socket(destination));
     let ports = ports(source, destination);
-    let rest = [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
-    ip(source.ip(), destination.ip(), 6, &[&ports[..], &rest].concat())
+    let numbers = [sequence.to_be_bytes(), acknowledgement.to_be_bytes()].concat();
+    let rest = [0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
+    let payload = [&ports[..], &numbers, &rest, &vec![0; data]].concat();
+    ip(source.ip(), destination.ip(), 6, &payload)
 }
 
 /// A UDP datagram with four bytes of data.
@@ -83,6 +97,21 @@ pub fn patched(mut frame: Vec<u8>, offset: usize, bytes: &[u8]) -> Vec<u8> {
 /// The first bytes of a frame.
 pub fn cut(mut frame: Vec<u8>, length: usize) -> Vec<u8> {
     frame.truncate(length);
+    frame
+}
+
+/// An IPv4 frame with options behind its fixed header: a multiple of four bytes, at most 40.
+pub fn with_options(frame: Vec<u8>, options: &[u8]) -> Vec<u8> {
+    const FIXED: usize = 14 + 20;
+    let words = u8::try_from(options.len() / 4).expect("few options");
+    let length = length(frame.len() - 14 + options.len()).to_be_bytes();
+    let whole = [&frame[..FIXED], options, &frame[FIXED..]].concat();
+    patched(patched(whole, 14, &[0x45 + words]), 14 + 2, &length)
+}
+
+/// A frame with bytes behind the packet, as Ethernet pads short ones.
+pub fn padded(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.resize(frame.len() + 6, 0xff);
     frame
 }
 

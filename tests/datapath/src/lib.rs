@@ -3,10 +3,13 @@
 //! [`with_world`] makes a gateway in a network namespace of its own, with the programs on its interfaces;
 //! tests send it frames through `BPF_PROG_TEST_RUN`. They need root and the kernel object.
 
+pub mod checksum;
+pub mod fixture;
 pub mod frame;
+pub mod hosts;
 mod world;
 
 pub use world::{
-    LAN, Outcome, PLAIN, WAN, World, gateway_namespace, rule_set, with_uncommitted_world,
-    with_world,
+    LAN, Outcome, PLAIN, WAN, World, gateway_namespace, rule_set, tracked_rule_set,
+    with_uncommitted_world, with_world,
 };

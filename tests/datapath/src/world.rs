@@ -1,7 +1,7 @@
 //! A gateway in a network namespace.
 
 use nightgate_abi::{Reason, reason::Kind};
-use nightgate_config::parse;
+use nightgate_config::{Tracking, parse};
 use nightgate_datapath::{Datapath, Hook, IfIndex, Probe, ProbeResult, Verdict};
 use nightgate_lab::Namespace;
 use nightgate_ruleset::{RuleSet, ZoneName, compile};
@@ -25,12 +25,14 @@ pub struct World<'a> {
 }
 
 /// What became of a frame.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
     /// What the program returned.
     pub verdict: Verdict,
     /// The reason that was counted.
     pub reason: Reason,
+    /// The frame as the program left it.
+    pub frame: Vec<u8>,
 }
 
 /// Makes a gateway with these rules, given as lines of YAML, and calls a function inside its namespace.
@@ -63,12 +65,19 @@ pub fn gateway_namespace() -> Namespace {
 
 /// Compiles rules for `lan` and `wan`, given as lines of YAML.
 pub fn rule_set(rules: &str) -> RuleSet {
+    tracked_rule_set(rules, Tracking::default())
+}
+
+/// Likewise, with settings of how flows are kept that no file could say, such as times of 0 s.
+pub fn tracked_rule_set(rules: &str, tracking: Tracking) -> RuleSet {
     let text = format!(
         "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [{LAN}] }}\n  wan: {{ \
          interfaces: [{WAN}] }}\nrules:\n{rules}\n"
     );
     let config = parse(&text, "rules.yaml").unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
-    compile(&config.gateway.expect("a gateway")).expect("rules within the limits")
+    let mut gateway = config.gateway.expect("a gateway");
+    gateway.tracking = tracking;
+    compile(&gateway).expect("rules within the limits")
 }
 
 impl World<'_> {
@@ -111,10 +120,12 @@ impl World<'_> {
             repeat: 1,
         };
         let before = self.datapath.statistics().expect("statistics");
-        let ProbeResult { verdict, reason, .. } = self.datapath.probe(&probe).expect("run");
+        let ProbeResult { verdict, reason, frame: after_run, .. } =
+            self.datapath.probe(&probe).expect("run");
         let after = self.datapath.statistics().expect("statistics");
         let expected = match reason.kind() {
             Kind::Pass => Verdict::Pass,
+            Kind::Drop if reason == Reason::Rejected && verdict == Verdict::Redirect => verdict,
             Kind::Drop => Verdict::Drop,
             Kind::Event => panic!("{reason} says nothing about the packet"),
         };
@@ -122,7 +133,7 @@ impl World<'_> {
         let (before, after) = (before.get(reason), after.get(reason));
         assert!(after.packets > before.packets, "{reason} is counted");
         assert!(after.bytes >= before.bytes + frame.len() as u64, "{reason} counts bytes");
-        Outcome { verdict, reason }
+        Outcome { verdict, reason, frame: after_run }
     }
 }
 
@@ -134,7 +145,10 @@ fn prepare(namespace: &Namespace) -> Result<(), Box<dyn std::error::Error>> {
     namespace.set("net/ipv4/ip_forward", "1")?;
     namespace.set("net/ipv6/conf/all/forwarding", "1")?;
     for (number, interface) in [(1, LAN), (2, WAN), (4, PLAIN)] {
-        namespace.ip(&format!("link add {interface} type veth peer name {interface}-far"))?;
+        // The destination of the frames of tests.
+        let address = "address 02:00:00:00:00:01";
+        namespace
+            .ip(&format!("link add {interface} {address} type veth peer name {interface}-far"))?;
         namespace.ip(&format!("link set {interface}-far up"))?;
         namespace.ip(&format!("link set {interface} up"))?;
         namespace.add_address(interface, &format!("10.{number}.0.1/24"))?;

@@ -87,7 +87,7 @@ fn compare_one(
                 verdicts[0] += 1;
                 rule
             }
-            Verdict::Drop(rule) => {
+            Verdict::Drop(rule) | Verdict::Reject(rule) => {
                 assert_eq!(reason, Reason::Rule, "{prefix}{rule} drops {header:?}");
                 verdicts[1] += 1;
                 rule
@@ -99,9 +99,9 @@ fn compare_one(
         };
         *expected.entry(world.rules.rules()[rule].id.clone()).or_insert(0) += 1;
     }
-    let counters = world.datapath.rule_counters().expect("counters").into_iter();
-    let counted: BTreeMap<_, _> = counters
-        .map(|(rule, counter)| (rule, counter.packets))
+    let hits = world.datapath.rule_hits().expect("hits").into_iter();
+    let counted: BTreeMap<_, _> = hits
+        .map(|(rule, hits)| (rule, hits.counter.packets))
         .filter(|(_, packets)| *packets != 0)
         .collect();
     assert_eq!(counted, expected, "{prefix}");

@@ -11,12 +11,13 @@ use std::{
 use nightgate_datapath::{Datapath, Pins};
 use nightgate_datapath_tests::{LAN, WAN, gateway_namespace, rule_set};
 use nightgate_lab::{BpfFileSystem, Namespace, Process, temporary_folder, until};
-use nightgate_ruleset::ZoneName;
+use nightgate_ruleset::{FlowTables, ZoneName};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 const RULES: &str =
     "- { id: web, from: lan, to: local, protocol: tcp, destination_ports: [7001], action: accept }";
+const OTHER_RULES: &str = "- { id: other, from: lan, to: local, protocol: tcp, destination_ports: [7002], action: accept }";
 const LONG: Duration = Duration::from_secs(30);
 
 /// A gateway whose programs are held by a process of their own, a client, and a connection between them.
@@ -105,6 +106,55 @@ fn an_interface_that_came_anew_is_protected_and_one_that_left_is_released() {
 }
 
 #[test]
+fn rules_for_a_time_go_by_themselves_although_the_process_is_killed() {
+    let mut scene = Scene::new();
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    scene.restart_with(&[OTHER_RULES, "2"]);
+    assert!(scene.reaches(1), "accepted for a time");
+    assert!(!scene.reaches(0), "refused for a time");
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+
+    let is_back = |scene: &Scene| Ok((!scene.reaches(1)).then_some(()));
+    until("the rules before", LONG, || is_back(&scene)).expect("they come back");
+    scene.assert_policy();
+    let (word, armed) = scene.inside(|datapath| (flows_of(datapath), web_packets(datapath)));
+    assert!(word > 0 && armed > 0, "flows and counts are those of the rules before");
+}
+
+#[test]
+fn a_new_process_goes_back_at_once_from_rules_that_nobody_kept() {
+    let mut scene = Scene::new();
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    scene.restart_with(&[OTHER_RULES, "3600"]);
+    assert!(scene.reaches(1));
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    assert!(scene.reaches(1), "the time is not over");
+    scene.inside(|_| ());
+    scene.assert_policy();
+}
+
+#[test]
+fn rules_that_are_kept_stay() {
+    let mut scene = Scene::new();
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    let time = Duration::from_millis(300);
+    scene.inside(|datapath| {
+        attach(datapath);
+        datapath.commit_for(&rule_set(OTHER_RULES).image(), time).expect("commit");
+        datapath.keep().expect("kept");
+        std::thread::sleep(3 * time);
+    });
+    assert!(scene.reaches(1) && !scene.reaches(0), "kept");
+    scene.inside(|datapath| {
+        attach(datapath);
+        datapath.commit_for(&rule_set(RULES).image(), time).expect("commit");
+        datapath.commit(&rule_set(RULES).image()).expect("commit");
+        std::thread::sleep(3 * time);
+    });
+    assert!(!scene.reaches(1) && scene.reaches(0), "replaced before its time");
+}
+
+#[test]
 fn taking_the_firewall_down_leaves_nothing() {
     let mut scene = Scene::new();
     scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
@@ -130,7 +180,7 @@ impl Scene {
         client.add_address(&far, "10.1.0.9/24").expect("an address");
         let listen = |port| TcpListener::bind(("10.1.0.1", port)).expect("bound");
         let listeners = gateway.enter(|| [7001, 7002].map(listen)).expect("entered");
-        let mut holder = spawn(&gateway, &bpf, &folder);
+        let mut holder = spawn(&gateway, &bpf, &folder, &[]);
         holder.wait_for_output("ready", LONG).expect("ready");
         let address = listeners[0].local_addr().expect("bound");
         let near =
@@ -143,8 +193,12 @@ impl Scene {
     }
 
     fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    fn restart_with(&mut self, arguments: &[&str]) {
         fs::remove_file(self.holder.log_file()).expect("a log");
-        self.holder = spawn(&self.gateway, &self.bpf, &self.folder);
+        self.holder = spawn(&self.gateway, &self.bpf, &self.folder, arguments);
         self.holder.wait_for_output("ready", LONG).expect("ready");
     }
 
@@ -198,14 +252,20 @@ impl Scene {
     /// Takes the programs over in this process, for as long as the function runs.
     fn inside<T: Send>(&self, function: impl FnOnce(&mut Datapath) -> T + Send) -> T {
         let pins = self.pins();
-        let open = || function(&mut Datapath::open(pins).expect("taken over"));
+        let open =
+            || function(&mut Datapath::open(pins, FlowTables::default()).expect("taken over"));
         self.gateway.enter(open).expect("entered")
     }
 }
 
-fn spawn(gateway: &Namespace, bpf: &BpfFileSystem, folder: &TempDir) -> Process {
+fn spawn(
+    gateway: &Namespace,
+    bpf: &BpfFileSystem,
+    folder: &TempDir,
+    arguments: &[&str],
+) -> Process {
     let mut command = gateway.command(env!("CARGO_BIN_EXE_holder"));
-    command.arg(bpf.path()).arg(folder.path().join("gw.sock")).arg(RULES);
+    command.arg(bpf.path()).arg(folder.path().join("gw.sock")).arg(RULES).args(arguments);
     Process::spawn("holder", command, folder.path()).expect("started")
 }
 
@@ -216,8 +276,8 @@ fn attach(datapath: &mut Datapath) {
 }
 
 fn web_packets(datapath: &Datapath) -> u64 {
-    let counters = datapath.rule_counters().expect("counters");
-    counters.iter().map(|(_, counter)| counter.packets).sum()
+    let hits = datapath.rule_hits().expect("hits");
+    hits.iter().map(|(_, hits)| hits.counter.packets).sum()
 }
 
 fn flows_of(datapath: &Datapath) -> usize {

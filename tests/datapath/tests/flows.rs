@@ -3,7 +3,7 @@
 use nightgate_abi::{
     Counter,
     Reason::{Forwarded, Local, NoRule, Rule, Sent, UnknownZone, ZoneMismatch},
-    flow::state,
+    flow::Phase,
 };
 use nightgate_datapath::FlowEntry;
 use nightgate_datapath_tests::{LAN, PLAIN, WAN, World, frame::*, with_world};
@@ -38,11 +38,28 @@ fn answers_pass_without_a_rule_and_count_in_their_direction() {
             assert_eq!(flow.responder.zone.as_ref().map(|zone| zone.as_str()), Some("wan"));
             assert_eq!(flow.rule.as_ref().map(|rule| rule.as_str()), Some("web"));
             assert_eq!((flow.protocol, flow.service, flow.mirror_session), (6, None, None));
-            assert_eq!(flow.state, state::REPLIED);
+            assert_eq!(flow.phase, Phase::Established);
             assert!(flow.first_seen != 0 && flow.first_seen <= flow.last_seen);
             assert_eq!(rule_packets(world), [("web".to_owned(), 3)]);
         });
     }
+}
+
+#[test]
+fn a_flow_that_is_killed_begins_anew() {
+    with_world(WEB, |world| {
+        let there = "10.1.0.2:4000";
+        for server in ["192.0.2.1:80", "192.0.2.2:80"] {
+            assert_eq!(world.receive(LAN, &tcp(there, server, SYN)).reason, Forwarded);
+        }
+        let is_first = |flow: &FlowEntry| flow.responder.address.to_string() == "192.0.2.1:80";
+        assert_eq!(world.datapath.kill_flows(is_first).expect("killed"), 1);
+        assert!(!is_first(&only_flow(world)));
+        assert_eq!(world.receive(WAN, &tcp("192.0.2.1:80", there, SYN | ACK)).reason, NoRule);
+        assert_eq!(world.receive(LAN, &tcp(there, "192.0.2.1:80", SYN)).reason, Forwarded);
+        assert_eq!(world.datapath.kill_flows(|_| true).expect("killed"), 2);
+        assert_eq!(world.datapath.flows().expect("flows"), []);
+    });
 }
 
 #[test]
@@ -172,8 +189,8 @@ fn a_closed_connection_is_opened_only_by_a_rule() {
         let (there, back) = ("10.1.0.2:4000", "192.0.2.1:80");
         for close in [[FIN, FIN], [RST, ACK]] {
             assert_eq!(world.receive(LAN, &tcp(there, back, SYN)).reason, Forwarded);
-            world.receive(LAN, &tcp(there, back, ACK | close[0]));
-            world.receive(WAN, &tcp(back, there, ACK | close[1]));
+            world.receive(LAN, &segment(there, back, ACK | close[0], [2, 0], 0));
+            world.receive(WAN, &segment(back, there, ACK | close[1], [1, 2], 0));
             assert_eq!(world.receive(WAN, &tcp(back, there, ACK)).reason, Forwarded, "late packet");
             assert_eq!(
                 world.receive(WAN, &tcp(back, there, SYN)).reason,
@@ -182,7 +199,7 @@ fn a_closed_connection_is_opened_only_by_a_rule() {
             );
             assert_eq!(world.receive(LAN, &tcp(there, back, SYN)).reason, Forwarded, "opened anew");
             let flow = only_flow(world);
-            assert_eq!((flow.state, flow.origin.sent.packets), (0, 1));
+            assert_eq!((flow.phase, flow.origin.sent.packets), (Phase::Opening, 1));
         }
     });
 }
@@ -211,6 +228,6 @@ fn only_flow(world: &World<'_>) -> FlowEntry {
 }
 
 fn rule_packets(world: &World<'_>) -> Vec<(String, u64)> {
-    let counters = world.datapath.rule_counters().expect("counters");
-    counters.into_iter().map(|(rule, counter)| (rule.to_string(), counter.packets)).collect()
+    let hits = world.datapath.rule_hits().expect("hits");
+    hits.into_iter().map(|(rule, hits)| (rule.to_string(), hits.counter.packets)).collect()
 }

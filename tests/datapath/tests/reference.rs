@@ -18,7 +18,7 @@ const PACKETS: usize = 200;
 #[test]
 fn kernel_and_reference_agree() {
     let pairs = AtomicU32::new(0);
-    let verdicts = [const { AtomicU32::new(0) }; 3];
+    let verdicts = [const { AtomicU32::new(0) }; 4];
     with_uncommitted_world(|world| {
         let world = std::cell::RefCell::new(world);
         let mut runner = TestRunner::new(Config {
@@ -56,6 +56,7 @@ fn kernel_and_reference_agree() {
 enum Fate {
     Accepted,
     RefusedByRule,
+    Rejected,
     NoRule,
 }
 
@@ -77,6 +78,7 @@ fn judge(world: &mut World<'_>, journey: &Journey) -> (Fate, Fate) {
     let expected = match classify(&world.rules, zone(journey.from), zone(journey.to), &meta) {
         Verdict::Accept(_) => Fate::Accepted,
         Verdict::Drop(_) => Fate::RefusedByRule,
+        Verdict::Reject(_) => Fate::Rejected,
         Verdict::NoRule => Fate::NoRule,
     };
     let outcome = match (journey.from, journey.to) {
@@ -88,6 +90,8 @@ fn judge(world: &mut World<'_>, journey: &Journey) -> (Fate, Fate) {
         Fate::Accepted
     } else if outcome.reason == Reason::Rule {
         Fate::RefusedByRule
+    } else if outcome.reason == Reason::Rejected {
+        Fate::Rejected
     } else {
         assert_eq!(outcome.reason, Reason::NoRule, "{journey:?}");
         Fate::NoRule
@@ -119,7 +123,7 @@ fn rules() -> impl Strategy<Value = String> {
         "protocol: tcp, source_ports: ['1-2', 5], destination_ports: ['2-65535'], ",
         "protocol: 47, ",
     ]);
-    let action = prop::sample::select(vec!["accept", "drop"]);
+    let action = prop::sample::select(vec!["accept", "drop", "reject"]);
     let rule = (from, to, source, destination, matches, action).prop_map(
         |(from, to, source, destination, matches, action)| {
             format!("from: {from}, to: {to}, {source}{destination}{matches}action: {action}")

@@ -4,6 +4,7 @@
 //! kept in `corpus/TARGET/`; `cargo xtask fuzz` looks for new ones with libFuzzer.
 
 use bytes::BytesMut;
+use nightgate_model::filter::Query;
 use nightgate_packet::{Packet, parse};
 use nightgate_wire::{
     channel::{Limits, Message},
@@ -22,6 +23,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "channel_frame", run: channel_frame },
     Target { name: "config", run: config },
+    Target { name: "filter", run: filter },
     Target { name: "link_frame", run: link_frame },
     Target { name: "packet", run: packet },
 ];
@@ -44,6 +46,22 @@ pub fn config(data: &[u8]) {
     if let Err(errors) = nightgate_config::parse(text, "fuzz.yaml") {
         assert!(!errors.is_empty());
         assert!(errors.iter().all(|error| !error.to_string().is_empty()));
+    }
+}
+
+/// The query language of lists: whatever is accepted means the same after writing it again.
+pub fn filter(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Query::parse(text) {
+        Ok(query) => {
+            let written = query.to_string();
+            // What is written has more parentheses, so it may exceed the limits of length and depth.
+            if let Ok(again) = Query::parse(&written) {
+                assert_eq!(again, query);
+            }
+            query.admits(&|field| field.into());
+        }
+        Err(error) => assert!(error.at <= text.len() && !error.expected.is_empty()),
     }
 }
 

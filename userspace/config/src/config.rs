@@ -12,13 +12,21 @@ use crate::{
     endpoint::Endpoint,
     firewall,
     firewall::Zone,
+    log::{self, Log},
+    metrics::{self, Metrics},
     mirror,
     mirror::Mirror,
-    names::ZoneName,
+    names::{SetName, ZoneName},
+    nat,
+    nat::Nat,
     node::Node,
     reader::{Reader, Section},
     rule,
-    rule::Rule,
+    rule::{Known, Rule},
+    sets,
+    sets::Set,
+    tracking,
+    tracking::Tracking,
 };
 
 /// Configuration of a router or gateway.
@@ -48,8 +56,18 @@ pub struct Router {
 pub struct Gateway {
     /// Zones by name, without the reserved ones; at least one.
     pub zones: BTreeMap<ZoneName, Zone>,
+    /// Sets that rules name.
+    pub sets: BTreeMap<SetName, Set>,
     /// Rules in order: the first that matches wins, and what matches none is refused.
     pub rules: Vec<Rule>,
+    /// How flows are kept.
+    pub tracking: Tracking,
+    /// Whether packets that match no rule are logged.
+    pub log_unmatched: Log,
+    /// Network address translation.
+    pub nat: Nat,
+    /// Metrics; `None` to serve none.
+    pub metrics: Option<Metrics>,
     /// Private DNS.
     pub dns: Option<Dns>,
     /// Mirroring.
@@ -102,7 +120,10 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
 
 /// The outer `None` means that something is wrong with it.
 fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gateway>> {
-    let lines = ["rules", "dns", "mirror"].map(|key| (key, section.line_of(key)));
+    let lines = ["sets", "rules", "nat", "log_unmatched", "metrics", "dns", "mirror"]
+        .map(|key| (key, section.line_of(key)));
+    let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
+    let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
     let zones = reader.optional(section, "zones", |reader, node| {
         let line = node.line;
         let zones = firewall::decode(reader, node)?;
@@ -115,17 +136,33 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         Some(Some(zones)) => Some(zones.keys().cloned().collect()),
         Some(None) | None => None,
     };
-    let rules = reader
-        .optional(section, "rules", |reader, node| rule::decode(reader, node, names.as_ref()));
+    let sets = reader.optional(section, "sets", sets::decode);
+    let known = sets.as_ref().map(|sets| sets.clone().unwrap_or_default());
+    let mut ids = BTreeMap::new();
+    let rules = reader.optional(section, "rules", |reader, node| {
+        let known = Known { zones: names.as_ref(), sets: known.as_ref() };
+        rule::decode(reader, node, &known, &mut ids)
+    });
+    let mut context = nat::Context { zones: names.as_ref(), ids: &mut ids };
+    let nat =
+        reader.optional(section, "nat", |reader, node| nat::decode(reader, node, &mut context));
+    let tracking = tracking::decode(reader, section);
+    let log_unmatched = reader.optional(section, "log_unmatched", log::decode);
+    let metrics = reader.optional(section, "metrics", metrics::decode);
     let dns = reader.optional(section, "dns", dns::decode);
     let mirror = reader.optional(section, "mirror", mirror::decode);
     if let Some(None) = zones {
         let present = [
+            matches!(sets, None | Some(Some(_))),
             matches!(rules, None | Some(Some(_))),
+            matches!(nat, None | Some(Some(_))),
+            matches!(log_unmatched, None | Some(Some(_))),
+            matches!(metrics, None | Some(Some(_))),
             matches!(dns, None | Some(Some(_))),
             matches!(mirror, None | Some(Some(_))),
         ];
-        for ((key, line), _) in lines.into_iter().zip(present).filter(|(_, present)| *present) {
+        let present = lines.into_iter().zip(present).filter(|(_, present)| *present);
+        for (key, line) in present.map(|(line, _)| line).chain(tracked) {
             reader.under(key, |reader| {
                 let remedy = "add zones to make this a gateway, or remove the key";
                 reader.report(line, "present without zones", "zones beside it", remedy);
@@ -135,7 +172,12 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     }
     Some(Some(Gateway {
         zones: zones??,
+        sets: known?,
         rules: rules?.unwrap_or_default(),
+        tracking: tracking?,
+        log_unmatched: log_unmatched?.unwrap_or_default(),
+        nat: nat?.unwrap_or_default(),
+        metrics: metrics?,
         dns: dns?,
         mirror: mirror?,
     }))

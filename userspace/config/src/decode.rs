@@ -1,6 +1,6 @@
 //! Decoding scalars.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     node::{Node, Value},
@@ -79,6 +79,21 @@ pub(crate) fn integer<T: TryFrom<i64>>(
         reader.report(node.line, node.value.describe(), expected, "choose a number in the range");
     }
     number
+}
+
+/// A time of whole seconds, minutes, hours or days, such as `90s`; `None` if the text is none.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|end: char| !end.is_ascii_digit());
+    let unit = match text.strip_prefix(digits)? {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|_| is_plain)?;
+    number.checked_mul(unit).map(Duration::from_secs)
 }
 
 /// Decodes a path.

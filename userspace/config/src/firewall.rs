@@ -4,16 +4,25 @@ use std::collections::BTreeMap;
 
 use crate::{
     decode::Malformed,
+    ether::EtherType,
+    guard::{self, Guard},
     names::{InterfaceName, ZoneName},
     node::{Key, Node},
     reader::Reader,
 };
+
+/// Protocols beside IP and ARP that a zone lets pass at most.
+const MOST_TYPES: usize = 8;
 
 /// A set of interfaces that rules name together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Zone {
     /// Its interfaces; at least one, and none in two zones.
     pub interfaces: Vec<InterfaceName>,
+    /// What it guards itself against, before any rule.
+    pub guard: Guard,
+    /// Protocols beside IP and ARP that may pass, in both directions.
+    pub pass_through: Vec<EtherType>,
 }
 
 pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<BTreeMap<ZoneName, Zone>> {
@@ -65,6 +74,20 @@ fn zone(
         }
         Some(interfaces)
     });
+    let guard = guard::decode(reader, &mut section);
+    let pass_through = reader.optional(&mut section, "pass_through", |reader, node| {
+        let line = node.line;
+        let types = reader.one_or_more(node, EtherType::decode)?;
+        if types.len() > MOST_TYPES {
+            let found = format!("{} protocols", types.len());
+            reader.report(line, found, format!("at most {MOST_TYPES}"), "remove some");
+        }
+        Some(types)
+    });
     reader.close(section);
-    Some(Zone { interfaces: interfaces? })
+    Some(Zone {
+        interfaces: interfaces?,
+        guard: guard?,
+        pass_through: pass_through?.unwrap_or_default(),
+    })
 }

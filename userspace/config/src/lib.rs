@@ -6,30 +6,60 @@
 //!
 //! Pure: reads no files and knows no limits of the kernel programs (`ruleset` checks those).
 
+mod action;
 mod config;
 mod decode;
 mod dns;
+mod dscp;
 mod endpoint;
 mod error;
+mod ether;
 mod firewall;
+mod guard;
+mod icmp;
+mod limit;
+mod line;
+mod log;
+mod mac;
+mod membership;
+mod metrics;
 mod mirror;
 mod names;
+mod nat;
 mod node;
 mod ports;
 mod prefix;
 mod reader;
 mod rule;
+mod sets;
+mod tcp_flags;
+mod tracking;
 
+pub use action::{Action, Answer};
 pub use config::{Config, Gateway, Router};
 pub use dns::Dns;
+pub use dscp::Dscp;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
+pub use ether::EtherType;
 pub use firewall::Zone;
+pub use guard::{FloodLimits, Guard};
+pub use icmp::IcmpType;
+pub use limit::{ConnectionLimit, FlowRate, LimitScope, RateLimit};
+pub use line::Line;
+pub use log::Log;
+pub use mac::MacAddress;
+pub use membership::{Membership, Sense};
+pub use metrics::Metrics;
 pub use mirror::{Mirror, Sensor, Session};
-pub use names::{InterfaceName, RuleId, SensorName, SessionName, ZoneName};
+pub use names::{InterfaceName, RuleId, SensorName, SessionName, SetName, ZoneName};
+pub use nat::{DestinationRule, Nat, NatMatch, NewDestination, NewSource, OneToOne, SourceRule};
 pub use ports::PortRange;
 pub use prefix::Prefix;
-pub use rule::{Action, Protocol, Rule};
+pub use rule::{Protocol, Rule};
+pub use sets::{Element, Set};
+pub use tcp_flags::TcpFlags;
+pub use tracking::{FlowTables, Pickup, Timeouts, Tracking};
 
 /// Parses a configuration file's text. `file` is only named in errors.
 ///

@@ -47,6 +47,8 @@ names! {
     ZoneName, word;
     /// Names a rule, in counters and explanations, across changes of the rule set.
     RuleId, word;
+    /// Names a set of addresses or ports.
+    SetName, word;
     /// Names a mirror sensor.
     SensorName, word;
     /// Names a mirror session.

@@ -53,6 +53,18 @@ pub(crate) fn parse(text: &str, reader: &mut Reader<'_>) -> Option<Node> {
     }
 }
 
+impl Node {
+    /// The elements of a list, or the node alone in the place of one.
+    pub(crate) fn elements(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Text(_) | Value::Map(_) => {
+                std::slice::from_ref(self)
+            }
+        }
+    }
+}
+
 impl Value {
     /// What it is, for error messages.
     pub(crate) fn describe(&self) -> String {

@@ -58,7 +58,7 @@ impl Prefix {
         decode::checked(reader, node, Self::check)
     }
 
-    fn check(text: &str) -> Result<Self, Malformed> {
+    pub(crate) fn check(text: &str) -> Result<Self, Malformed> {
         let malformed = || {
             Malformed::new(
                 "an IPv4 or IPv6 address or prefix",

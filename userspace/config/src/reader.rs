@@ -173,6 +173,11 @@ impl Section {
     }
 
     /// Line of a key, or of the section if the key is absent.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(candidate, _)| candidate.text == key)
+    }
+
+    /// The line of a key, or that of the map if it is absent.
     pub(crate) fn line_of(&self, key: &str) -> u32 {
         self.entries
             .iter()

@@ -6,12 +6,22 @@ use std::{
 };
 
 use crate::{
+    action::{self, Action, Answer},
     decode::{self, Malformed},
-    names::{RuleId, ZoneName},
+    dscp::Dscp,
+    icmp::IcmpType,
+    limit::{self, ConnectionLimit, RateLimit},
+    line::Line,
+    log::{self, Log},
+    mac::MacAddress,
+    membership::{Membership, Selection},
+    names::{RuleId, SetName, ZoneName},
     node::{Node, Value},
     ports::PortRange,
     prefix::Prefix,
     reader::{Reader, Section},
+    sets::{Element, Set},
+    tcp_flags::TcpFlags,
 };
 
 /// A firewall rule. Empty lists restrict nothing.
@@ -33,8 +43,34 @@ pub struct Rule {
     pub source_ports: Vec<PortRange>,
     /// Destination ports; only with TCP and UDP.
     pub destination_ports: Vec<PortRange>,
+    /// Sets that the source has to be in, or what it must not be.
+    pub source_members: Option<Membership<Prefix>>,
+    /// Sets that the destination has to be in, or what it must not be.
+    pub destination_members: Option<Membership<Prefix>>,
+    /// Sets that the source port has to be in, or what it must not be; only with TCP and UDP.
+    pub source_port_members: Option<Membership<PortRange>>,
+    /// Sets that the destination port has to be in, or what it must not be; only with TCP and UDP.
+    pub destination_port_members: Option<Membership<PortRange>>,
+    /// Messages; only with ICMP and ICMPv6.
+    pub icmp_types: Vec<IcmpType>,
+    /// Flags of the packet that opens the flow; only with TCP.
+    pub tcp_flags: TcpFlags,
+    /// Code points of that packet.
+    pub dscp: BTreeSet<Dscp>,
+    /// Source MAC addresses of that packet; it then has to come in by an interface.
+    pub source_mac: Vec<MacAddress>,
+    /// What it is for, in the operator's words.
+    pub comment: Option<String>,
     /// What becomes of the packet.
     pub action: Action,
+    /// How fast flows may begin; only where it accepts.
+    pub limit: Option<RateLimit>,
+    /// How many flows there may be; only where it accepts.
+    pub connections: Option<ConnectionLimit>,
+    /// Whether the first packets of its flows, and its refusals, are logged.
+    pub log: Log,
+    /// Where it begins in its file.
+    pub line: Line,
 }
 
 /// Protocol of a rule.
@@ -55,16 +91,26 @@ impl Protocol {
     pub const UDP: Self = Self::Number(17);
     /// ICMPv6.
     pub const ICMPV6: Self = Self::Number(58);
+
+    /// The protocol that rules call by this name, if they call one so.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "any" => Some(Self::Any),
+            "icmp" => Some(Self::ICMP),
+            "tcp" => Some(Self::TCP),
+            "udp" => Some(Self::UDP),
+            "icmpv6" => Some(Self::ICMPV6),
+            other => {
+                let named = NAMED.iter().find(|(name, _)| *name == other);
+                named.map(|(_, number)| Self::Number(*number))
+            }
+        }
+    }
 }
 
-/// What becomes of a packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// It passes, and its flow after it.
-    Accept,
-    /// It is refused.
-    Drop,
-}
+/// Protocols without ports that rules may call by name (IANA).
+const NAMED: [(&str, u8); 6] =
+    [("igmp", 2), ("gre", 47), ("esp", 50), ("ah", 51), ("ospf", 89), ("vrrp", 112)];
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,56 +120,94 @@ impl fmt::Display for Protocol {
             Self::TCP => f.write_str("tcp"),
             Self::UDP => f.write_str("udp"),
             Self::ICMPV6 => f.write_str("icmpv6"),
-            Self::Number(number) => write!(f, "{number}"),
+            Self::Number(number) => match NAMED.iter().find(|(_, named)| *named == number) {
+                Some((name, _)) => f.write_str(name),
+                None => write!(f, "{number}"),
+            },
         }
     }
 }
 
-/// Decodes the rules. `zones` are the configured zones, or `None` if those are wrong, so that no rule is
-/// blamed for it.
+/// What rules may name; `None` for what is wrong itself, so that no rule is blamed for it.
+pub(crate) struct Known<'a> {
+    pub(crate) zones: Option<&'a BTreeSet<ZoneName>>,
+    pub(crate) sets: Option<&'a BTreeMap<SetName, Set>>,
+}
+
+/// Decodes the rules. `seen` are the ids that are taken, and the lines they stand on.
 pub(crate) fn decode(
     reader: &mut Reader<'_>,
     node: Node,
-    zones: Option<&BTreeSet<ZoneName>>,
+    known: &Known<'_>,
+    seen: &mut BTreeMap<RuleId, u32>,
 ) -> Option<Vec<Rule>> {
-    let mut seen = BTreeMap::new();
-    reader.list(node, |reader, node| rule(reader, node, zones, &mut seen))
+    reader.list(node, |reader, node| rule(reader, node, known, seen))
 }
 
 fn rule(
     reader: &mut Reader<'_>,
     node: Node,
-    zones: Option<&BTreeSet<ZoneName>>,
+    known: &Known<'_>,
     seen: &mut BTreeMap<RuleId, u32>,
 ) -> Option<Rule> {
     let mut section = reader.section(node)?;
     let id = reader.required(&mut section, "id", |reader, node| id(reader, node, seen));
-    let from = zone_set(reader, &mut section, "from", zones);
-    let to = zone_set(reader, &mut section, "to", zones);
-    let source = list(reader, &mut section, "source", Prefix::decode);
-    let destination = list(reader, &mut section, "destination", Prefix::decode);
+    let from = zone_set(reader, &mut section, "from", known.zones);
+    let to = zone_set(reader, &mut section, "to", known.zones);
+    let source = selection(reader, &mut section, "source", known, Prefix::decode);
+    let destination = selection(reader, &mut section, "destination", known, Prefix::decode);
     let protocol = reader.optional(&mut section, "protocol", protocol);
-    let source_ports = list(reader, &mut section, "source_ports", PortRange::decode);
-    let destination_ports = list(reader, &mut section, "destination_ports", PortRange::decode);
-    let action = reader.required(&mut section, "action", action);
+    let source_ports = selection(reader, &mut section, "source_ports", known, PortRange::decode);
+    let destination_ports =
+        selection(reader, &mut section, "destination_ports", known, PortRange::decode);
+    let icmp_types = list(reader, &mut section, "icmp_types", |reader, node| {
+        IcmpType::decode(reader, node, protocol.flatten())
+    });
+    let tcp_flags = reader.optional(&mut section, "tcp_flags", TcpFlags::decode);
+    let dscp = list(reader, &mut section, "dscp", Dscp::decode);
+    let source_mac = list(reader, &mut section, "source_mac", MacAddress::decode);
+    let comment = reader.optional(&mut section, "comment", comment);
+    let action = action::decode(reader, &mut section);
+    let limit = reader.optional(&mut section, "limit", limit::rate);
+    let connections = reader.optional(&mut section, "connections", limit::connections);
+    let log = reader.optional(&mut section, "log", log::decode);
     let line = section.line();
     reader.close(section);
+    let (source, destination) = (source?, destination?);
+    let (source_ports, destination_ports) = (source_ports?, destination_ports?);
     let rule = Rule {
         id: id?,
         from: from?,
         to: to?,
-        source: source?,
-        destination: destination?,
+        source: source.elements,
+        destination: destination.elements,
         protocol: protocol?.unwrap_or(Protocol::Any),
-        source_ports: source_ports?,
-        destination_ports: destination_ports?,
+        source_ports: source_ports.elements,
+        destination_ports: destination_ports.elements,
+        source_members: source.members,
+        destination_members: destination.members,
+        source_port_members: source_ports.members,
+        destination_port_members: destination_ports.members,
+        icmp_types: icmp_types?,
+        tcp_flags: tcp_flags?.unwrap_or_default(),
+        dscp: dscp?.into_iter().collect(),
+        source_mac: source_mac?,
+        comment: comment?,
         action: action?,
+        limit: limit?,
+        connections: connections?,
+        log: log?.unwrap_or_default(),
+        line: Line::new(line),
     };
     check_sense(reader, line, &rule);
     Some(rule)
 }
 
-fn id(reader: &mut Reader<'_>, node: Node, seen: &mut BTreeMap<RuleId, u32>) -> Option<RuleId> {
+pub(crate) fn id(
+    reader: &mut Reader<'_>,
+    node: Node,
+    seen: &mut BTreeMap<RuleId, u32>,
+) -> Option<RuleId> {
     let line = node.line;
     let id = RuleId::decode(reader, node)?;
     if let Some(first) = seen.insert(id.clone(), line) {
@@ -133,7 +217,7 @@ fn id(reader: &mut Reader<'_>, node: Node, seen: &mut BTreeMap<RuleId, u32>) -> 
     Some(id)
 }
 
-fn zone_set(
+pub(crate) fn zone_set(
     reader: &mut Reader<'_>,
     section: &mut Section,
     key: &'static str,
@@ -153,7 +237,7 @@ fn zone_set(
     Some(names?.into_iter().collect())
 }
 
-fn list<T>(
+pub(crate) fn list<T>(
     reader: &mut Reader<'_>,
     section: &mut Section,
     key: &'static str,
@@ -163,28 +247,41 @@ fn list<T>(
     items.map(Option::unwrap_or_default)
 }
 
-fn protocol(reader: &mut Reader<'_>, node: Node) -> Option<Protocol> {
+fn selection<T: Element>(
+    reader: &mut Reader<'_>,
+    section: &mut Section,
+    key: &'static str,
+    known: &Known<'_>,
+    decode: impl Fn(&mut Reader<'_>, Node) -> Option<T>,
+) -> Option<Selection<T>> {
+    let selection = reader
+        .optional(section, key, |reader, node| Selection::decode(reader, node, known.sets, decode));
+    selection.map(|selection| selection.unwrap_or(Selection::any()))
+}
+
+pub(crate) fn protocol(reader: &mut Reader<'_>, node: Node) -> Option<Protocol> {
     if let Value::Integer(_) = node.value {
         return decode::integer(reader, node, 1, 255).map(Protocol::Number);
     }
-    decode::checked(reader, node, |text| match text {
-        "any" => Ok(Protocol::Any),
-        "icmp" => Ok(Protocol::ICMP),
-        "tcp" => Ok(Protocol::TCP),
-        "udp" => Ok(Protocol::UDP),
-        "icmpv6" => Ok(Protocol::ICMPV6),
-        _ => Err(Malformed::new(
-            "tcp, udp, icmp, icmpv6, any or a protocol number from 1 to 255",
-            "correct the protocol",
-        )),
+    decode::checked(reader, node, |text| {
+        Protocol::named(text).ok_or_else(|| {
+            Malformed::new(
+                "tcp, udp, icmp, icmpv6, igmp, gre, esp, ah, ospf, vrrp, any or a protocol number from 1 to 255",
+                "correct the protocol",
+            )
+        })
     })
 }
 
-fn action(reader: &mut Reader<'_>, node: Node) -> Option<Action> {
-    decode::checked(reader, node, |text| match text {
-        "accept" => Ok(Action::Accept),
-        "drop" => Ok(Action::Drop),
-        _ => Err(Malformed::new("accept or drop", "choose one")),
+fn comment(reader: &mut Reader<'_>, node: Node) -> Option<String> {
+    /// Longest comment in bytes.
+    const LONGEST: usize = 200;
+    decode::checked(reader, node, |text| {
+        if text.len() <= LONGEST && !text.chars().any(char::is_control) {
+            Ok(text.to_owned())
+        } else {
+            Err(Malformed::new("a line of up to 200 bytes", "shorten it, or write a YAML comment"))
+        }
     })
 }
 
@@ -207,11 +304,18 @@ fn check_sense(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
             reader.report(line, "only reserved zones from local", expected, "name a zone");
         });
     }
+    if rule.log == Log::Yes && rule.action == Action::Count {
+        reader.under("log", |reader| {
+            let remedy = "log the rule that decides, or remove the key";
+            reader.report(line, "log with action count", "log with what decides", remedy);
+        });
+    }
     let has_ports = matches!(rule.protocol, Protocol::TCP | Protocol::UDP);
-    for (key, ports) in
-        [("source_ports", &rule.source_ports), ("destination_ports", &rule.destination_ports)]
-    {
-        if !ports.is_empty() && !has_ports {
+    for (key, ports, members) in [
+        ("source_ports", &rule.source_ports, &rule.source_port_members),
+        ("destination_ports", &rule.destination_ports, &rule.destination_port_members),
+    ] {
+        if (!ports.is_empty() || members.is_some()) && !has_ports {
             reader.under(key, |reader| {
                 let found = format!("ports with protocol {}", rule.protocol);
                 reader.report(
@@ -223,6 +327,24 @@ fn check_sense(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
             });
         }
     }
+    if rule.action == Action::Reject(Answer::Reset) && rule.protocol != Protocol::TCP {
+        reader.under("with", |reader| {
+            let found = format!("a reset with protocol {}", rule.protocol);
+            let remedy = "set protocol to tcp, or remove the key";
+            reader.report(line, found, "a reset with tcp only", remedy);
+        });
+    }
+    let limits = [("limit", rule.limit.is_some()), ("connections", rule.connections.is_some())];
+    for (key, _) in limits.into_iter().filter(|(_, is_there)| *is_there) {
+        if rule.action != Action::Accept {
+            reader.under(key, |reader| {
+                let found = format!("a limit with action {}", rule.action.word());
+                let remedy = "set action to accept, or remove the key";
+                reader.report(line, found, "a limit with accept only", remedy);
+            });
+        }
+    }
+    check_facts(reader, line, rule);
     if families(rule).is_empty() {
         reader.report(
             line,
@@ -230,6 +352,30 @@ fn check_sense(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
             "IPv4 or IPv6 throughout",
             "use prefixes of one family, icmp with IPv4 and icmpv6 with IPv6",
         );
+    }
+}
+
+/// Reports what a rule asks of packets that cannot have it.
+fn check_facts(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
+    let has_messages = matches!(rule.protocol, Protocol::ICMP | Protocol::ICMPV6);
+    if !rule.icmp_types.is_empty() && !has_messages {
+        reader.under("icmp_types", |reader| {
+            let found = format!("messages with protocol {}", rule.protocol);
+            let remedy = "set protocol to icmp or icmpv6";
+            reader.report(line, found, "messages with icmp or icmpv6 only", remedy);
+        });
+    }
+    if !rule.tcp_flags.is_any() && rule.protocol != Protocol::TCP {
+        reader.under("tcp_flags", |reader| {
+            let found = format!("flags with protocol {}", rule.protocol);
+            reader.report(line, found, "flags with tcp only", "set protocol to tcp");
+        });
+    }
+    if !rule.source_mac.is_empty() && rule.from.iter().all(|zone| *zone == ZoneName::local()) {
+        reader.under("source_mac", |reader| {
+            let found = "MAC addresses of the gateway's own packets";
+            reader.report(line, found, "a zone of interfaces under from", "remove source_mac");
+        });
     }
 }
 

@@ -29,6 +29,20 @@ const CASES: &[(&str, &str, &str, u32, &str)] = &[
         "names are not resolved",
     ),
     ("lan: {", "local: {", "zones.local", 4, "rename"),
+    ("[und0] }", "[und0], block: 10.1.2.3/8 }", "zones.wan.block", 5, "10.0.0.0/8"),
+    ("[und0] }", "[und0], block: [10.0.0.1, 10.0.0.1] }", "zones.wan.block", 5, "each prefix once"),
+    ("[und0] }", "[und0], block: 10.0.0.1, allow: 10.0.0.1 }", "zones.wan.allow", 5, "remove one"),
+    ("[und0] }", "[und0], allow: 10.0.0.1 }", "zones.wan.allow", 5, "block or flood"),
+    ("[und0] }", "[und0], flood: { syn: fast } }", "zones.wan.flood.syn", 5, "write 10/s"),
+    (
+        "[und0] }",
+        "[und0], flood: { sin: 9/s } }",
+        "zones.wan.flood.sin",
+        5,
+        "one of syn, udp, icmp",
+    ),
+    ("[und0] }", "[und0], pass_through: [ipx] }", "zones.wan.pass_through[0]", 5, "eapol, lldp"),
+    ("[und0] }", "[und0], pass_through: 0x0800 }", "zones.wan.pass_through", 5, "other than IP"),
     ("[und0]", "[lan0]", "zones.wan.interfaces", 5, "each interface once"),
     ("[und0]", "[]", "zones.wan.interfaces", 5, "at least one"),
     ("[und0]", "[an-interface-name]", "zones.wan.interfaces[0]", 5, "ip link"),
@@ -46,8 +60,75 @@ const CASES: &[(&str, &str, &str, u32, &str)] = &[
     ("protocol: tcp", "protocol: icmp", "rules[0].destination_ports", 7, "tcp or udp"),
     ("protocol: tcp", "protocol: sctp", "rules[0].protocol", 7, "protocol number"),
     ("protocol: tcp", "protocol: 256", "rules[0].protocol", 7, "1 to 255"),
-    ("action: accept", "action: allow", "rules[0].action", 7, "accept or drop"),
+    ("action: accept", "action: allow", "rules[0].action", 7, "accept, drop, reject or count"),
+    ("action: accept", "action: accept, limit: { rate: 10 }", "rules[0].limit.rate", 7, "a text"),
+    (
+        "action: accept",
+        "action: accept, limit: { rate: 0/s }",
+        "rules[0].limit.rate",
+        7,
+        "1 to 1000000",
+    ),
+    ("action: accept", "action: accept, limit: { rate: 5/day }", "rules[0].limit.rate", 7, "/min"),
+    (
+        "action: accept",
+        "action: accept, limit: { burst: 5 }",
+        "rules[0].limit.rate",
+        7,
+        "add the key",
+    ),
+    (
+        "action: accept",
+        "action: accept, limit: { rate: 1/s, burst: 0 }",
+        "rules[0].limit.burst",
+        7,
+        "1 to",
+    ),
+    (
+        "action: accept",
+        "action: accept, limit: { rate: 1/s, per: host }",
+        "rules[0].limit.per",
+        7,
+        "rule or source",
+    ),
+    (
+        "action: accept",
+        "action: accept, connections: { max: 0 }",
+        "rules[0].connections.max",
+        7,
+        "1 to",
+    ),
+    ("action: accept", "action: accept, connections: 5", "rules[0].connections", 7, "a map"),
+    (
+        "action: accept",
+        "action: drop, limit: { rate: 1/s }",
+        "rules[0].limit",
+        7,
+        "action to accept",
+    ),
+    (
+        "action: accept",
+        "action: reject, connections: { max: 9 }",
+        "rules[0].connections",
+        7,
+        "action to accept",
+    ),
+    ("action: accept", "action: drop, with: reset", "rules[0].with", 7, "action to reject"),
+    ("action: accept", "action: reject, with: rst", "rules[0].with", 7, "remove the key"),
+    (
+        "tcp, destination_ports: [443], action: accept",
+        "udp, action: reject, with: reset",
+        "rules[0].with",
+        7,
+        "protocol to tcp",
+    ),
     ("action: accept", "acton: accept, action: drop", "rules[0].acton", 7, "one of id, from"),
+    ("rules:", "timeouts: { udp: 5 }\nrules:", "timeouts.udp", 6, "a text"),
+    ("rules:", "timeouts: { udp: 5 m }\nrules:", "timeouts.udp", 6, "30s or 2h"),
+    ("rules:", "timeouts: { tcp_closing: 0s }\nrules:", "timeouts.tcp_closing", 6, "1s to 30d"),
+    ("rules:", "timeouts: { tcp: 5m }\nrules:", "timeouts.tcp", 6, "tcp_opening"),
+    ("rules:", "flows: { established: 10 }\nrules:", "flows.established", 6, "1024 to 4194304"),
+    ("rules:", "tcp: { pickup: drop }\nrules:", "tcp.pickup", 6, "allow or refuse"),
     ("rules:\n", "rules:\n  - 7\n", "rules[0]", 7, "a map"),
     ("rules:", "ruels:", "ruels", 6, "one of version"),
 ];
@@ -72,7 +153,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_lines() {
         .replace("version: 1", "version: one")
         .replace("[und0]", "[]")
         .replace("[443]", "[70000]")
-        .replace("action: accept", "action: maybe, log: true");
+        .replace("action: accept", "action: maybe, loud: true");
     let errors = parse(&text, "gw.yaml").unwrap_err();
     let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
     assert_eq!(
@@ -82,7 +163,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_lines() {
             "zones.wan.interfaces",
             "rules[0].destination_ports[0]",
             "rules[0].action",
-            "rules[0].log"
+            "rules[0].loud"
         ]
     );
 }

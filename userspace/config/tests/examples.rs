@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use nightgate_config::{Action, parse};
+use nightgate_config::{Action, Answer, NewSource, parse};
 use serde_json::Value;
 
 #[test]
@@ -20,8 +20,13 @@ fn gateway_example_means_what_it_says() {
     let gateway = parse(&text, &name).unwrap().gateway.unwrap();
     assert_eq!(gateway.zones.keys().map(|zone| zone.as_str()).collect::<Vec<_>>(), ["lan", "wan"]);
     assert_eq!(gateway.rules[4].id.as_str(), "no-smtp");
-    assert_eq!(gateway.rules[4].action, Action::Drop);
-    assert_eq!(gateway.rules[5].destination_ports[2].to_string(), "8000-8099");
+    assert_eq!(gateway.rules[4].action, Action::Reject(Answer::Fitting));
+    let ports = gateway.rules[5].destination_port_members.as_ref().expect("a set");
+    let ports: Vec<_> = ports.members(&gateway.sets).map(ToString::to_string).collect();
+    assert_eq!(ports, ["80", "443", "8000-8099"]);
+    assert_eq!(gateway.nat.one_to_one[0].outside.to_string(), "203.0.113.16/28");
+    assert_eq!(gateway.nat.destination[0].id.as_str(), "forward-web");
+    assert_eq!(gateway.nat.source[2].becomes, NewSource::Masquerade { ports: None });
     assert_eq!(gateway.dns.unwrap().range_v4.to_string(), "100.64.0.0/10");
     assert_eq!(gateway.mirror.unwrap().sessions[0].vni, 42);
 }
@@ -32,6 +37,17 @@ fn router_example_is_no_gateway() {
     let config = parse(&text, &name).unwrap();
     assert_eq!(config.gateway, None);
     assert_eq!(config.router.advertise.unwrap().to_string(), "router.example:443");
+}
+
+/// The worked example of the guide for those who come from zfw.
+#[test]
+fn the_migration_guide_shows_a_good_file() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/from-zfw.md");
+    let guide = fs::read_to_string(path).unwrap();
+    let (_, rest) = guide.split_once("```yaml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let gateway = parse(text, "from-zfw.md").unwrap().gateway.unwrap();
+    assert_eq!(gateway.rules.len(), 10);
 }
 
 /// Puts a bogus key into every map of every example in turn; each has to be found, and be the only error.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray, PerCpuValues};
-use nightgate_abi::{Active, Counter, Interface, Slot, VERSION, ZoneId, limits, maps};
+use aya::maps::{Array, ArrayOfMaps, MapData};
+use nightgate_abi::{Active, Hits, Interface, Settings, Slot, VERSION, ZoneId, maps};
 use nightgate_ruleset::{MapImage, RuleId, ZoneName};
 
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     map::{self, failed},
     note,
 };
+
+/// `BPF_F_INNER_MAP` (linux/bpf.h): the banks differ in size.
+const OF_ANY_SIZE: u32 = 1 << 12;
 
 /// What the bank in force was made of.
 #[derive(Debug)]
@@ -45,17 +48,49 @@ impl Datapath {
     /// # Errors
     /// An attached interface's zone is not in the rule set, or the kernel refuses; the old rules stay in force.
     pub fn commit(&mut self, image: &MapImage) -> Result<(), DatapathError> {
-        let next = self.next(self.active.inactive_bank())?;
+        let next = self.stage(image)?;
+        self.keep()?;
+        self.put_in_force(image, next)
+    }
+
+    /// Fills the bank that is not in force, and reads it back. Returns the word that puts it in force.
+    pub(crate) fn stage(&mut self, image: &MapImage) -> Result<Active, DatapathError> {
+        self.refresh()?;
+        let (bank, epoch) = (self.active.inactive_bank(), self.next_epoch()?);
+        let next = Active::new(bank, epoch, image.features().with(self.always))
+            .with_counters_shift(maps::counters_shift(count(image.rules())));
+        // First, since it waits for the packets that have begun before the last commit: they still use this bank.
+        self.stage_counters(next)?;
         self.stage_zones(image, next.bank())?;
         self.stage_rules(image.slots(), next.bank())?;
-        self.clear_rule_counters(next.bank(), image.rules().len())?;
+        self.stage_settings(image.settings(), next.bank())?;
+        self.stage_guards(image, next.bank())?;
+        self.stage_ether_types(image, next.bank())?;
         self.verify(image, next.bank())?;
+        Ok(next)
+    }
+
+    /// Writes the word, and the notes around it.
+    pub(crate) fn put_in_force(
+        &mut self,
+        image: &MapImage,
+        next: Active,
+    ) -> Result<(), DatapathError> {
         let staged = Committed { zones: image.zones().clone(), rules: image.rules().to_vec() };
         self.write_note(&staged, next.bank())?;
+        let last = self.active;
         self.write_active(next)?;
-        self.keep_rule_counters(next.inactive_bank(), image)?;
+        self.keep_hits(last, image)?;
         self.write_note(&staged, next.bank())?;
         self.committed = Some(staged);
+        self.limits = image.limits().clone();
+        let guarded = image.guards().iter().map(|guard| guard.zone);
+        let zones = image.zones();
+        self.guarded = guarded
+            .flat_map(|zone| zones.iter().filter(move |(_, number)| **number == zone))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.place_guards()?;
         tracing::info!(epoch = next.epoch(), rules = image.rules().len(), "committed rules");
         Ok(())
     }
@@ -65,21 +100,30 @@ impl Datapath {
         if self.committed.is_none() {
             return Ok(());
         }
-        let next = self.next(self.active.bank())?;
+        let next = self.active.in_epoch(self.next_epoch()?);
         self.write_active(next)
     }
 
-    /// The word for a bank in the next epoch.
-    fn next(&self, bank: u32) -> Result<Active, DatapathError> {
+    fn next_epoch(&self) -> Result<u32, DatapathError> {
         /// Largest epoch of an [`Active`] word.
         const EPOCH_MAX: u32 = (1 << 31) - 1;
-        if self.active.epoch() == EPOCH_MAX {
-            return Err(DatapathError::Epochs);
-        }
-        Ok(Active::new(bank, self.active.epoch() + 1))
+        let epoch = self.active.epoch();
+        if epoch == EPOCH_MAX { Err(DatapathError::Epochs) } else { Ok(epoch + 1) }
     }
 
-    fn write_active(&mut self, active: Active) -> Result<(), DatapathError> {
+    /// Takes note of the kernel's having gone back to the rules before.
+    pub(crate) fn refresh(&mut self) -> Result<(), DatapathError> {
+        let active: Active = map::array_mut(&mut self.ebpf, maps::ACTIVE)?
+            .get(&0, 0)
+            .map_err(failed("read", maps::ACTIVE))?;
+        if active != self.active {
+            self.active = active;
+            self.read_note();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write_active(&mut self, active: Active) -> Result<(), DatapathError> {
         map::array_mut(&mut self.ebpf, maps::ACTIVE)?
             .set(0, active, 0)
             .map_err(failed("write", maps::ACTIVE))?;
@@ -97,11 +141,11 @@ impl Datapath {
     fn stage_zones(&mut self, image: &MapImage, bank: u32) -> Result<(), DatapathError> {
         let mut values = Vec::new();
         for (index, attached) in &self.attached {
-            let staged = image.zones().get(&attached.zone).copied().ok_or_else(|| {
+            let staged = attached.zone_in(image).ok_or_else(|| {
                 let (interface, zone) = (attached.name.clone(), attached.zone.clone());
                 DatapathError::UnknownZone { interface, zone }
             })?;
-            let mut zones = self.interface_zones(*index)?.unwrap_or([ZoneId::NONE; 2]);
+            let mut zones = self.interface(*index)?.unwrap_or_default().zones;
             zones[bank_index(bank)] = staged;
             values.push((*index, zones));
         }
@@ -110,8 +154,6 @@ impl Datapath {
 
     /// Replaces the inner map of a bank by a new one. The kernel waits until no program reads the old one.
     fn stage_rules(&mut self, slots: &[Slot], bank: u32) -> Result<(), DatapathError> {
-        /// `BPF_F_INNER_MAP` (linux/bpf.h): the banks differ in size.
-        const OF_ANY_SIZE: u32 = 1 << 12;
         let size = u32::try_from(slots.len()).unwrap_or(u32::MAX);
         let mut inner = Array::<MapData, Slot>::create(size, OF_ANY_SIZE)
             .map_err(failed("create", maps::BANKS))?;
@@ -122,6 +164,12 @@ impl Datapath {
             ArrayOfMaps::try_from(map::map_mut(&mut self.ebpf, maps::BANKS)?)
                 .map_err(failed("open", maps::BANKS))?;
         banks.set(bank, &inner, 0).map_err(failed("write", maps::BANKS))
+    }
+
+    fn stage_settings(&mut self, settings: Settings, bank: u32) -> Result<(), DatapathError> {
+        map::array_mut(&mut self.ebpf, maps::SETTINGS)?
+            .set(bank, settings, 0)
+            .map_err(failed("write", maps::SETTINGS))
     }
 
     fn verify(&self, image: &MapImage, bank: u32) -> Result<(), DatapathError> {
@@ -138,50 +186,56 @@ impl Datapath {
         for (index, attached) in &self.attached {
             let staged =
                 interfaces.get(&index.get(), 0).map_err(failed("read", maps::INTERFACES))?;
-            if image.zones().get(&attached.zone) != Some(&staged.zones[bank_index(bank)]) {
+            if attached.zone_in(image) != Some(staged.zones[bank_index(bank)]) {
                 return Err(DatapathError::Verify { map: maps::INTERFACES });
             }
         }
         Ok(())
     }
 
-    fn clear_rule_counters(&mut self, bank: u32, rules: usize) -> Result<(), DatapathError> {
-        let name = maps::RULE_COUNTERS;
-        let cpus = aya::util::nr_cpus()
-            .map_err(|(_, source)| failed("size", name)(aya::maps::MapError::IoError(source)))?;
-        let mut counters: PerCpuArray<_, Counter> =
-            PerCpuArray::try_from(map::map_mut(&mut self.ebpf, name)?)
-                .map_err(failed("open", name))?;
-        for rule in (0..limits::RULES).take(rules) {
-            let zero = PerCpuValues::try_from(vec![Counter::default(); cpus])
-                .map_err(|source| failed("write", name)(aya::maps::MapError::IoError(source)))?;
-            counters.set(maps::rule_counter(bank, rule), zero, 0).map_err(failed("write", name))?;
-        }
-        Ok(())
+    /// Replaces the counters of a bank's rules by new ones. The kernel waits until every program that runs has ended.
+    fn stage_counters(&mut self, staged: Active) -> Result<(), DatapathError> {
+        let size = maps::rule_counter(staged.counters_shift(), map::cpus()?, 0);
+        let inner = Array::<MapData, Hits>::create(size, OF_ANY_SIZE)
+            .map_err(failed("create", maps::RULE_COUNTERS))?;
+        let mut banks: ArrayOfMaps<_, Array<MapData, Hits>> =
+            ArrayOfMaps::try_from(map::map_mut(&mut self.ebpf, maps::RULE_COUNTERS)?)
+                .map_err(failed("open", maps::RULE_COUNTERS))?;
+        banks.set(staged.bank(), &inner, 0).map_err(failed("write", maps::RULE_COUNTERS))
     }
 
-    /// Adds the counts of a bank that went out of force to those kept by rule id.
-    fn keep_rule_counters(&mut self, bank: u32, image: &MapImage) -> Result<(), DatapathError> {
-        let last = self.bank_rule_counters(bank)?;
-        for (rule, counter) in last {
-            *self.past_rules.entry(rule).or_default() += counter;
+    /// Adds the hits of a bank that went out of force to those kept by rule id.
+    fn keep_hits(&mut self, last: Active, image: &MapImage) -> Result<(), DatapathError> {
+        for (rule, hits) in self.bank_hits(last)? {
+            *self.past_rules.entry(rule).or_default() += hits;
         }
         let kept: BTreeSet<&RuleId> = image.rules().iter().collect();
         self.past_rules.retain(|rule, _| kept.contains(rule));
         Ok(())
     }
 
-    /// Counts of the rules of a bank that [`Datapath::committed`] describes.
-    pub(crate) fn bank_rule_counters(
-        &self,
-        bank: u32,
-    ) -> Result<Vec<(RuleId, Counter)>, DatapathError> {
+    /// Hits of the rules of a bank that was or is in force, and that [`Datapath::committed`] describes.
+    pub(crate) fn bank_hits(&self, active: Active) -> Result<Vec<(RuleId, Hits)>, DatapathError> {
         let Some(committed) = &self.committed else {
             return Ok(Vec::new());
         };
-        let first = maps::rule_counter(bank, 0);
-        let indices = (first..).take(committed.rules.len());
-        let counters = map::counters(&self.ebpf, maps::RULE_COUNTERS, indices)?;
-        Ok(committed.rules.iter().cloned().zip(counters).collect())
+        let banks: ArrayOfMaps<_, Array<MapData, Hits>> =
+            ArrayOfMaps::try_from(map::map(&self.ebpf, maps::RULE_COUNTERS)?)
+                .map_err(failed("open", maps::RULE_COUNTERS))?;
+        let inner = banks.get(&active.bank(), 0).map_err(failed("read", maps::RULE_COUNTERS))?;
+        let cpus = map::cpus()?;
+        let hits = |rule| -> Result<Hits, DatapathError> {
+            (0..cpus).try_fold(Hits::default(), |mut sum, cpu| {
+                let index = maps::rule_counter(active.counters_shift(), cpu, rule);
+                sum += inner.get(&index, 0).map_err(failed("read", maps::RULE_COUNTERS))?;
+                Ok(sum)
+            })
+        };
+        (0..).zip(&committed.rules).map(|(index, rule)| Ok((rule.clone(), hits(index)?))).collect()
     }
+}
+
+/// How many rules there are.
+fn count(rules: &[RuleId]) -> u32 {
+    u32::try_from(rules.len()).unwrap_or(u32::MAX)
 }

@@ -1,14 +1,18 @@
 //! The programs in the kernel, and the interfaces they are attached to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{Ebpf, programs::SchedClassifier};
-use nightgate_abi::{Active, Counter, Interface, VERSION, ZoneId, maps};
-use nightgate_ruleset::{RuleId, ZoneName};
+use nightgate_abi::{
+    Active, Features, Hits, Hook, Interface, VERSION, ZoneId, limit::Limits, maps,
+};
+use nightgate_ruleset::{FlowTables, RuleId, ZoneName};
 
 use crate::{
     bank::Committed,
     error::DatapathError,
+    fallback::TC_FALLBACK,
+    guard::{self, Attachment},
     intercept::Intercepts,
     interface::IfIndex,
     link::{self, Link, Place},
@@ -17,15 +21,6 @@ use crate::{
     note, object,
     pins::Pins,
 };
-
-/// A side of an interface.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Hook {
-    /// What comes in.
-    Ingress,
-    /// What leaves.
-    Egress,
-}
 
 /// The kernel programs and their maps. Dropping it detaches them, unless they are pinned.
 #[derive(Debug)]
@@ -37,10 +32,16 @@ pub struct Datapath {
     pub(crate) mirror_links: Vec<Link>,
     /// The word in force.
     pub(crate) active: Active,
+    /// Features that are used whatever the rules say.
+    pub(crate) always: Features,
     /// What the bank in force was made of; `None` before the first commit.
     pub(crate) committed: Option<Committed>,
-    /// Counts of rules in banks that are no longer in force.
-    pub(crate) past_rules: BTreeMap<RuleId, Counter>,
+    /// Hits of rules in banks that are no longer in force.
+    pub(crate) past_rules: BTreeMap<RuleId, Hits>,
+    /// Limits of the rules in force, by their index.
+    pub(crate) limits: BTreeMap<u32, Limits>,
+    /// Zones that ask for a guard.
+    pub(crate) guarded: BTreeSet<ZoneName>,
     pub(crate) attached: BTreeMap<IfIndex, Attached>,
     pub(crate) intercepts: Intercepts,
 }
@@ -50,7 +51,18 @@ pub struct Datapath {
 pub(crate) struct Attached {
     pub(crate) name: String,
     pub(crate) zone: ZoneName,
+    pub(crate) presence: Presence,
     links: [Link; 2],
+    pub(crate) guard: Option<Attachment>,
+}
+
+/// Whether an attached interface is in a zone from the next commit on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Presence {
+    /// It is.
+    Stays,
+    /// It is in none, and is detached when that lasts.
+    Leaves,
 }
 
 impl Datapath {
@@ -59,17 +71,17 @@ impl Datapath {
     /// # Errors
     /// The object was not built in, is of another ABI version, or the kernel refuses it.
     pub fn load() -> Result<Self, DatapathError> {
-        Self::with_programs(object::load(None)?, None)
+        Self::with_programs(object::load(None, FlowTables::default())?, None)
     }
 
     /// Loads the programs that were built into this one, with maps and links that outlive this process. Maps
     /// that an earlier process of the same ABI version has left are taken over with all they hold: rules,
-    /// flows, counters. Programs that it has left on interfaces work on until [`Datapath::attach`] replaces
-    /// them.
+    /// flows, counters, and with their size: `tables` counts where there are none. Programs that it has left on
+    /// interfaces work on until [`Datapath::attach`] replaces them.
     ///
     /// # Errors
     /// As for [`Datapath::load`], or there can be no BPF file system.
-    pub fn open(pins: Pins) -> Result<Self, DatapathError> {
+    pub fn open(pins: Pins, tables: FlowTables) -> Result<Self, DatapathError> {
         pins.prepare(VERSION)?;
         if pins.has_other_maps(VERSION) {
             tracing::info!(
@@ -77,7 +89,7 @@ impl Datapath {
                 "tables of another ABI version are there: loading beside them, flows begin anew"
             );
         }
-        let mut datapath = Self::with_programs(object::load(Some(&pins))?, Some(pins))?;
+        let mut datapath = Self::with_programs(object::load(Some(&pins), tables)?, Some(pins))?;
         datapath.take_over()?;
         Ok(datapath)
     }
@@ -88,7 +100,7 @@ impl Datapath {
     }
 
     fn with_programs(mut ebpf: Ebpf, pins: Option<Pins>) -> Result<Self, DatapathError> {
-        for program in [Hook::Ingress.program(), Hook::Egress.program(), TC_MIRROR] {
+        for program in [program(Hook::Ingress), program(Hook::Egress), TC_MIRROR, TC_FALLBACK] {
             classifier(&mut ebpf, program)?.load().map_err(|source| DatapathError::Program {
                 operation: "load",
                 program,
@@ -100,8 +112,11 @@ impl Datapath {
             pins,
             mirror_links: Vec::new(),
             active: Active::NONE,
+            always: Features::NONE,
             committed: None,
             past_rules: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            guarded: BTreeSet::new(),
             attached: BTreeMap::new(),
             intercepts: Intercepts::default(),
         })
@@ -112,17 +127,24 @@ impl Datapath {
         let active: Active = map::array_mut(&mut self.ebpf, maps::ACTIVE)?
             .get(&0, 0)
             .map_err(failed("read", maps::ACTIVE))?;
-        let Some(pins) = self.pins.as_ref().filter(|_| active != Active::NONE) else {
+        if self.pins.is_none() || active == Active::NONE {
             return Ok(());
-        };
-        self.active = active;
-        match note::read(&pins.note(VERSION, active.bank())) {
+        }
+        self.active = self.fall_back(active)?;
+        self.read_note();
+        self.intercepts = Intercepts::read(&self.ebpf)?;
+        self.stop_trace()?;
+        tracing::info!(epoch = self.active.epoch(), "took over the rules in force");
+        Ok(())
+    }
+
+    /// Reads what the bank in force was made of.
+    pub(crate) fn read_note(&mut self) {
+        let Some(pins) = &self.pins else { return };
+        match note::read(&pins.note(VERSION, self.active.bank())) {
             Ok((committed, past)) => (self.committed, self.past_rules) = (Some(committed), past),
             Err(error) => tracing::warn!(%error, "counters of rules begin anew"),
         }
-        self.intercepts = Intercepts::read(&self.ebpf)?;
-        tracing::info!(epoch = active.epoch(), "took over the rules in force");
-        Ok(())
     }
 
     /// Attaches the firewall to both sides of an interface. From then on the interface carries what the
@@ -136,7 +158,7 @@ impl Datapath {
         if self.attached.contains_key(&index) {
             return Err(DatapathError::Attached { interface: interface.to_owned() });
         }
-        let known = self.interface_zones(index)?;
+        let known = self.interface(index)?;
         if known.is_none() {
             let mut zones = [ZoneId::NONE; 2];
             if let Some(committed) = &self.committed {
@@ -153,9 +175,11 @@ impl Datapath {
                 return Err(error);
             }
         };
-        let attached = Attached { name: interface.to_owned(), zone: zone.clone(), links };
-        self.attached.insert(index, attached);
         tracing::info!(interface, %zone, "attached firewall");
+        let (name, zone, presence) = (interface.to_owned(), zone.clone(), Presence::Stays);
+        self.attached.insert(index, Attached { name, zone, presence, links, guard: None });
+        self.open_vlan(interface, index)?;
+        self.place_guards()?;
         Ok(index)
     }
 
@@ -168,7 +192,9 @@ impl Datapath {
         let Some(attached) = self.attached.remove(&index) else {
             return Ok(());
         };
+        self.close_vlan(index)?;
         attached.links.into_iter().try_for_each(Link::detach)?;
+        attached.guard.map_or(Ok(()), Attachment::detach)?;
         self.forget_interface(index)
     }
 
@@ -183,8 +209,11 @@ impl Datapath {
         };
         let wanted = |path: &std::path::Path| {
             let of = |index: &IfIndex, role| pins.link(*index, role) == path;
-            let roles = [Hook::Ingress, Hook::Egress].map(Hook::role);
-            self.attached.keys().any(|index| roles.iter().any(|role| of(index, role)))
+            let roles = [Hook::Ingress, Hook::Egress].map(Hook::as_str);
+            self.attached.iter().any(|(index, attached)| {
+                roles.iter().any(|role| of(index, role))
+                    || (attached.guard.is_some() && of(index, guard::ROLE))
+            })
         };
         for path in pins.remove_links(wanted)? {
             tracing::info!(pin = %path.display(), "detached from an interface that is in no zone any more");
@@ -194,10 +223,16 @@ impl Datapath {
         let known = known.map_err(failed("read", maps::INTERFACES))?;
         for index in known.into_iter().filter_map(IfIndex::new) {
             if !self.attached.contains_key(&index) {
+                self.close_vlan(index)?;
                 self.forget_interface(index)?;
             }
         }
         Ok(pins.remove_other_maps(VERSION)?)
+    }
+
+    /// Epoch of the rules in force; 0 if there are none.
+    pub fn epoch(&self) -> u32 {
+        self.active.epoch()
     }
 
     /// Attached interfaces and their zones.
@@ -205,30 +240,38 @@ impl Datapath {
         self.attached.iter().map(|(index, a)| (*index, a.name.as_str(), &a.zone))
     }
 
+    /// Writes an interface's zones; the rest of what is known of it stays.
     pub(crate) fn write_interface(
         &mut self,
         index: IfIndex,
         zones: [ZoneId; 2],
     ) -> Result<(), DatapathError> {
+        let known = self.interface(index)?.unwrap_or_default();
+        self.put_interface(index, Interface { zones, ..known })
+    }
+
+    pub(crate) fn put_interface(
+        &mut self,
+        index: IfIndex,
+        interface: Interface,
+    ) -> Result<(), DatapathError> {
         map::hash_mut(&mut self.ebpf, maps::INTERFACES)?
-            .insert(index.get(), Interface { zones, pad: [0; 2] }, 0)
+            .insert(index.get(), interface, 0)
             .map_err(failed("write", maps::INTERFACES))
     }
 
     /// What is known of an interface in the map.
-    pub(crate) fn interface_zones(
-        &self,
-        index: IfIndex,
-    ) -> Result<Option<[ZoneId; 2]>, DatapathError> {
+    pub(crate) fn interface(&self, index: IfIndex) -> Result<Option<Interface>, DatapathError> {
         let interfaces = map::hash::<u32, Interface>(&self.ebpf, maps::INTERFACES)?;
         match interfaces.get(&index.get(), 0) {
-            Ok(interface) => Ok(Some(interface.zones)),
+            Ok(interface) => Ok(Some(interface)),
             Err(aya::maps::MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(failed("read", maps::INTERFACES)(source)),
         }
     }
 
     fn forget_interface(&mut self, index: IfIndex) -> Result<(), DatapathError> {
+        self.forget_drops(index)?;
         map::hash_mut::<u32, Interface>(&mut self.ebpf, maps::INTERFACES)?
             .remove(&index.get())
             .map_err(failed("write", maps::INTERFACES))
@@ -238,7 +281,7 @@ impl Datapath {
     /// was there before.
     fn attach_both(&mut self, interface: &str, index: IfIndex) -> Result<[Link; 2], DatapathError> {
         let mut attach = |hook: Hook| {
-            let (program, role) = (hook.program(), hook.role());
+            let (program, role) = (program(hook), hook.as_str());
             let place = Place { program, interface, index, hook, role };
             link::attach(&mut self.ebpf, place, self.pins.as_ref())
         };
@@ -246,13 +289,11 @@ impl Datapath {
     }
 }
 
-impl Hook {
-    /// Name of the firewall's program for this side.
-    pub(crate) fn program(self) -> &'static str {
-        match self {
-            Self::Ingress => "tc_ingress",
-            Self::Egress => "tc_egress",
-        }
+/// Name of the firewall's program for a side of an interface.
+pub(crate) fn program(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Ingress => "tc_ingress",
+        Hook::Egress => "tc_egress",
     }
 }
 

@@ -26,6 +26,20 @@ pub enum DatapathError {
          `cargo xtask build` and build it again"
     )]
     Stub,
+    /// Per-CPU data cannot be laid out.
+    #[error("count CPUs: {source}, expected /sys/devices/system/cpu/possible")]
+    Cpus {
+        /// Cause.
+        source: io::Error,
+    },
+    /// The memory of a map cannot be looked up.
+    #[error("read {path}: {source}, expected the kernel's description of a map")]
+    Memory {
+        /// File of the kernel's description.
+        path: String,
+        /// Cause.
+        source: io::Error,
+    },
     /// The object cannot be read.
     #[error("read kernel object: {source}, expected an ELF object with section {section}")]
     Object {
@@ -113,6 +127,14 @@ pub enum DatapathError {
         /// Name of the map.
         map: &'static str,
     },
+    /// The timer that brings the rules before back cannot be started.
+    #[error(
+        "start the timer for the rules before: error {error}, expected Linux 5.15 or newer; nothing was committed"
+    )]
+    Timer {
+        /// The kernel's number (errno).
+        error: u32,
+    },
     /// A program left no reason for what it did with a probe.
     #[error("run program {program}: it left reason {index}, expected one of the list")]
     Reason {
@@ -129,6 +151,16 @@ pub enum DatapathError {
         "detach: remove the link's pin: {source}, expected a BPF file system that root may write"
     )]
     Unpin {
+        /// Cause.
+        source: io::Error,
+    },
+    /// It cannot be told which VLAN an interface is for.
+    #[error(
+        "look at VLAN device {interface}: {source}, expected its description in /proc/net/vlan"
+    )]
+    Vlan {
+        /// Name of the interface.
+        interface: String,
         /// Cause.
         source: io::Error,
     },

@@ -1,8 +1,13 @@
-//! The flow table.
+//! The flow tables.
 
 use std::net::SocketAddr;
 
-use nightgate_abi::{Address, Counter, Flow, FlowKey, flow::End, maps};
+use aya::maps::MapError;
+use nightgate_abi::{
+    Address, Counter, Flow, FlowKey,
+    flow::{End, Phase},
+    maps,
+};
 use nightgate_ruleset::{RuleId, ZoneName};
 
 use crate::{
@@ -10,6 +15,7 @@ use crate::{
     error::DatapathError,
     interface::IfIndex,
     map::{self, failed},
+    nat,
 };
 
 /// A flow that was accepted.
@@ -29,8 +35,8 @@ pub struct FlowEntry {
     pub service: Option<u32>,
     /// Mirror session; `None` if it is not mirrored.
     pub mirror_session: Option<u16>,
-    /// [`nightgate_abi::flow::state`] bits.
-    pub state: u8,
+    /// How far it is.
+    pub phase: Phase,
     /// Nanoseconds since boot (`CLOCK_MONOTONIC`) of the first packet.
     pub first_seen: u64,
     /// Nanoseconds since boot (`CLOCK_MONOTONIC`) of the last packet.
@@ -46,20 +52,68 @@ pub struct FlowSide {
     pub zone: Option<ZoneName>,
     /// What it has sent.
     pub sent: Counter,
+    /// Address and port that the other end knows it by; `None` if they are its own.
+    pub appears_as: Option<SocketAddr>,
 }
 
 impl Datapath {
-    /// The flows in the table, in no order. Flows that come and go meanwhile may be missing or appear twice.
+    /// The flows in the tables, in no order. Flows that come and go or become established meanwhile may be
+    /// missing or appear twice.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn flows(&self) -> Result<Vec<FlowEntry>, DatapathError> {
-        let flows = map::hash::<FlowKey, Flow>(&self.ebpf, maps::FLOWS)?;
-        flows
-            .iter()
-            .map(|item| item.map(|(key, flow)| self.describe(&key, &flow)))
-            .collect::<Result<_, _>>()
-            .map_err(failed("read", maps::FLOWS))
+        let mut flows = Vec::new();
+        self.each_flow(|key, flow| flows.push(self.describe(key, flow)))?;
+        Ok(flows)
+    }
+
+    /// Removes the flows that are meant, and tells how many they were. What comes of them next is judged by the rules
+    /// like a first packet.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn kill_flows(
+        &mut self,
+        mut is_meant: impl FnMut(&FlowEntry) -> bool,
+    ) -> Result<usize, DatapathError> {
+        let mut meant = Vec::new();
+        self.each_flow(|key, flow| {
+            if is_meant(&self.describe(key, flow)) {
+                meant.push(*key);
+            }
+        })?;
+        let mut killed = 0;
+        for table in [maps::FLOWS, maps::OPENING] {
+            let mut flows = map::hash_mut::<FlowKey, Flow>(&mut self.ebpf, table)?;
+            for key in &meant {
+                match flows.remove(key) {
+                    Ok(()) => killed += 1,
+                    // It is in the other table, or over.
+                    Err(MapError::KeyNotFound) => {}
+                    Err(MapError::SyscallError(error))
+                        if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => {}
+                    Err(source) => return Err(failed("write", table)(source)),
+                }
+            }
+        }
+        Ok(killed)
+    }
+
+    /// Calls a function for each flow in the tables.
+    pub(crate) fn each_flow(
+        &self,
+        mut function: impl FnMut(&FlowKey, &Flow),
+    ) -> Result<(), DatapathError> {
+        for table in [maps::FLOWS, maps::OPENING] {
+            for item in map::hash::<FlowKey, Flow>(&self.ebpf, table)?.iter() {
+                let (key, flow) = item.map_err(failed("read", table))?;
+                if !flow.is_alias() {
+                    function(&key, &flow);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn describe(&self, key: &FlowKey, flow: &Flow) -> FlowEntry {
@@ -70,10 +124,12 @@ impl Datapath {
         // Numbers of zones and rules mean something only in the epoch they were written in.
         let current = self.committed.as_ref().filter(|_| flow.epoch == self.active.epoch());
         let zone = |zone| current.and_then(|committed| committed.zone_name(zone)).cloned();
+        let appearances = nat::appearances(flow);
         let side = |(address, port): (Address, u16), zone, index: usize| FlowSide {
             address: SocketAddr::new(address.to_ip(), port),
             zone,
             sent: Counter { packets: flow.packets[index], bytes: flow.bytes[index] },
+            appears_as: appearances[index],
         };
         FlowEntry {
             protocol: key.protocol,
@@ -83,7 +139,7 @@ impl Datapath {
             rule: current.and_then(|committed| committed.rule(flow.rule)).cloned(),
             service: (flow.service != 0).then_some(flow.service),
             mirror_session: (flow.mirror_session != 0).then_some(flow.mirror_session),
-            state: flow.state,
+            phase: flow.phase(),
             first_seen: flow.first_seen,
             last_seen: flow.last_seen,
         }

@@ -27,6 +27,11 @@ impl IfIndex {
         })
     }
 
+    /// Whether the calling thread's network namespace has an interface with this number.
+    pub fn exists(self) -> bool {
+        nix::net::if_::if_indextoname(self.0).is_ok()
+    }
+
     /// The number.
     pub fn get(self) -> u32 {
         self.0

@@ -12,8 +12,10 @@ use aya::{
     sys::SyscallError,
 };
 
+use nightgate_abi::Hook;
+
 use crate::{
-    datapath::{Hook, classifier},
+    datapath::classifier,
     error::DatapathError,
     interface::IfIndex,
     pins::{Pins, failed},
@@ -43,6 +45,11 @@ pub(crate) struct Place<'a> {
 }
 
 impl Link {
+    /// A link that is detached when dropped.
+    pub(crate) fn held(link: FdLink) -> Self {
+        Self::Held { _link: link }
+    }
+
     /// Takes the program off the interface.
     pub(crate) fn detach(self) -> Result<(), DatapathError> {
         match self {
@@ -109,11 +116,11 @@ fn unusable(error: LinkError) -> ProgramError {
 }
 
 /// Whether the interface of a link is gone.
-fn is_defunct(error: &ProgramError) -> bool {
+pub(crate) fn is_defunct(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(error) if is(error, nix::libc::ENOLINK))
 }
 
-fn is(error: &SyscallError, errno: i32) -> bool {
+pub(crate) fn is(error: &SyscallError, errno: i32) -> bool {
     error.io_error.raw_os_error() == Some(errno)
 }
 

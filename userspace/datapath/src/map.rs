@@ -40,6 +40,19 @@ pub(crate) fn hash_mut<'a, K: Pod, V: Pod>(
     HashMap::try_from(map_mut(ebpf, name)?).map_err(failed("open", name))
 }
 
+/// Takes the removal of what has gone by itself for done.
+pub(crate) fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
 /// Counters of a per-CPU array, each summed over the CPUs.
 pub(crate) fn counters(
     ebpf: &Ebpf,
@@ -51,12 +64,23 @@ pub(crate) fn counters(
     indices
         .map(|index| {
             let values = counters.get(&index, 0).map_err(failed("read", name))?;
-            Ok(values.iter().fold(Counter::default(), |mut sum, value| {
-                sum += *value;
-                sum
-            }))
+            Ok(sum(&values))
         })
         .collect()
+}
+
+/// What all CPUs counted together.
+pub(crate) fn sum(values: &[Counter]) -> Counter {
+    values.iter().fold(Counter::default(), |mut sum, value| {
+        sum += *value;
+        sum
+    })
+}
+
+/// How many CPUs there can be, as per-CPU data are laid out for them.
+pub(crate) fn cpus() -> Result<u32, DatapathError> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| DatapathError::Cpus { source })?;
+    Ok(u32::try_from(cpus).unwrap_or(u32::MAX))
 }
 
 pub(crate) fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, DatapathError> {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use nightgate_abi::{
-    Counter, maps,
+    Counter, Hook, maps,
     mirror::{self, MirrorSession, MirrorSessionId, Outcome},
 };
 
 use crate::{
-    datapath::{Datapath, Hook},
+    datapath::Datapath,
     error::DatapathError,
     interface::IfIndex,
     link::{self, Place},

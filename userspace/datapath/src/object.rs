@@ -1,7 +1,8 @@
 //! The kernel object that is part of this program.
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use nightgate_abi::{VERSION, VERSION_SECTION};
+use nightgate_abi::{VERSION, VERSION_SECTION, maps};
+use nightgate_ruleset::FlowTables;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::{error::DatapathError, pins::Pins};
@@ -11,10 +12,12 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nightga
 
 /// Creates the maps of the object and reads its programs.
 /// With pins, maps are pinned, and those that are there are used.
-pub(crate) fn load(pins: Option<&Pins>) -> Result<Ebpf, DatapathError> {
+pub(crate) fn load(pins: Option<&Pins>, tables: FlowTables) -> Result<Ebpf, DatapathError> {
     check(OBJECT)?;
     let names = map_names(OBJECT)?;
     let mut loader = EbpfLoader::new();
+    loader.map_max_entries(maps::FLOWS, tables.established);
+    loader.map_max_entries(maps::OPENING, tables.half_open);
     if let Some(pins) = pins {
         for name in names.iter().filter(|name| *name != SCRATCH) {
             loader.map_pin_path(name, pins.maps(VERSION).join(name));

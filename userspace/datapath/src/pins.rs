@@ -11,7 +11,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use crate::{datapath::Hook, error::PinError, interface::IfIndex};
+use crate::{error::PinError, interface::IfIndex};
 
 /// Names of one gateway's links and maps in a BPF file system, and its notes on what they mean, which are beside
 /// its admin socket. While the links are there, the programs stay attached, whether or not a process runs.
@@ -45,6 +45,21 @@ impl Pins {
     /// Whether there is anything.
     pub fn exist(&self) -> bool {
         self.bpf.exists()
+    }
+
+    /// Everything that is kept, in the order of the names.
+    ///
+    /// # Errors
+    /// A folder cannot be listed.
+    pub fn files(&self) -> Result<Vec<PathBuf>, PinError> {
+        let mut files = Vec::new();
+        for folder in [&self.bpf, &self.notes].into_iter().filter(|folder| folder.exists()) {
+            for entry in entries(folder)? {
+                if entry.is_dir() { files.extend(entries(&entry)?) } else { files.push(entry) }
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// Detaches the programs from every interface and removes all that is kept. Nothing there is no error.
@@ -108,16 +123,6 @@ impl Pins {
         let mut maps = entries(&self.bpf)?;
         maps.retain(|path| path.is_dir() && *path != own);
         Ok(maps)
-    }
-}
-
-impl Hook {
-    /// What the link's pin is called.
-    pub(crate) fn role(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nightgate_abi::{PROBE_CB, Reason};
+use nightgate_abi::{Hook, PROBE_CB, Reason};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 
 use crate::{
-    datapath::{Datapath, Hook, classifier},
+    datapath::{self, Datapath, classifier},
     error::DatapathError,
     interface::IfIndex,
 };
@@ -29,7 +29,7 @@ pub struct Probe<'a> {
 }
 
 /// What a program did with a frame.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ProbeResult {
     /// Whether it passed.
     pub verdict: Verdict,
@@ -37,6 +37,8 @@ pub struct ProbeResult {
     pub reason: Reason,
     /// Mean time of one run, in whole nanoseconds.
     pub duration: Duration,
+    /// The frame as the program left it.
+    pub frame: Vec<u8>,
 }
 
 /// What a program returned.
@@ -46,10 +48,14 @@ pub enum Verdict {
     Pass,
     /// The frame is refused.
     Drop,
+    /// The frame leaves by an interface of the program's choice.
+    Redirect,
     /// Another action (`TC_ACT_*` in linux/pkt_cls.h).
     Other(i32),
 }
 
+/// By how much a program lengthens a frame at most, in bytes.
+const GROWTH: usize = 256;
 /// Room for `struct __sk_buff` (linux/bpf.h), which has 192 bytes in Linux 6.18; the kernel takes a longer
 /// one whose rest is zero.
 const SK_BUFF: usize = 256;
@@ -77,12 +83,14 @@ impl Datapath {
         // No reason has this index, so that a program that leaves none is noticed.
         put(&mut context, CB + 4 * PROBE_CB, u32::MAX);
         let mut after = [0; SK_BUFF];
+        let mut frame = vec![0; probe.frame.len() + GROWTH];
         let mut options = TestRunOptions::new();
         options.data_in = Some(probe.frame);
+        options.data_out = Some(&mut frame);
         options.ctx_in = Some(&context);
         options.ctx_out = Some(&mut after);
         options.repeat = probe.repeat;
-        let program = probe.hook.program();
+        let program = datapath::program(probe.hook);
         let result = classifier(&mut self.ebpf, program)?.test_run(options).map_err(|source| {
             DatapathError::Program { operation: "run", program, source: source.into() }
         })?;
@@ -91,11 +99,14 @@ impl Datapath {
             -1 | 0 => Verdict::Pass,
             // TC_ACT_SHOT.
             2 => Verdict::Drop,
+            // TC_ACT_REDIRECT.
+            7 => Verdict::Redirect,
             other => Verdict::Other(other),
         };
         let index = get(&after, CB + 4 * PROBE_CB);
         let reason = Reason::from_index(index).ok_or(DatapathError::Reason { program, index })?;
-        Ok(ProbeResult { verdict, reason, duration: result.duration })
+        frame.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
+        Ok(ProbeResult { verdict, reason, duration: result.duration, frame })
     }
 }
 

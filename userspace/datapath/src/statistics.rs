@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nightgate_abi::{
-    Counter, Reason, maps,
+    Counter, Hits, Reason, maps,
     mirror::{MirrorSessionId, Outcome},
 };
 use nightgate_ruleset::RuleId;
@@ -51,11 +51,11 @@ impl Datapath {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn rule_counters(&self) -> Result<Vec<(RuleId, Counter)>, DatapathError> {
-        let mut counters = self.bank_rule_counters(self.active.bank())?;
-        for (rule, counter) in &mut counters {
-            *counter += self.past_rules.get(rule).copied().unwrap_or_default();
+    pub fn rule_hits(&self) -> Result<Vec<(RuleId, Hits)>, DatapathError> {
+        let mut all = self.bank_hits(self.active)?;
+        for (rule, hits) in &mut all {
+            *hits += self.past_rules.get(rule).copied().unwrap_or_default();
         }
-        Ok(counters)
+        Ok(all)
     }
 }

@@ -1,15 +1,19 @@
 //! The local socket where an operator looks into a running router or gateway.
 //!
 //! One request is one line of JSON, such as `{"show":"flows"}` or `"confirm"`; the answer is one line,
-//! `{"ok": ...}` or `{"error": "..."}`, and the connection closes.
+//! `{"ok": ...}` or `{"error": "..."}`, and the connection closes. A trace tells any number of lines
+//! `{"event": ...}` before; whoever does not want more closes the connection.
 
 mod client;
 mod request;
 mod server;
 
-pub use client::{AdminClientError, ask};
-pub use request::{Apply, Request, RuleFile, Session, Topic};
-pub use server::{AdminServer, AdminSocketError, Query};
+pub use client::{AdminClientError, ask, follow};
+pub use request::{
+    Apply, Explain, FlowOrder, FlowRequest, KillRequest, Learn, Request, RuleFile, Session, Topic,
+    TraceRequest,
+};
+pub use server::{AdminServer, AdminSocketError, Audience, Query};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +21,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
+    Event(serde_json::Value),
     Ok(serde_json::Value),
     Error(String),
 }

@@ -1,13 +1,19 @@
 //! Changes of the rules while the gateway runs: proposed, compared, and kept for the way back.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+mod difference;
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use nightgate_abi::Address;
-use nightgate_config::{Gateway, Rule, RuleId};
+use nightgate_config::{Config, Gateway, InterfaceName, Prefix};
+use nightgate_datapath::IfIndex;
 use nightgate_packet::{PacketMeta, tcp_flags};
 use nightgate_ruleset::{RuleSet, Verdict, ZoneId, classify};
-use serde::Serialize;
 
+pub use self::difference::{Change, Difference, Subject};
 use crate::admin::{RuleFile, Session};
 
 /// Rules with the file that they are from.
@@ -21,57 +27,62 @@ pub struct Candidate {
     pub rules: RuleSet,
 }
 
-/// One difference between two lists of rules.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Difference {
-    /// What happens to the rule.
-    pub change: Change,
-    /// The rule.
-    pub rule: String,
-}
-
-/// What happens to a rule.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Change {
-    /// It is new.
-    Added,
-    /// It goes.
-    Removed,
-    /// It stays, and says something else.
-    Changed,
-    /// It stays as it is, behind or before other rules than now.
-    Moved,
-}
-
 /// IP protocol number of TCP (RFC 9293).
 const TCP: u8 = 6;
 
 impl Candidate {
-    /// Reads a configuration file for the gateway that has the zones of `running`.
+    /// Reads a configuration file for a gateway that was started with another.
     ///
     /// # Errors
-    /// Every error in it, one on each line.
-    pub fn read(file: RuleFile, running: &Gateway) -> Result<Self, String> {
+    /// Every error in it, and everything that only a restart can change, one on each line.
+    pub fn read(file: RuleFile, started: &Config) -> Result<Self, String> {
         let config = nightgate_config::parse(&file.text, &file.name)
             .map_err(|errors| lines(errors.iter()))?;
+        let fixed = fixed_differences(started, &config);
+        if !fixed.is_empty() {
+            let line = |(key, remedy)| {
+                format!(
+                    "{}: {key}: other than what the gateway was started with; expected the same: {remedy}",
+                    file.name
+                )
+            };
+            return Err(lines(fixed.into_iter().map(line)));
+        }
         let gateway = config.gateway.ok_or_else(|| {
             format!("{}: no zones; expected the configuration of a gateway", file.name)
         })?;
-        if gateway.zones != running.zones {
-            return Err(format!(
-                "{}: zones: other than those of the running gateway, expected the same zones with the same \
-                 interfaces; restart the gateway to change them",
-                file.name
-            ));
-        }
         let rules = nightgate_ruleset::compile(&gateway).map_err(|errors| lines(errors.iter()))?;
         Ok(Self { file, gateway, rules })
     }
 
-    /// What changes from these rules to others.
+    /// What changes from this configuration to another.
     pub fn differences(&self, next: &Self) -> Vec<Difference> {
-        differences(&self.gateway.rules, &next.gateway.rules)
+        difference::differences(&self.gateway, &next.gateway)
+    }
+
+    /// What is wrong with the interfaces that are in no zone of `running`: they are not there.
+    pub fn missing_interfaces(&self, running: &Gateway) -> Vec<String> {
+        let known: BTreeSet<_> = running.zones.values().flat_map(|zone| &zone.interfaces).collect();
+        let zones = self.gateway.zones.iter();
+        let new = zones.flat_map(|(zone, value)| value.interfaces.iter().map(move |i| (zone, i)));
+        new.filter(|(_, interface)| {
+            !known.contains(interface) && IfIndex::of(interface.as_str()).is_err()
+        })
+        .map(|(zone, interface)| {
+            format!(
+                "{}: zones.{zone}: no interface {interface}; expected one that `ip link` shows: make it, or \
+                 correct the name",
+                self.file.name
+            )
+        })
+        .collect()
+    }
+
+    /// The zone of an interface in these rules.
+    pub fn zone_of(&self, interface: &InterfaceName) -> Option<ZoneId> {
+        let mut zones = self.gateway.zones.iter();
+        let (name, _) = zones.find(|(_, zone)| zone.interfaces.contains(interface))?;
+        self.rules.zones().get(name).copied()
     }
 
     /// Says why these rules would cut a TCP connection to this host that comes from a zone; `None` if they
@@ -79,19 +90,18 @@ impl Candidate {
     pub fn cuts(&self, from: ZoneId, session: &Session) -> Option<String> {
         let (client, server) = (plain(session.client), plain(session.server));
         let packet = PacketMeta {
-            source: Address::from(client.ip()),
-            destination: Address::from(server.ip()),
-            source_port: client.port(),
-            destination_port: server.port(),
-            protocol: TCP,
-            tcp_flags: tcp_flags::ACK,
-            family: Address::from(client.ip()).family(),
+            tcp_flags: tcp_flags::SYN,
+            ..PacketMeta::between(
+                TCP,
+                (Address::from(client.ip()), client.port()),
+                (Address::from(server.ip()), server.port()),
+            )
         };
         let why = match classify(&self.rules, from, ZoneId::LOCAL, &packet) {
             Verdict::Accept(_) => return None,
-            Verdict::Drop(index) => {
+            Verdict::Drop(index) | Verdict::Reject(index) => {
                 let rule = self.rules.rules().get(index).map(|rule| rule.id.to_string());
-                format!("rule {} drops it", rule.unwrap_or_default())
+                format!("rule {} refuses it", rule.unwrap_or_default())
             }
             Verdict::NoRule => "no rule accepts it".into(),
         };
@@ -107,30 +117,35 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn differences(old: &[Rule], new: &[Rule]) -> Vec<Difference> {
-    let by_id = |rules: &[Rule]| -> BTreeMap<RuleId, Rule> {
-        rules.iter().map(|rule| (rule.id.clone(), rule.clone())).collect()
+/// Default of `dns.range_v6`.
+const DEFAULT_RANGE_V6: Ipv6Addr = Ipv6Addr::new(0xfd64, 0x6e67, 0, 0, 0, 0, 0, 0);
+
+/// Keys whose values a running gateway cannot change.
+fn fixed_differences(started: &Config, next: &Config) -> Vec<(&'static str, &'static str)> {
+    const RESTART: &str = "restart the gateway to change it";
+    const TABLES: &str = "the tables are made anew by a start after `nightgate gateway down`";
+    let flows = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.tracking.flows);
+    let has_other_flows = next.gateway.is_some() && flows(started) != flows(next);
+    let ranges = |config: &Config| {
+        let dns = config.gateway.as_ref().and_then(|gateway| gateway.dns.as_ref());
+        dns.map(|dns| (Some(dns.range_v4), Some(dns.range_v6)))
     };
-    let (before, after) = (by_id(old), by_id(new));
-    let difference = |change, rule: &Rule| Difference { change, rule: rule.id.to_string() };
-    let mut found = Vec::new();
-    // Of the rules that stay, the order they had.
-    let mut staying = old.iter().filter(|rule| after.contains_key(&rule.id));
-    for rule in new {
-        let Some(was) = before.get(&rule.id) else {
-            found.push(difference(Change::Added, rule));
-            continue;
-        };
-        let is_moved = staying.next().is_none_or(|expected| expected.id != rule.id);
-        if was != rule {
-            found.push(difference(Change::Changed, rule));
-        } else if is_moved {
-            found.push(difference(Change::Moved, rule));
-        }
-    }
-    let gone = old.iter().filter(|rule| !after.contains_key(&rule.id));
-    found.extend(gone.map(|rule| difference(Change::Removed, rule)));
-    found
+    // Without a private DNS the addresses are handed out from the default ranges, and nobody learns them.
+    let defaults = || {
+        let [v4, v6] = [(IpAddr::from([100, 64, 0, 0]), 10), (DEFAULT_RANGE_V6.into(), 64)];
+        (Prefix::new(v4.0, v4.1), Prefix::new(v6.0, v6.1))
+    };
+    let has_other_ranges = ranges(next)
+        .is_some_and(|ranges_next| ranges_next != ranges(started).unwrap_or_else(defaults));
+    [
+        ("router", RESTART, started.router != next.router),
+        ("admin_socket", RESTART, started.admin_socket != next.admin_socket),
+        ("flows", TABLES, has_other_flows),
+        ("dns.range_v4 or dns.range_v6", RESTART, has_other_ranges),
+    ]
+    .into_iter()
+    .filter_map(|(key, remedy, differs)| differs.then_some((key, remedy)))
+    .collect()
 }
 
 fn lines<T: ToString>(errors: impl Iterator<Item = T>) -> String {
@@ -154,7 +169,7 @@ mod tests {
         let old = candidate(&[SSH, WEB]);
         let list = |new: &[&str]| {
             let new = candidate(new);
-            let text = |d: Difference| format!("{:?} {}", d.change, d.rule);
+            let text = |d: Difference| format!("{:?} {}", d.change, d.name);
             old.differences(&new).into_iter().map(text).collect::<Vec<_>>()
         };
         assert_eq!(list(&[SSH, WEB]), [""; 0]);
@@ -172,21 +187,62 @@ mod tests {
         let lan = candidate(&[]).rules.zones().values().copied().max().unwrap();
         let why = |rules: &[&str]| candidate(rules).cuts(lan, &session);
         assert_eq!(why(&[SSH]), None);
-        assert!(why(&[ALL, SSH]).unwrap().contains("rule all drops it"));
+        assert!(why(&[ALL, SSH]).unwrap().contains("rule all refuses it"));
         let text = why(&[WEB]).unwrap();
         assert!(text.contains("no rule accepts") && text.contains("10.1.0.9:40000"), "{text}");
     }
 
     #[test]
-    fn a_bad_file_yields_every_error_and_other_zones_the_remedy() {
-        let running = candidate(&[]).gateway;
+    fn a_bad_file_yields_every_error() {
         let bad = text(&["{ id: a, from: nowhere, to: local, action: accept }", "{ id: b }"]);
-        let error = Candidate::read(file(&bad), &running).unwrap_err();
+        let error = Candidate::read(file(&bad), &config(&text(&[]))).unwrap_err();
         assert!(error.lines().count() >= 2 && error.contains("new.yaml:"), "{error}");
+    }
 
-        let other = text(&[]).replace("lan0", "lan1");
-        let error = Candidate::read(file(&other), &running).unwrap_err();
-        assert!(error.contains("restart the gateway"), "{error}");
+    #[test]
+    fn what_only_a_restart_changes_is_refused_all_at_once() {
+        let started = config(&text(&[]));
+        let other =
+            format!("{}admin_socket: /run/other.sock\n", text(&[])).replace("gw.json", "b.json");
+        let error = Candidate::read(file(&other), &started).unwrap_err();
+        assert_eq!(error.lines().count(), 2, "{error}");
+        assert!(error.contains("router:") && error.contains("restart the gateway"), "{error}");
+
+        let flows = format!("{}flows: {{ established: 65536 }}\n", text(&[]));
+        let error = Candidate::read(file(&flows), &started).unwrap_err();
+        assert!(error.contains("flows:") && error.contains("gateway down"), "{error}");
+
+        let dns = "dns: { listen: [\"10.1.0.1:53\"], range_v4: 100.64.0.0/16 }\n";
+        let started = config(&format!("{}{dns}", text(&[])));
+        let same_ranges = dns.replace(":53", ":5353");
+        assert!(Candidate::read(file(&format!("{}{same_ranges}", text(&[]))), &started).is_ok());
+        let none = config(&text(&[]));
+        assert!(Candidate::read(file(&format!("{}{dns}", text(&[]))), &none).is_err(), "other");
+        let default = dns.replace(", range_v4: 100.64.0.0/16", "");
+        assert!(Candidate::read(file(&format!("{}{default}", text(&[]))), &none).is_ok());
+        let other_range = dns.replace("/16", "/17");
+        assert!(Candidate::read(file(&format!("{}{other_range}", text(&[]))), &started).is_err());
+    }
+
+    #[test]
+    fn zones_may_change_to_interfaces_that_are_there() {
+        let started = candidate(&[]);
+        let other = text(&[]).replace("[lan0]", "[lan0, lo, no-such0]");
+        let next = Candidate::read(file(&other), &config(&text(&[]))).unwrap();
+        let missing = next.missing_interfaces(&started.gateway);
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert!(missing[0].contains("zones.lan: no interface no-such0"), "{missing:?}");
+        let name = |d: Difference| format!("{:?} {:?} {}", d.change, d.what, d.name);
+        let differences: Vec<_> = started.differences(&next).into_iter().map(name).collect();
+        assert_eq!(differences, ["Added Interface lo", "Added Interface no-such0"]);
+
+        let guarded = text(&[]).replace("[lan0]", "[lan0], block: [192.0.2.0/24]");
+        let guarded = format!("{guarded}timeouts: {{ udp: 1m }}\nlog_unmatched: true\n");
+        let next = Candidate::read(file(&guarded), &config(&text(&[]))).unwrap();
+        let differences: Vec<_> = started.differences(&next).into_iter().map(name).collect();
+        let expected =
+            ["Changed Zone lan", "Changed Tracking timeouts", "Changed Log log_unmatched"];
+        assert_eq!(differences, expected);
     }
 
     fn text(rules: &[&str]) -> String {
@@ -203,7 +259,10 @@ mod tests {
 
     fn candidate(rules: &[&str]) -> Candidate {
         let text = text(rules);
-        let config = nightgate_config::parse(&text, "rules.yaml").unwrap();
-        Candidate::read(file(&text), &config.gateway.unwrap()).unwrap()
+        Candidate::read(file(&text), &config(&text)).unwrap()
+    }
+
+    fn config(text: &str) -> Config {
+        nightgate_config::parse(text, "started.yaml").unwrap()
     }
 }

@@ -1,14 +1,20 @@
 //! The kernel's side of a gateway: firewall, intercepts and mirror in its programs.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use nightgate_abi::{Family, Intercept, InterceptKey, mirror::MirrorSessionId};
-use nightgate_config::Gateway;
+use nightgate_config::{Gateway, InterfaceName};
 use nightgate_datapath::{Datapath, DatapathError, FlowSide, IfIndex, Pins};
 use nightgate_mirror::Plan;
+use nightgate_netlink::MirrorPair;
 use nightgate_ruleset::{RuleSet, ZoneName};
+use tracing::warn;
 
-use crate::{admin::Session, intercept::InterceptTable, mirror::HostMirror};
+use crate::{admin::Session, intercept::InterceptTable};
 
 /// The kernel programs with everything this gateway puts into them. They stay when it is dropped.
 #[derive(Debug)]
@@ -16,18 +22,23 @@ pub struct Firewall {
     pub(crate) datapath: Datapath,
     pub(crate) rules: RuleSet,
     pub(crate) mirror: Plan,
+    /// Zone by interface, as configured.
+    wanted: BTreeMap<InterfaceName, ZoneName>,
+    /// Addresses by the number of their interface, as told last.
+    pub(crate) addresses: Option<BTreeSet<(u32, IpAddr)>>,
 }
 
 /// IP protocol number of TCP (RFC 9293).
 const TCP: u8 = 6;
 
 impl Firewall {
-    /// Loads the programs, attaches them to the interfaces of every zone and puts the rules in force.
+    /// Loads the programs, attaches them to the interfaces of every zone and puts the rules in force. Interfaces
+    /// that are not there are attached by [`Firewall::follow_interfaces`] when they have come.
     /// From the first attachment on, an interface carries nothing that no rule accepts. What an earlier
     /// process has left is taken over: there is no packet that neither its rules nor the new ones judge.
     ///
     /// # Errors
-    /// An interface is missing, or the kernel refuses. What an earlier process had put in force stays in
+    /// The kernel refuses. What an earlier process had put in force stays in
     /// force then; if there was nothing, every interface is as before.
     pub fn start(gateway: &Gateway, rules: RuleSet, pins: Pins) -> Result<Self, DatapathError> {
         let is_new = !pins.exist();
@@ -39,21 +50,63 @@ impl Firewall {
     }
 
     fn take_over(gateway: &Gateway, rules: RuleSet, pins: Pins) -> Result<Self, DatapathError> {
-        let mut datapath = Datapath::open(pins)?;
-        let image = rules.image();
+        let datapath = Datapath::open(pins, rules.tracking().flows)?;
+        let wanted = wanted(gateway);
+        let mut firewall =
+            Self { datapath, rules, mirror: Plan::default(), wanted, addresses: None };
+        let image = firewall.rules.image();
         // Empty tables get the rules before interfaces come to use them; those in use know the interfaces,
         // which have to be at hand when their rules change.
-        if datapath.is_in_force() {
-            attach(&mut datapath, gateway)?;
-            datapath.commit(&image)?;
+        if firewall.datapath.is_in_force() {
+            firewall.follow_interfaces()?;
+            firewall.datapath.commit(&image)?;
         } else {
-            datapath.commit(&image)?;
-            attach(&mut datapath, gateway)?;
+            firewall.datapath.commit(&image)?;
+            firewall.follow_interfaces()?;
         }
         // The veth pair is made anew, and its number may name another interface then.
-        datapath.set_mirror_device(None)?;
-        datapath.drop_leftovers()?;
-        Ok(Self { datapath, rules, mirror: Plan::default() })
+        firewall.datapath.set_mirror_device(None)?;
+        firewall.datapath.drop_leftovers()?;
+        for interface in firewall.awaited() {
+            warn!(interface, "the interface is not there yet, it is protected when it comes");
+        }
+        Ok(firewall)
+    }
+
+    /// Attaches the configured interfaces that have come, and forgets those that have gone.
+    ///
+    /// # Errors
+    /// The kernel refuses one; the others are attached.
+    pub fn follow_interfaces(&mut self) -> Result<(), DatapathError> {
+        let gone: Vec<IfIndex> =
+            self.datapath.interfaces().map(|(index, ..)| index).filter(|i| !i.exists()).collect();
+        let mut result = Ok(());
+        for index in gone {
+            let detached = self.datapath.detach(index);
+            result = result.and(detached);
+        }
+        for (interface, zone) in &self.wanted {
+            let Ok(index) = IfIndex::of(interface.as_str()) else { continue };
+            if self.datapath.interfaces().all(|(attached, ..)| attached != index) {
+                let attached = self.datapath.attach(interface.as_str(), zone).map(drop);
+                result = result.and(attached);
+            }
+        }
+        result
+    }
+
+    /// Names of the interfaces that are attached, in their order.
+    pub fn interfaces(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            self.datapath.interfaces().map(|(_, name, _)| name.to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Names of the configured interfaces that are not there.
+    pub fn awaited(&self) -> Vec<String> {
+        let is_there = |name: &InterfaceName| IfIndex::of(name.as_str()).is_ok();
+        self.wanted.keys().filter(|name| !is_there(name)).map(ToString::to_string).collect()
     }
 
     /// Puts other rules in force.
@@ -66,11 +119,80 @@ impl Firewall {
         Ok(())
     }
 
-    /// The zone that a TCP connection to this host comes from; `None` if it does not pass the firewall.
+    /// Puts other rules in force for a time; the kernel goes back by itself, also if this process dies, unless
+    /// [`Firewall::keep`] or another change comes before.
+    ///
+    /// # Errors
+    /// The kernel refuses; the rules before stay in force.
+    pub fn change_for(&mut self, rules: &RuleSet, time: Duration) -> Result<(), DatapathError> {
+        self.datapath.commit_for(&rules.image(), time)?;
+        self.rules = rules.clone();
+        Ok(())
+    }
+
+    /// Puts the zones and rules of another configuration in force, for a time if one is given, as
+    /// [`Firewall::change_for`] does. Interfaces that come into a zone are attached before, and carry nothing until
+    /// then; those that leave all zones are detached after it, with a time when the rules are kept.
+    ///
+    /// # Errors
+    /// The kernel refuses; zones and rules stay as they are.
+    pub fn adopt(
+        &mut self,
+        gateway: &Gateway,
+        rules: &RuleSet,
+        time: Option<Duration>,
+    ) -> Result<(), DatapathError> {
+        let known: Vec<IfIndex> = self.datapath.interfaces().map(|(index, ..)| index).collect();
+        let before = std::mem::replace(&mut self.wanted, wanted(gateway));
+        if let Err(error) = self.move_and_commit(rules, time) {
+            self.wanted = before;
+            self.assign_zones();
+            let attached: Vec<IfIndex> =
+                self.datapath.interfaces().map(|(index, ..)| index).collect();
+            for index in attached.into_iter().filter(|index| !known.contains(index)) {
+                self.datapath.detach(index)?;
+            }
+            return Err(error);
+        }
+        self.rules = rules.clone();
+        if time.is_none() { self.datapath.detach_leaving() } else { Ok(()) }
+    }
+
+    fn move_and_commit(
+        &mut self,
+        rules: &RuleSet,
+        time: Option<Duration>,
+    ) -> Result<(), DatapathError> {
+        self.follow_interfaces()?;
+        self.assign_zones();
+        let image = rules.image();
+        match time {
+            Some(time) => self.datapath.commit_for(&image, time),
+            None => self.datapath.commit(&image),
+        }
+    }
+
+    fn assign_zones(&mut self) {
+        let wanted = &self.wanted;
+        self.datapath.assign_zones(|name| {
+            InterfaceName::new(name).and_then(|name| wanted.get(&name).cloned())
+        });
+    }
+
+    /// Keeps what was put in force for a time.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn zone_of(&self, session: &Session) -> Result<Option<ZoneName>, DatapathError> {
+    pub fn keep(&mut self) -> Result<(), DatapathError> {
+        self.datapath.keep()?;
+        self.datapath.detach_leaving()
+    }
+
+    /// The interface that a TCP connection to this host comes in by; `None` if it does not pass the firewall.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn interface_of(&self, session: &Session) -> Result<Option<InterfaceName>, DatapathError> {
         let is_same = |side: &FlowSide, end: SocketAddr| {
             side.address == SocketAddr::new(end.ip().to_canonical(), end.port())
         };
@@ -83,7 +205,14 @@ impl Firewall {
             return Ok(None);
         };
         let mut interfaces = self.datapath.interfaces();
-        Ok(interfaces.find(|(index, ..)| *index == interface).map(|(_, _, zone)| zone.clone()))
+        let found = interfaces.find(|(index, ..)| *index == interface);
+        Ok(found.and_then(|(_, name, _)| InterfaceName::new(name)))
+    }
+
+    /// An attached interface by its name.
+    pub(crate) fn interface(&self, name: &str) -> Option<IfIndex> {
+        let mut interfaces = self.datapath.interfaces();
+        interfaces.find(|(_, candidate, _)| *candidate == name).map(|(index, ..)| index)
     }
 
     /// Says that nobody accepts intercepted connections or takes copies any more. The rules stay in force.
@@ -112,30 +241,48 @@ impl Firewall {
         self.datapath.set_intercepts(&kernel_table(table, &self.mirror))
     }
 
-    /// Sends copies through the mirror's veth pair to the sessions' sensors. Services become part of a
-    /// session with the next [`Firewall::intercept`].
+    /// Sends copies through the mirror's veth pair.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn set_mirror(&mut self, mirror: HostMirror) -> Result<(), DatapathError> {
-        for session in mirror.plan.sessions() {
+    pub fn attach_mirror(&mut self, pair: &MirrorPair) -> Result<(), DatapathError> {
+        self.datapath.attach_mirror(&pair.peer.name)?;
+        self.datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))
+    }
+
+    /// Sends no copies any more.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach_mirror(&mut self) -> Result<(), DatapathError> {
+        self.datapath.set_mirror_device(None)?;
+        self.set_mirror_plan(Plan::default())
+    }
+
+    /// Sends the sessions' copies to their sensors. Services become part of a session with the next
+    /// [`Firewall::intercept`].
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_mirror_plan(&mut self, plan: Plan) -> Result<(), DatapathError> {
+        for session in plan.sessions() {
             self.datapath.set_mirror_session(session.id, session.value)?;
         }
-        self.datapath.attach_mirror(&mirror.pair.peer.name)?;
-        let device = IfIndex::new(mirror.pair.device.index.value());
-        self.datapath.set_mirror_device(device)?;
-        self.mirror = mirror.plan;
+        for old in self.mirror.sessions() {
+            if plan.sessions().iter().all(|session| session.id != old.id) {
+                self.datapath.remove_mirror_session(old.id)?;
+            }
+        }
+        self.mirror = plan;
         Ok(())
     }
 }
 
-fn attach(datapath: &mut Datapath, gateway: &Gateway) -> Result<(), DatapathError> {
-    for (name, zone) in &gateway.zones {
-        for interface in &zone.interfaces {
-            datapath.attach(interface.as_str(), name)?;
-        }
-    }
-    Ok(())
+fn wanted(gateway: &Gateway) -> BTreeMap<InterfaceName, ZoneName> {
+    let zones = gateway.zones.iter();
+    zones
+        .flat_map(|(name, zone)| zone.interfaces.iter().map(|i| (i.clone(), name.clone())))
+        .collect()
 }
 
 fn kernel_table(table: &InterceptTable, mirror: &Plan) -> BTreeMap<InterceptKey, Intercept> {

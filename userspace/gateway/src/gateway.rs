@@ -1,15 +1,20 @@
 //! The gateway as a whole: starts its parts in order, and takes everything back at the end.
 
 mod down;
+mod explain;
+mod learning;
 mod live;
+mod restore;
 mod rules;
+mod surroundings;
+mod tracer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use nightgate_abi::INTERCEPT_MARK;
-use nightgate_config::Gateway;
+use nightgate_config::Config;
 use nightgate_datapath::{DatapathError, Pins};
-use nightgate_netlink::{Interception, Netlink, NetlinkError, Undo};
+use nightgate_netlink::{Interception, InterfaceWatch, Netlink, NetlinkError, Undo};
 use nightgate_router::{Router, RouterConfig, StartError};
 use nightgate_ruleset::CompileError;
 use nightgate_telemetry::{Metrics, MetricsError};
@@ -19,26 +24,30 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{AdminServer, AdminSocketError, RuleFile},
-    dns::{DnsError, DnsServer, NameTable},
+    dns::{DnsError, NameTable},
+    exporter::{Exporter, ExporterError},
     firewall::Firewall,
     intercept::InterceptTable,
     listener::{Interceptor, LOOPBACKS, ListenerError, TransparentListener},
-    mirror::{self, MirrorError},
-    state::{StateError, StateFolder},
+    masquerade::AddressBook,
+    mirror::MirrorError,
+    state::StateFolder,
 };
-pub use down::{DownError, WasUp, down};
-use live::{Live, Rulebook};
+pub use down::{DownError, WasUp, down, what_is_up};
+use live::{Live, Rulebook, clock};
+pub use restore::{RestoreConfig, RestoreError, Restored, restore};
+pub use rules::ChooseError;
 use rules::Rules;
+use surroundings::Surroundings;
+use tracer::Tracer;
 
 /// What a gateway needs to start.
 #[derive(Debug)]
 pub struct GatewayConfig {
     /// Its router.
     pub router: RouterConfig,
-    /// Where operators ask.
-    pub admin_socket: PathBuf,
-    /// Firewall, DNS and mirror.
-    pub gateway: Gateway,
+    /// The configuration.
+    pub config: Config,
     /// Where the firewall stays while no process runs.
     pub pins: Pins,
     /// The configuration file itself.
@@ -80,9 +89,12 @@ pub enum GatewayError {
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),
-    /// The rules applied last cannot be read.
+    /// There is no configuration to use.
     #[error(transparent)]
-    State(#[from] StateError),
+    Configuration(#[from] ChooseError),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -107,46 +119,64 @@ pub async fn run(
     config: GatewayConfig,
     stop: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
-    let rules = nightgate_ruleset::compile(&config.gateway).map_err(GatewayError::Rules)?;
+    let gateway = config.config.gateway.as_ref().ok_or(ChooseError::NoZones)?;
+    let rules = nightgate_ruleset::compile(gateway).map_err(GatewayError::Rules)?;
     if !nix::unistd::geteuid().is_root() {
         return Err(GatewayError::NotRoot);
     }
-    let rules = Rules::choose(config.file.clone(), &config.gateway, rules, config.state.clone())?;
-    let admin = AdminServer::start(&config.admin_socket)?;
+    let admin_socket = config.config.admin_socket.clone();
+    let metrics = gateway.metrics;
+    let GatewayConfig { router, config, pins, file, state } = config;
+    let rules = Rules::choose(file, config, rules, state)?;
+    let admin = AdminServer::start(&admin_socket)?;
+    let exporter = match metrics {
+        Some(metrics) => Some(Exporter::start(metrics.listen, &admin_socket).await?),
+        None => None,
+    };
     raise_file_limit();
     let netlink = Netlink::connect()?;
     let mut undo = Undo::nothing();
-    let result = run_parts(config, rules, admin, (&netlink, &mut undo), stop).await;
+    let result = run_parts((router, pins), rules, admin, (&netlink, &mut undo), stop).await;
     if let Err(error) = netlink.undo(undo).await {
         warn!(%error, "part of the host's configuration stays behind");
     }
+    drop(exporter);
     result
 }
 
 async fn run_parts(
-    config: GatewayConfig,
+    (router, pins): (RouterConfig, Pins),
     rules: Rules,
     mut admin: AdminServer,
     (netlink, undo): (&Netlink, &mut Undo),
     stop: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     let metrics = Metrics::new()?;
-    let mut firewall = Firewall::start(&config.gateway, rules.compiled().clone(), config.pins)?;
+    // Before the interfaces are looked at, so that none is missed.
+    let mut changes = InterfaceWatch::start()?;
+    let mut firewall = Firewall::start(rules.gateway(), rules.compiled().clone(), pins)?;
+    rules.remember();
+    let addresses = AddressBook::open()?;
+    addresses.apply(&mut firewall).await;
     undo.append(netlink.intercept(INTERCEPTION).await?);
-    if let Some(mirror) = &config.gateway.mirror {
-        let (host, made) = mirror::set_up(netlink, &config.gateway, mirror).await?;
-        undo.append(made);
-        firewall.set_mirror(host)?;
-    }
     let listeners = open_listeners(&mut firewall)?;
 
     let (table, newest_table) = watch::channel(Arc::new(InterceptTable::default()));
     let (names, newest_names) = watch::channel(Arc::new(NameTable::default()));
-    let dns = match &config.gateway.dns {
-        Some(dns) => Some(DnsServer::start(&dns.listen, newest_names, metrics.clone()).await?),
-        None => None,
+    let mut surroundings = Surroundings::new(newest_names, metrics.clone())?;
+    let prepared = surroundings.prepare(rules.gateway()).await?;
+    if let Err(error) = surroundings.settle(rules.gateway(), prepared, &mut firewall).await {
+        surroundings.close().await;
+        return Err(error);
+    }
+    let dns = surroundings.dns();
+    let router = match Router::start(router).await {
+        Ok(router) => router,
+        Err(error) => {
+            surroundings.close().await;
+            return Err(error.into());
+        }
     };
-    let router = Router::start(config.router).await?;
     let interceptor = Interceptor {
         router: router.clone(),
         identity: router.id().as_identity(),
@@ -157,14 +187,15 @@ async fn run_parts(
     for listener in listeners {
         accepting.spawn(listener.run(interceptor.clone()));
     }
-    info!(id = %router.id(), dns = ?dns.as_ref().map(DnsServer::addresses), "gateway runs");
+    info!(id = %router.id(), ?dns, "gateway runs");
 
-    let firewall = Rulebook { firewall, rules };
-    let mut live = Live::new(firewall, router.clone(), metrics, table, names, &config.gateway);
-    live.run(&mut admin, stop).await;
+    let tracer = Tracer::new(&firewall)?;
+    let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses };
+    let mut live = Live::new(firewall, router.clone(), metrics, table, names);
+    live.run(&mut admin, &mut changes, stop).await;
     accepting.shutdown().await;
     router.shutdown().await;
-    live.release();
+    live.release().await;
     Ok(())
 }
 

@@ -350,6 +350,7 @@ mod tests {
             role_attributes: Default::default(),
             encryption_required: true,
             config,
+            configs: Default::default(),
         };
         replica.services.insert(id, service);
     }

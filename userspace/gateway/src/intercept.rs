@@ -363,6 +363,7 @@ mod tests {
                 role_attributes: BTreeSet::new(),
                 encryption_required: true,
                 config: [(InterceptV1::TYPE.to_owned(), intercept.clone())].into(),
+                configs: Default::default(),
             };
             replica.services.insert(id, service);
         }

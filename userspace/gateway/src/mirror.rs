@@ -1,19 +1,10 @@
-//! What the mirror needs from the host: the way to each sensor, and the veth pair that copies go through.
+//! What the mirror needs from the host: the way to each sensor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_config::{Gateway, InterfaceName, Mirror, SensorName};
 use nightgate_mirror::{Plan, PlanError, SensorPath};
-use nightgate_netlink::{MirrorPair, Netlink, NetlinkError, Undo};
-
-/// A mirror whose host side is ready.
-#[derive(Debug)]
-pub struct HostMirror {
-    /// The kernel's session table.
-    pub plan: Plan,
-    /// Where copies pass through.
-    pub pair: MirrorPair,
-}
+use nightgate_netlink::{Netlink, NetlinkError};
 
 /// A mirror that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -26,20 +17,18 @@ pub enum MirrorError {
     Plan(Vec<PlanError>),
 }
 
-/// Finds the way to each sensor, plans the sessions and makes the veth pair.
+/// Finds the way to each sensor and plans the sessions. Changes nothing.
 ///
 /// # Errors
-/// A sensor cannot be reached as configured; nothing has been changed then.
-pub async fn set_up(
+/// A sensor cannot be reached as configured.
+pub async fn plan(
     netlink: &Netlink,
     gateway: &Gateway,
     mirror: &Mirror,
-) -> Result<(HostMirror, Undo), MirrorError> {
+) -> Result<Plan, MirrorError> {
     let paths = sensor_paths(netlink, mirror).await?;
     let mtu = largest_mtu(netlink, gateway, mirror).await?;
-    let plan = Plan::new(mirror, &paths, mtu).map_err(MirrorError::Plan)?;
-    let (pair, undo) = netlink.create_mirror_pair().await?;
-    Ok((HostMirror { plan, pair }, undo))
+    Plan::new(mirror, &paths, mtu).map_err(MirrorError::Plan)
 }
 
 async fn sensor_paths(
@@ -70,7 +59,12 @@ async fn largest_mtu(
     };
     let interfaces = gateway.zones.values().flat_map(|zone| &zone.interfaces);
     for interface in interfaces.filter(|interface| !to_sensor(interface)) {
-        largest = largest.max(netlink.interface(interface.as_str()).await?.mtu);
+        match netlink.interface(interface.as_str()).await {
+            Ok(interface) => largest = largest.max(interface.mtu),
+            // One that comes later is taken for no larger than the others.
+            Err(NetlinkError::NoInterface { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(largest)
 }

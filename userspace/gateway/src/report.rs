@@ -1,7 +1,11 @@
 //! What the admin socket tells, in the shape that it is printed in.
 
+mod explain;
 mod firewall;
 mod router;
 
-pub use firewall::{FlowReport, MirrorReport, ReasonReport, RuleReport};
+pub use explain::{ExplainReport, Scope};
+pub use firewall::{
+    DropReport, FlowError, FlowReport, KillReport, MirrorReport, ReasonReport, RuleReport,
+};
 pub use router::{NameReport, RouterReport};

@@ -31,8 +31,12 @@ struct Kept {
     file: RuleFile,
 }
 
-/// Name of the file.
+/// Name of the file with the rules.
 const FILE: &str = "rules.json";
+/// Name of the file with the configuration.
+const GOOD: &str = "good.json";
+/// Name of the file with the recorded flows.
+const LEARNED: &str = "learned.json";
 
 impl StateFolder {
     /// The folder for the gateway that its operators reach at `admin_socket`, below `root`.
@@ -63,17 +67,53 @@ impl StateFolder {
         Ok(if kept.configuration == configuration.text { kept.file } else { configuration.clone() })
     }
 
+    /// Keeps the flows that have been recorded.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn keep_learned(&self, learned: &impl Serialize) -> Result<(), StateError> {
+        self.write(LEARNED, learned)
+    }
+
+    /// What [`StateFolder::keep_learned`] has kept; `None` if there is nothing that can be read.
+    pub fn learned<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.0.join(LEARNED)).ok()?).ok()
+    }
+
+    /// Keeps a configuration that a gateway has started with.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn keep_good(&self, configuration: &RuleFile) -> Result<(), StateError> {
+        self.write(GOOD, configuration)
+    }
+
+    /// The configuration that a gateway has started with last from the file of this name, whichever its
+    /// admin socket; `None` if there is none.
+    pub fn last_good(root: &Path, name: &str) -> Option<RuleFile> {
+        let folders = fs::read_dir(root).ok()?.flatten();
+        let mut kept = folders.filter_map(|folder| {
+            let text = fs::read(folder.path().join(GOOD)).ok()?;
+            serde_json::from_slice::<RuleFile>(&text).ok()
+        });
+        kept.find(|file| file.name == name)
+    }
+
     /// Keeps rules; a reader sees the old file or the new, whatever happens meanwhile.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn keep(&self, configuration: &RuleFile, file: &RuleFile) -> Result<(), StateError> {
-        let path = self.0.join(FILE);
+        let kept = Kept { configuration: configuration.text.clone(), file: file.clone() };
+        self.write(FILE, &kept)
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+        let path = self.0.join(name);
         let write = || -> io::Result<()> {
-            let kept = Kept { configuration: configuration.text.clone(), file: file.clone() };
             fs::create_dir_all(&self.0)?;
             let new = path.with_extension("new");
-            fs::write(&new, serde_json::to_vec(&kept)?)?;
+            fs::write(&new, serde_json::to_vec(value)?)?;
             fs::File::open(&new)?.sync_all()?;
             fs::rename(&new, &path)?;
             fs::File::open(&self.0)?.sync_all()
@@ -106,6 +146,16 @@ mod tests {
         fs::create_dir(root.path().join("gw.sock")).unwrap();
         fs::write(root.path().join("gw.sock").join(FILE), "{").unwrap();
         assert!(folder.newest(&file("gateway.yaml", "a")).unwrap_err().to_string().contains(FILE));
+    }
+
+    #[test]
+    fn the_last_good_configuration_is_found_by_the_name_of_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(StateFolder::last_good(root.path(), "/etc/gw.yaml"), None);
+        let (a, b) = (file("/etc/gw.yaml", "a"), file("/etc/other.yaml", "b"));
+        StateFolder::of_gateway(root.path(), Path::new("/run/a.sock")).keep_good(&a).unwrap();
+        StateFolder::of_gateway(root.path(), Path::new("/run/b.sock")).keep_good(&b).unwrap();
+        assert_eq!(StateFolder::last_good(root.path(), "/etc/gw.yaml"), Some(a));
     }
 
     fn file(name: &str, text: &str) -> RuleFile {

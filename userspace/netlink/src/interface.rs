@@ -13,7 +13,9 @@ use crate::{
 pub struct InterfaceIndex(NonZeroU32);
 
 impl InterfaceIndex {
-    pub(crate) fn new(index: u32) -> Option<Self> {
+    /// The index with this number, if it can be one.
+    #[must_use]
+    pub fn new(index: u32) -> Option<Self> {
         NonZeroU32::new(index).map(Self)
     }
 

@@ -20,7 +20,10 @@ mod prefix;
 mod route;
 mod sysctl;
 mod undo;
+mod watch;
+mod way;
 
+pub use address::{AddressRank, InterfaceAddress};
 pub use error::NetlinkError;
 pub use handle::Netlink;
 pub use interception::Interception;
@@ -29,3 +32,5 @@ pub use mirror_pair::{MIRROR_DEVICE, MIRROR_PEER, MirrorPair};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use route::{NextHop, ROUTE_PROTOCOL, Route};
 pub use undo::Undo;
+pub use watch::InterfaceWatch;
+pub use way::{Passenger, Way};

@@ -2,14 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nightgate_abi::{ZoneId, limits};
-use nightgate_config::{Action, Gateway, PortRange, Prefix, Protocol, Rule, RuleId, ZoneName};
+use nightgate_abi::{ZoneId, ether::EtherTypes, limits};
+use nightgate_config::{
+    Action, ConnectionLimit, Dscp, Gateway, IcmpType, Log, MacAddress, PortRange, Prefix, Protocol,
+    RateLimit, Rule, RuleId, Set, SetName, TcpFlags, Tracking, Zone, ZoneName,
+};
+
+use crate::{
+    guard::{self, GuardImage},
+    members::{Members, Resolver},
+    nat::{self, CompiledNat},
+};
 
 /// A compiled rule set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleSet {
     zones: BTreeMap<ZoneName, ZoneId>,
     rules: Vec<CompiledRule>,
+    tracking: Tracking,
+    unmatched: Log,
+    guards: Vec<GuardImage>,
+    nat: CompiledNat,
+    pass_through: Vec<(ZoneId, EtherTypes)>,
 }
 
 /// A rule with its zones resolved. Empty lists restrict nothing.
@@ -31,8 +45,30 @@ pub struct CompiledRule {
     pub source_ports: Vec<PortRange>,
     /// Destination ports.
     pub destination_ports: Vec<PortRange>,
+    /// What the source has to be among, or must not be.
+    pub source_members: Option<Members<Prefix>>,
+    /// What the destination has to be among, or must not be.
+    pub destination_members: Option<Members<Prefix>>,
+    /// What the source port has to be among, or must not be.
+    pub source_port_members: Option<Members<PortRange>>,
+    /// What the destination port has to be among, or must not be.
+    pub destination_port_members: Option<Members<PortRange>>,
+    /// ICMP or ICMPv6 messages.
+    pub icmp_types: Vec<IcmpType>,
+    /// TCP flags.
+    pub tcp_flags: TcpFlags,
+    /// Code points.
+    pub dscp: BTreeSet<Dscp>,
+    /// Source MAC addresses.
+    pub source_mac: Vec<MacAddress>,
     /// What becomes of the packet.
     pub action: Action,
+    /// How fast flows may begin.
+    pub limit: Option<RateLimit>,
+    /// How many flows there may be.
+    pub connections: Option<ConnectionLimit>,
+    /// Whether the first packets of its flows, and its refusals, are logged.
+    pub log: Log,
 }
 
 /// A rule set that the kernel programs cannot hold, or that names what is not there.
@@ -54,15 +90,48 @@ pub enum CompileError {
         /// How many fit.
         limit: usize,
     },
-    /// The rules have too many combinations of prefixes and port ranges.
+    /// The rules have too many combinations of what their lists hold.
     #[error(
-        "compile rules: {count} combinations of prefixes and port ranges up to rule {rule}, expected at \
-         most {limit} in all: merge prefixes or ranges"
+        "compile rules: {count} combinations of prefixes, port ranges, ICMP types and MAC addresses up to rule {rule}, \
+         expected at most {limit} in all: merge some, or split the rule"
     )]
     Entries {
         /// Rule that goes beyond the limit.
         rule: RuleId,
         /// Combinations up to and with that rule.
+        count: usize,
+        /// How many fit.
+        limit: usize,
+    },
+    /// A set is too large.
+    #[error("compile set {set}: {count} entries, expected at most {limit}: make two sets of it")]
+    Set {
+        /// The set.
+        set: SetName,
+        /// Its entries.
+        count: usize,
+        /// How many fit.
+        limit: usize,
+    },
+    /// The sets that rules combine are too large together.
+    #[error(
+        "compile rules: {count} entries of sets up to rule {rule}, expected at most {limit} in all: name sets \
+         by themselves, so that rules share them"
+    )]
+    Sets {
+        /// Rule that goes beyond the limit.
+        rule: RuleId,
+        /// Entries up to and with that rule; of sets that rules share, once.
+        count: usize,
+        /// How many fit.
+        limit: usize,
+    },
+    /// Too many prefixes to block or allow.
+    #[error(
+        "compile zones: {count} prefixes under block and allow, expected at most {limit} in all: merge some"
+    )]
+    GuardPrefixes {
+        /// Configured prefixes.
         count: usize,
         /// How many fit.
         limit: usize,
@@ -85,13 +154,32 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
     let mut errors = Vec::new();
     let zones = number_zones(gateway, &mut errors);
     let limit = limits::RULES as usize;
-    if gateway.rules.len() > limit {
-        errors.push(CompileError::Rules { count: gateway.rules.len(), limit });
+    check_sets(gateway, &mut errors);
+    let mut members = Resolver::new(&gateway.sets);
+    let resolver = ZoneResolver(&zones);
+    let rules: Vec<CompiledRule> = gateway
+        .rules
+        .iter()
+        .map(|rule| resolve(rule, &resolver, &mut members, &mut errors))
+        .collect();
+    let nat = nat::compile(&gateway.nat, &resolver, &mut errors);
+    let number = rules.len() + nat.ids().len();
+    if number > limit {
+        errors.push(CompileError::Rules { count: number, limit });
     }
-    let rules: Vec<CompiledRule> =
-        gateway.rules.iter().map(|rule| resolve(rule, &zones, &mut errors)).collect();
+    let guards: Vec<GuardImage> = gateway
+        .zones
+        .iter()
+        .filter(|(_, zone)| zone.guard.is_asked_for())
+        .filter_map(|(name, zone)| Some(guard::lower(*zones.get(name)?, &zone.guard)))
+        .collect();
+    let (count, limit) = (guards.iter().map(|g| g.prefixes.len()).sum(), limits::GUARD_PREFIXES);
+    if count > limit {
+        errors.push(CompileError::GuardPrefixes { count, limit });
+    }
     let mut count = 0;
-    for rule in &rules {
+    let translations = nat.destination.iter().chain(&nat.source);
+    for rule in rules.iter().chain(translations.map(|translation| &translation.matching)) {
         count += rule.combinations();
         if count > limits::RULE_ENTRIES {
             let rule = rule.id.clone();
@@ -99,7 +187,29 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
             break;
         }
     }
-    if errors.is_empty() { Ok(RuleSet { zones, rules }) } else { Err(errors) }
+    check_members(&rules, &mut errors);
+    if errors.is_empty() {
+        let (tracking, unmatched) = (gateway.tracking, gateway.log_unmatched);
+        let pass_through = pass_through(gateway, &zones);
+        Ok(RuleSet { zones, rules, nat, tracking, unmatched, guards, pass_through })
+    } else {
+        Err(errors)
+    }
+}
+
+/// What zones let pass beside IP and ARP.
+fn pass_through(
+    gateway: &Gateway,
+    zones: &BTreeMap<ZoneName, ZoneId>,
+) -> Vec<(ZoneId, EtherTypes)> {
+    let lower = |(name, zone): (&ZoneName, &Zone)| {
+        let mut types = EtherTypes::default();
+        for (slot, found) in types.0.iter_mut().zip(&zone.pass_through) {
+            *slot = found.number();
+        }
+        Some((*zones.get(name)?, types))
+    };
+    gateway.zones.iter().filter_map(lower).collect()
 }
 
 impl RuleSet {
@@ -108,9 +218,39 @@ impl RuleSet {
         &self.zones
     }
 
+    /// Name of a zone by its number.
+    pub fn zone_name(&self, zone: ZoneId) -> Option<&ZoneName> {
+        self.zones.iter().find(|(_, number)| **number == zone).map(|(name, _)| name)
+    }
+
+    /// How flows are kept.
+    pub fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    /// Whether packets that match no rule are logged.
+    pub fn unmatched(&self) -> Log {
+        self.unmatched
+    }
+
+    /// What zones let pass beside IP and ARP.
+    pub fn pass_through(&self) -> &[(ZoneId, EtherTypes)] {
+        &self.pass_through
+    }
+
+    /// What zones guard themselves against; those that ask for it.
+    pub fn guards(&self) -> &[GuardImage] {
+        &self.guards
+    }
+
     /// The rules in order.
     pub fn rules(&self) -> &[CompiledRule] {
         &self.rules
+    }
+
+    /// Address translation.
+    pub fn nat(&self) -> &CompiledNat {
+        &self.nat
     }
 }
 
@@ -134,12 +274,48 @@ impl CompiledRule {
         self.prefix_pairs().len()
             * self.source_ports.len().max(1)
             * self.destination_ports.len().max(1)
+            * self.icmp_types.len().max(1)
+            * self.source_mac.len().max(1)
     }
 }
 
 /// The elements of a list, or one that restricts nothing.
 pub(crate) fn alternatives<T: Copy>(list: &[T]) -> Vec<Option<T>> {
     if list.is_empty() { vec![None] } else { list.iter().copied().map(Some).collect() }
+}
+
+fn check_sets(gateway: &Gateway, errors: &mut Vec<CompileError>) {
+    let limit = limits::SET_ENTRIES;
+    for (name, set) in &gateway.sets {
+        let count = match set {
+            Set::Addresses(prefixes) => prefixes.len(),
+            Set::Ports(ports) => ports.len(),
+        };
+        if count > limit {
+            errors.push(CompileError::Set { set: name.clone(), count, limit });
+        }
+    }
+}
+
+/// Reports the rule with which the sets go beyond what a bank holds.
+fn check_members(rules: &[CompiledRule], errors: &mut Vec<CompileError>) {
+    let limit = limits::SETS_ENTRIES;
+    let mut seen = BTreeSet::new();
+    let mut count = 0;
+    for rule in rules {
+        let addresses = [&rule.source_members, &rule.destination_members];
+        let ports = [&rule.source_port_members, &rule.destination_port_members];
+        let addresses =
+            addresses.into_iter().flatten().map(|m| (m.all.as_ptr().addr(), m.all.len()));
+        let ports = ports.into_iter().flatten().map(|m| (m.all.as_ptr().addr(), m.all.len()));
+        for (place, entries) in addresses.chain(ports) {
+            count += if seen.insert(place) { entries } else { 0 };
+        }
+        if count > limit {
+            errors.push(CompileError::Sets { rule: rule.id.clone(), count, limit });
+            return;
+        }
+    }
 }
 
 fn number_zones(gateway: &Gateway, errors: &mut Vec<CompileError>) -> BTreeMap<ZoneName, ZoneId> {
@@ -153,22 +329,41 @@ fn number_zones(gateway: &Gateway, errors: &mut Vec<CompileError>) -> BTreeMap<Z
     reserved.chain(gateway.zones.keys().cloned().zip(numbers)).collect()
 }
 
-fn resolve(
-    rule: &Rule,
-    zones: &BTreeMap<ZoneName, ZoneId>,
-    errors: &mut Vec<CompileError>,
-) -> CompiledRule {
-    let mut ids = |names: &BTreeSet<ZoneName>| {
+/// Numbers of zones by name.
+pub(crate) struct ZoneResolver<'a>(&'a BTreeMap<ZoneName, ZoneId>);
+
+impl ZoneResolver<'_> {
+    /// The numbers of the zones that a rule names.
+    pub(crate) fn resolve(
+        &self,
+        rule: &RuleId,
+        names: &BTreeSet<ZoneName>,
+        errors: &mut Vec<CompileError>,
+    ) -> BTreeSet<ZoneId> {
         let mut ids = BTreeSet::new();
         for name in names {
-            match zones.get(name) {
+            match self.0.get(name) {
                 Some(id) => _ = ids.insert(*id),
                 None => errors
-                    .push(CompileError::UnknownZone { rule: rule.id.clone(), zone: name.clone() }),
+                    .push(CompileError::UnknownZone { rule: rule.clone(), zone: name.clone() }),
             }
         }
         ids
-    };
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = ZoneId> + '_ {
+        self.0.values().copied()
+    }
+}
+
+fn resolve(
+    rule: &Rule,
+    zones: &ZoneResolver<'_>,
+    members: &mut Resolver<'_>,
+    errors: &mut Vec<CompileError>,
+) -> CompiledRule {
+    let mut ids = |names| zones.resolve(&rule.id, names, errors);
     CompiledRule {
         id: rule.id.clone(),
         from: ids(&rule.from),
@@ -178,6 +373,17 @@ fn resolve(
         protocol: rule.protocol,
         source_ports: rule.source_ports.clone(),
         destination_ports: rule.destination_ports.clone(),
+        source_members: members.addresses(rule.source_members.as_ref()),
+        destination_members: members.addresses(rule.destination_members.as_ref()),
+        source_port_members: members.ports(rule.source_port_members.as_ref()),
+        destination_port_members: members.ports(rule.destination_port_members.as_ref()),
+        icmp_types: rule.icmp_types.clone(),
+        tcp_flags: rule.tcp_flags,
+        dscp: rule.dscp.clone(),
+        source_mac: rule.source_mac.clone(),
         action: rule.action,
+        limit: rule.limit,
+        connections: rule.connections,
+        log: rule.log,
     }
 }

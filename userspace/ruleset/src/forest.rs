@@ -7,13 +7,19 @@
 
 mod bounds;
 mod cut;
+mod sets;
 mod slots;
+
+use std::collections::BTreeMap;
 
 use bounds::Bounds;
 use nightgate_abi::{
-    RuleEntry, Slot,
+    Slot,
+    group::GROUPS,
     limits::{BANK_ENTRIES, RULE_ENTRIES},
 };
+
+use crate::{bounds::Bound, entry::Entry};
 
 /// A leaf with as many entries is not cut.
 const LEAF_ENTRIES: usize = 4;
@@ -44,15 +50,30 @@ enum Tree {
     },
 }
 
-/// Compiles entries, in the order of their rules, to the slots of a bank.
-pub(crate) fn compile(entries: &[RuleEntry]) -> Vec<Slot> {
-    let boxes: Vec<Bounds> = entries.iter().map(Bounds::of).collect();
-    let trees = group(&boxes).into_iter().map(|members| {
+/// The rules of a [`nightgate_abi::Group`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grove<'a> {
+    /// Entries in the order of the rules.
+    pub(crate) entries: &'a [Entry],
+    /// The sets that entries name, by index.
+    pub(crate) sets: &'a [Vec<Bound>],
+    /// What rules say beyond their action, by the index of the rule.
+    pub(crate) parameters: &'a BTreeMap<u32, Slot>,
+}
+
+/// Compiles the rules of all groups, in the order of [`nightgate_abi::Group::ALL`], to the slots of a bank.
+pub(crate) fn compile(groves: [Grove<'_>; GROUPS as usize]) -> Vec<Slot> {
+    slots::pack(&groves.map(|grove| (grove, trees(grove.entries))))
+}
+
+fn trees(entries: &[Entry]) -> Vec<Tree> {
+    let boxes: Vec<Bounds> = entries.iter().map(|entry| Bounds::of(&entry.rule)).collect();
+    let planter = Planter { entries, boxes: &boxes };
+    let plant = |members: Vec<usize>| {
         let budget = budget(members.len());
-        let planter = Planter { entries, boxes: &boxes };
         planter.plant(members, Bounds::EVERYTHING, budget, DEPTH)
-    });
-    slots::pack(entries, &trees.collect::<Vec<_>>())
+    };
+    group(&boxes).into_iter().map(plant).collect()
 }
 
 /// Entries with all their copies that a tree may have. Over all trees of a rule set no more than
@@ -86,7 +107,7 @@ fn group(boxes: &[Bounds]) -> Vec<Vec<usize>> {
 /// Makes trees.
 #[derive(Clone, Copy)]
 struct Planter<'a> {
-    entries: &'a [RuleEntry],
+    entries: &'a [Entry],
     boxes: &'a [Bounds],
 }
 
@@ -98,9 +119,10 @@ impl Planter<'_> {
         // Nothing behind an entry that matches everything here can be the first match.
         let covering = members.iter().position(|index| {
             let (bounds, entry) = (&self.boxes[*index], &self.entries[*index]);
-            bounds.covers(&region)
-                && region.is_covered_by_zones(entry)
-                && bounds.matches_all_families(entry)
+            entry.decides_alone()
+                && bounds.covers(&region)
+                && region.is_covered_by_zones(&entry.rule)
+                && bounds.matches_all_families(&entry.rule)
         });
         if let Some(last) = covering {
             members.truncate(last + 1);
@@ -125,5 +147,68 @@ impl Planter<'_> {
         let left = self.plant(left, below, shares[0], depth - 1);
         let right = self.plant(right, above, shares[1], depth - 1);
         Tree::Cut { dimension, pivot, sides: Box::new([left, right]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightgate_abi::{Address, Facts, Group, RuleEntry, ZoneId, forest, rule::Subject};
+
+    use super::*;
+
+    /// An entry for a protocol.
+    fn entry(rule: u32, protocol: u8) -> Entry {
+        Entry::from(RuleEntry {
+            from: !1,
+            to: !1,
+            source_port_span: u16::MAX,
+            destination_port_span: u16::MAX,
+            families: 3,
+            protocol,
+            protocol_mask: 0xff,
+            rule,
+            ..RuleEntry::default()
+        })
+    }
+
+    fn first_match(slots: &[Slot], group: Group, protocol: u8) -> Option<forest::Match> {
+        let address = Address::from_v4([10, 0, 0, 1]);
+        let subject = Subject {
+            from: ZoneId::FIRST,
+            to: ZoneId::LOCAL,
+            source: address,
+            destination: address,
+            source_port: 0,
+            destination_port: 0,
+            protocol,
+            facts: Facts::default(),
+        };
+        let (mut walk, key) = (forest::Walk::new(group), subject.key());
+        while walk.step(slots.get(walk.wants() as usize), &key, &subject) == forest::Progress::Goes
+        {
+        }
+        walk.outcome()
+    }
+
+    #[test]
+    fn groups_have_rules_and_parameters_of_their_own() {
+        let filter: Vec<Entry> = (1..200).map(|n| entry(u32::from(n) - 1, n)).collect();
+        let nat = [entry(0, 17), entry(1, 6)];
+        let (none, some) = (BTreeMap::new(), BTreeMap::from([(1, Slot([7; 12]))]));
+        let slots = compile([
+            Grove { entries: &filter, sets: &[], parameters: &none },
+            Grove { entries: &[], sets: &[], parameters: &none },
+            Grove { entries: &nat, sets: &[], parameters: &some },
+        ]);
+        let rule = |group, protocol| first_match(&slots, group, protocol).map(|found| found.rule);
+        assert_eq!(rule(Group::Filter, 6), Some(5));
+        assert_eq!(rule(Group::DestinationNat, 6), None);
+        assert_eq!(rule(Group::SourceNat, 17), Some(0));
+        let found = first_match(&slots, Group::SourceNat, 6).unwrap();
+        assert_eq!((found.rule, found.has_parameters()), (1, true));
+        let parameters = |group: Group| group.parameters(1, |index| slots.get(index as usize));
+        assert_eq!(parameters(Group::SourceNat), Some(&Slot([7; 12])));
+        assert_eq!(parameters(Group::Filter), None);
+        assert!(!first_match(&slots, Group::SourceNat, 17).unwrap().has_parameters());
     }
 }

@@ -1,13 +1,16 @@
 //! The rule set as the kernel reads it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use nightgate_abi::{Address, Family, RuleEntry, Slot, ZoneId, rule::action};
-use nightgate_config::{Action, PortRange, Prefix, Protocol, RuleId, ZoneName};
+use nightgate_abi::{Features, Settings, Slot, ZoneId, ether::EtherTypes, limit::Limits};
+use nightgate_config::{Log, Pickup, RuleId, Tracking, ZoneName};
 
 use crate::{
-    compile::{CompiledRule, RuleSet, alternatives},
-    forest,
+    compile::RuleSet,
+    entry::{Entry, Sets, entries},
+    forest::{self, Grove},
+    guard::GuardImage,
+    limit, nat,
 };
 
 /// What a commit writes: plain values, the same for the same rule set.
@@ -15,8 +18,13 @@ use crate::{
 pub struct MapImage {
     zones: BTreeMap<ZoneName, ZoneId>,
     rules: Vec<RuleId>,
-    entries: Vec<RuleEntry>,
+    entries: Vec<Entry>,
     slots: Vec<Slot>,
+    limits: BTreeMap<u32, Limits>,
+    settings: Settings,
+    features: Features,
+    guards: Vec<GuardImage>,
+    pass_through: Vec<(ZoneId, EtherTypes)>,
 }
 
 impl MapImage {
@@ -25,14 +33,39 @@ impl MapImage {
         &self.zones
     }
 
-    /// Names of the rules by their index in the bank.
+    /// What the programs have to do beyond the filter.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// What zones let pass beside IP and ARP.
+    pub fn pass_through(&self) -> &[(ZoneId, EtherTypes)] {
+        &self.pass_through
+    }
+
+    /// What zones guard themselves against; those that ask for it.
+    pub fn guards(&self) -> &[GuardImage] {
+        &self.guards
+    }
+
+    /// Limits of the rules that have any, by the index of the rule in the bank.
+    pub fn limits(&self) -> &BTreeMap<u32, Limits> {
+        &self.limits
+    }
+
+    /// Names of the rules by the index of their counter in the bank: those of the filter, then translation rules.
     pub fn rules(&self) -> &[RuleId] {
         &self.rules
     }
 
-    /// The entries of the rules in order.
-    pub fn entries(&self) -> &[RuleEntry] {
+    /// The entries of the filter's rules in order.
+    pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// How flows are kept.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// The bank: the entries in the leaves of trees.
@@ -44,95 +77,70 @@ impl MapImage {
 impl RuleSet {
     /// Lowers the rule set for the kernel.
     pub fn image(&self) -> MapImage {
+        let mut sets = Sets::default();
+        let rules = self.rules().iter().zip(0..);
         let entries: Vec<_> =
-            self.rules().iter().zip(0..).flat_map(|(rule, index)| lower(rule, index)).collect();
+            rules.flat_map(|(rule, index)| entries(rule, index, &mut sets)).collect();
+        let mut rules: Vec<RuleId> = self.rules().iter().map(|rule| rule.id.clone()).collect();
+        rules.extend(self.nat().ids().into_iter().cloned());
+        let counters: BTreeMap<&RuleId, u32> = rules.iter().zip(0..).collect();
+        let [destination, source] = [&self.nat().destination, &self.nat().source]
+            .map(|group| nat::lower_group(group, |id| counters[id]));
+        let limits: BTreeMap<u32, Limits> = (0..)
+            .zip(self.rules())
+            .filter_map(|(index, rule)| Some((index, limit::lower(rule)?)))
+            .collect();
+        let parameters =
+            limits.iter().map(|(index, limits)| (*index, limit::slot(limits))).collect();
+        let slots = forest::compile([
+            Grove { entries: &entries, sets: &sets.bounds, parameters: &parameters },
+            Grove { entries: &destination.entries, sets: &[], parameters: &destination.parameters },
+            Grove { entries: &source.entries, sets: &[], parameters: &source.parameters },
+        ]);
         MapImage {
             zones: self.zones().clone(),
-            rules: self.rules().iter().map(|rule| rule.id.clone()).collect(),
-            slots: forest::compile(&entries),
+            rules,
+            slots,
             entries,
+            features: self.features(&limits),
+            limits,
+            settings: settings(self.tracking()),
+            guards: self.guards().to_vec(),
+            pass_through: self.pass_through().to_vec(),
         }
     }
 }
 
-/// One entry for each combination of the rule's prefixes and port ranges.
-fn lower(rule: &CompiledRule, index: u32) -> Vec<RuleEntry> {
-    let mut entries = Vec::new();
-    for (source, destination) in rule.prefix_pairs() {
-        for source_ports in alternatives(&rule.source_ports) {
-            for destination_ports in alternatives(&rule.destination_ports) {
-                entries.push(entry(
-                    rule,
-                    index,
-                    [source, destination],
-                    [source_ports, destination_ports],
-                ));
-            }
-        }
+impl RuleSet {
+    /// What the programs have to do for it beyond the filter.
+    fn features(&self, limits: &BTreeMap<u32, Limits>) -> Features {
+        let limits = limits.values().any(|limits| limits.connections.is_some());
+        let log = self.rules().iter().any(|rule| rule.log == Log::Yes);
+        let used = [
+            (!self.nat().is_empty(), Features::NAT),
+            (limits, Features::LIMITS),
+            (log, Features::LOG),
+            (self.unmatched() == Log::Yes, Features::LOG_UNMATCHED),
+        ];
+        let used = used.into_iter().filter(|(is_used, _)| *is_used);
+        used.fold(Features::NONE, |set, (_, feature)| set.with(feature))
     }
-    entries
 }
 
-fn entry(
-    rule: &CompiledRule,
-    index: u32,
-    [source, destination]: [Option<Prefix>; 2],
-    [source_ports, destination_ports]: [Option<PortRange>; 2],
-) -> RuleEntry {
-    let families = families(source) & families(destination);
-    let (source, source_mask) = masked(source);
-    let (destination, destination_mask) = masked(destination);
-    let (source_port, source_port_span) = span(source_ports);
-    let (destination_port, destination_port_span) = span(destination_ports);
-    let (protocol, protocol_mask) = match rule.protocol {
-        Protocol::Any => (0, 0),
-        Protocol::Number(number) => (number, 0xff),
-    };
-    RuleEntry {
-        from: rule.from.iter().fold(0, |set, zone| set | zone.bit()),
-        to: rule.to.iter().fold(0, |set, zone| set | zone.bit()),
-        source,
-        source_mask,
-        destination,
-        destination_mask,
-        source_port,
-        source_port_span,
-        destination_port,
-        destination_port_span,
-        protocol,
-        protocol_mask,
-        families,
-        action: match rule.action {
-            Action::Accept => action::ACCEPT,
-            Action::Drop => action::DROP,
+fn settings(tracking: &Tracking) -> Settings {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let timeouts = &tracking.timeouts;
+    Settings {
+        tcp_opening: seconds(timeouts.tcp_opening),
+        tcp_established: seconds(timeouts.tcp_established),
+        tcp_closing: seconds(timeouts.tcp_closing),
+        udp_opening: seconds(timeouts.udp_opening),
+        udp: seconds(timeouts.udp),
+        icmp: seconds(timeouts.icmp),
+        other: seconds(timeouts.other),
+        picks_up: match tracking.pickup {
+            Pickup::Allow => 1,
+            Pickup::Refuse => 0,
         },
-        rule: index,
     }
-}
-
-/// The families a prefix allows.
-fn families(prefix: Option<Prefix>) -> u8 {
-    match prefix.map(|prefix| prefix.is_ipv4()) {
-        None => Family::V4.bit() | Family::V6.bit(),
-        Some(true) => Family::V4.bit(),
-        Some(false) => Family::V6.bit(),
-    }
-}
-
-/// A prefix and its mask over the mapped form of addresses.
-fn masked(prefix: Option<Prefix>) -> ([u64; 2], [u64; 2]) {
-    /// Bits before the IPv4 address in the mapped form.
-    const V4_OFFSET: u32 = 96;
-    let Some(prefix) = prefix else {
-        return ([0; 2], [0; 2]);
-    };
-    let offset = if prefix.is_ipv4() { V4_OFFSET } else { 0 };
-    let length = offset + u32::from(prefix.length());
-    let mask = u128::MAX.checked_shl(u128::BITS - length).unwrap_or(0);
-    (Address::from(prefix.address()).halves(), Address::from_v6(mask.to_be_bytes()).halves())
-}
-
-/// The lowest port of a range and its width.
-fn span(ports: Option<PortRange>) -> (u16, u16) {
-    ports.map_or((0, u16::MAX), |ports| (ports.low(), ports.high() - ports.low()))
 }

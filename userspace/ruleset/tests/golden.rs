@@ -6,7 +6,7 @@ use nightgate_abi::{
     rule::{LAST, action},
 };
 use nightgate_config::parse;
-use nightgate_ruleset::{CompileError, compile};
+use nightgate_ruleset::{CompileError, Entry, compile};
 
 const ZONES: &str = "\
 version: 1
@@ -63,11 +63,12 @@ fn image_of_a_rule_set_is_as_written_here() {
     };
     let dns = |entry| RuleEntry { destination_port: 53, destination_port_span: 0, ..entry };
     let range = |entry| RuleEntry { destination_port: 1000, destination_port_span: 999, ..entry };
-    assert_eq!(image.entries(), [overlay, dns(v4), range(v4), dns(v6), range(v6)]);
+    let expected = [overlay, dns(v4), range(v4), dns(v6), range(v6)];
+    assert_eq!(image.entries(), expected.map(Entry::from));
 }
 
 #[test]
-fn few_entries_are_one_leaf_behind_the_header() {
+fn few_entries_are_one_leaf_behind_the_headers() {
     let image = compile(&gateway(
         "rules:\n  - { id: a, from: lan, to: wan, protocol: tcp, action: accept }\n  \
          - { id: b, from: [lan, wan], to: local, action: drop }\n",
@@ -76,10 +77,11 @@ fn few_entries_are_one_leaf_behind_the_header() {
     .image();
     let leaf = image.entries().iter().zip(0..).map(|(entry, index)| {
         let last = if index == 1 { LAST } else { 0 };
-        Slot(RuleEntry { action: entry.action | last, ..*entry }.to_words())
+        Slot(RuleEntry { action: entry.rule.action | last, ..entry.rule }.to_words())
     });
-    let header = Slot::header(&[(LEAF | 1, 0)]);
-    assert_eq!(image.slots(), std::iter::once(header).chain(leaf).collect::<Vec<_>>());
+    let no_trees = Slot::header(&[], 0);
+    let headers = [Slot::header(&[(LEAF | 3, 0)], 0), no_trees, no_trees];
+    assert_eq!(image.slots(), headers.into_iter().chain(leaf).collect::<Vec<_>>());
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn prefixes_of_different_families_make_no_entry() {
     .unwrap()
     .image();
     assert_eq!(image.entries().len(), 1);
-    assert_eq!(image.entries()[0].families, Family::V4.bit());
+    assert_eq!(image.entries()[0].rule.families, Family::V4.bit());
 }
 
 #[test]

@@ -12,13 +12,13 @@ use aya_ebpf::{
     helpers::generated::{bpf_sk_assign, bpf_sk_release, bpf_skc_lookup_tcp},
     programs::TcContext,
 };
-use nightgate_abi::{Address, Family, INTERCEPT_MARK, Reason, ZoneId};
+use nightgate_abi::{Address, Family, INTERCEPT_MARK, Reason, ZoneId, flow::Direction};
 use nightgate_packet::{PacketMeta, protocol};
 
 use crate::{
     hook::Hook,
     maps,
-    stage::track::{Direction, Passage, Place},
+    stage::track::{Passage, Place},
 };
 
 /// Lets an accepted packet go its way.

@@ -4,27 +4,27 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_loop};
 use nightgate_abi::{
-    Active, Reason, Slot,
+    Active, Group, Reason, Slot,
     forest::{Key, Progress, Walk},
-    rule::{Subject, action},
+    rule::Subject,
 };
 
-use crate::maps;
+use crate::{
+    maps,
+    stage::{Work, lend},
+};
 
-/// What the first matching rule says.
-pub(crate) enum Verdict {
-    /// The rule with this index accepts.
-    Accept(u32),
-    /// The rule with this index drops.
-    Drop(u32),
+/// Where a search stands. It is in the work space for the sake of the stack.
+pub(crate) struct Position {
+    key: Key,
+    walk: Walk,
 }
 
 /// A search for the first matching rule.
 struct Search<'a> {
     bank: &'a Array<Slot, 1, { maps::OF_ANY_SIZE }>,
-    key: &'a Key,
     subject: &'a Subject,
-    walk: Walk,
+    position: &'a mut Position,
 }
 
 /// More steps than any bank has slots: what ends a walk is the walk.
@@ -34,37 +34,50 @@ const CONTINUE: c_long = 0;
 /// What a callback of `bpf_loop` returns to stop.
 const BREAK: c_long = 1;
 
-/// Finds the first rule of the bank in force that matches.
+/// What [`nightgate_classify`] returns: there is no bank.
+const NO_BANK: u32 = 1;
+
+/// Looks for the first rule of a group that matches [`Work::subject`], in the bank in force.
 ///
 /// # Errors
-/// No rule matches, or there is no bank.
+/// There is no bank.
 #[inline(always)]
-pub(crate) fn classify(
-    subject: &Subject,
-    words: &mut Key,
-    active: Active,
-) -> Result<Verdict, Reason> {
-    let bank = maps::BANKS.get(active.bank()).ok_or(Reason::BankMissing)?;
-    *words = subject.key();
-    let mut search = Search { bank, key: words, subject, walk: Walk::new() };
+pub(crate) fn classify(work: &mut Work, group: Group, active: Active) -> Result<Walk, Reason> {
+    lend(work);
+    if nightgate_classify(active.bank(), group.header()) == NO_BANK {
+        return Err(Reason::BankMissing);
+    }
+    Ok(work.position.walk)
+}
+
+/// Walks through the trees whose header is at an index of a bank. A global function in the object, which the
+/// verifier looks at once by itself and not again from every place that calls it (Linux 5.6); so it takes and
+/// returns numbers, and finds the rest by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nightgate_classify(bank: u32, header: u32) -> u32 {
+    let (Some(bank), Some(work)) = (maps::BANKS.get(bank), maps::WORK.get_ptr_mut(0)) else {
+        return NO_BANK;
+    };
+    // SAFETY: the slot belongs to this CPU; `classify` has lent its reference to it.
+    let Work { subject, position, .. } = unsafe { &mut *work };
+    position.key = subject.key();
+    position.walk = Walk::at(header);
+    let mut search = Search { bank, subject, position };
     // SAFETY: the callback has the signature that bpf_loop calls, and gets the pointer given here. A loop in
     // the program itself would be verified anew for every step (bpf_loop: Linux 5.17).
     unsafe {
         bpf_loop(STEPS, step as *mut c_void, (&raw mut search).cast(), 0);
     }
-    match search.walk.outcome() {
-        Some((rule, action::ACCEPT)) => Ok(Verdict::Accept(rule)),
-        Some((rule, _)) => Ok(Verdict::Drop(rule)),
-        None => Err(Reason::NoRule),
-    }
+    0
 }
 
 /// Takes one step of the walk.
 extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
     // SAFETY: the pointer is the search that `classify` gave to bpf_loop, which nothing else uses meanwhile.
     let search = unsafe { &mut *search.cast::<Search<'_>>() };
-    let slot = search.bank.get(search.walk.wants());
-    match search.walk.step(slot, search.key, search.subject) {
+    let Position { key, walk } = search.position;
+    match walk.step(search.bank.get(walk.wants()), key, search.subject) {
         Progress::Goes => CONTINUE,
         Progress::Over => BREAK,
     }

@@ -1,17 +1,22 @@
 //! Judging a flow: its zones, then the rules.
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Intercept, InterceptKey, Reason, ZoneId, flow::End, rule::Subject};
+use nightgate_abi::{
+    FlowKey, Group, Intercept, InterceptKey, Reason, ZoneId,
+    flow::{Direction, End},
+    forest::Match,
+    nat::translated,
+    rule::{Subject, action},
+};
 use nightgate_packet::PacketMeta;
 
 use crate::{
     hook::Hook,
     maps,
     stage::{
-        Work,
-        classify::{self, Verdict},
-        report, route,
-        track::{Direction, Place},
+        Work, classify, limit, report, route,
+        sight::Due,
+        track::{Place, table::Table},
         zone,
     },
 };
@@ -24,17 +29,17 @@ pub(crate) struct Origin {
     pub(crate) ifindex: u32,
     /// Direction of the packet at hand.
     pub(crate) direction: Direction,
-    /// Whether the flow table knows the flow.
+    /// Whether the flow tables know the flow.
     pub(crate) age: Age,
 }
 
-/// Whether a flow is in the table.
+/// Whether a flow is in a table.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Age {
     /// It is not.
     New,
-    /// It is, and its counts go on.
-    Known,
+    /// It is in this one, and its counts go on.
+    Known(Table),
 }
 
 /// An accepted flow.
@@ -59,32 +64,66 @@ pub(crate) fn judge(
     origin: &Origin,
 ) -> Result<Judgement, Reason> {
     let subject = &mut work.subject;
-    describe(subject, &work.meta, origin.direction);
+    describe(subject, &work.meta, &work.key, origin.direction);
     subject.from = if origin.ifindex == 0 {
         ZoneId::LOCAL
     } else {
         zone::of_interface(origin.ifindex, place.active).ok_or(Reason::UnknownZone)?
     };
-    let intercept = if origin.ifindex == 0 { Intercept::NONE } else { intercept(subject) };
+    let is_redirected = work.nat.translation.flags & translated::RESPONDER != 0;
+    let intercept =
+        if origin.ifindex == 0 || is_redirected { Intercept::NONE } else { intercept(subject) };
     subject.to = if intercept.service == 0 {
         destination(ctx, subject, place, origin)?
     } else {
         ZoneId::OVERLAY
     };
-    match classify::classify(subject, &mut work.words, place.active)? {
-        Verdict::Accept(rule) => {
-            Ok(Judgement { from: subject.from, to: subject.to, rule, intercept })
+    work.sight.between(work.subject.from, work.subject.to);
+    let walk = classify::classify(work, Group::Filter, place.active)?;
+    let counting = walk.counting();
+    work.counting = counting.map_or(0, |rule| rule + 1);
+    if let Some(found) = walk.outcome() {
+        work.sight.decided(found.rule, due(found, origin.age));
+    }
+    let found = match walk.outcome() {
+        Some(found) if found.action() == action::ACCEPT => found,
+        refused => {
+            for rule in [counting, refused.map(|found| found.rule)].into_iter().flatten() {
+                report::count_refusal(ctx, place.active, rule);
+            }
+            let found = refused.ok_or(Reason::NoRule)?;
+            if found.action() == action::DROP {
+                return Err(Reason::Rule);
+            }
+            work.refusal = found.action();
+            return Err(Reason::Rejected);
         }
-        Verdict::Drop(rule) => {
-            report::count_rule(ctx, place.active, rule);
-            Err(Reason::Rule)
-        }
+    };
+    if found.has_parameters() && origin.age == Age::New {
+        limit::admit(place.active, found.rule, &work.subject.source)?;
+    }
+    let (from, to) = (work.subject.from, work.subject.to);
+    Ok(Judgement { from, to, rule: found.rule, intercept })
+}
+
+/// What the log has to be told of a packet that a rule decides.
+#[inline(always)]
+fn due(found: Match, age: Age) -> Due {
+    match age {
+        _ if !found.is_logged() => Due::Nothing,
+        Age::New => Due::Packet,
+        Age::Known(_) => Due::Refusal,
     }
 }
 
 /// Describes what the originator sends, by a packet of either direction.
 #[inline(always)]
-fn describe(subject: &mut Subject, meta: &PacketMeta, direction: Direction) {
+pub(crate) fn describe(
+    subject: &mut Subject,
+    meta: &PacketMeta,
+    key: &FlowKey,
+    direction: Direction,
+) {
     let (source, destination) =
         ((meta.source, meta.source_port), (meta.destination, meta.destination_port));
     let (source, destination) = match direction {
@@ -94,11 +133,18 @@ fn describe(subject: &mut Subject, meta: &PacketMeta, direction: Direction) {
     (subject.source, subject.source_port) = source;
     (subject.destination, subject.destination_port) = destination;
     subject.protocol = meta.protocol;
+    if meta.is_icmp() {
+        let message = match direction {
+            Direction::Original => [meta.icmp_type, meta.icmp_code],
+            Direction::Reply => [key.icmp_type, key.icmp_code],
+        };
+        (subject.source_port, subject.destination_port) = (0, u16::from_be_bytes(message));
+    }
 }
 
 /// The intercept that covers a destination.
 #[inline(always)]
-fn intercept(subject: &Subject) -> Intercept {
+pub(crate) fn intercept(subject: &Subject) -> Intercept {
     let key = InterceptKey::new(subject.protocol, subject.destination, subject.destination_port);
     // SAFETY: the value is copied at once; userspace replaces whole values only.
     unsafe { maps::INTERCEPTS.get(&key) }.copied().unwrap_or(Intercept::NONE)

@@ -1,14 +1,14 @@
 //! Copies of mirrored flows.
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::Reason;
+use nightgate_abi::{Reason, flow::Direction};
 
 use crate::{
     hook::{self, Hook},
     maps,
     stage::{
         report,
-        track::{Direction, Passage, Place},
+        track::{Passage, Place},
     },
 };
 

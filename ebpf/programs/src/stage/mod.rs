@@ -2,37 +2,76 @@
 
 mod act;
 mod classify;
+mod ether;
 mod judge;
+mod limit;
 mod mirror;
+mod nat;
 mod parse;
+pub(crate) mod reject;
+mod related;
 pub(crate) mod report;
+mod rewrite;
 mod route;
+mod sight;
 mod track;
+mod vlan;
 mod zone;
 
+use core::arch::asm;
+
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Flow, FlowKey, Reason, forest::Key, mirror::ENCAPSULATED_MARK, rule::Subject};
+use nightgate_abi::{
+    Active, Features, Flow, FlowKey, Reason, mirror::ENCAPSULATED_MARK, reason::Kind, rule::Subject,
+};
 use nightgate_packet::PacketMeta;
 
 use crate::{
     hook::{self, Hook},
     maps,
+    stage::{classify::Position, reject::Quote, sight::Sight},
 };
 
 /// What the stages hand on. It is in a map because kernel programs have only 512 bytes of stack for all
 /// their functions together; it belongs to one packet at a time, since these programs do not preempt each
 /// other on one CPU.
 pub(crate) struct Work {
+    /// Set by `parse` for a well-formed packet.
+    parsed: parse::Parsed,
+    /// Set by `parse` for any other.
+    malformed: Reason,
     /// Set by `parse`.
     meta: PacketMeta,
-    /// Set by `track`.
+    /// Window scale of a SYN. Set by `track`.
+    scale: Option<u8>,
+    /// What an ICMP error quotes. Set by `related`.
+    quoted: PacketMeta,
+    /// Set by `track` and `related`.
     key: FlowKey,
-    /// Set by `judge`.
+    /// Set by `judge`; its facts, which are those of the flow's first packet, by `track`.
     subject: Subject,
+    /// Set by `judge`, as [`Flow::counting`].
+    counting: u32,
     /// Set by `classify`.
-    words: Key,
+    position: Position,
     /// Set by `track` for a flow that is judged.
     flow: Flow,
+    /// Set by `judge` for a packet that is rejected: its rule's action.
+    refusal: u8,
+    /// What an ICMP error quotes.
+    quote: Quote,
+    /// Set by all of them, if packets are told of.
+    sight: Sight,
+    /// Set by `nat`.
+    nat: nat::NatWork,
+}
+
+/// Lends the work space to a global function, which finds it by itself: the compiler could not know that it uses what
+/// `work` refers to.
+#[inline(always)]
+fn lend(work: &mut Work) {
+    // SAFETY: changes nothing.
+    unsafe { asm!("{work} = {work}", work = in(reg) &raw mut *work, options(nostack)) };
 }
 
 /// Takes a packet through the stages. `Ok` is the reason it passes, `Err` the reason it is refused.
@@ -42,19 +81,54 @@ pub(crate) fn run(ctx: &TcContext, hook: Hook) -> Result<Reason, Reason> {
     if active.epoch() == 0 {
         return Err(Reason::NotCommitted);
     }
+    if active.uses(Features::SIGHT) {
+        sight::begin();
+    }
+    let outcome = pass(ctx, hook, active);
+    if active.uses(Features::SIGHT) {
+        let (reason, kind) = match outcome {
+            Ok(reason) => (reason, Kind::Pass),
+            Err(reason) => (reason, Kind::Drop),
+        };
+        sight::end(ctx, hook, active, reason, kind);
+    }
+    outcome
+}
+
+/// Takes a packet through the stages under the rules in force.
+#[inline(always)]
+fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
     // The encapsulating program has made sure that it goes to a configured sensor by that one's interface.
     if hook == Hook::Egress && hook::mark(ctx) == ENCAPSULATED_MARK {
         return Ok(Reason::MirrorCopy);
+    }
+    if hook == Hook::Egress && reject::is_answer(ctx) {
+        return Ok(Reason::Answer);
+    }
+    if !vlan::is_untagged(ctx) {
+        return vlan::pass(ctx);
     }
     let here = zone::of_interface(hook::ifindex(ctx), active).ok_or(Reason::UnknownInterface)?;
     let work = maps::WORK.get_ptr_mut(0).ok_or(Reason::WorkSpace)?;
     // SAFETY: the slot belongs to this CPU and no other reference to it exists. Its fields are plain
     // integers and enums for which zero, the map's initial content, is a value.
     let work = unsafe { &mut *work };
-    match parse::parse(ctx, work)? {
-        parse::Parsed::Arp => return Ok(Reason::Arp),
-        parse::Parsed::NeighbourDiscovery => return Ok(Reason::NeighbourDiscovery),
-        parse::Parsed::Ip => {}
+    match parse::parse(ctx, work) {
+        Ok(parse::Parsed::Arp) => return Ok(Reason::Arp),
+        Ok(parse::Parsed::NeighbourDiscovery) => return Ok(Reason::NeighbourDiscovery),
+        Ok(parse::Parsed::IcmpError) => {
+            if active.uses(Features::SIGHT) {
+                work.sight.parsed(&work.meta);
+            }
+            related::read(ctx, work)?;
+            return related::pass(ctx, work, &track::Place { hook, here, active });
+        }
+        Ok(parse::Parsed::Ip) => {}
+        Err(Reason::EtherType) => return ether::pass(ctx, here, active),
+        Err(reason) => return Err(reason),
+    }
+    if active.uses(Features::SIGHT) {
+        work.sight.parsed(&work.meta);
     }
     let place = track::Place { hook, here, active };
     let passage = track::pass(ctx, work, &place)?;

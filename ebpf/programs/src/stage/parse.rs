@@ -1,33 +1,72 @@
 //! What the packet is.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::Reason;
 use nightgate_packet::Packet;
 
-use crate::{frame::TcFrame, stage::Work};
+use crate::{
+    frame::TcFrame,
+    maps,
+    stage::{Work, lend},
+};
 
 /// What a well-formed packet is.
+#[derive(Clone, Copy)]
 pub(crate) enum Parsed {
     /// ARP.
     Arp,
     /// IPv6 neighbour discovery.
     NeighbourDiscovery,
+    /// An ICMP or ICMPv6 error; its fields are in [`Work::meta`].
+    IcmpError,
     /// Any other IP packet; its fields are in [`Work::meta`].
     Ip,
 }
 
-/// Parses the packet's headers. A function of its own in the object for the sake of the stack.
+/// Parses the packet's headers into [`Work::meta`].
 ///
 /// # Errors
 /// What is wrong with the packet.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn parse(ctx: &TcContext, work: &mut Work) -> Result<Parsed, Reason> {
-    match nightgate_packet::parse(&TcFrame(ctx))? {
-        Packet::Arp => Ok(Parsed::Arp),
-        Packet::NeighbourDiscovery => Ok(Parsed::NeighbourDiscovery),
-        Packet::Ip(meta) => {
+    lend(work);
+    match nightgate_parse(ctx.skb.skb) {
+        PARSED => Ok(work.parsed),
+        REFUSED => Err(work.malformed),
+        _ => Err(Reason::WorkSpace),
+    }
+}
+
+/// What [`nightgate_parse`] returns: the packet is well-formed.
+const PARSED: u32 = 0;
+/// What [`nightgate_parse`] returns: it is not.
+const REFUSED: u32 = 1;
+/// What [`nightgate_parse`] returns: there is no work space.
+const NO_WORK: u32 = 2;
+
+/// Parses the packet's headers. A global function in the object, which the verifier looks at once by itself and not
+/// again with all that may follow (Linux 5.6): it takes and returns what the verifier knows by type, and leaves the
+/// rest in the work space.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nightgate_parse(skb: *mut __sk_buff) -> u32 {
+    let Some(work) = maps::WORK.get_ptr_mut(0) else {
+        return NO_WORK;
+    };
+    // SAFETY: the slot belongs to this CPU; `parse` has lent its reference to it.
+    let work = unsafe { &mut *work };
+    let ctx = TcContext::new(skb);
+    match nightgate_packet::parse(&TcFrame(&ctx)) {
+        Ok(Packet::Arp) => work.parsed = Parsed::Arp,
+        Ok(Packet::NeighbourDiscovery) => work.parsed = Parsed::NeighbourDiscovery,
+        Ok(Packet::Ip(meta)) => {
             work.meta = meta;
-            Ok(Parsed::Ip)
+            work.parsed = if meta.is_icmp_error() { Parsed::IcmpError } else { Parsed::Ip };
+        }
+        Err(reason) => {
+            work.malformed = reason;
+            return REFUSED;
         }
     }
+    PARSED
 }

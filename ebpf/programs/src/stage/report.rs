@@ -1,12 +1,18 @@
 //! Counting what became of packets.
 
 use aya_ebpf::{
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     programs::TcContext,
 };
-use nightgate_abi::{Active, Counter, PROBE_CB, Reason, maps::rule_counter};
+use nightgate_abi::{
+    Active, Counter, Flow, PROBE_CB, Reason, counter::DropKey, maps::rule_counter,
+};
 
-use crate::maps;
+use crate::{
+    hook::{self, Hook},
+    maps,
+};
 
 /// Counts a packet that passes and lets the next program on the hook, or else the stack, have it.
 #[inline(always)]
@@ -18,8 +24,9 @@ pub(crate) fn pass(ctx: &TcContext, reason: Reason) -> i32 {
 
 /// Counts a packet that is refused and drops it.
 #[inline(always)]
-pub(crate) fn drop(ctx: &TcContext, reason: Reason) -> i32 {
+pub(crate) fn drop(ctx: &TcContext, hook: Hook, reason: Reason) -> i32 {
     count(ctx, reason);
+    count_drop(ctx, hook, reason);
     tell(ctx, reason);
     TC_ACT_SHOT
 }
@@ -39,8 +46,51 @@ pub(crate) fn count(ctx: &TcContext, reason: Reason) {
 
 /// Counts a packet under a rule of the bank in force.
 #[inline(always)]
-pub(crate) fn count_rule(ctx: &TcContext, active: Active, rule: u32) {
-    add(maps::RULE_COUNTERS.get_ptr_mut(rule_counter(active.bank(), rule)), ctx);
+pub(crate) fn count_rule(ctx: &TcContext, active: Active, rule: u32, now: u64) {
+    // SAFETY: reads the number of the CPU.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let index = rule_counter(active.counters_shift(), cpu, rule);
+    let Some(bank) = maps::RULE_COUNTERS.get(active.bank()) else { return };
+    if let Some(hits) = bank.get_ptr_mut(index) {
+        // SAFETY: the element is this CPU's, and TC programs do not preempt each other on one CPU.
+        let hits = unsafe { &mut *hits };
+        hits.counter.packets += 1;
+        hits.counter.bytes += u64::from(ctx.len());
+        hits.last_seen = now;
+    }
+}
+
+/// Counts a packet under a rule of the bank in force, of a flow that is refused.
+#[inline(always)]
+pub(crate) fn count_refusal(ctx: &TcContext, active: Active, rule: u32) {
+    // SAFETY: reads the clock.
+    count_rule(ctx, active, rule, unsafe { bpf_ktime_get_coarse_ns() });
+}
+
+/// Counts a packet under the reason and the interface that refused it. A table that is full counts no more
+/// pairs of them; the reason's own counter goes on.
+#[inline(never)]
+fn count_drop(ctx: &TcContext, hook: Hook, reason: Reason) {
+    let key = DropKey {
+        ifindex: hook::ifindex(ctx),
+        reason: reason.index() as u16,
+        hook: hook.number(),
+        pad: 0,
+    };
+    if let Some(counter) = maps::DROPS.get_ptr_mut(&key) {
+        return add(Some(counter), ctx);
+    }
+    let _another_cpu_was_first = maps::DROPS.insert(&key, &Counter::default(), BPF_NOEXIST.into());
+    add(maps::DROPS.get_ptr_mut(&key), ctx);
+}
+
+/// Counts a packet under the rules of its flow: the one that accepted it, and one that only counts.
+#[inline(always)]
+pub(crate) fn count_rules(ctx: &TcContext, active: Active, flow: &Flow, now: u64) {
+    count_rule(ctx, active, flow.rule, now);
+    if flow.counting != 0 {
+        count_rule(ctx, active, flow.counting - 1, now);
+    }
 }
 
 #[inline(always)]

@@ -11,7 +11,8 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
     programs::TcContext,
 };
-use nightgate_abi::{Active, Family, Reason, ZoneId, rule::Subject};
+use nightgate_abi::{Active, Address, Family, Reason, ZoneId, rule::Subject};
+use nightgate_packet::protocol;
 
 use crate::stage::zone;
 
@@ -24,19 +25,27 @@ const AF_INET6: u8 = 10;
 /// or `local` if it will not be forwarded.
 ///
 /// The kernel answers alike for its own addresses and for destinations without a route. Neither leaves the
-/// gateway; should a route appear later, the packet is judged again where it leaves.
-#[inline(always)]
+/// gateway; should a route appear later, the packet is judged again where it leaves. Multicast and broadcast are
+/// for the gateway: the routing table would send them the default way, which the stack does not.
+///
+/// A function of its own in the object for the sake of the stack.
+#[inline(never)]
 pub(crate) fn destination_zone(
     ctx: &TcContext,
     subject: &Subject,
     ifindex: u32,
     active: Active,
 ) -> Result<ZoneId, Reason> {
+    if is_for_many(subject.destination) {
+        return Ok(ZoneId::LOCAL);
+    }
     // SAFETY: a structure of integers and unions of integers; zero is valid.
     let mut parameters: Parameters = unsafe { mem::zeroed() };
     parameters.l4_protocol = subject.protocol;
-    parameters.sport = subject.source_port.to_be();
-    parameters.dport = subject.destination_port.to_be();
+    if subject.protocol == protocol::TCP || subject.protocol == protocol::UDP {
+        parameters.sport = subject.source_port.to_be();
+        parameters.dport = subject.destination_port.to_be();
+    }
     parameters.ifindex = ifindex;
     match subject.source.family() {
         Family::V4 => {
@@ -67,4 +76,12 @@ pub(crate) fn destination_zone(
         BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Ok(ZoneId::LOCAL),
         _ => Err(Reason::Unroutable),
     }
+}
+
+/// Whether an IPv4 address is 255.255.255.255 or of 224.0.0.0/4. Of IPv6's, the routing table says that they are
+/// no unicast.
+#[inline(always)]
+fn is_for_many(address: Address) -> bool {
+    let [first, ..] = address.v4_octets();
+    address.family() == Family::V4 && (first >> 4 == 14 || address.quarters()[3] == u32::MAX)
 }

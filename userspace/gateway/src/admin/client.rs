@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
 };
 
@@ -60,27 +60,44 @@ pub async fn ask(
     path: &Path,
     request: impl Into<Request>,
 ) -> Result<serde_json::Value, AdminClientError> {
-    let path = path.to_owned();
-    let mut stream = match UnixStream::connect(&path).await {
-        Ok(stream) => stream,
-        Err(source) => return Err(AdminClientError::Connect { path, source }),
-    };
-    let text = match exchange(&mut stream, &request.into()).await {
-        Ok(text) => text,
-        Err(source) => return Err(AdminClientError::Exchange { path, source }),
-    };
-    match serde_json::from_slice(&text) {
-        Ok(Answer::Ok(value)) => Ok(value),
-        Ok(Answer::Error(reason)) => Err(AdminClientError::Refused { path, reason }),
-        Err(source) => Err(AdminClientError::Answer { path, source }),
+    follow(path, request, |_event| Ok(())).await
+}
+
+/// Asks the process that serves the socket at `path` for something that it tells as it happens; `event` gets
+/// each of it, and may end it by an error.
+///
+/// # Errors
+/// Nobody answers there, the process has no answer, or `event` says so.
+pub async fn follow(
+    path: &Path,
+    request: impl Into<Request>,
+    mut event: impl FnMut(serde_json::Value) -> io::Result<()>,
+) -> Result<serde_json::Value, AdminClientError> {
+    let stream = UnixStream::connect(path).await.map_err(|source| {
+        let path = path.to_owned();
+        AdminClientError::Connect { path, source }
+    })?;
+    let broken = |source| AdminClientError::Exchange { path: path.to_owned(), source };
+    let mut stream = BufReader::new(stream);
+    send(&mut stream, &request.into()).await.map_err(broken)?;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.map_err(broken)?;
+        match serde_json::from_str(&line) {
+            Ok(Answer::Event(value)) => event(value).map_err(broken)?,
+            Ok(Answer::Ok(value)) => return Ok(value),
+            Ok(Answer::Error(reason)) => {
+                return Err(AdminClientError::Refused { path: path.to_owned(), reason });
+            }
+            Err(source) => {
+                return Err(AdminClientError::Answer { path: path.to_owned(), source });
+            }
+        }
     }
 }
 
-async fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Vec<u8>> {
+async fn send(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<()> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text).await?;
-    Ok(text)
+    stream.write_all(&line).await
 }

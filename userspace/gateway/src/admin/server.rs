@@ -8,9 +8,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream, unix::WriteHalf},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
@@ -31,8 +34,21 @@ pub struct AdminServer {
 pub struct Query {
     /// What is asked for.
     pub request: Request,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Reply>,
 }
+
+/// What an operator gets.
+#[derive(Debug)]
+enum Reply {
+    /// One line.
+    Line(Answer),
+    /// Lines as they come, up to one that is no event.
+    Lines(mpsc::Receiver<Answer>),
+}
+
+/// An operator who is told about something as it happens. Dropping it tells him that the process is stopping.
+#[derive(Debug)]
+pub struct Audience(mpsc::Sender<Answer>);
 
 /// A socket that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +80,9 @@ const MAX_REQUEST: u64 = 1 << 26;
 
 /// A client that does not finish its request in this time is disconnected.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Lines that wait for an operator who does not keep up.
+const LINES: usize = 4_096;
 
 /// Questions waiting at one time.
 const QUEUE: usize = 16;
@@ -109,7 +128,42 @@ impl Query {
             Err(reason) => Answer::Error(reason),
         };
         // The operator may have gone.
-        drop(self.answer.send(answer));
+        drop(self.answer.send(Reply::Line(answer)));
+    }
+
+    /// Answers with what is told later.
+    pub fn listen(self) -> Audience {
+        let (sender, lines) = mpsc::channel(LINES);
+        // The operator may have gone; the audience is closed then.
+        drop(self.answer.send(Reply::Lines(lines)));
+        Audience(sender)
+    }
+}
+
+impl Audience {
+    /// Tells of an event; returns it if the operator does not keep up, or has gone.
+    ///
+    /// # Errors
+    /// It was not told.
+    pub fn tell(&self, event: serde_json::Value) -> Result<(), serde_json::Value> {
+        match self.0.try_send(Answer::Event(event)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(answer) | TrySendError::Closed(answer)) => match answer {
+                Answer::Event(event) | Answer::Ok(event) => Err(event),
+                Answer::Error(reason) => Err(reason.into()),
+            },
+        }
+    }
+
+    /// Waits until the operator has gone.
+    pub async fn gone(&self) {
+        self.0.closed().await;
+    }
+
+    /// Ends with a value.
+    pub fn end(self, value: serde_json::Value) {
+        // Waits for an operator who does not keep up; one who has gone needs no end.
+        tokio::spawn(async move { drop(self.0.send(Answer::Ok(value)).await) });
     }
 }
 
@@ -159,32 +213,62 @@ async fn serve(mut stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Resu
         return Ok(());
     }
     let mut line = String::new();
-    let (read, _) = stream.split();
-    timeout(REQUEST_TIMEOUT, BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line)).await??;
-    let answer = match serde_json::from_str::<Request>(&line) {
+    let (read, mut write) = stream.split();
+    let mut read = BufReader::new(read.take(MAX_REQUEST));
+    timeout(REQUEST_TIMEOUT, read.read_line(&mut line)).await??;
+    let reply = match serde_json::from_str::<Request>(&line) {
         Ok(request) => forward(request, &queries).await,
-        Err(error) => Answer::Error(format!("request: {error}")),
+        Err(error) => Reply::Line(Answer::Error(format!("request: {error}"))),
     };
-    let mut text = serde_json::to_vec(&answer)?;
-    text.push(b'\n');
-    stream.write_all(&text).await?;
-    stream.shutdown().await
+    match reply {
+        Reply::Line(answer) => put(&mut write, &answer).await?,
+        Reply::Lines(lines) => put_all(&mut read, &mut write, lines).await?,
+    }
+    write.shutdown().await
 }
 
-async fn forward(request: Request, queries: &mpsc::Sender<Query>) -> Answer {
+/// Writes lines until one is no event, or the operator has gone: nothing is expected from him but that.
+async fn put_all(
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut WriteHalf<'_>,
+    mut lines: mpsc::Receiver<Answer>,
+) -> io::Result<()> {
+    let mut unexpected = [0];
+    loop {
+        tokio::select! {
+            _gone = read.read(&mut unexpected) => return Ok(()),
+            line = lines.recv() => match line {
+                Some(answer @ Answer::Event(_)) => put(write, &answer).await?,
+                Some(answer @ (Answer::Ok(_) | Answer::Error(_))) => return put(write, &answer).await,
+                None => return put(write, &Answer::Error(STOPPING.into())).await,
+            }
+        }
+    }
+}
+
+async fn put(write: &mut WriteHalf<'_>, answer: &Answer) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
+    text.push(b'\n');
+    write.write_all(&text).await
+}
+
+/// What an operator hears who is not answered.
+const STOPPING: &str = "the process is stopping";
+
+async fn forward(request: Request, queries: &mpsc::Sender<Query>) -> Reply {
     let (answer, answered) = oneshot::channel();
     if queries.send(Query { request, answer }).await.is_ok()
-        && let Ok(answer) = answered.await
+        && let Ok(reply) = answered.await
     {
-        return answer;
+        return reply;
     }
-    Answer::Error("the process is stopping".into())
+    Reply::Line(Answer::Error(STOPPING.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{AdminClientError, Topic, ask};
+    use crate::admin::{AdminClientError, Topic, ask, follow};
 
     #[tokio::test]
     async fn a_question_is_answered_over_the_socket() {
@@ -205,6 +289,37 @@ mod tests {
         assert_eq!(names.unwrap(), serde_json::json!(["web.example"]));
         let Err(AdminClientError::Refused { reason, .. }) = flows else { panic!("{flows:?}") };
         assert_eq!(reason, "no firewall here");
+    }
+
+    #[tokio::test]
+    async fn what_happens_is_told_until_it_ends_or_nobody_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let mut server = AdminServer::start(&path).unwrap();
+        let asked = tokio::spawn({
+            let path = path.clone();
+            async move {
+                let mut events = Vec::new();
+                let end = follow(&path, Topic::Flows, |event| {
+                    events.push(event);
+                    Ok(())
+                });
+                (end.await.unwrap(), events)
+            }
+        });
+        let audience = server.next().await.unwrap().listen();
+        audience.tell(1.into()).unwrap();
+        audience.tell(2.into()).unwrap();
+        audience.end("over".into());
+        assert_eq!(asked.await.unwrap(), ("over".into(), vec![1.into(), 2.into()]));
+
+        let asked = tokio::spawn(async move {
+            follow(&path, Topic::Flows, |_| Err(io::ErrorKind::BrokenPipe.into())).await
+        });
+        let audience = server.next().await.unwrap().listen();
+        audience.tell(1.into()).unwrap();
+        assert!(asked.await.unwrap().is_err());
+        audience.gone().await;
     }
 
     #[tokio::test]

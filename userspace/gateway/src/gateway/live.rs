@@ -4,39 +4,56 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
-    time::Duration,
 };
 
 use nightgate_config::{Gateway, Prefix};
 use nightgate_model::{id::IdentityId, replica::Replica};
+use nightgate_netlink::InterfaceWatch;
 use nightgate_router::Router;
 use nightgate_telemetry::Metrics;
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use super::rules::Rules;
+use super::{
+    explain,
+    learning::Learning,
+    rules::{Host, Rules},
+    surroundings::Surroundings,
+    tracer::Tracer,
+};
 use crate::{
-    admin::{AdminServer, Request, Topic},
+    admin::{AdminServer, FlowRequest, Query, Request, Topic},
+    clock::Clock,
     dns::NameTable,
     firewall::Firewall,
     hosting::{Hosting, hosted_services},
     intercept::{InterceptTable, Intercepts},
+    masquerade::AddressBook,
     names::SyntheticRanges,
     report::{NameReport, RouterReport},
 };
+
+/// Time between two counts of connections for the rules that limit them.
+const RECOUNT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The kernel's side with the rules in it.
 pub(super) struct Rulebook {
     pub(super) firewall: Firewall,
     pub(super) rules: Rules,
+    pub(super) surroundings: Surroundings,
+    pub(super) tracer: Tracer,
+    pub(super) addresses: AddressBook,
 }
 
 /// What changes while a gateway runs.
 pub(super) struct Live {
     firewall: Firewall,
     rules: Rules,
+    surroundings: Surroundings,
+    learning: Learning,
+    tracer: Tracer,
+    addresses: AddressBook,
     router: Router,
     identity: IdentityId,
     metrics: Metrics,
@@ -50,18 +67,22 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(
-        Rulebook { firewall, rules }: Rulebook,
+        Rulebook { firewall, rules, surroundings, tracer, addresses }: Rulebook,
         router: Router,
         metrics: Metrics,
         table: watch::Sender<Arc<InterceptTable>>,
         names: watch::Sender<Arc<NameTable>>,
-        gateway: &Gateway,
     ) -> Self {
         let identity = router.id().as_identity();
+        let ranges = synthetic_ranges(rules.gateway());
         Self {
             firewall,
+            learning: Learning::new(rules.state().clone()),
             rules,
-            intercepts: Intercepts::new(identity.clone(), synthetic_ranges(gateway)),
+            surroundings,
+            tracer,
+            addresses,
+            intercepts: Intercepts::new(identity.clone(), ranges),
             hosting: Hosting::new(router.clone(), identity.clone(), metrics.clone()),
             router,
             identity,
@@ -73,11 +94,18 @@ impl Live {
     }
 
     /// Works until `stop` completes.
-    pub(super) async fn run(&mut self, admin: &mut AdminServer, stop: impl Future<Output = ()>) {
+    pub(super) async fn run(
+        &mut self,
+        admin: &mut AdminServer,
+        changes: &mut InterfaceWatch,
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
         let mut replica = self.router.replica();
         // One may have come before this subscription.
         replica.mark_changed();
+        let mut recount = tokio::time::interval(RECOUNT);
+        recount.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => return,
@@ -85,23 +113,71 @@ impl Live {
                     let newest = Arc::clone(&replica.borrow_and_update());
                     self.apply(&newest);
                 }
-                () = self.rules.expired() => self.rules.expire(&mut self.firewall),
-                Some(query) = admin.next() => {
-                    let answer = self.answer(query.request.clone()).await;
-                    query.answer(answer);
-                }
+                _ = recount.tick() => self.recount(),
+                () = self.rules.expired() => self.expire().await,
+                () = changes.changed() => self.follow_interfaces().await,
+                () = self.learning.due() => self.learning.look(&mut self.firewall, &self.rules),
+                news = self.tracer.news() => self.tracer.handle(news, &mut self.firewall),
+                Some(query) = admin.next() => self.serve(query).await,
             }
         }
     }
 
-    /// Leaves the firewall to itself.
-    pub(super) fn release(&mut self) {
+    async fn follow_interfaces(&mut self) {
+        if let Err(error) = self.firewall.follow_interfaces() {
+            error!(%error, "an interface could not be protected; the next change of any tries again");
+        }
+        self.addresses.apply(&mut self.firewall).await;
+    }
+
+    /// Counts connections for the rules that limit them.
+    fn recount(&mut self) {
+        let counted = Clock::read().map_err(|error| error.to_string()).and_then(|clock| {
+            let counted = self.firewall.datapath.recount_connections(clock.now());
+            counted.map_err(|error| error.to_string())
+        });
+        if let Err(error) = counted {
+            warn!(error, "connections could not be counted; those that went unnoticed still count");
+        }
+    }
+
+    async fn expire(&mut self) {
+        let mut host = Host::new(&mut self.firewall, &mut self.surroundings);
+        self.rules.expire(&mut host).await;
+        self.intercept();
+    }
+
+    /// Tells the kernel what is intercepted, and which of it is mirrored.
+    fn intercept(&mut self) {
+        let table = self.table.borrow().clone();
+        if let Err(error) = self.firewall.intercept(&table) {
+            error!(%error, "intercepts could not be changed; the next change tries again");
+        }
+    }
+
+    async fn serve(&mut self, query: Query) {
+        if let Request::Trace(request) = query.request.clone() {
+            return self.tracer.start(query, &request, &mut self.firewall);
+        }
+        let answer = self.answer(query.request.clone()).await;
+        query.answer(answer);
+    }
+
+    /// Leaves the firewall to itself, with the rules that are meant to last.
+    pub(super) async fn release(mut self) {
+        if self.learning.is_on()
+            && let Err(error) = self.learning.end(&mut self.firewall, &self.rules)
+        {
+            warn!(error, "what no rule matches is accepted until the kernel ends it in time");
+        }
+        self.tracer.stop(&mut self.firewall);
         match self.firewall.release() {
             Ok(()) => {
                 info!("stopped; the rules stay in force, `nightgate gateway down` takes them away")
             }
             Err(error) => warn!(%error, "intercepts could not be closed"),
         }
+        self.surroundings.close().await;
     }
 
     /// Applies a model. The listener learns of a service before the kernel hands it connections, and
@@ -116,9 +192,7 @@ impl Live {
         let table = Arc::new(table);
         self.table.send_replace(Arc::clone(&table));
         let started = std::time::Instant::now();
-        if let Err(error) = self.firewall.intercept(&table) {
-            error!(%error, "intercepts could not be changed; the next change tries again");
-        }
+        self.intercept();
         info!(
             index = replica.index,
             destinations = table.entries().count(),
@@ -141,10 +215,44 @@ impl Live {
         match request {
             Request::Show(topic) => self.show(topic).await,
             Request::Plan(file) => value(self.rules.plan(file)),
-            Request::Apply(apply) => value(self.rules.apply(&mut self.firewall, apply)),
-            Request::Confirm => value(self.rules.confirm()),
-            Request::Rollback => value(self.rules.rollback(&mut self.firewall)),
+            Request::Apply(_) | Request::Rollback if self.learning.is_on() => {
+                Err("the gateway learns: end that first, by `nightgate fw learn --stop`".into())
+            }
+            Request::Apply(apply) => {
+                let mut host = Host::new(&mut self.firewall, &mut self.surroundings);
+                let applied = self.rules.apply(&mut host, apply).await;
+                self.addresses.apply(&mut self.firewall).await;
+                self.intercept();
+                value(applied)
+            }
+            Request::Confirm => value(self.rules.confirm(&mut self.firewall)),
+            Request::Rollback => {
+                let mut host = Host::new(&mut self.firewall, &mut self.surroundings);
+                let rolled_back = self.rules.rollback(&mut host).await;
+                self.intercept();
+                value(rolled_back)
+            }
+            Request::Flows(request) => self.flows(&request),
+            Request::KillFlows(request) => {
+                let table = self.table.borrow().clone();
+                value(self.firewall.kill_flows(&request, &table, &clock()?))
+            }
+            Request::Trace(_) => Err("a trace is told as it happens".into()),
+            Request::Explain(question) => {
+                let table = self.table.borrow().clone();
+                let clock = clock()?;
+                value(explain::explain(&self.firewall, &table, &clock, &question).await)
+            }
+            Request::Learn(learn) => {
+                value(self.learning.begin(&mut self.firewall, &self.rules, &learn))
+            }
+            Request::StopLearning => value(self.learning.end(&mut self.firewall, &self.rules)),
+            Request::Learned => value(Ok::<_, String>(self.learning.report(&self.rules))),
         }
+    }
+
+    fn flows(&self, request: &FlowRequest) -> Result<serde_json::Value, String> {
+        value(self.firewall.flow_reports(request, &self.table.borrow(), &clock()?))
     }
 
     async fn show(&self, topic: Topic) -> Result<serde_json::Value, String> {
@@ -154,10 +262,9 @@ impl Live {
                 value(Ok::<_, String>(RouterReport::new(status, &self.router.replica().borrow())))
             }
             Topic::Counters => value(self.firewall.reasons()),
-            Topic::Rules => value(self.firewall.rule_reports()),
-            Topic::Flows => {
-                value(self.firewall.flow_reports(&self.table.borrow(), time_since_boot()?))
-            }
+            Topic::Drops => value(self.firewall.drop_reports()),
+            Topic::Rules => value(self.firewall.rule_reports(&clock()?)),
+            Topic::Flows => self.flows(&FlowRequest::default()),
             Topic::Mirror => value(self.firewall.mirror_reports()),
             Topic::Names => value(Ok::<_, String>(NameReport::list(self.table.borrow().names()))),
             Topic::Metrics => {
@@ -175,10 +282,8 @@ fn value<T: Serialize, E: ToString>(report: Result<T, E>) -> Result<serde_json::
     serde_json::to_value(report).map_err(|error| error.to_string())
 }
 
-fn time_since_boot() -> Result<Duration, String> {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map(Duration::from)
-        .map_err(|error| format!("read CLOCK_MONOTONIC: {error}"))
+pub(super) fn clock() -> Result<Clock, String> {
+    Clock::read().map_err(|error| format!("read the clock: {error}"))
 }
 
 /// The configured ranges. Without a private DNS nobody learns the addresses, so any range will do.

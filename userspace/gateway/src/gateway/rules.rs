@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use nightgate_config::Gateway;
+use nightgate_config::{Config, Gateway};
 use nightgate_ruleset::RuleSet;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::surroundings::Surroundings;
 use crate::{
     admin::{Apply, RuleFile},
     change::{Candidate, Difference},
@@ -15,15 +16,45 @@ use crate::{
     state::{StateError, StateFolder},
 };
 
+/// What a change is made to.
+pub(super) struct Host<'a> {
+    firewall: &'a mut Firewall,
+    surroundings: &'a mut Surroundings,
+}
+
+impl<'a> Host<'a> {
+    pub(super) fn new(firewall: &'a mut Firewall, surroundings: &'a mut Surroundings) -> Self {
+        Self { firewall, surroundings }
+    }
+}
+
 /// What a restart would use, and what can come back.
 pub(super) struct Rules {
-    /// The configuration that the gateway runs with.
+    /// The configuration that the gateway was started with.
     configuration: RuleFile,
+    started: Config,
     state: StateFolder,
     current: Candidate,
     previous: Option<Candidate>,
     /// When the previous rules come back.
     deadline: Option<Instant>,
+}
+
+/// How long after the deadline the kernel goes back by itself: this process does it before, if it is alive, and
+/// knows then what is in force.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// A configuration to start with that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    /// It is a router's.
+    #[error(
+        "the configuration has no zones: add zones and rules, or run it with `nightgate router run`"
+    )]
+    NoZones,
+    /// The rules applied last cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// What a change did.
@@ -39,20 +70,20 @@ pub(super) struct ChangeReport {
 }
 
 impl Rules {
-    /// Chooses the rules to start with: see [`StateFolder::newest`].
+    /// Chooses the configuration to start with: see [`StateFolder::newest`].
     pub(super) fn choose(
         configuration: RuleFile,
-        gateway: &Gateway,
+        started: Config,
         compiled: RuleSet,
         state: StateFolder,
-    ) -> Result<Self, StateError> {
-        let own =
-            Candidate { file: configuration.clone(), gateway: gateway.clone(), rules: compiled };
+    ) -> Result<Self, ChooseError> {
+        let gateway = started.gateway.clone().ok_or(ChooseError::NoZones)?;
+        let own = Candidate { file: configuration.clone(), gateway, rules: compiled };
         let newest = state.newest(&configuration)?;
         let current = if newest == configuration {
             own
         } else {
-            match Candidate::read(newest, gateway) {
+            match Candidate::read(newest, &started) {
                 Ok(applied) => {
                     info!(
                         file = applied.file.name,
@@ -69,7 +100,7 @@ impl Rules {
                 }
             }
         };
-        Ok(Self { configuration, state, current, previous: None, deadline: None })
+        Ok(Self { configuration, started, state, current, previous: None, deadline: None })
     }
 
     /// The rules in force.
@@ -77,16 +108,43 @@ impl Rules {
         &self.current.rules
     }
 
+    /// The configuration in force.
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.current.gateway
+    }
+
+    /// Name of the file whose rules are in force.
+    pub(super) fn file(&self) -> &str {
+        &self.current.file.name
+    }
+
+    /// Where rules are kept.
+    pub(super) fn state(&self) -> &StateFolder {
+        &self.state
+    }
+
+    /// Whether a change waits for its confirmation.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Remembers the configuration as one that a gateway has started with.
+    pub(super) fn remember(&self) {
+        if let Err(error) = self.state.keep_good(&self.configuration) {
+            warn!(%error, "a boot with a damaged configuration could not use this one");
+        }
+    }
+
     /// What a file would change.
     pub(super) fn plan(&self, file: RuleFile) -> Result<Vec<Difference>, String> {
-        let next = Candidate::read(file, &self.current.gateway)?;
+        let next = self.read(file)?;
         Ok(self.current.differences(&next))
     }
 
-    /// Puts the rules of a file in force. What is wrong changes nothing.
-    pub(super) fn apply(
+    /// Puts a file in force. What is wrong changes nothing.
+    pub(super) async fn apply(
         &mut self,
-        firewall: &mut Firewall,
+        host: &mut Host<'_>,
         apply: Apply,
     ) -> Result<ChangeReport, String> {
         if self.deadline.is_some() {
@@ -94,54 +152,64 @@ impl Rules {
                 "a change waits for `nightgate fw confirm` or `nightgate fw rollback`".into()
             );
         }
-        let next = Candidate::read(apply.file, &self.current.gateway)?;
+        let next = self.read(apply.file)?;
         if let Some(session) = &apply.session {
-            let zone = firewall.zone_of(session).map_err(|error| error.to_string())?;
-            let from = zone.and_then(|zone| next.rules.zones().get(&zone).copied());
-            if let Some(why) = from.and_then(|from| next.cuts(from, session)) {
+            let interface =
+                host.firewall.interface_of(session).map_err(|error| error.to_string())?;
+            let zone = interface.and_then(|interface| next.zone_of(&interface));
+            if let Some(why) = zone.and_then(|from| next.cuts(from, session)) {
                 return Err(why);
             }
         }
+        let prepared = host.surroundings.prepare(&next.gateway).await;
+        let prepared = prepared.map_err(|error| error.to_string())?;
         let differences = self.current.differences(&next);
         if apply.confirm_within.is_none() {
             self.keep(&next)?;
         }
-        if let Err(error) = firewall.change(&next.rules) {
+        let time = apply.confirm_within.map(|seconds| Duration::from_secs(seconds.into()));
+        let grace = time.map(|time| time + GRACE);
+        if let Err(error) = host.firewall.adopt(&next.gateway, &next.rules, grace) {
             self.keep(&self.current)?;
             return Err(error.to_string());
         }
+        let settled = host.surroundings.settle(&next.gateway, prepared, host.firewall).await;
         self.previous = Some(std::mem::replace(&mut self.current, next));
-        self.deadline = apply
-            .confirm_within
-            .map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+        self.deadline = time.map(|time| Instant::now() + time);
         info!(
             file = self.current.file.name,
             confirm_within = apply.confirm_within,
             "applied rules"
         );
+        settled.map_err(|error| {
+            format!("the rules are in force, but not all of the mirror: {error}")
+        })?;
         Ok(self.report(differences, apply.confirm_within))
     }
 
     /// Keeps the rules that wait for it.
-    pub(super) fn confirm(&mut self) -> Result<ChangeReport, String> {
+    pub(super) fn confirm(&mut self, firewall: &mut Firewall) -> Result<ChangeReport, String> {
         if self.deadline.is_none() {
             return Err("no change waits for a confirmation".into());
         }
         self.keep(&self.current)?;
+        firewall.keep().map_err(|error| error.to_string())?;
         self.deadline = None;
         info!(file = self.current.file.name, "confirmed rules");
         Ok(self.report(Vec::new(), None))
     }
 
     /// Puts the rules before in force again.
-    pub(super) fn rollback(&mut self, firewall: &mut Firewall) -> Result<ChangeReport, String> {
+    pub(super) async fn rollback(&mut self, host: &mut Host<'_>) -> Result<ChangeReport, String> {
         let Some(previous) = self.previous.clone() else {
             return Err(
                 "there are no rules to go back to: none were applied since the gateway started"
                     .into(),
             );
         };
-        firewall.change(&previous.rules).map_err(|error| error.to_string())?;
+        let adopted = host.firewall.adopt(&previous.gateway, &previous.rules, None);
+        adopted.map_err(|error| error.to_string())?;
+        host.surroundings.go_back(&previous.gateway, host.firewall).await;
         let differences = self.current.differences(&previous);
         let was_kept = self.deadline.is_none();
         (self.current, self.previous, self.deadline) = (previous, None, None);
@@ -163,14 +231,21 @@ impl Rules {
     }
 
     /// Puts the rules before in force again, as nobody has confirmed.
-    pub(super) fn expire(&mut self, firewall: &mut Firewall) {
+    pub(super) async fn expire(&mut self, host: &mut Host<'_>) {
         /// When to try again what the kernel has refused.
         const AGAIN: Duration = Duration::from_secs(1);
         warn!("nobody confirmed the rules, the rules before come back");
-        if let Err(error) = self.rollback(firewall) {
+        if let Err(error) = self.rollback(host).await {
             error!(error, "rules could not be rolled back, trying again");
             self.deadline = Some(Instant::now() + AGAIN);
         }
+    }
+
+    /// Reads a file whose interfaces are there, or are awaited already.
+    fn read(&self, file: RuleFile) -> Result<Candidate, String> {
+        let next = Candidate::read(file, &self.started)?;
+        let missing = next.missing_interfaces(&self.current.gateway);
+        if missing.is_empty() { Ok(next) } else { Err(missing.join("\n")) }
     }
 
     fn keep(&self, rules: &Candidate) -> Result<(), String> {

@@ -1,14 +1,29 @@
 //! What the admin socket tells about the firewall.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
-use nightgate_abi::reason::{Kind, Reason};
-use nightgate_datapath::{DatapathError, FlowEntry, FlowSide};
-use nightgate_ruleset::Action;
-use nightgate_telemetry::Metrics;
+use nightgate_abi::{
+    Counter,
+    reason::{Kind, Reason},
+};
+use nightgate_datapath::{DatapathError, Drops, FlowEntry, FlowSide};
+use nightgate_packet::{PacketMeta, protocol};
+use nightgate_ruleset::Translation;
+use nightgate_telemetry::{KernelSnapshot, Metrics};
 use serde::Serialize;
 
-use crate::{firewall::Firewall, intercept::InterceptTable};
+use crate::{
+    admin::{FlowOrder, FlowRequest, KillRequest},
+    clock::Clock,
+    filter::FilterError,
+    firewall::Firewall,
+    flow_filter::{FlowFilter, Seen},
+    intercept::InterceptTable,
+    trace::protocol_name,
+};
 
 /// An element of the answer to [`crate::admin::Topic::Counters`].
 #[derive(Clone, Debug, Serialize)]
@@ -19,13 +34,28 @@ pub struct ReasonReport {
     bytes: u64,
 }
 
+/// An element of the answer to [`crate::admin::Topic::Drops`].
+#[derive(Clone, Debug, Serialize)]
+pub struct DropReport {
+    reason: &'static str,
+    interface: String,
+    hook: &'static str,
+    packets: u64,
+    bytes: u64,
+}
+
 /// An element of the answer to [`crate::admin::Topic::Rules`].
 #[derive(Clone, Debug, Serialize)]
 pub struct RuleReport {
     rule: String,
     action: &'static str,
+    /// What a translation rule makes of an end.
+    becomes: Option<String>,
     packets: u64,
     bytes: u64,
+    /// RFC 3339.
+    last_hit: Option<String>,
+    last_hit_age_ms: Option<u128>,
 }
 
 /// An element of the answer to [`crate::admin::Topic::Flows`].
@@ -34,15 +64,50 @@ pub struct FlowReport {
     protocol: String,
     origin: String,
     destination: String,
-    zones: [Option<String>; 2],
-    rule: Option<String>,
-    service: Option<String>,
+    /// Whom the destination knows the origin as, if that is another.
+    origin_appears_as: Option<String>,
+    /// Whom the origin knows the destination as, if that is another.
+    destination_appears_as: Option<String>,
+    pub(crate) zones: [Option<String>; 2],
+    pub(crate) rule: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) state: &'static str,
     mirrored: bool,
     sent_packets: u64,
     sent_bytes: u64,
     received_packets: u64,
     received_bytes: u64,
+    age_ms: u128,
     idle_ms: u128,
+}
+
+/// Answer to [`crate::admin::Request::KillFlows`].
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct KillReport {
+    flows: usize,
+    /// Whether they are gone.
+    killed: bool,
+}
+
+/// Flows that cannot be told about.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// It is not clear which are meant.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+impl FlowReport {
+    /// Everything that is a word.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        let zones = self.zones.iter().flatten();
+        let names = [&self.rule, &self.service].into_iter().flatten();
+        let ends = [&self.protocol, &self.origin, &self.destination];
+        ends.into_iter().chain(zones).chain(names).map(String::as_str).chain([self.state])
+    }
 }
 
 /// An element of the answer to [`crate::admin::Topic::Mirror`].
@@ -74,14 +139,49 @@ impl Firewall {
         Ok(statistics.iter().map(|(reason, n)| report(reason, n.packets, n.bytes)).collect())
     }
 
+    /// What was refused, by reason and interface.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn drop_reports(&self) -> Result<Vec<DropReport>, DatapathError> {
+        let mut drops = self.datapath.drops()?;
+        drops.sort_by_key(|drops| std::cmp::Reverse(drops.counter.packets));
+        let report = |drops: &Drops| DropReport {
+            reason: drops.reason.as_str(),
+            interface: self.datapath.interface_name(drops.interface),
+            hook: drops.hook.as_str(),
+            packets: drops.counter.packets,
+            bytes: drops.counter.bytes,
+        };
+        Ok(drops.iter().map(report).collect())
+    }
+
     /// Takes the kernel's counters over into the metrics.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn count_packets(&self, metrics: &Metrics) -> Result<(), DatapathError> {
-        for (reason, n) in self.datapath.statistics()?.iter() {
-            metrics.set_kernel_packets(reason.as_str(), n.packets);
+        let mut flows = BTreeMap::<_, u64>::new();
+        for flow in self.datapath.flows()? {
+            *flows.entry(flow.phase.as_str().to_owned()).or_default() += 1;
         }
+        let drop = |drops: &Drops| {
+            let interface = self.datapath.interface_name(drops.interface);
+            let labels = [drops.reason.as_str().into(), interface, drops.hook.as_str().into()];
+            (labels, drops.counter.packets)
+        };
+        let hits = self.datapath.rule_hits()?.into_iter();
+        let rules = hits.map(|(rule, n)| (rule.to_string(), [n.counter.packets, n.counter.bytes]));
+        let statistics = self.datapath.statistics()?;
+        let reasons = statistics.iter().map(|(reason, n)| (reason.as_str().to_owned(), n.packets));
+        metrics.set_kernel(&KernelSnapshot {
+            reasons: reasons.collect(),
+            drops: self.datapath.drops()?.iter().map(drop).collect(),
+            rules: rules.collect(),
+            flows: flows.into_iter().collect(),
+            memory: self.datapath.memory()?,
+            epoch: self.datapath.epoch(),
+        });
         Ok(())
     }
 
@@ -89,44 +189,119 @@ impl Firewall {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn rule_reports(&self) -> Result<Vec<RuleReport>, DatapathError> {
-        let counters = self.datapath.rule_counters()?;
-        let actions = self.rules.rules().iter().map(|rule| match rule.action {
-            Action::Accept => "accept",
-            Action::Drop => "drop",
-        });
-        let mut reports = counters
+    pub fn rule_reports(&self, clock: &Clock) -> Result<Vec<RuleReport>, DatapathError> {
+        let hits = self.datapath.rule_hits()?;
+        let filter = self.rules.rules().iter().map(|rule| (rule.action.word(), None));
+        let actions = filter.chain(self.translations().map(|text| ("translate", Some(text))));
+        let report = |rule: String, (action, becomes), counter: Counter, last_seen| RuleReport {
+            rule,
+            action,
+            becomes,
+            packets: counter.packets,
+            bytes: counter.bytes,
+            last_hit: clock.date(last_seen),
+            last_hit_age_ms: clock.age(last_seen).map(|age| age.as_millis()),
+        };
+        let mut reports = hits
             .into_iter()
             .zip(actions)
-            .map(|((rule, n), action)| RuleReport {
-                rule: rule.to_string(),
-                action,
-                packets: n.packets,
-                bytes: n.bytes,
-            })
+            .map(|((rule, n), action)| report(rule.to_string(), action, n.counter, n.last_seen))
             .collect::<Vec<_>>();
         let default = self.datapath.statistics()?.get(Reason::NoRule);
-        reports.push(RuleReport {
-            rule: "(default)".into(),
-            action: "drop",
-            packets: default.packets,
-            bytes: default.bytes,
-        });
+        reports.push(report("(default)".into(), ("drop", None), default, 0));
         Ok(reports)
     }
 
-    /// The tracked flows, the least idle first. `now` is the time since boot by `CLOCK_MONOTONIC`.
+    /// What each translation rule makes of its ends, in the order of their counters.
+    fn translations(&self) -> impl Iterator<Item = String> {
+        let nat = self.rules.nat();
+        nat.ids().into_iter().map(|id| {
+            let becomes = |(prefix, list): (&str, &[Translation])| {
+                let rule = list.iter().find(|translation| translation.matching.id == *id)?;
+                Some(format!("{prefix} {rule}"))
+            };
+            let lists = [("source", nat.source.as_slice()), ("destination", &nat.destination)];
+            lists.into_iter().filter_map(becomes).collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    /// The tracked flows that are asked for.
+    ///
+    /// # Errors
+    /// A condition is not understood, or the kernel refuses.
+    pub fn flow_reports(
+        &self,
+        request: &FlowRequest,
+        table: &InterceptTable,
+        clock: &Clock,
+    ) -> Result<Vec<FlowReport>, FlowError> {
+        let filter = FlowFilter::parse(&request.filter)?;
+        let mut flows = self.datapath.flows()?;
+        flows.sort_by_key(|flow| match request.sort {
+            FlowOrder::Idle => u64::MAX - flow.last_seen,
+            FlowOrder::Age => flow.first_seen,
+            FlowOrder::Bytes => u64::MAX - flow.origin.sent.bytes - flow.responder.sent.bytes,
+        });
+        let limit = request.limit.unwrap_or(usize::MAX);
+        let mut reports = Vec::new();
+        for flow in &flows {
+            let report = flow_report(flow, table, clock);
+            if reports.len() < limit && filter.matches(Seen { flow, report: &report, clock })? {
+                reports.push(report);
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Removes the flows that are meant, or only finds out how many they are. Their next packets are judged anew.
+    ///
+    /// # Errors
+    /// A condition is not understood, or the kernel refuses.
+    pub fn kill_flows(
+        &mut self,
+        request: &KillRequest,
+        table: &InterceptTable,
+        clock: &Clock,
+    ) -> Result<KillReport, FlowError> {
+        let filter = FlowFilter::parse(&request.filter)?;
+        let is_meant = |flow: &FlowEntry| {
+            let report = flow_report(flow, table, clock);
+            filter.matches(Seen { flow, report: &report, clock }).unwrap_or(false)
+        };
+        if request.dry_run {
+            let flows = self.datapath.flows()?.iter().filter(|flow| is_meant(flow)).count();
+            return Ok(KillReport { flows, killed: false });
+        }
+        let flows = self.datapath.kill_flows(is_meant)?;
+        tracing::info!(filter = request.filter.join(" "), flows, "flows were killed");
+        Ok(KillReport { flows, killed: true })
+    }
+
+    /// The tracked flow that a packet belongs to, whichever end sends it.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn flow_reports(
+    pub fn flow_of(
         &self,
+        packet: &PacketMeta,
         table: &InterceptTable,
-        now: Duration,
-    ) -> Result<Vec<FlowReport>, DatapathError> {
-        let mut flows = self.datapath.flows()?;
-        flows.sort_by_key(|flow| std::cmp::Reverse(flow.last_seen));
-        Ok(flows.iter().map(|flow| flow_report(flow, table, now)).collect())
+        clock: &Clock,
+    ) -> Result<Option<FlowReport>, DatapathError> {
+        // An ICMP query's identifier, which stands in the ports' place, is nobody's to know beforehand.
+        let has_ports = [protocol::TCP, protocol::UDP].contains(&packet.protocol);
+        let end = |ip: IpAddr, port| SocketAddr::new(ip, if has_ports { port } else { 0 });
+        let ends = [
+            end(packet.source.to_ip(), packet.source_port),
+            end(packet.destination.to_ip(), packet.destination_port),
+        ];
+        let is_it = |flow: &&FlowEntry| {
+            let [origin, responder] = [flow.origin.address, flow.responder.address]
+                .map(|address| end(address.ip(), address.port()));
+            flow.protocol == packet.protocol
+                && (ends == [origin, responder] || ends == [responder, origin])
+        };
+        let flows = self.datapath.flows()?;
+        Ok(flows.iter().find(is_it).map(|flow| flow_report(flow, table, clock)))
     }
 
     /// What became of the copies, by session.
@@ -154,36 +329,36 @@ impl Firewall {
     }
 }
 
-fn flow_report(flow: &FlowEntry, table: &InterceptTable, now: Duration) -> FlowReport {
+fn flow_report(flow: &FlowEntry, table: &InterceptTable, clock: &Clock) -> FlowReport {
     let zone = |side: &FlowSide| side.zone.as_ref().map(ToString::to_string);
     let service = flow.service.map(|tag| {
         table.service_tagged(tag).map_or_else(|| format!("#{tag}"), |service| service.name.clone())
     });
     FlowReport {
-        protocol: match flow.protocol {
-            1 => "icmp".into(),
-            6 => "tcp".into(),
-            17 => "udp".into(),
-            58 => "icmpv6".into(),
-            other => other.to_string(),
-        },
+        protocol: protocol_name(flow.protocol),
         origin: flow.origin.address.to_string(),
         destination: flow.responder.address.to_string(),
+        origin_appears_as: flow.origin.appears_as.map(|address| address.to_string()),
+        destination_appears_as: flow.responder.appears_as.map(|address| address.to_string()),
         zones: [zone(&flow.origin), zone(&flow.responder)],
         rule: flow.rule.as_ref().map(ToString::to_string),
         service,
+        state: flow.phase.as_str(),
         mirrored: flow.mirror_session.is_some(),
         sent_packets: flow.origin.sent.packets,
         sent_bytes: flow.origin.sent.bytes,
         received_packets: flow.responder.sent.packets,
         received_bytes: flow.responder.sent.bytes,
-        idle_ms: now.saturating_sub(Duration::from_nanos(flow.last_seen)).as_millis(),
+        age_ms: clock.age(flow.first_seen).unwrap_or_default().as_millis(),
+        idle_ms: clock.age(flow.last_seen).unwrap_or_default().as_millis(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nightgate_abi::Counter;
+    use std::time::Duration;
+
+    use nightgate_abi::flow::Phase;
 
     use super::*;
 
@@ -193,6 +368,7 @@ mod tests {
             address: address.parse().unwrap(),
             zone: None,
             sent: Counter { packets, bytes: packets * 100 },
+            appears_as: None,
         };
         let flow = FlowEntry {
             protocol: 6,
@@ -202,12 +378,13 @@ mod tests {
             rule: None,
             service: Some(9),
             mirror_session: Some(1),
-            state: 0,
+            phase: Phase::Established,
             first_seen: 0,
             last_seen: 1_500_000_000,
         };
 
-        let report = flow_report(&flow, &InterceptTable::default(), Duration::from_secs(2));
+        let clock = Clock::at(Duration::from_secs(2), Duration::from_secs(1_000));
+        let report = flow_report(&flow, &InterceptTable::default(), &clock);
 
         let report = serde_json::to_value(report).unwrap();
         assert_eq!(report["protocol"], "tcp");
@@ -215,7 +392,10 @@ mod tests {
             (&report["origin"], &report["sent_bytes"]),
             (&"[fd01::2]:40000".into(), &300.into())
         );
-        assert_eq!(report["received_packets"], 2);
+        assert_eq!(
+            (&report["state"], &report["received_packets"]),
+            (&"established".into(), &2.into())
+        );
         // The service has gone, its number stays.
         assert_eq!(report["service"], "#9");
         assert_eq!(report["idle_ms"], 500);

@@ -3,25 +3,37 @@
 use std::collections::BTreeMap;
 
 use nightgate_abi::{
-    RuleEntry, Slot,
+    Extension, Slot,
     forest::{BLOCK_CHILDREN, BLOCK_NODES, EMPTY, LEAF},
-    rule::LAST,
+    group::REFERENCES,
+    rule::{EXTENDED, LAST, PARAMETERS},
+    set::{Sense, SetReference},
 };
 
-use super::Tree;
+use super::{Grove, Tree, sets};
+use crate::entry::Entry;
 
-/// Lays trees out, the header first.
-pub(super) fn pack(entries: &[RuleEntry], trees: &[Tree]) -> Vec<Slot> {
-    let mut packer = Packer { entries, slots: vec![Slot::default()], leaves: BTreeMap::new() };
-    let roots: Vec<(u32, u32)> = trees
-        .iter()
-        .map(|tree| {
-            let first = first(tree).map_or(0, |index| entries[index].rule);
-            (packer.tree(tree), first)
-        })
-        .collect();
-    packer.slots[0] = Slot::header(&roots);
-    packer.slots
+/// Lays the trees of all groups out, the headers first.
+pub(super) fn pack(groups: &[(Grove<'_>, Vec<Tree>)]) -> Vec<Slot> {
+    let mut slots = vec![Slot::default(); groups.len()];
+    let mut headers = Vec::new();
+    for (grove, trees) in groups {
+        let sets = grove.sets.iter().map(|bounds| sets::plant(&mut slots, bounds)).collect();
+        let mut packer = Packer { grove: *grove, slots, sets, leaves: BTreeMap::new() };
+        let roots: Vec<(u32, u32)> = trees
+            .iter()
+            .map(|tree| {
+                let first = first(tree).map_or(0, |index| grove.entries[index].rule.rule);
+                (packer.tree(tree), first)
+            })
+            .collect();
+        headers.push(Slot::header(&roots, packer.parameters()));
+        slots = packer.slots;
+    }
+    for (slot, header) in slots.iter_mut().zip(headers) {
+        *slot = header;
+    }
+    slots
 }
 
 /// The first entry of a tree.
@@ -34,8 +46,10 @@ fn first(tree: &Tree) -> Option<usize> {
 
 /// Slots that are being laid out.
 struct Packer<'a> {
-    entries: &'a [RuleEntry],
+    grove: Grove<'a>,
     slots: Vec<Slot>,
+    /// First nodes of the grove's sets.
+    sets: Vec<u32>,
     /// References by content: equal leaves are one.
     leaves: BTreeMap<&'a [usize], u32>,
 }
@@ -90,16 +104,50 @@ impl<'a> Packer<'a> {
             return *reference;
         }
         let at = reference(self.slots.len()) | LEAF;
-        self.slots.extend(others.iter().map(|index| Slot(self.entries[*index].to_words())));
-        let mut last = self.entries[*last];
-        last.action |= LAST;
-        self.slots.push(Slot(last.to_words()));
+        for index in others {
+            self.entry(*index, 0);
+        }
+        self.entry(*last, LAST);
         self.leaves.insert(members, at);
         at
+    }
+
+    /// Lays out an entry, and its extension behind it.
+    fn entry(&mut self, index: usize, mark: u8) {
+        let Entry { mut rule, extension, sets } = self.grove.entries[index];
+        rule.action |= mark;
+        if self.grove.parameters.contains_key(&rule.rule) {
+            rule.action |= PARAMETERS;
+        }
+        if extension.is_some() {
+            rule.action |= EXTENDED;
+        }
+        self.slots.push(Slot(rule.to_words()));
+        let reference = |(set, sense): (usize, Sense)| SetReference::new(self.sets[set], sense);
+        let sets = sets.map(|set| set.map_or_else(SetReference::default, reference));
+        self.slots.extend(extension.map(|extension| Extension { sets, ..extension }.to_slot(rule)));
+    }
+
+    /// Lays out the parameters of rules and the references to them, and returns the index of the first slot of
+    /// these; 0 if there are none.
+    fn parameters(&mut self) -> u32 {
+        let parameters = self.grove.parameters;
+        let Some((last, _)) = parameters.last_key_value() else {
+            return 0;
+        };
+        let mut references = vec![[0; REFERENCES as usize]; (last / REFERENCES) as usize + 1];
+        for (rule, slot) in parameters {
+            let place = (rule / REFERENCES) as usize;
+            references[place][(rule % REFERENCES) as usize] = reference(self.slots.len());
+            self.slots.push(*slot);
+        }
+        let first = reference(self.slots.len());
+        self.slots.extend(references.into_iter().map(Slot::references));
+        first
     }
 }
 
 /// The reference to a slot.
-fn reference(index: usize) -> u32 {
+pub(super) fn reference(index: usize) -> u32 {
     u32::try_from(index).expect("a bank has fewer slots than 2^31: the entries are bounded")
 }

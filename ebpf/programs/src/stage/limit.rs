@@ -1,0 +1,138 @@
+//! Limits on the flows that rules accept: how fast they may begin, and how many there may be.
+
+use core::arch::asm;
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
+use nightgate_abi::{
+    Active, Address, Bucket, Flow, FlowKey, Group, Rate, Reason,
+    flow::End,
+    limit::{LimitKey, Limits},
+};
+
+use crate::maps;
+
+/// Attempts at a bucket or count that other CPUs change at the same time.
+const ATTEMPTS: u32 = 4;
+
+/// Admits a new flow that a rule with parameters accepts. A function of its own in the object for the sake of the
+/// stack.
+///
+/// # Errors
+/// It is beyond a limit of the rule.
+#[inline(never)]
+pub(crate) fn admit(active: Active, rule: u32, source: &Address) -> Result<(), Reason> {
+    let Some(limits) = of_rule(active, rule) else {
+        return Ok(());
+    };
+    if let Some((most, per)) = limits.connections {
+        let key = LimitKey::new(limits.tag, per, *source);
+        let count = maps::CONNECTIONS.get_ptr(&key);
+        // SAFETY: the slot stays mapped while the program runs.
+        if count.is_some_and(|count| unsafe { *count } >= u64::from(most)) {
+            return Err(Reason::ConnectionLimit);
+        }
+    }
+    if let Some((rate, per)) = limits.rate {
+        take(&LimitKey::new(limits.tag, per, *source), &rate)?;
+    }
+    if let Some((_, per)) = limits.connections {
+        begin(&LimitKey::new(limits.tag, per, *source));
+    }
+    Ok(())
+}
+
+/// Gives back the place of a flow that is over. What this misses (a flow that was idle for too long, or made room
+/// for another) the next count of the table finds.
+#[inline(never)]
+pub(crate) fn release(active: Active, key: &FlowKey, flow: &Flow) {
+    if flow.epoch != active.epoch() {
+        return;
+    }
+    let Some(Limits { tag, connections: Some((_, per)), .. }) = of_rule(active, flow.rule) else {
+        return;
+    };
+    let source = if flow.origin == End::Low as u8 { &key.low } else { &key.high };
+    if let Some(count) = maps::CONNECTIONS.get_ptr_mut(&LimitKey::new(tag, per, *source)) {
+        // SAFETY: the slot stays mapped while the program runs.
+        unsafe { change(count, |count| count.checked_sub(1)) };
+    }
+}
+
+/// The limits of a rule of the filter.
+#[inline(always)]
+fn of_rule(active: Active, rule: u32) -> Option<Limits> {
+    let bank = maps::BANKS.get(active.bank())?;
+    Group::Filter.parameters(rule, |index| bank.get(index)).map(Limits::from_slot)
+}
+
+/// Takes a token from a bucket.
+#[inline(always)]
+fn take(key: &LimitKey, rate: &Rate) -> Result<(), Reason> {
+    // SAFETY: reads the clock.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if maps::RATES.get_ptr(key).is_none()
+        && let Some(bucket) = Bucket::default().take(now, rate)
+        && maps::RATES.insert(key, bucket, u64::from(BPF_NOEXIST)).is_ok()
+    {
+        return Ok(());
+    }
+    let bucket = maps::RATES.get_ptr_mut(key).ok_or(Reason::RateLimited)?;
+    // SAFETY: the slot stays mapped while the program runs, and a bucket is one word.
+    let taken = unsafe {
+        change(bucket.cast(), |word| Bucket(word).take(now, rate).map(|Bucket(word)| word))
+    };
+    if taken { Ok(()) } else { Err(Reason::RateLimited) }
+}
+
+/// Counts a flow that begins.
+#[inline(always)]
+fn begin(key: &LimitKey) {
+    if maps::CONNECTIONS.insert(key, 1, u64::from(BPF_NOEXIST)).is_ok() {
+        return;
+    }
+    if let Some(count) = maps::CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: the slot stays mapped while the program runs.
+        unsafe { change(count, |count| Some(count + 1)) };
+    }
+}
+
+/// Replaces a word that other CPUs replace as well, unless there is nothing to replace it by. Says whether it was.
+///
+/// # Safety
+/// The pointer is valid and aligned.
+#[inline(always)]
+unsafe fn change(word: *mut u64, next: impl Fn(u64) -> Option<u64>) -> bool {
+    for _ in 0..ATTEMPTS {
+        // SAFETY: the caller's promise.
+        let old = unsafe { word.read_volatile() };
+        let Some(new) = next(old) else {
+            return false;
+        };
+        // SAFETY: the caller's promise.
+        if unsafe { compare_and_swap(word, old, new) } == old {
+            return true;
+        }
+    }
+    false
+}
+
+/// Writes a word if it is still the old one, and returns what it was. The target has no compare-and-swap in the
+/// compiler's eyes (the instruction: Linux 5.12).
+///
+/// # Safety
+/// The pointer is valid and aligned.
+#[inline(always)]
+unsafe fn compare_and_swap(word: *mut u64, old: u64, new: u64) -> u64 {
+    let found;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inout("r0") old => found,
+            options(nostack),
+        );
+    }
+    found
+}

@@ -1,0 +1,114 @@
+//! Address translation. A packet that comes in gets the destination that it has inside, before anything else looks
+//! at it; one that leaves gets the source that it has outside, after all else. See [`nightgate_abi::nat`].
+
+mod choose;
+mod enter;
+mod leave;
+mod recount;
+mod redirect;
+mod reserve;
+mod undo;
+
+use aya_ebpf::programs::TcContext;
+use nightgate_abi::{
+    Active, Address, Flow, FlowKey, Group, Reason, Slot,
+    flow::End,
+    forest::Match,
+    nat::{NO_COUNTER, Target, Translation, translated},
+};
+use nightgate_packet::rewrite::{self, Change, Side};
+
+pub(crate) use self::{
+    enter::enter,
+    leave::leave,
+    recount::recount,
+    redirect::{admit, redirect},
+    reserve::move_aliases,
+    undo::undo,
+};
+use crate::{
+    frame::TcFrame,
+    maps,
+    stage::{Work, report},
+};
+
+/// What address translation needs of [`Work`].
+pub(crate) struct NatWork {
+    /// Translation of the flow that is judged.
+    pub(crate) translation: Translation,
+    /// The end of a new flow's key that has sent the packet at hand.
+    pub(crate) origin: End,
+    /// What a new flow's source may become.
+    choice: choose::Choice,
+    /// Key of an alias.
+    alias: FlowKey,
+    /// The end of that key that its flow has another endpoint for.
+    replaced: End,
+    /// Key of the flow that an alias found in the table is of.
+    holder: FlowKey,
+    /// The entry of the alias.
+    entry: Flow,
+    /// What becomes of an end of the packet at hand.
+    change: Change,
+}
+
+impl NatWork {
+    /// Makes the entry one that gives the end `replaced` of its key another endpoint. What it does not write is
+    /// zero: nothing else writes the entry.
+    #[inline(always)]
+    fn describe_alias(&mut self, replaced: End, inside: (Address, u16)) {
+        self.entry.origin = replaced as u8;
+        self.entry.translation.flags = translated::ALIAS;
+        self.entry.translation.guises[0].address = inside.0;
+        self.entry.translation.guises[0].port = inside.1;
+    }
+}
+
+/// What a translation rule makes of an end.
+#[inline(always)]
+fn target(group: Group, found: Match, active: Active) -> Result<Target, Reason> {
+    let bank = maps::BANKS.get(active.bank()).ok_or(Reason::BankMissing)?;
+    let slot: Option<&Slot> = group.parameters(found.rule, |index| bank.get(index));
+    slot.map(Target::from_slot).ok_or(Reason::BankMissing)
+}
+
+/// Counts a packet under a translation rule.
+#[inline(always)]
+fn count(ctx: &TcContext, active: Active, counter: u32, now: u64) {
+    if counter != NO_COUNTER {
+        report::count_rule(ctx, active, counter, now);
+    }
+}
+
+/// Changes one end of the packet at hand.
+#[inline(always)]
+fn rewrite(
+    ctx: &TcContext,
+    work: &mut Work,
+    side: Side,
+    [old, new]: [(Address, u16); 2],
+) -> Result<(), Reason> {
+    work.nat.change = Change { side, old, new };
+    rewrite_end(ctx, work)
+}
+
+/// Makes the change in the work space. A function of its own in the object, as it is long and used often.
+#[inline(never)]
+fn rewrite_end(ctx: &TcContext, work: &Work) -> Result<(), Reason> {
+    rewrite::rewrite(&TcFrame(ctx), &work.meta.layout(), &work.nat.change)
+}
+
+/// The other end.
+#[inline(always)]
+const fn other(end: End) -> End {
+    match end {
+        End::Low => End::High,
+        End::High => End::Low,
+    }
+}
+
+/// An end by its number in a flow.
+#[inline(always)]
+const fn end(number: u8) -> End {
+    if number == End::Low as u8 { End::Low } else { End::High }
+}

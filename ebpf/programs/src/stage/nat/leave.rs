@@ -1,0 +1,78 @@
+//! A packet that leaves.
+
+use aya_ebpf::programs::TcContext;
+use nightgate_abi::{Reason, flow::Direction, nat::translated};
+use nightgate_packet::rewrite::Side;
+
+use super::{choose, count, end, rewrite};
+use crate::{
+    hook,
+    stage::{
+        Work,
+        track::{Place, lookup::Entry, table},
+    },
+};
+
+/// Gives a packet that leaves the source that it has outside. The first one of a flow decides on it.
+///
+/// # Errors
+/// There is no source that it could have, or the packet cannot be changed.
+#[inline(never)]
+pub(crate) fn leave(
+    ctx: &TcContext,
+    work: &mut Work,
+    place: &Place,
+    direction: Direction,
+    now: u64,
+) -> Result<(), Reason> {
+    let (slot, table) = table::find(&work.key).ok_or(Reason::FlowTable)?;
+    let entry = &Entry { slot, table, direction };
+    // SAFETY: the slot stays mapped while the program runs.
+    work.nat.translation = unsafe { (*entry.slot).translation };
+    let (guise, flag) = match entry.direction {
+        Direction::Original => {
+            if work.nat.translation.flags & translated::PENDING != 0 {
+                choose::choose(ctx, work, place, entry, now)?;
+            } else if work.nat.translation.flags & translated::ORIGINATOR != 0 {
+                keep(ctx, work, entry)?;
+            }
+            (work.nat.translation.guises[0], translated::ORIGINATOR)
+        }
+        Direction::Reply => (work.nat.translation.guises[1], translated::RESPONDER),
+    };
+    if work.nat.translation.flags & flag == 0 {
+        return Ok(());
+    }
+    let old = (work.meta.source, work.meta.source_port);
+    count(ctx, place.active, guise.counter, now);
+    rewrite(ctx, work, Side::Source, [old, guise.endpoint()])
+}
+
+/// Keeps the way back to the originator: answers find the flow by an alias, which may have been pushed out of the
+/// table while there were none.
+///
+/// # Errors
+/// The flow leaves by another interface than the one whose address it has: it ends. Or another holds the alias.
+#[inline(never)]
+fn keep(ctx: &TcContext, work: &mut Work, entry: &Entry) -> Result<(), Reason> {
+    let translation = &work.nat.translation;
+    if translation.ifindex != 0 && translation.ifindex != hook::ifindex(ctx) {
+        entry.table.forget(&work.key);
+        return Err(Reason::NatRerouted);
+    }
+    // SAFETY: the slot stays mapped while the program runs.
+    let origin = end(unsafe { (*entry.slot).origin });
+    let (alias, replaced) = work.key.with_end(origin, translation.guises[0].endpoint());
+    work.nat.alias = alias;
+    match table::find(&work.nat.alias) {
+        // SAFETY: as above.
+        Some((slot, _)) if unsafe { (*slot).is_alias() } => Ok(()),
+        Some(_) => Err(Reason::NatConflict),
+        None => {
+            let inside = (work.meta.source, work.meta.source_port);
+            work.nat.describe_alias(replaced, inside);
+            let inserted = entry.table.insert_new(&work.nat.alias, &work.nat.entry);
+            inserted.map_err(|_| Reason::FlowTable)
+        }
+    }
+}

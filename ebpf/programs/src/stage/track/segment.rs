@@ -1,0 +1,110 @@
+//! What a packet says about its sender, and of TCP whether it fits the connection.
+
+use core::ffi::{c_long, c_void};
+
+use aya_ebpf::{helpers::generated::bpf_loop, programs::TcContext};
+use nightgate_abi::{Flow, Reason, Sender, flow::Direction, sender::sent};
+use nightgate_packet::{
+    OPTIONS_MAX, PacketMeta, ScaleSearch, Step,
+    connection::{self, Arrival},
+    protocol, tcp_flags,
+};
+
+use crate::{
+    frame::TcFrame,
+    stage::{Work, track::index},
+};
+
+/// Takes over what the first packet of a flow says.
+#[inline(always)]
+pub(super) fn begin(work: &mut Work) {
+    let sender = &mut work.flow.senders[0];
+    match work.meta.protocol {
+        protocol::TCP => {
+            connection::begin(&arrival(&work.meta, work.scale, Direction::Original), sender);
+        }
+        _ => sender.flags |= sent::ANYTHING,
+    }
+}
+
+/// Takes over what a packet of a known flow says.
+///
+/// # Errors
+/// It cannot belong to the flow.
+#[inline(always)]
+pub(super) fn follow(work: &Work, flow: &mut Flow, direction: Direction) -> Result<(), Reason> {
+    let senders = (&raw mut flow.senders).cast::<Sender>();
+    let other = match direction {
+        Direction::Original => Direction::Reply,
+        Direction::Reply => Direction::Original,
+    };
+    // SAFETY: both indices are 0 or 1, and the array has two elements. They differ, so that the references are
+    // to different ones.
+    let (sender, receiver) =
+        unsafe { (&mut *senders.add(index(direction)), &mut *senders.add(index(other))) };
+    if work.meta.protocol != protocol::TCP {
+        if !sender.has(sent::ANYTHING) {
+            sender.flags |= sent::ANYTHING;
+        }
+        return Ok(());
+    }
+    if work.meta.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
+        return turn(work, sender, receiver, direction);
+    }
+    connection::follow(&arrival(&work.meta, None, direction), sender, receiver)
+}
+
+/// Like [`follow`], for a flow that is about to be judged again. A function of its own in the object, for it is
+/// rare.
+#[inline(never)]
+pub(super) fn follow_stale(
+    work: &Work,
+    slot: *mut Flow,
+    direction: Direction,
+) -> Result<(), Reason> {
+    // SAFETY: the slot stays mapped while the program runs.
+    follow(work, unsafe { &mut *slot }, direction)
+}
+
+/// Follows a segment that opens or resets. A function of its own in the object: the others need none of it.
+#[inline(never)]
+fn turn(
+    work: &Work,
+    sender: &mut Sender,
+    receiver: &mut Sender,
+    direction: Direction,
+) -> Result<(), Reason> {
+    connection::follow(&arrival(&work.meta, work.scale, direction), sender, receiver)
+}
+
+#[inline(always)]
+fn arrival(meta: &PacketMeta, scale: Option<u8>, direction: Direction) -> Arrival<'_> {
+    Arrival { segment: &meta.segment, flags: meta.tcp_flags, direction, scale }
+}
+
+/// A search among the options of a packet.
+struct Search<'a> {
+    ctx: &'a TcContext,
+    search: ScaleSearch,
+}
+
+/// The window scale option of a SYN. A function of its own in the object for the sake of the stack.
+#[inline(never)]
+pub(super) fn window_scale(ctx: &TcContext, meta: &PacketMeta) -> Option<u8> {
+    let mut search = Search { ctx, search: ScaleSearch::new(meta) };
+    // SAFETY: the callback has the signature that bpf_loop calls, and gets the pointer given here.
+    unsafe {
+        bpf_loop(OPTIONS_MAX, step as *mut c_void, (&raw mut search).cast(), 0);
+    }
+    search.search.found()
+}
+
+/// Looks at one option.
+extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
+    // SAFETY: the pointer is the search that `window_scale` gave to bpf_loop, which nothing else uses meanwhile.
+    let Search { ctx, search } = unsafe { &mut *search.cast::<Search<'_>>() };
+    match search.step(&TcFrame(ctx)) {
+        Step::Goes => 0,
+        Step::Over => 1,
+    }
+}

@@ -1,0 +1,139 @@
+//! Explains packets by what the running gateway knows: rules, routes, intercepts and flows.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nightgate_datapath::IfIndex;
+use nightgate_netlink::{InterfaceIndex, Netlink, Passenger, Way};
+use nightgate_packet::protocol;
+use nightgate_ruleset::{Description, ZoneName};
+
+use crate::{
+    admin::Explain, clock::Clock, firewall::Firewall, intercept::InterceptTable,
+    report::ExplainReport,
+};
+
+/// Explains a packet. Zones that are not said are found as the kernel programs find them.
+pub(super) async fn explain(
+    firewall: &Firewall,
+    table: &InterceptTable,
+    clock: &Clock,
+    question: &Explain,
+) -> Result<ExplainReport, String> {
+    let mut packet: Description = question.packet.parse().map_err(|error| format!("{error}"))?;
+    let mut guide = Guide {
+        firewall,
+        netlink: Netlink::connect().map_err(|error| error.to_string())?,
+        steps: Vec::new(),
+    };
+    let ends = [packet.packet.source.to_ip(), packet.packet.destination.to_ip()];
+    let input = guide.origin(&mut packet.from, ends[0]).await?;
+    if packet.to.is_none() {
+        let destination = SocketAddr::new(ends[1], packet.packet.destination_port);
+        let service = (input.is_some() && packet.packet.protocol == protocol::TCP)
+            .then(|| table.service_at(destination))
+            .flatten();
+        packet.to = Some(match service {
+            Some(service) => {
+                guide.steps.push(format!("intercepted for service {}", service.name));
+                ZoneName::overlay()
+            }
+            None => guide.destination(ends, input).await?,
+        });
+    }
+    let mut report = ExplainReport::new(&firewall.rules, &packet, question.scope)?;
+    report.way = guide.steps;
+    report.flow =
+        firewall.flow_of(&packet.packet, table, clock).map_err(|error| error.to_string())?;
+    Ok(report)
+}
+
+/// Finds the way of one packet, and writes it down.
+struct Guide<'a> {
+    firewall: &'a Firewall,
+    netlink: Netlink,
+    steps: Vec<String>,
+}
+
+impl Guide<'_> {
+    /// The interface a packet comes in by, `None` if the gateway itself sends it; its zone is filled in.
+    async fn origin(
+        &mut self,
+        zone: &mut Option<ZoneName>,
+        source: IpAddr,
+    ) -> Result<Option<InterfaceIndex>, String> {
+        if *zone == Some(ZoneName::local()) {
+            return Ok(None);
+        }
+        let towards = Passenger { source: None, destination: source, input: None };
+        let way = self.netlink.way(towards).await.map_err(|error| error.to_string())?;
+        let routed = match (way, &zone) {
+            (Way::Local, None) => {
+                *zone = Some(ZoneName::local());
+                return Ok(None);
+            }
+            (Way::By(index), None) => {
+                let (name, found) = self.interface(index)?;
+                self.steps.push(format!("comes in by {name}, as the route to {source} says"));
+                *zone = Some(found);
+                return Ok(Some(index));
+            }
+            (Way::Nowhere(why), None) => {
+                return Err(format!("packet: no route to {source} ({why}); say `from ZONE`"));
+            }
+            (Way::By(index), Some(_)) => Some(index),
+            (Way::Local | Way::Nowhere(_), Some(_)) => None,
+        };
+        let own: Vec<(IfIndex, String)> = self
+            .firewall
+            .datapath
+            .interfaces()
+            .filter(|(_, _, of)| Some(*of) == zone.as_ref())
+            .map(|(index, name, _)| (index, name.to_owned()))
+            .collect();
+        let by_route = own
+            .iter()
+            .find(|(index, _)| routed.is_some_and(|routed| routed.value() == index.get()));
+        let Some((index, name)) = by_route.or_else(|| own.first()) else {
+            let zone = zone.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Err(format!("packet: from {zone}: no interface is in that zone"));
+        };
+        self.steps.push(format!("comes in by {name}"));
+        Ok(InterfaceIndex::new(index.get()))
+    }
+
+    /// The zone a packet goes to that is not intercepted.
+    async fn destination(
+        &mut self,
+        [source, destination]: [IpAddr; 2],
+        input: Option<InterfaceIndex>,
+    ) -> Result<ZoneName, String> {
+        let packet = Passenger { source: Some(source), destination, input };
+        match self.netlink.way(packet).await.map_err(|error| error.to_string())? {
+            Way::Local => {
+                self.steps.push("is for the gateway itself".into());
+                Ok(ZoneName::local())
+            }
+            Way::By(index) => {
+                let (name, zone) = self.interface(index)?;
+                self.steps.push(format!("leaves by {name}, as the route to {destination} says"));
+                Ok(zone)
+            }
+            Way::Nowhere(why) => Err(format!(
+                "packet: from {source} to {destination}: refused without asking a rule: no route ({why})"
+            )),
+        }
+    }
+
+    fn interface(&self, index: InterfaceIndex) -> Result<(String, ZoneName), String> {
+        let mut interfaces = self.firewall.datapath.interfaces();
+        interfaces
+            .find(|(attached, ..)| attached.get() == index.value())
+            .map(|(_, name, zone)| (name.to_owned(), zone.clone()))
+            .ok_or_else(|| {
+                format!(
+                    "packet: its route goes by interface {index}, which is in no zone: what the gateway itself \
+                     sends there passes unjudged, everything else is refused"
+                )
+            })
+    }
+}

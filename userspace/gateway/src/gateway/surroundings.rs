@@ -1,0 +1,128 @@
+//! What a configuration asks for beside the firewall's zones and rules, and that can change while the gateway runs:
+//! the sockets of the private DNS, and the mirror.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use nightgate_config::Gateway;
+use nightgate_mirror::Plan;
+use nightgate_netlink::{Netlink, Undo};
+use nightgate_telemetry::Metrics;
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::GatewayError;
+use crate::{
+    dns::{DnsServer, NameTable},
+    firewall::Firewall,
+    mirror,
+};
+
+/// DNS and mirror as they are.
+pub(super) struct Surroundings {
+    netlink: Netlink,
+    names: watch::Receiver<Arc<NameTable>>,
+    metrics: Metrics,
+    dns: BTreeMap<SocketAddr, DnsServer>,
+    /// How to take the mirror's interfaces back, while there are any.
+    pair: Option<Undo>,
+}
+
+/// What another configuration needs, ready to be used.
+#[derive(Default)]
+pub(super) struct Prepared {
+    dns: BTreeMap<SocketAddr, DnsServer>,
+    mirror: Option<Plan>,
+}
+
+impl Surroundings {
+    /// Nothing yet.
+    pub(super) fn new(
+        names: watch::Receiver<Arc<NameTable>>,
+        metrics: Metrics,
+    ) -> Result<Self, GatewayError> {
+        let (dns, pair) = (BTreeMap::new(), None);
+        Ok(Self { netlink: Netlink::connect()?, names, metrics, dns, pair })
+    }
+
+    /// Opens and plans what a configuration needs beyond what is there. Nothing changes for anybody.
+    ///
+    /// # Errors
+    /// An address cannot be listened on, or a sensor not be reached; nothing stays open.
+    pub(super) async fn prepare(&self, gateway: &Gateway) -> Result<Prepared, GatewayError> {
+        let mut prepared = Prepared::default();
+        for address in listen(gateway).into_iter().filter(|a| !self.dns.contains_key(a)) {
+            let server =
+                DnsServer::start(&[address], self.names.clone(), self.metrics.clone()).await?;
+            prepared.dns.insert(address, server);
+        }
+        if let Some(mirror) = &gateway.mirror {
+            prepared.mirror = Some(mirror::plan(&self.netlink, gateway, mirror).await?);
+        }
+        Ok(prepared)
+    }
+
+    /// Brings DNS and mirror to what a configuration says.
+    ///
+    /// # Errors
+    /// The mirror cannot be changed.
+    pub(super) async fn settle(
+        &mut self,
+        gateway: &Gateway,
+        prepared: Prepared,
+        firewall: &mut Firewall,
+    ) -> Result<(), GatewayError> {
+        let listen = listen(gateway);
+        self.dns.retain(|address, _| listen.contains(address));
+        self.dns.extend(prepared.dns);
+        let Some(plan) = prepared.mirror else {
+            firewall.detach_mirror()?;
+            if let Some(undo) = self.pair.take() {
+                self.netlink.undo(undo).await?;
+            }
+            return Ok(());
+        };
+        if self.pair.is_none() {
+            let (pair, undo) = self.netlink.create_mirror_pair().await?;
+            self.pair = Some(undo);
+            firewall.attach_mirror(&pair)?;
+        }
+        Ok(firewall.set_mirror_plan(plan)?)
+    }
+
+    /// As [`Surroundings::prepare`] and [`Surroundings::settle`], for a configuration that has to be gone back
+    /// to whether or not all of it can be had.
+    pub(super) async fn go_back(&mut self, gateway: &Gateway, firewall: &mut Firewall) {
+        let prepared = match self.prepare(gateway).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                error!(%error, "private DNS and mirror cannot be put back, they stay as they are");
+                return;
+            }
+        };
+        if let Err(error) = self.settle(gateway, prepared, firewall).await {
+            error!(%error, "the mirror cannot be put back");
+        }
+    }
+
+    /// Where the private DNS answers.
+    pub(super) fn dns(&self) -> Vec<SocketAddr> {
+        self.dns.keys().copied().collect()
+    }
+
+    /// Takes everything back.
+    pub(super) async fn close(self) {
+        if let Some(undo) = self.pair
+            && let Err(error) = self.netlink.undo(undo).await
+        {
+            warn!(%error, "the mirror's interfaces stay behind");
+        }
+    }
+}
+
+fn listen(gateway: &Gateway) -> BTreeSet<SocketAddr> {
+    gateway.dns.iter().flat_map(|dns| &dns.listen).copied().collect()
+}
