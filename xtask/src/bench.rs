@@ -13,7 +13,7 @@ use crate::{
 /// # Errors
 /// Nothing can be built, there is no such suite, or a figure misses its target.
 pub(crate) fn run(workspace: &Workspace, suite: &str, format: Format) -> Result<()> {
-    setup::ensure(workspace, &[Need::Host, Need::Kernel], Mode::Install)?;
+    setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Lab, Need::Bench], Mode::Install)?;
     build::kernel_programs(workspace)?;
     build::host_programs(workspace, Profile::Release, &["-p", "nightgate-bench"])?;
     let program = workspace.program(Profile::Release, "nightgate-bench");

@@ -97,10 +97,11 @@ enum Task {
         /// Run only the checks whose names contain one of these words, for example `clippy`.
         words: Vec<String>,
     },
-    /// Measure: `firewall` (the kernel programs) or `overlay` (encryption).
+    /// Measure: `firewall` (all of it), `firewall-net` and `firewall-memory` (parts of it) or `overlay` (encryption).
     ///
     /// Builds with optimisation first. A figure with a target says whether it holds; a missed one
-    /// makes the command fail.
+    /// makes the command fail. Traffic is carried by Nightgate, by nftables and without a filter in
+    /// turn, in namespaces that are removed afterwards. Needs root.
     Bench {
         /// Which suite.
         suite: String,

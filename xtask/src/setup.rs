@@ -28,12 +28,14 @@ pub(crate) enum Need {
     Check,
     /// To build fuzz targets.
     Fuzz,
+    /// To measure beside other programs.
+    Bench,
 }
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Host, Self::Kernel, Self::Lab, Self::Check, Self::Fuzz];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Host, Self::Kernel, Self::Lab, Self::Check, Self::Fuzz, Self::Bench];
 }
 
 /// Whether missing things may be installed.
@@ -84,6 +86,7 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
                 packages::plan_cargo_deny(workspace, &mut plan);
             }
             Need::Fuzz => packages::plan(&mut plan, Group::Fuzzer),
+            Need::Bench => packages::plan(&mut plan, Group::Peers),
         }
     }
     Ok(plan)

@@ -1,10 +1,8 @@
-//! Bodies of the management API (`/edge/management/v1`) that the command line sends and reads.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Envelopes and answers of the management API (`/edge/management/v1`) that the command line reads.
+//!
+//! What it sends for an entity is the entity's [`crate::spec`].
 
 use serde::{Deserialize, Serialize};
-
-use crate::entity::{Permission, Role, Semantic};
 
 /// Success envelope: `{"data": ..., "meta": {...}}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,68 +34,6 @@ pub struct ApiError {
     pub message: String,
     /// Identifies the request in the controller's log.
     pub request_id: String,
-}
-
-/// Body of `POST /identities`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct CreateIdentity {
-    /// Unique name.
-    pub name: String,
-    /// May use the management API.
-    #[serde(default)]
-    pub is_admin: bool,
-    /// Attributes.
-    #[serde(default)]
-    pub role_attributes: BTreeSet<String>,
-}
-
-/// Body of `POST /edge-routers`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct CreateEdgeRouter {
-    /// Unique name.
-    pub name: String,
-    /// Gets an identity of its own, so that it may dial and host (a gateway).
-    #[serde(default)]
-    pub is_tunneler_enabled: bool,
-    /// Attributes of that identity.
-    #[serde(default)]
-    pub role_attributes: BTreeSet<String>,
-}
-
-/// Body of `POST /services`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct CreateService {
-    /// Unique name.
-    pub name: String,
-    /// Attributes.
-    #[serde(default)]
-    pub role_attributes: BTreeSet<String>,
-    /// Both ends must encrypt end to end. Default true.
-    #[serde(default = "default_true")]
-    pub encryption_required: bool,
-    /// Configuration documents by type name.
-    #[serde(default)]
-    pub config: BTreeMap<String, serde_json::Value>,
-}
-
-/// Body of `POST /service-policies`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct CreateServicePolicy {
-    /// Unique name.
-    pub name: String,
-    /// What it allows.
-    #[serde(rename = "type")]
-    pub permission: Permission,
-    /// How attributes combine.
-    pub semantic: Semantic,
-    /// Selects identities.
-    pub identity_roles: Vec<Role>,
-    /// Selects services.
-    pub service_roles: Vec<Role>,
 }
 
 /// Answer of a create call.
@@ -147,6 +83,26 @@ pub struct Pagination {
     pub total_count: usize,
 }
 
+/// Body of `POST /identities/{id}/disable`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Disable {
+    /// Minutes after which the identity is enabled again; until somebody enables it if 0.
+    #[serde(default)]
+    pub duration_minutes: u32,
+}
+
+/// Body of `PUT /identities/{id}/password`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SetPassword {
+    /// Name to log in with; the identity's name if none.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The password, 10 to 1024 bytes.
+    pub password: String,
+}
+
 /// Answer of `GET /explain?identity=NAME&service=NAME&type=Dial|Bind`: why, or why not.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -168,8 +124,4 @@ pub struct ExplanationStep {
     pub ok: bool,
     /// What was found, naming the policy, attribute or router.
     pub detail: String,
-}
-
-fn default_true() -> bool {
-    true
 }

@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::entity::Service;
 
+/// Names and JSON schemas (draft 7) of the built-in config types.
+pub const BUILT_IN: [(&str, &str); 3] = [
+    (InterceptV1::TYPE, include_str!("schema/intercept.v1.json")),
+    (HostV1::TYPE, include_str!("schema/host.v1.json")),
+    ("host.v2", include_str!("schema/host.v2.json")),
+];
+
 /// Transport protocol of an intercepted or hosted service.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]

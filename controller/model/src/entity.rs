@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{IdentityId, PolicyId, RouterId, ServiceId, TerminatorId};
+use crate::id::{
+    ConfigId, ConfigTypeId, EdgeRouterPolicyId, IdentityId, PolicyId, RouterId,
+    ServiceEdgeRouterPolicyId, ServiceId, TerminatorId,
+};
 
 /// What a policy allows and a session is for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -49,6 +52,10 @@ pub struct Identity {
     pub is_admin: bool,
     /// Cannot authenticate, dial or host while set.
     pub disabled: bool,
+    /// When it is enabled again by itself, in milliseconds since the Unix epoch; none if it is
+    /// enabled, or disabled until somebody enables it.
+    #[serde(default)]
+    pub disabled_until: Option<i64>,
     /// Attributes that policies select by `#attribute`.
     pub role_attributes: BTreeSet<String>,
     /// SHA-1 of the DER of the certificate it enrolled with, lower-case hex; none before enrollment.
@@ -67,8 +74,38 @@ pub struct Service {
     pub role_attributes: BTreeSet<String>,
     /// Both ends must encrypt end to end.
     pub encryption_required: bool,
-    /// Configuration documents by type name (`intercept.v1`, `host.v1`); see [`crate::configs`].
+    /// Configuration documents of its own by type name (`intercept.v1`, `host.v1`); see
+    /// [`crate::configs`]. Clients and routers find those of [`Self::configs`] among them.
     pub config: BTreeMap<String, serde_json::Value>,
+    /// Configs that it shares with other services; at most one document of a type, own and shared.
+    #[serde(default)]
+    pub configs: BTreeSet<ConfigId>,
+}
+
+/// A document that services share.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// Identifier.
+    pub id: ConfigId,
+    /// Unique name.
+    pub name: String,
+    /// Its type.
+    pub config_type_id: ConfigTypeId,
+    /// The document, as the schema of the type demands.
+    pub data: serde_json::Value,
+}
+
+/// What documents of one type have to look like.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigType {
+    /// Identifier.
+    pub id: ConfigTypeId,
+    /// Unique name, by which clients ask for documents.
+    pub name: String,
+    /// A JSON schema.
+    pub schema: serde_json::Value,
 }
 
 /// How several `#attribute` roles of one policy combine. `@id` roles always match.
@@ -147,6 +184,38 @@ pub struct ServicePolicy {
     pub service_roles: Vec<Role>,
 }
 
+/// Lets the selected identities use the selected edge routers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeRouterPolicy {
+    /// Identifier.
+    pub id: EdgeRouterPolicyId,
+    /// Unique name.
+    pub name: String,
+    /// How `#attribute` roles combine, on both sides.
+    pub semantic: Semantic,
+    /// Selects identities.
+    pub identity_roles: Vec<Role>,
+    /// Selects edge routers.
+    pub edge_router_roles: Vec<Role>,
+}
+
+/// Lets the selected edge routers carry the selected services.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEdgeRouterPolicy {
+    /// Identifier.
+    pub id: ServiceEdgeRouterPolicyId,
+    /// Unique name.
+    pub name: String,
+    /// How `#attribute` roles combine, on both sides.
+    pub semantic: Semantic,
+    /// Selects services.
+    pub service_roles: Vec<Role>,
+    /// Selects edge routers.
+    pub edge_router_roles: Vec<Role>,
+}
+
 /// A router that clients and other routers reach, or a private one that only dials out.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +228,9 @@ pub struct EdgeRouter {
     pub is_tunneler_enabled: bool,
     /// Carries nothing while set.
     pub disabled: bool,
+    /// Attributes of the router. Its own identity is made with the same, and keeps its own after.
+    #[serde(default)]
+    pub role_attributes: BTreeSet<String>,
     /// SHA-1 of the DER of the certificate it enrolled with, lower-case hex; none before enrollment.
     pub fingerprint: Option<String>,
     /// `host:port` where it accepts clients and links; none for a router that only dials out.

@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// An identifier of one kind of entity.
+pub trait Identifier: Clone + std::fmt::Debug + Ord {
+    /// Wraps the text of an identifier.
+    fn from_text(text: &str) -> Self;
+
+    /// The identifier's text.
+    fn text(&self) -> &str;
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -21,6 +30,16 @@ macro_rules! ids {
             }
         }
 
+        impl Identifier for $name {
+            fn from_text(text: &str) -> Self {
+                Self::new(text)
+            }
+
+            fn text(&self) -> &str {
+                self.as_str()
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
@@ -36,6 +55,14 @@ ids! {
     ServiceId;
     /// Identifies a service policy.
     PolicyId;
+    /// Identifies an edge-router policy.
+    EdgeRouterPolicyId;
+    /// Identifies a service-edge-router policy.
+    ServiceEdgeRouterPolicyId;
+    /// Identifies a config: a document that services share.
+    ConfigId;
+    /// Identifies a config type. A built-in type has its name as its id.
+    ConfigTypeId;
     /// Identifies an edge router. A gateway's router and its identity carry the same text.
     RouterId;
     /// Identifies a terminator: one place where a service is hosted.

@@ -4,9 +4,14 @@
 //! the SDK read them; it is, with `wire`, the only crate both sides share.
 
 pub mod api;
+pub mod authorization;
 pub mod configs;
 pub mod control;
 pub mod entity;
+pub mod filter;
 pub mod id;
+pub mod kind;
+pub mod network;
 pub mod replica;
+pub mod spec;
 pub mod token;

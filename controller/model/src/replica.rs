@@ -1,11 +1,12 @@
 //! The part of the model that routers hold, so that no dial has to ask the controller.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    entity::{Permission, Service, Terminator},
+    authorization::Authorizations,
+    entity::{Service, Terminator},
     id::{IdentityId, RouterId, ServiceId},
 };
 
@@ -63,56 +64,6 @@ pub struct LinkReport {
     pub to: RouterId,
     /// Cost of crossing it, dimensionless; lower is preferred.
     pub cost: u32,
-}
-
-/// The result of policy evaluation: which identity may dial or bind which service.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Authorizations {
-    dial: BTreeMap<IdentityId, BTreeSet<ServiceId>>,
-    bind: BTreeMap<IdentityId, BTreeSet<ServiceId>>,
-}
-
-impl Authorizations {
-    /// Grants a permission.
-    pub fn grant(&mut self, identity: IdentityId, permission: Permission, service: ServiceId) {
-        self.table_mut(permission).entry(identity).or_default().insert(service);
-    }
-
-    /// Whether the identity may dial or bind the service. Absent means no.
-    pub fn allows(
-        &self,
-        identity: &IdentityId,
-        permission: Permission,
-        service: &ServiceId,
-    ) -> bool {
-        self.table(permission).get(identity).is_some_and(|services| services.contains(service))
-    }
-
-    /// The services the identity may dial or bind, in id order.
-    pub fn services(
-        &self,
-        identity: &IdentityId,
-        permission: Permission,
-    ) -> impl Iterator<Item = &ServiceId> {
-        self.table(permission).get(identity).into_iter().flatten()
-    }
-
-    fn table(&self, permission: Permission) -> &BTreeMap<IdentityId, BTreeSet<ServiceId>> {
-        match permission {
-            Permission::Dial => &self.dial,
-            Permission::Bind => &self.bind,
-        }
-    }
-
-    fn table_mut(
-        &mut self,
-        permission: Permission,
-    ) -> &mut BTreeMap<IdentityId, BTreeSet<ServiceId>> {
-        match permission {
-            Permission::Dial => &mut self.dial,
-            Permission::Bind => &mut self.bind,
-        }
-    }
 }
 
 impl Replica {

@@ -2,7 +2,10 @@
 
 use nightgate_model::{
     api::ExplanationStep,
-    entity::{Identity, Permission, Role, Semantic, Service, ServicePolicy},
+    entity::{
+        EdgeRouter, EdgeRouterPolicy, Identity, Permission, Role, Semantic, Service,
+        ServiceEdgeRouterPolicy, ServicePolicy,
+    },
 };
 
 use crate::select::{Candidate, Selection, select};
@@ -32,6 +35,67 @@ pub fn explain<'a>(
     }
     steps.append(&mut of_policies);
     steps
+}
+
+/// The checks that decide whether `identity` may use `service` through `router`: one for the identity,
+/// one for the service.
+///
+/// It may if and only if both are `ok`. A policy that allows it is named; else, all with what is missing.
+pub fn explain_routers<'a>(
+    identity: &Identity,
+    service: &Service,
+    router: &EdgeRouter,
+    router_policies: impl Iterator<Item = &'a EdgeRouterPolicy>,
+    service_router_policies: impl Iterator<Item = &'a ServiceEdgeRouterPolicy>,
+) -> [ExplanationStep; 2] {
+    let of_identity = router_policies.map(|policy| {
+        let (identity_roles, router_roles) = (&policy.identity_roles, &policy.edge_router_roles);
+        let lacks = [
+            lack(identity_roles, policy.semantic, &identity.into(), &identity.name),
+            lack(router_roles, policy.semantic, &router.into(), &router.name),
+        ];
+        (policy.name.as_str(), lacks.into_iter().flatten().collect())
+    });
+    let of_service = service_router_policies.map(|policy| {
+        let (service_roles, router_roles) = (&policy.service_roles, &policy.edge_router_roles);
+        let lacks = [
+            lack(service_roles, policy.semantic, &service.into(), &service.name),
+            lack(router_roles, policy.semantic, &router.into(), &router.name),
+        ];
+        (policy.name.as_str(), lacks.into_iter().flatten().collect())
+    });
+    let own = format!("{} is the router's own identity", identity.name);
+    let is_own = identity.id == router.id.as_identity();
+    let use_it = format!("{} may use router {}", identity.name, router.name);
+    let carry_it = format!("router {} may carry {}", router.name, service.name);
+    [
+        if is_own {
+            step("router", true, own)
+        } else {
+            decide("edge-router", &use_it, of_identity)
+        },
+        decide("service-edge-router", &carry_it, of_service),
+    ]
+}
+
+/// The first policy without anything that lacks, or all with what does.
+fn decide<'a>(
+    kind: &str,
+    what: &str,
+    policies: impl Iterator<Item = (&'a str, Vec<String>)>,
+) -> ExplanationStep {
+    let mut missing = Vec::new();
+    for (name, lacks) in policies {
+        if lacks.is_empty() {
+            return step("router", true, format!("{what} by {kind} policy {name}"));
+        }
+        missing.push(format!("{name}: {}", lacks.join("; ")));
+    }
+    if missing.is_empty() {
+        missing.push("there is none".to_owned());
+    }
+    let detail = format!("no {kind} policy says that {what} ({})", missing.join(", "));
+    step("router", false, detail)
 }
 
 fn explain_identity(identity: &Identity) -> ExplanationStep {

@@ -2,11 +2,13 @@
 //!
 //! Pure: the same entities always give the same answer. A policy grants its permission to every
 //! identity that its identity roles select, on every service that its service roles select; there is
-//! no policy that takes a permission away, and what no policy grants is refused.
+//! no policy that takes a permission away, and what no policy grants is refused. Edge-router policies
+//! say in the same way which identities may use which routers, and service-edge-router policies which
+//! routers may carry which services.
 
 mod authorize;
 mod explain;
 mod select;
 
-pub use authorize::authorize;
-pub use explain::explain;
+pub use authorize::{Entities, authorize};
+pub use explain::{explain, explain_routers};

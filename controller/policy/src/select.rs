@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nightgate_model::entity::{Identity, Role, Semantic, Service};
+use nightgate_model::entity::{EdgeRouter, Identity, Role, Semantic, Service};
 
 /// An entity that roles can select.
 pub(crate) struct Candidate<'a> {
@@ -32,6 +32,12 @@ impl<'a> From<&'a Identity> for Candidate<'a> {
 impl<'a> From<&'a Service> for Candidate<'a> {
     fn from(service: &'a Service) -> Self {
         Self { id: service.id.as_str(), attributes: &service.role_attributes }
+    }
+}
+
+impl<'a> From<&'a EdgeRouter> for Candidate<'a> {
+    fn from(router: &'a EdgeRouter) -> Self {
+        Self { id: router.id.as_str(), attributes: &router.role_attributes }
     }
 }
 

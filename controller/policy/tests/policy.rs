@@ -3,10 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_model::{
-    entity::{Identity, IdentityKind, Permission, Role, Semantic, Service, ServicePolicy},
-    id::{IdentityId, PolicyId, ServiceId},
+    authorization::Authorizations,
+    entity::{
+        EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission, Role, Semantic, Service,
+        ServiceEdgeRouterPolicy, ServicePolicy,
+    },
+    id::{
+        EdgeRouterPolicyId, IdentityId, PolicyId, RouterId, ServiceEdgeRouterPolicyId, ServiceId,
+    },
 };
-use nightgate_policy::{authorize, explain};
+use nightgate_policy::{Entities, authorize, explain, explain_routers};
 use proptest::prelude::*;
 
 fn identity(id: &str, attributes: &[&str]) -> Identity {
@@ -16,6 +22,7 @@ fn identity(id: &str, attributes: &[&str]) -> Identity {
         kind: IdentityKind::Default,
         is_admin: false,
         disabled: false,
+        disabled_until: None,
         role_attributes: attributes.iter().map(|a| (*a).into()).collect(),
         fingerprint: Some("00".into()),
     }
@@ -28,6 +35,7 @@ fn service(id: &str, attributes: &[&str]) -> Service {
         role_attributes: attributes.iter().map(|a| (*a).into()).collect(),
         encryption_required: true,
         config: BTreeMap::new(),
+        configs: BTreeSet::new(),
     }
 }
 
@@ -50,15 +58,24 @@ fn policy(
     }
 }
 
+fn evaluate(identity: &Identity, service: &Service, policies: &[&ServicePolicy]) -> Authorizations {
+    authorize(&Entities {
+        identities: vec![identity],
+        services: vec![service],
+        policies: policies.to_vec(),
+        ..Entities::default()
+    })
+}
+
 fn may_dial(identity: &Identity, service: &Service, policy: &ServicePolicy) -> bool {
-    let allowed = authorize([identity].into_iter(), [service].into_iter(), [policy].into_iter());
+    let allowed = evaluate(identity, service, &[policy]);
     allowed.allows(&identity.id, Permission::Dial, &service.id)
 }
 
 #[test]
 fn nothing_is_allowed_without_a_policy() {
     let (identity, service) = (identity("i", &["a"]), service("s", &["a"]));
-    let allowed = authorize([&identity].into_iter(), [&service].into_iter(), [].into_iter());
+    let allowed = evaluate(&identity, &service, &[]);
     assert!(!allowed.allows(&identity.id, Permission::Dial, &service.id));
     assert!(!allowed.allows(&identity.id, Permission::Bind, &service.id));
 }
@@ -67,7 +84,7 @@ fn nothing_is_allowed_without_a_policy() {
 fn a_dial_policy_does_not_allow_to_bind() {
     let (identity, service) = (identity("i", &[]), service("s", &[]));
     let policy = policy(Permission::Dial, Semantic::AnyOf, &["#all"], &["#all"]);
-    let allowed = authorize([&identity].into_iter(), [&service].into_iter(), [&policy].into_iter());
+    let allowed = evaluate(&identity, &service, &[&policy]);
     assert!(allowed.allows(&identity.id, Permission::Dial, &service.id));
     assert!(!allowed.allows(&identity.id, Permission::Bind, &service.id));
 }
@@ -169,6 +186,54 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_routers()(
+        each in proptest::collection::vec((attributes(), any::<bool>()), 0..4),
+    ) -> Vec<EdgeRouter> {
+        each.into_iter().enumerate().map(|(index, (role_attributes, disabled))| EdgeRouter {
+            id: RouterId::new(format!("r{index}")),
+            name: format!("r{index}"),
+            is_tunneler_enabled: false,
+            disabled,
+            role_attributes,
+            fingerprint: None,
+            address: None,
+        }).collect()
+    }
+}
+
+prop_compose! {
+    fn any_router_policy()(
+        all_of in any::<bool>(),
+        identity_roles in roles(&["i0", "i1", "gone"]),
+        edge_router_roles in roles(&["r0", "r1", "gone"]),
+    ) -> EdgeRouterPolicy {
+        EdgeRouterPolicy {
+            id: EdgeRouterPolicyId::new("p"),
+            name: "p".into(),
+            semantic: if all_of { Semantic::AllOf } else { Semantic::AnyOf },
+            identity_roles,
+            edge_router_roles,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_service_router_policy()(
+        all_of in any::<bool>(),
+        service_roles in roles(&["s0", "s1", "gone"]),
+        edge_router_roles in roles(&["r0", "r1", "gone"]),
+    ) -> ServiceEdgeRouterPolicy {
+        ServiceEdgeRouterPolicy {
+            id: ServiceEdgeRouterPolicyId::new("p"),
+            name: "p".into(),
+            semantic: if all_of { Semantic::AllOf } else { Semantic::AnyOf },
+            service_roles,
+            edge_router_roles,
+        }
+    }
+}
+
 /// The oracle works on role texts and set algebra.
 fn oracle_selects(roles: &[Role], semantic: Semantic, id: &str, has: &BTreeSet<String>) -> bool {
     let texts: BTreeSet<String> = roles.iter().map(ToString::to_string).collect();
@@ -182,6 +247,29 @@ fn oracle_selects(roles: &[Role], semantic: Semantic, id: &str, has: &BTreeSet<S
     texts.contains("#all") || texts.contains(&format!("@{id}")) || by_attribute
 }
 
+/// What an oracle selects by.
+trait Subject {
+    fn is_selected(&self, roles: &[Role], semantic: Semantic) -> bool;
+}
+
+impl Subject for Identity {
+    fn is_selected(&self, roles: &[Role], semantic: Semantic) -> bool {
+        oracle_selects(roles, semantic, self.id.as_str(), &self.role_attributes)
+    }
+}
+
+impl Subject for Service {
+    fn is_selected(&self, roles: &[Role], semantic: Semantic) -> bool {
+        oracle_selects(roles, semantic, self.id.as_str(), &self.role_attributes)
+    }
+}
+
+impl Subject for EdgeRouter {
+    fn is_selected(&self, roles: &[Role], semantic: Semantic) -> bool {
+        oracle_selects(roles, semantic, self.id.as_str(), &self.role_attributes)
+    }
+}
+
 fn oracle_allows(
     identity: &Identity,
     service: &Service,
@@ -191,18 +279,8 @@ fn oracle_allows(
     !identity.disabled
         && policies.iter().any(|p| {
             p.permission == permission
-                && oracle_selects(
-                    &p.identity_roles,
-                    p.semantic,
-                    identity.id.as_str(),
-                    &identity.role_attributes,
-                )
-                && oracle_selects(
-                    &p.service_roles,
-                    p.semantic,
-                    service.id.as_str(),
-                    &service.role_attributes,
-                )
+                && identity.is_selected(&p.identity_roles, p.semantic)
+                && service.is_selected(&p.service_roles, p.semantic)
         })
 }
 
@@ -211,18 +289,107 @@ proptest! {
     fn authorizations_and_explanations_agree_with_the_oracle(
         identities in any_identities(),
         services in any_services(),
+        routers in any_routers(),
         policies in proptest::collection::vec(any_policy(), 0..5),
+        router_policies in proptest::collection::vec(any_router_policy(), 0..4),
+        service_router_policies in proptest::collection::vec(any_service_router_policy(), 0..4),
     ) {
-        let allowed = authorize(identities.iter(), services.iter(), policies.iter());
+        let allowed = authorize(&Entities {
+            identities: identities.iter().collect(),
+            services: services.iter().collect(),
+            routers: routers.iter().collect(),
+            policies: policies.iter().collect(),
+            router_policies: router_policies.iter().collect(),
+            service_router_policies: service_router_policies.iter().collect(),
+        });
+        // Routers get them as JSON.
+        let json = serde_json::to_string(&allowed).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<Authorizations>(&json).unwrap(), &allowed);
         for identity in &identities {
             for service in &services {
                 for permission in [Permission::Dial, Permission::Bind] {
                     let expected = oracle_allows(identity, service, permission, &policies);
                     prop_assert_eq!(allowed.allows(&identity.id, permission, &service.id), expected);
+                    let listed = allowed.services(&identity.id, permission).any(|id| *id == service.id);
+                    prop_assert_eq!(listed, expected);
                     let steps = explain(identity, service, permission, policies.iter());
                     prop_assert_eq!(steps.iter().all(|step| step.ok), expected, "{:?}", steps);
+                }
+                for router in routers.iter().filter(|router| !router.disabled) {
+                    let uses = router_policies.iter().any(|p| {
+                        identity.is_selected(&p.identity_roles, p.semantic)
+                            && router.is_selected(&p.edge_router_roles, p.semantic)
+                    });
+                    let carries = service_router_policies.iter().any(|p| {
+                        service.is_selected(&p.service_roles, p.semantic)
+                            && router.is_selected(&p.edge_router_roles, p.semantic)
+                    });
+                    let enabled = !identity.disabled;
+                    prop_assert_eq!(allowed.may_use(&identity.id, &router.id), enabled && uses);
+                    prop_assert_eq!(allowed.carries(&router.id, &service.id), carries);
+                    let reaches = allowed.reaches(&identity.id, &service.id, &router.id);
+                    prop_assert_eq!(reaches, enabled && uses && carries);
+                    let [by_identity, by_service] = explain_routers(
+                        identity, service, router, router_policies.iter(),
+                        service_router_policies.iter(),
+                    );
+                    prop_assert_eq!((by_identity.ok, by_service.ok), (uses, carries));
                 }
             }
         }
     }
+}
+
+#[test]
+fn a_router_explanation_names_the_policy_and_what_is_missing() {
+    let (identity, service) = (identity("alice", &["staff"]), service("web", &["internal"]));
+    let router = EdgeRouter {
+        id: RouterId::new("hub"),
+        name: "hub".into(),
+        is_tunneler_enabled: false,
+        disabled: false,
+        role_attributes: BTreeSet::new(),
+        fingerprint: None,
+        address: None,
+    };
+    let policy = EdgeRouterPolicy {
+        id: EdgeRouterPolicyId::new("p"),
+        name: "staff-eu".into(),
+        semantic: Semantic::AnyOf,
+        identity_roles: vec![Role::Attribute("staff".into())],
+        edge_router_roles: vec![Role::Attribute("eu".into())],
+    };
+    let [use_it, carry_it] =
+        explain_routers(&identity, &service, &router, [&policy].into_iter(), [].into_iter());
+    let expected =
+        "no edge-router policy says that alice may use router hub (staff-eu: hub lacks #eu)";
+    assert_eq!(use_it.detail, expected);
+    assert!(carry_it.detail.ends_with("(there is none)"), "{}", carry_it.detail);
+}
+
+#[test]
+fn a_gateway_may_use_its_own_router_without_a_policy() {
+    let allowed = evaluate(&identity("gw", &[]), &service("web", &[]), &[]);
+    assert!(allowed.may_use(&IdentityId::new("gw"), &RouterId::new("gw")));
+    assert!(!allowed.may_use(&IdentityId::new("gw"), &RouterId::new("other")));
+}
+
+#[test]
+fn a_thousand_wide_policies_over_ten_thousand_identities_stay_small() {
+    let identities: Vec<_> =
+        (0..10_000).map(|i| identity(&format!("i{i}"), &["all-staff"])).collect();
+    let services: Vec<_> = (0..1_000).map(|s| service(&format!("s{s}"), &["internal"])).collect();
+    let wide = policy(Permission::Dial, Semantic::AnyOf, &["#all-staff"], &["#internal"]);
+    let policies = vec![&wide; 1_000];
+    let allowed = authorize(&Entities {
+        identities: identities.iter().collect(),
+        services: services.iter().collect(),
+        policies,
+        ..Entities::default()
+    });
+    let bytes = serde_json::to_vec(&allowed).unwrap().len();
+    assert!(bytes < 1_000_000, "{bytes} bytes for ten million pairs");
+    let (last, first) = (IdentityId::new("i9999"), ServiceId::new("s0"));
+    assert!(allowed.allows(&last, Permission::Dial, &first));
+    assert_eq!(allowed.services(&last, Permission::Dial).count(), 1_000);
 }

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Settings, SettingsError, clock,
-    core::{Core, publish_changes},
+    core::{Core, enable_when_due, publish_changes},
     listener::Listener,
     tls::{self, TlsError},
 };
@@ -90,6 +90,7 @@ impl Controller {
         let local_address = socket.local_addr().map_err(listen)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(publish_changes(Arc::clone(&core), stop.clone()));
+        tasks.spawn(enable_when_due(Arc::clone(&core), stop.clone()));
         let listener = Listener { socket, tls, core, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(listener.run());
         tracing::info!(address = %local_address, "controller listens");

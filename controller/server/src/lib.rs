@@ -10,6 +10,7 @@ mod control;
 mod controller;
 mod core;
 mod listener;
+mod password;
 mod rest;
 mod settings;
 mod setup;

@@ -10,9 +10,10 @@ use std::{
 use nightgate_model::{
     entity::{Identity, IdentityKind},
     id::IdentityId,
+    kind::EntityKind,
 };
 use nightgate_pki::{Authority, FileAccess, IssuedWithKey, PkiError, write_atomically};
-use nightgate_store::{Change, SqliteStore, Store, StoreError};
+use nightgate_store::{Action, AuditRecord, Author, Change, SqliteStore, Step, Store, StoreError};
 
 use crate::{
     Settings, SettingsError, StartError, clock,
@@ -100,10 +101,21 @@ fn make_admin(
         kind: IdentityKind::Default,
         is_admin: true,
         disabled: false,
+        disabled_until: None,
         role_attributes: BTreeSet::new(),
         fingerprint: Some(made.issued.fingerprint),
     };
-    store.apply(&Change::CreateIdentity { identity, enrollment: None }, clock::timestamp())?;
+    let created = AuditRecord {
+        author: Author::controller(),
+        action: Action::Create,
+        kind: EntityKind::Identity,
+        id: identity.id.to_string(),
+        name: identity.name.clone(),
+        before: None,
+        after: serde_json::to_value(&identity).ok(),
+    };
+    let change = Change { steps: vec![Step::Create(identity.into())], audit: vec![created] };
+    store.apply(&change, clock::timestamp())?;
     Ok(())
 }
 

@@ -1,44 +1,37 @@
 //! The changes that the store accepts, each one transaction.
 
 use nightgate_model::{
-    entity::{EdgeRouter, Identity, Service, ServicePolicy},
-    id::{IdentityId, PolicyId, RouterId, ServiceId},
+    id::{IdentityId, RouterId},
+    kind::EntityKind,
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::Timestamp;
+use crate::{AnyEntity, AuditRecord, Timestamp};
 
-/// A change of the model.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Change {
-    /// Adds an identity.
-    CreateIdentity {
-        /// The identity.
-        identity: Identity,
-        /// How it enrolls; none if it has a certificate already.
-        enrollment: Option<Enrollment>,
-    },
-    /// Removes an identity, its sessions and its pending enrollment.
-    DeleteIdentity(IdentityId),
-    /// Adds an edge router.
-    CreateRouter {
-        /// The router.
-        router: EdgeRouter,
-        /// Its own identity, with the same id, if it may dial and host.
-        identity: Option<Identity>,
-        /// How it enrolls.
-        enrollment: Enrollment,
-    },
-    /// Removes an edge router, its own identity and its pending enrollment.
-    DeleteRouter(RouterId),
-    /// Adds a service.
-    CreateService(Service),
-    /// Removes a service.
-    DeleteService(ServiceId),
-    /// Adds a service policy.
-    CreatePolicy(ServicePolicy),
-    /// Removes a service policy.
-    DeletePolicy(PolicyId),
+/// A change of the model: all of its steps or none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+    /// What the audit log says about it.
+    pub audit: Vec<AuditRecord>,
+}
+
+/// One step of a [`Change`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Adds an entity.
+    Create(AnyEntity),
+    /// Replaces an entity. An identity that is disabled loses its API sessions.
+    Update(AnyEntity),
+    /// Removes an entity, with its sessions and its pending enrollment.
+    Delete(EntityKind, String),
+    /// Lets an identity or router enroll.
+    Enroll(EnrollmentTarget, Enrollment),
+    /// Lets an identity log in with a password, in the place of one that it had.
+    SetPassword(PasswordLogin),
+    /// Takes the password of an identity away.
+    RemovePassword(IdentityId),
     /// Uses up an enrollment token and records the certificate that was issued for it.
     Redeem {
         /// The token.
@@ -46,6 +39,23 @@ pub enum Change {
         /// What enrolled.
         redeemed: Redeemed,
     },
+}
+
+impl From<Vec<Step>> for Change {
+    fn from(steps: Vec<Step>) -> Self {
+        Self { steps, audit: Vec::new() }
+    }
+}
+
+/// How an identity logs in with a password.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PasswordLogin {
+    /// Which identity.
+    pub identity: IdentityId,
+    /// Unique name to log in with.
+    pub username: String,
+    /// The password's hash in the PHC string format; never the password.
+    pub hash: String,
 }
 
 /// A one-time token. Only its SHA-256 is stored.
@@ -105,4 +115,14 @@ pub enum Redeemed {
         /// `host:port` where it will accept clients and links.
         address: Option<String>,
     },
+}
+
+impl Redeemed {
+    /// The kind and the id of what enrolled.
+    pub fn subject(&self) -> (EntityKind, &str) {
+        match self {
+            Self::Identity { id, .. } => (EntityKind::Identity, id.as_str()),
+            Self::Router { id, .. } => (EntityKind::EdgeRouter, id.as_str()),
+        }
+    }
 }

@@ -1,30 +1,6 @@
 //! Why a change was not stored.
 
-use std::fmt;
-
-/// Kinds of entities that have unique names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum EntityKind {
-    /// Identity.
-    Identity,
-    /// Edge router.
-    EdgeRouter,
-    /// Service.
-    Service,
-    /// Service policy.
-    ServicePolicy,
-}
-
-impl fmt::Display for EntityKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Identity => "identity",
-            Self::EdgeRouter => "edge router",
-            Self::Service => "service",
-            Self::ServicePolicy => "service policy",
-        })
-    }
-}
+use nightgate_model::kind::EntityKind;
 
 /// Why a change was not stored, or the state not read.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +20,12 @@ pub enum StoreError {
         kind: EntityKind,
         /// The id.
         id: String,
+    },
+    /// Another identity logs in with the name.
+    #[error("another identity logs in as {username:?}")]
+    UsernameTaken {
+        /// The name.
+        username: String,
     },
     /// The enrollment token was used, was never issued, or belongs to something else.
     #[error("the enrollment token is not valid (any more)")]

@@ -4,14 +4,19 @@
 //! [`Change`] through the store first, so what was acknowledged is on disk. [`SqliteStore`] keeps
 //! everything in one file.
 
+mod audit;
 mod change;
 mod error;
+#[macro_use]
 mod model;
 mod sqlite;
 mod store;
 
-pub use change::{Change, Enrollment, EnrollmentTarget, EnrollmentToken, Redeemed};
-pub use error::{EntityKind, StoreError};
-pub use model::{Model, Stored, Timestamp};
+pub use audit::{Action, AuditEntry, AuditRecord, Author};
+pub use change::{
+    Change, Enrollment, EnrollmentTarget, EnrollmentToken, PasswordLogin, Redeemed, Step,
+};
+pub use error::StoreError;
+pub use model::{AnyEntity, Kept, Model, Stored, Timestamp};
 pub use sqlite::SqliteStore;
 pub use store::{ApiSession, Loaded, Store};

@@ -1,11 +1,16 @@
 //! The boundary to the database.
 
+use std::ops::ControlFlow;
+
 use nightgate_model::id::{ApiSessionId, IdentityId};
 
-use crate::{Change, EnrollmentTarget, EnrollmentToken, Model, StoreError, Timestamp};
+use crate::{
+    AuditEntry, Change, EnrollmentTarget, EnrollmentToken, Model, PasswordLogin, StoreError,
+    Timestamp,
+};
 
 /// Everything that is read at start.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// All entities.
     pub model: Model,
@@ -22,8 +27,8 @@ pub struct ApiSession {
     pub id: ApiSessionId,
     /// Who.
     pub identity: IdentityId,
-    /// SHA-1 of the client certificate it is bound to, lower-case hex.
-    pub fingerprint: String,
+    /// SHA-1 of the client certificate it is bound to, lower-case hex; none if it began with a password.
+    pub fingerprint: Option<String>,
     /// Config types that the client asked for.
     pub config_types: Vec<String>,
     /// When it began.
@@ -48,6 +53,13 @@ pub trait Store: Send + Sync {
     /// A name is taken, an entity or token does not exist, or the database fails; nothing is changed.
     fn apply(&self, change: &Change, at: Timestamp) -> Result<u64, StoreError>;
 
+    /// Shows the entries of the audit log, the latest first, until `visit` breaks off.
+    ///
+    /// # Errors
+    /// The database fails or is damaged.
+    fn audit(&self, visit: &mut dyn FnMut(AuditEntry) -> ControlFlow<()>)
+    -> Result<(), StoreError>;
+
     /// Increments the model index for a change of what is only in memory, and returns it.
     ///
     /// # Errors
@@ -62,6 +74,12 @@ pub trait Store: Send + Sync {
         &self,
         token: &EnrollmentToken,
     ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError>;
+
+    /// How the identity with this name to log in with does so.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn password(&self, username: &str) -> Result<Option<PasswordLogin>, StoreError>;
 
     /// Adds or replaces an API session and forgets those that ended before `now`.
     ///

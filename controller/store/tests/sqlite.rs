@@ -2,17 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use nightgate_model::{
     entity::{
-        EdgeRouter, Identity, IdentityKind, Permission, Role, Semantic, Service, ServicePolicy,
+        Config, ConfigType, EdgeRouter, Identity, IdentityKind, Permission, Role, Semantic,
+        Service, ServicePolicy,
     },
-    id::{ApiSessionId, IdentityId, PolicyId, RouterId, ServiceId},
+    id::{ApiSessionId, ConfigId, ConfigTypeId, IdentityId, PolicyId, RouterId, ServiceId},
+    kind::EntityKind,
 };
 use nightgate_store::{
-    ApiSession, Change, Enrollment, EnrollmentTarget, EnrollmentToken, EntityKind, Model, Redeemed,
-    SqliteStore, Store, StoreError, Timestamp,
+    Action, ApiSession, AuditRecord, Author, Change, Enrollment, EnrollmentTarget, EnrollmentToken,
+    PasswordLogin, Redeemed, SqliteStore, Step, Store, StoreError, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -27,6 +33,7 @@ fn identity(id: &str, name: &str) -> Identity {
         kind: IdentityKind::Default,
         is_admin: false,
         disabled: false,
+        disabled_until: None,
         role_attributes: ["a".into(), "b".into()].into(),
         fingerprint: None,
     }
@@ -37,7 +44,17 @@ fn enrollment(token: &str) -> Enrollment {
 }
 
 fn create_identity(id: &str, name: &str) -> Change {
-    Change::CreateIdentity { identity: identity(id, name), enrollment: Some(enrollment(id)) }
+    let enroll = Step::Enroll(EnrollmentTarget::Identity(IdentityId::new(id)), enrollment(id));
+    vec![Step::Create(identity(id, name).into()), enroll].into()
+}
+
+fn delete(kind: EntityKind, id: &str) -> Change {
+    vec![Step::Delete(kind, id.into())].into()
+}
+
+fn update_identity(id: &str, name: &str, disabled: bool) -> Change {
+    let disabled_until = disabled.then_some(5);
+    vec![Step::Update(Identity { disabled, disabled_until, ..identity(id, name) }.into())].into()
 }
 
 fn create_router(id: &str, name: &str, tunneler: bool) -> Change {
@@ -46,50 +63,55 @@ fn create_router(id: &str, name: &str, tunneler: bool) -> Change {
         name: name.into(),
         is_tunneler_enabled: tunneler,
         disabled: false,
+        role_attributes: ["edge".into()].into(),
         fingerprint: None,
         address: None,
     };
-    let identity = tunneler.then(|| Identity { kind: IdentityKind::Router, ..identity(id, name) });
-    Change::CreateRouter { router, identity, enrollment: enrollment(id) }
+    let mut steps = vec![Step::Create(router.into())];
+    if tunneler {
+        let identity = Identity { kind: IdentityKind::Router, ..identity(id, name) };
+        steps.push(Step::Create(identity.into()));
+    }
+    steps.push(Step::Enroll(EnrollmentTarget::Router(RouterId::new(id)), enrollment(id)));
+    steps.into()
 }
 
 fn create_service(id: &str, name: &str) -> Change {
-    Change::CreateService(Service {
+    let service = Service {
         id: ServiceId::new(id),
         name: name.into(),
         role_attributes: ["web".into()].into(),
         encryption_required: true,
         config: BTreeMap::from([("host.v1".into(), serde_json::json!({"port": 80}))]),
-    })
+        configs: BTreeSet::new(),
+    };
+    vec![Step::Create(service.into())].into()
 }
 
 fn create_policy(id: &str, name: &str) -> Change {
-    Change::CreatePolicy(ServicePolicy {
+    let policy = ServicePolicy {
         id: PolicyId::new(id),
         name: name.into(),
         permission: Permission::Dial,
         semantic: Semantic::AllOf,
         identity_roles: vec![Role::All, Role::Id("x".into())],
         service_roles: vec![Role::Attribute("web".into())],
-    })
+    };
+    vec![Step::Create(policy.into())].into()
 }
 
 fn redeem_identity(id: &str, token: &str, fingerprint: &str) -> Change {
-    Change::Redeem {
-        token: EnrollmentToken::new(token),
-        redeemed: Redeemed::Identity { id: IdentityId::new(id), fingerprint: fingerprint.into() },
-    }
+    let redeemed = Redeemed::Identity { id: IdentityId::new(id), fingerprint: fingerprint.into() };
+    vec![Step::Redeem { token: EnrollmentToken::new(token), redeemed }].into()
 }
 
 fn redeem_router(id: &str, token: &str, fingerprint: &str) -> Change {
-    Change::Redeem {
-        token: EnrollmentToken::new(token),
-        redeemed: Redeemed::Router {
-            id: RouterId::new(id),
-            fingerprint: fingerprint.into(),
-            address: Some("router.example:443".into()),
-        },
-    }
+    let redeemed = Redeemed::Router {
+        id: RouterId::new(id),
+        fingerprint: fingerprint.into(),
+        address: Some("router.example:443".into()),
+    };
+    vec![Step::Redeem { token: EnrollmentToken::new(token), redeemed }].into()
 }
 
 #[test]
@@ -110,7 +132,7 @@ fn everything_is_there_after_reopening() {
     let session = ApiSession {
         id: ApiSessionId::new("a"),
         identity: IdentityId::new("i"),
-        fingerprint: "00".into(),
+        fingerprint: Some("00".into()),
         config_types: vec!["all".into()],
         created_at: Timestamp(1),
         expires_at: Timestamp(900),
@@ -203,10 +225,9 @@ fn a_token_is_good_for_its_own_entity_only() {
 fn tokens_are_not_stored_in_the_clear() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let change = Change::CreateIdentity {
-        identity: identity("i", "alice"),
-        enrollment: Some(enrollment("a-token-to-look-for")),
-    };
+    let target = EnrollmentTarget::Identity(IdentityId::new("i"));
+    let enroll = Step::Enroll(target, enrollment("a-token-to-look-for"));
+    let change = Change::from(vec![Step::Create(identity("i", "alice").into()), enroll]);
     store.apply(&change, Timestamp(1)).unwrap();
     for name in ["nightgate.db", "nightgate.db-wal"] {
         let bytes = std::fs::read(dir.path().join(name)).unwrap();
@@ -219,14 +240,15 @@ fn tokens_are_not_stored_in_the_clear() {
 fn deleting_takes_what_depends_along() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
+    let empty = store.load().unwrap();
     store.apply(&create_identity("i", "alice"), Timestamp(1)).unwrap();
     store.apply(&create_router("r", "gw", true), Timestamp(1)).unwrap();
-    store.apply(&Change::DeleteIdentity(IdentityId::new("i")), Timestamp(2)).unwrap();
-    store.apply(&Change::DeleteRouter(RouterId::new("r")), Timestamp(2)).unwrap();
-    assert_eq!(store.load().unwrap().model, Model::default());
+    store.apply(&delete(EntityKind::Identity, "i"), Timestamp(2)).unwrap();
+    store.apply(&delete(EntityKind::EdgeRouter, "r"), Timestamp(2)).unwrap();
+    assert_eq!(store.load().unwrap().model, empty.model);
     assert_eq!(store.enrollment(&EnrollmentToken::new("i")).unwrap(), None);
     assert_eq!(store.enrollment(&EnrollmentToken::new("r")).unwrap(), None);
-    let again = store.apply(&Change::DeleteRouter(RouterId::new("r")), Timestamp(3)).unwrap_err();
+    let again = store.apply(&delete(EntityKind::EdgeRouter, "r"), Timestamp(3)).unwrap_err();
     assert!(matches!(again, StoreError::NotFound { kind: EntityKind::EdgeRouter, .. }), "{again}");
 }
 
@@ -237,7 +259,7 @@ fn a_session_of_nobody_is_refused_and_ended_ones_are_forgotten() {
     let session = |id: &str, expires_at| ApiSession {
         id: ApiSessionId::new(id),
         identity: IdentityId::new("i"),
-        fingerprint: "00".into(),
+        fingerprint: Some("00".into()),
         config_types: Vec::new(),
         created_at: Timestamp(1),
         expires_at: Timestamp(expires_at),
@@ -253,6 +275,134 @@ fn a_session_of_nobody_is_refused_and_ended_ones_are_forgotten() {
     assert_eq!(store.load().unwrap().api_sessions, [session("b", 40)]);
     store.remove_api_session(&ApiSessionId::new("b")).unwrap();
     assert_eq!(store.load().unwrap().api_sessions, []);
+}
+
+#[test]
+fn an_identity_that_is_disabled_loses_its_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.apply(&create_identity("i", "alice"), Timestamp(1)).unwrap();
+    let session = ApiSession {
+        id: ApiSessionId::new("a"),
+        identity: IdentityId::new("i"),
+        fingerprint: Some("00".into()),
+        config_types: Vec::new(),
+        created_at: Timestamp(1),
+        expires_at: Timestamp(10),
+    };
+    store.put_api_session(&session, Timestamp(1)).unwrap();
+    store.apply(&update_identity("i", "bob", false), Timestamp(2)).unwrap();
+    assert_eq!(store.load().unwrap().api_sessions.len(), 1);
+    store.apply(&update_identity("i", "bob", true), Timestamp(3)).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.api_sessions, []);
+    let stored = &loaded.model.identities[&IdentityId::new("i")];
+    assert_eq!((stored.created_at, stored.updated_at), (Timestamp(1), Timestamp(3)));
+    assert_eq!((stored.entity.name.as_str(), stored.entity.disabled_until), ("bob", Some(5)));
+}
+
+#[test]
+fn a_change_is_logged_if_and_only_if_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let record = |name: &str| AuditRecord {
+        author: Author { id: "a".into(), name: "admin".into() },
+        action: Action::Create,
+        kind: EntityKind::Identity,
+        id: name.into(),
+        name: name.into(),
+        before: None,
+        after: Some(serde_json::json!({ "name": name })),
+    };
+    for (at, name) in [(1, "alice"), (2, "bob")] {
+        let change = Change { audit: vec![record(name)], ..create_identity(name, name) };
+        store.apply(&change, Timestamp(at)).unwrap();
+    }
+    let refused = Change { audit: vec![record("carol")], ..create_identity("carol", "bob") };
+    store.apply(&refused, Timestamp(3)).unwrap_err();
+    let mut entries = Vec::new();
+    let collect = &mut |entry| {
+        entries.push(entry);
+        std::ops::ControlFlow::Continue(())
+    };
+    open(dir.path()).audit(collect).unwrap();
+    let found: Vec<_> = entries.iter().map(|e| (e.number, e.at, e.record.name.as_str())).collect();
+    assert_eq!(found, [(2, Timestamp(2), "bob"), (1, Timestamp(1), "alice")]);
+    assert_eq!(entries[0].record, record("bob"));
+}
+
+#[test]
+fn services_share_configs_and_what_is_in_use_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let kind =
+        ConfigType { id: ConfigTypeId::new("t"), name: "t".into(), schema: serde_json::json!({}) };
+    let config = |id: &str| Config {
+        id: ConfigId::new(id),
+        name: id.into(),
+        config_type_id: ConfigTypeId::new("t"),
+        data: serde_json::json!({ "x": 1 }),
+    };
+    let service = |configs: &[&str]| Service {
+        id: ServiceId::new("s"),
+        name: "s".into(),
+        role_attributes: BTreeSet::new(),
+        encryption_required: true,
+        config: BTreeMap::new(),
+        configs: configs.iter().map(|id| ConfigId::new(*id)).collect(),
+    };
+    let steps = vec![
+        Step::Create(kind.into()),
+        Step::Create(config("c1").into()),
+        Step::Create(config("c2").into()),
+        Step::Create(service(&["c1"]).into()),
+    ];
+    store.apply(&steps.into(), Timestamp(1)).unwrap();
+    let update = vec![Step::Update(service(&["c2"]).into())];
+    store.apply(&update.into(), Timestamp(2)).unwrap();
+    let before = open(dir.path()).load().unwrap();
+    let stored = &before.model.services[&ServiceId::new("s")].entity;
+    assert_eq!(*stored, service(&["c2"]));
+    assert!(store.apply(&delete(EntityKind::Config, "c2"), Timestamp(3)).is_err());
+    assert!(store.apply(&delete(EntityKind::ConfigType, "t"), Timestamp(3)).is_err());
+    assert_eq!(store.load().unwrap(), before);
+    store.apply(&delete(EntityKind::Config, "c1"), Timestamp(3)).unwrap();
+    store.apply(&delete(EntityKind::Service, "s"), Timestamp(4)).unwrap();
+    store.apply(&delete(EntityKind::Config, "c2"), Timestamp(5)).unwrap();
+}
+
+#[test]
+fn a_new_password_ends_the_sessions_of_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.apply(&create_identity("i", "alice"), Timestamp(1)).unwrap();
+    store.apply(&create_identity("j", "bob"), Timestamp(1)).unwrap();
+    let login = |identity: &str, hash: &str| PasswordLogin {
+        identity: IdentityId::new(identity),
+        username: "alice".into(),
+        hash: hash.into(),
+    };
+    let set = |login| Change::from(vec![Step::SetPassword(login)]);
+    store.apply(&set(login("i", "h1")), Timestamp(2)).unwrap();
+    let taken = store.apply(&set(login("j", "h2")), Timestamp(3)).unwrap_err();
+    assert!(matches!(taken, StoreError::UsernameTaken { .. }), "{taken}");
+    let session = |id: &str, fingerprint: Option<&str>| ApiSession {
+        id: ApiSessionId::new(id),
+        identity: IdentityId::new("i"),
+        fingerprint: fingerprint.map(String::from),
+        config_types: Vec::new(),
+        created_at: Timestamp(1),
+        expires_at: Timestamp(10),
+    };
+    store.put_api_session(&session("a", None), Timestamp(3)).unwrap();
+    store.put_api_session(&session("b", Some("00")), Timestamp(3)).unwrap();
+    assert_eq!(store.load().unwrap().api_sessions.len(), 2);
+    store.apply(&set(login("i", "h3")), Timestamp(4)).unwrap();
+    assert_eq!(store.load().unwrap().api_sessions, [session("b", Some("00"))]);
+    assert_eq!(open(dir.path()).password("alice").unwrap(), Some(login("i", "h3")));
+    let remove = Change::from(vec![Step::RemovePassword(IdentityId::new("i"))]);
+    store.apply(&remove, Timestamp(5)).unwrap();
+    assert_eq!(store.password("alice").unwrap(), None);
 }
 
 #[test]
@@ -279,19 +429,21 @@ fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..12_u8).prop_map(|(id, which)| {
+    (id, 0..14_u8).prop_map(|(id, which)| {
         let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
         match which {
             0 => create_identity(&i, &i),
-            1 => Change::DeleteIdentity(IdentityId::new(i)),
+            1 => delete(EntityKind::Identity, &i),
             2 => create_router(&r, &r, true),
             3 => create_router(&r, &r, false),
-            4 => Change::DeleteRouter(RouterId::new(r)),
+            4 => delete(EntityKind::EdgeRouter, &r),
             5 => create_service(&s, &s),
-            6 => Change::DeleteService(ServiceId::new(s)),
+            6 => delete(EntityKind::Service, &s),
             7 => create_policy(&p, &p),
-            8 => Change::DeletePolicy(PolicyId::new(p)),
+            8 => delete(EntityKind::ServicePolicy, &p),
             9 => redeem_identity(&i, &i, &i),
+            10 => update_identity(&i, &i, true),
+            11 => update_identity(&i, "i1", false),
             _ => redeem_router(&r, &r, &r),
         }
     })
@@ -304,7 +456,7 @@ proptest! {
     fn memory_and_disk_hold_the_same_model(changes in proptest::collection::vec(any_change(), 0..24)) {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
-        let mut model = Model::default();
+        let mut model = store.load().unwrap().model;
         for (at, change) in (1..).map(Timestamp).zip(&changes) {
             if store.apply(change, at).is_ok() {
                 model.apply(change, at);

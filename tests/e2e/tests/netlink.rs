@@ -10,7 +10,7 @@ use anyhow::Result;
 use nightgate_lab::{Namespace, veth};
 use nightgate_netlink::{
     AdminState, Interception, Interface, MIRROR_DEVICE, MIRROR_PEER, Netlink, NetlinkError,
-    NextHop, Prefix, Route,
+    NextHop, Passenger, Prefix, Route, Way,
 };
 
 const INTERCEPTION: Interception = Interception { mark: 0x4e47_0001, table: 20_039 };
@@ -182,6 +182,41 @@ fn addresses_and_routes_of_both_families_are_added_looked_up_and_taken_back() {
         });
     }
     assert_eq!(configuration(&here), before);
+}
+
+#[test]
+fn the_way_of_a_packet_is_local_by_an_interface_or_nowhere() {
+    let (here, there) = (Namespace::new("here").unwrap(), Namespace::new("there").unwrap());
+    veth((&here, "lan0"), (&there, "peer0")).unwrap();
+    veth((&here, "wan0"), (&there, "peer1")).unwrap();
+    for (interface, address) in
+        [("lan0", "10.1.0.1/24"), ("lan0", "fd01::1/64"), ("wan0", "192.0.2.1/24")]
+    {
+        here.add_address(interface, address).unwrap();
+    }
+    here.add_address("wan0", "2001:db8::1/64").unwrap();
+    here.set("net/ipv4/ip_forward", "1").unwrap();
+    here.set("net/ipv6/conf/all/forwarding", "1").unwrap();
+    inside(&here, async |netlink| {
+        let [lan, wan] =
+            [netlink.interface("lan0").await?.index, netlink.interface("wan0").await?.index];
+        for (client, own, far, unknown) in [
+            ("10.1.0.9", "10.1.0.1", "192.0.2.9", "203.0.113.9"),
+            ("fd01::9", "fd01::1", "2001:db8::9", "2001:db8:ffff::9"),
+        ] {
+            let way = async |source: Option<&str>, destination: &str, input| {
+                let packet =
+                    Passenger { source: source.map(ip), destination: ip(destination), input };
+                netlink.way(packet).await
+            };
+            assert_eq!(way(None, client, None).await?, Way::By(lan));
+            assert_eq!(way(None, own, None).await?, Way::Local);
+            assert_eq!(way(Some(client), far, Some(lan)).await?, Way::By(wan));
+            assert_eq!(way(Some(client), own, Some(lan)).await?, Way::Local);
+            assert!(matches!(way(Some(client), unknown, Some(lan)).await?, Way::Nowhere(_)));
+        }
+        Ok(())
+    });
 }
 
 /// The next hop once its source is the expected one, or as it is after ten seconds.

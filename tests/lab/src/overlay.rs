@@ -2,6 +2,7 @@
 
 mod configuration;
 mod deployment;
+mod firewall;
 mod scenes;
 mod topology;
 

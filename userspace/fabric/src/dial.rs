@@ -147,7 +147,9 @@ impl Router {
             let detail = format!("router {} does not host the terminator any longer", self.id);
             return Err(DialRefusal::new(FailureCause::InvalidTerminator, detail));
         };
-        if !self.allows(&offer.dial.dialer, &terminator.host, &offer.dial.service) {
+        if !self.allows(&offer.dial.dialer, &terminator.host, &offer.dial.service)
+            || !self.reaches(&terminator.host, &offer.dial.service)
+        {
             let detail = format!("router {} allows no such circuit", self.id);
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
         }
@@ -183,6 +185,13 @@ impl Router {
         if !self.replica.authorizations.allows(&dial.dialer, permission, &dial.service) {
             let detail =
                 format!("no policy lets identity {} dial service {}", identity.name, service.name);
+            return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
+        }
+        if !self.reaches(&dial.dialer, &dial.service) {
+            let detail = format!(
+                "edge-router policies do not let identity {} use service {} through router {}",
+                identity.name, service.name, self.id
+            );
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
         }
         Ok(())

@@ -69,7 +69,14 @@ impl Router {
         let revoked: Vec<EndId> = self
             .ends
             .iter()
-            .filter(|(_, end)| !self.allows(&end.dialer, &end.host, &end.service))
+            .filter(|(_, end)| {
+                let here = match end.role {
+                    Role::Dialer => &end.dialer,
+                    Role::Host | Role::Transit => &end.host,
+                };
+                !self.allows(&end.dialer, &end.host, &end.service)
+                    || !self.reaches(here, &end.service)
+            })
             .map(|(id, _)| *id)
             .collect();
         for end in revoked {
@@ -260,12 +267,18 @@ impl Router {
         may(dialer, Permission::Dial) && may(host, Permission::Bind)
     }
 
+    /// Whether the model lets this identity use the service through this router.
+    pub(crate) fn reaches(&self, identity: &IdentityId, service: &ServiceId) -> bool {
+        self.replica.authorizations.reaches(identity, service, &self.id)
+    }
+
     fn unbind_revoked(&mut self) {
         let replica = Arc::clone(&self.replica);
         self.hosted.retain(|id, terminator| {
             let host = &terminator.host;
             let may = replica.identities.contains_key(host)
-                && replica.authorizations.allows(host, Permission::Bind, &terminator.service);
+                && replica.authorizations.allows(host, Permission::Bind, &terminator.service)
+                && replica.authorizations.reaches(host, &terminator.service, &self.id);
             if !may {
                 self.commands.push_back(Command::Unbind(id.clone()));
             }

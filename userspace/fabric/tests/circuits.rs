@@ -18,7 +18,8 @@ use nightgate_fabric::{
     weight,
 };
 use nightgate_model::{
-    entity::{Permission, Service, Terminator},
+    authorization::Terms,
+    entity::{self, Permission, Service, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
     replica::{Replica, ReplicaIdentity},
 };
@@ -133,6 +134,7 @@ fn replica(links: Vec<nightgate_model::replica::LinkReport>, terminator: Termina
         role_attributes: [].into(),
         encryption_required: true,
         config: [].into(),
+        configs: [].into(),
     };
     let identity = |name: &str| {
         (IdentityId::new(name), ReplicaIdentity { name: name.into(), fingerprint: None })
@@ -226,6 +228,45 @@ fn hosting_without_a_policy_ends_at_once() {
     row.take_events();
     row.last().host(terminator(0));
     assert_eq!(row.take_events(), [(0, Command::Unbind(TerminatorId::new("t")))]);
+}
+
+/// Takes away the routers that one side may use, or that may carry the service.
+fn without(replica: &Replica, change: impl Fn(&mut Terms)) -> Replica {
+    let mut terms = Terms::from(replica.authorizations.clone());
+    change(&mut terms);
+    Replica { authorizations: terms.into(), ..replica.clone() }
+}
+
+#[test]
+fn a_dial_through_a_router_that_no_policy_gives_is_refused() {
+    for change in [(|terms| terms.identity_routers.clear()) as fn(&mut Terms), |terms| {
+        terms.service_routers.clear()
+    }] {
+        let mut row = Row::new(2);
+        let revoked = without(&row.replica, change);
+        row.routers[0].handle_replica(Arc::new(revoked));
+        row.take_events();
+        let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
+        assert_eq!(refusal.cause, FailureCause::Unauthorized);
+        assert!(refusal.detail.contains("edge-router policies"), "{}", refusal.detail);
+    }
+}
+
+#[test]
+fn a_circuit_ends_when_a_router_of_its_ends_may_not_be_used_any_more() {
+    for (side, name) in [(0, "anna"), (2, "hugo")] {
+        let mut row = Row::new(3);
+        let (dialer, host) = row.connect();
+        row.replica = without(&row.replica, |terms| {
+            terms.identity_routers.retain(|rule| rule.from != [entity::Role::Id(name.into())]);
+        });
+        row.publish();
+        let events = row.take_events();
+        let end = if side == 0 { dialer } else { host };
+        let closed = Command::Closed(end, FailureCause::Unauthorized);
+        assert!(events.contains(&(side, closed)), "{name}: {events:?}");
+        assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+    }
 }
 
 #[test]

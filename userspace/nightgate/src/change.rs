@@ -7,14 +7,15 @@ use nightgate_gateway::admin::{self, Apply, Request, RuleFile, Session};
 use serde_json::Value;
 
 use crate::{
+    lint::{self, StrictArgs},
     observe::ObserveArgs,
     output::{OutputArgs, Table},
 };
 
 /// A file and the gateway it is for.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct PlanArgs {
-    /// Configuration file of the gateway; only its rules count, its zones have to be those of the gateway
+pub(crate) struct TargetArgs {
+    /// Configuration file of the gateway: its zones, rules, private DNS and mirror; the rest cannot change
     file: PathBuf,
     #[command(flatten)]
     observe: ObserveArgs,
@@ -24,7 +25,7 @@ pub(crate) struct PlanArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
-    plan: PlanArgs,
+    target: TargetArgs,
     /// Go back to the rules before unless `nightgate fw confirm` comes in this time, such as 60s or 5m
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     confirm: Option<u32>,
@@ -33,18 +34,35 @@ pub(crate) struct ApplyArgs {
     force: bool,
 }
 
-/// Prints what a file would change.
+/// `nightgate fw plan`
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    strict: StrictArgs,
+}
+
+/// Prints what a file would change, and what is odd about its rules.
 pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<()> {
-    let answer = admin::ask(&args.observe.socket, Request::Plan(args.read()?)).await?;
-    print(args.observe.output, &answer)
+    let (file, observe) = (args.target.read()?, &args.target.observe);
+    let differences = admin::ask(&observe.socket, Request::Plan(file.clone())).await?;
+    let (gateway, rules) = lint::compile(&file.text, &file.name)?;
+    let findings = lint::findings(&gateway, &rules);
+    let answer = serde_json::json!({ "differences": differences, "findings": findings });
+    observe.output.print(&answer, |_| match &findings[..] {
+        [] => describe(&differences),
+        findings => format!("{}\n\n{}", describe(&differences), lint::table(findings)),
+    })?;
+    args.strict.judge(&findings)
 }
 
 /// Puts the rules of a file in force.
 pub(crate) async fn apply(args: &ApplyArgs) -> anyhow::Result<()> {
     let session = if args.force { None } else { own_session() };
-    let file = args.plan.read()?;
+    let file = args.target.read()?;
     let apply = Apply { file, confirm_within: args.confirm, session };
-    let observe = &args.plan.observe;
+    let observe = &args.target.observe;
     let answer = admin::ask(&observe.socket, Request::Apply(apply)).await?;
     print(observe.output, &answer)
 }
@@ -59,7 +77,7 @@ pub(crate) async fn rollback(args: &ObserveArgs) -> anyhow::Result<()> {
     print(args.output, &admin::ask(&args.socket, Request::Rollback).await?)
 }
 
-impl PlanArgs {
+impl TargetArgs {
     fn read(&self) -> anyhow::Result<RuleFile> {
         let name = self.file.display().to_string();
         let text = fs::read_to_string(&self.file).with_context(|| format!("read {name}"))?;
@@ -76,11 +94,11 @@ fn describe(answer: &Value) -> String {
     let word = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let list = answer.get("differences").unwrap_or(answer).as_array().cloned().unwrap_or_default();
     let mut text = if list.is_empty() {
-        "no rule differs".to_owned()
+        "nothing differs".to_owned()
     } else {
         list.iter()
-            .fold(Table::new(&["change", "rule"]), |table, difference| {
-                table.row([word(difference, "change"), word(difference, "rule")])
+            .fold(Table::new(&["change", "what", "name"]), |table, difference| {
+                table.row(["change", "what", "name"].map(|key| word(difference, key)))
             })
             .to_string()
     };
@@ -96,16 +114,18 @@ fn describe(answer: &Value) -> String {
     text
 }
 
-fn seconds(text: &str) -> anyhow::Result<u32> {
-    let (number, unit) = match text.strip_suffix(['s', 'm']) {
+/// Seconds of a time such as `60s`, `5m` or `1h`, at most a day.
+pub(crate) fn seconds(text: &str) -> anyhow::Result<u32> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) if text.ends_with('h') => (number, 3_600),
         Some(number) => (number, 1),
         None => (text, 1),
     };
     let seconds = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
     match seconds {
         Some(seconds @ 1..=86_400) => Ok(seconds),
-        Some(_) | None => bail!("expected 1s to 86400s, such as 60s or 5m"),
+        Some(_) | None => bail!("expected 1s to 86400s, such as 60s, 5m or 1h"),
     }
 }
 
@@ -149,8 +169,11 @@ mod tests {
 
     #[test]
     fn times_are_seconds_or_minutes_and_never_nothing() {
-        assert_eq!(["60", "60s", "5m"].map(|text| seconds(text).unwrap()), [60, 60, 300]);
-        for text in ["", "0", "0s", "s", "-1", "1h", "2000m", "99999999999m"] {
+        assert_eq!(
+            ["60", "60s", "5m", "1h"].map(|text| seconds(text).unwrap()),
+            [60, 60, 300, 3_600]
+        );
+        for text in ["", "0", "0s", "s", "-1", "25h", "2000m", "99999999999m"] {
             assert!(seconds(text).is_err(), "{text}");
         }
     }
@@ -167,7 +190,7 @@ mod tests {
     #[test]
     fn the_answer_says_what_happens_next() {
         let text = describe(&serde_json::json!({
-            "file": "new.yaml", "differences": [{"change": "added", "rule": "web"}],
+            "file": "new.yaml", "differences": [{"change": "added", "what": "rule", "name": "web"}],
             "returns_in": 60, "restart": "the rules before"
         }));
         for part in
@@ -175,6 +198,6 @@ mod tests {
         {
             assert!(text.contains(part), "{text}");
         }
-        assert_eq!(describe(&serde_json::json!([])), "no rule differs");
+        assert_eq!(describe(&serde_json::json!([])), "nothing differs");
     }
 }

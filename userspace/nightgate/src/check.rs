@@ -6,13 +6,18 @@ use anyhow::{Context as _, bail};
 use nightgate_config::{Config, Rule};
 use serde::Serialize;
 
-use crate::output::{OutputArgs, Table};
+use crate::{
+    lint::{self, FindingReport, StrictArgs},
+    output::{OutputArgs, Table},
+};
 
 /// `nightgate fw check`
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// Configuration file of a router or gateway
     file: PathBuf,
+    #[command(flatten)]
+    strict: StrictArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -26,6 +31,8 @@ struct Report {
     rules: Vec<RuleReport>,
     /// Entries that the rules take in the kernel's table.
     entries: usize,
+    /// What is odd about the rules.
+    findings: Vec<FindingReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,9 +55,9 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let file = args.file.display().to_string();
     let text = fs::read_to_string(&args.file).with_context(|| format!("read {file}"))?;
     let report = examine(&text, &file);
-    args.output.print(&report, Report::table)?;
+    args.output.print(&report, Report::text)?;
     match report.errors.len() {
-        0 => Ok(()),
+        0 => args.strict.judge(&report.findings),
         1 => bail!("{file}: 1 error"),
         count => bail!("{file}: {count} errors"),
     }
@@ -67,7 +74,10 @@ fn examine(text: &str, file: &str) -> Report {
 fn compile(config: &Config, mut report: Report) -> Report {
     let Some(gateway) = &config.gateway else { return report };
     match nightgate_ruleset::compile(gateway) {
-        Ok(rules) => report.entries = rules.image().entries().len(),
+        Ok(rules) => {
+            report.entries = rules.image().entries().len();
+            report.findings = lint::findings(gateway, &rules);
+        }
         Err(errors) => report.errors = texts(&errors),
     }
     report.zones = gateway
@@ -93,15 +103,22 @@ impl RuleReport {
             from: texts(&rule.from),
             to: texts(&rule.to),
             protocol: rule.protocol.to_string(),
-            action: match rule.action {
-                nightgate_config::Action::Accept => "accept",
-                nightgate_config::Action::Drop => "drop",
-            },
+            action: rule.action.word(),
         }
     }
 }
 
 impl Report {
+    /// The table, and what is odd.
+    fn text(&self) -> String {
+        let table = self.table().to_string();
+        if self.findings.is_empty() {
+            table
+        } else {
+            format!("{table}\n\n{}", lint::table(&self.findings))
+        }
+    }
+
     /// The errors, or the rules with the last one that is always there.
     fn table(&self) -> Table {
         if !self.errors.is_empty() {
@@ -137,7 +154,8 @@ rules:
 
         assert!(report.errors.is_empty(), "{:?}", report.errors);
         assert_eq!((report.zones.len(), report.rules.len(), report.entries), (1, 1, 1));
-        let table = report.table().to_string();
+        assert!(report.findings.is_empty());
+        let table = report.text();
         assert!(table.lines().last().unwrap().starts_with("(default)"), "{table}");
     }
 

@@ -1,6 +1,10 @@
 //! The tree of commands.
 
 use clap::{Args, Parser, Subcommand};
+use nightgate_model::entity::{
+    Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Service, ServiceEdgeRouterPolicy,
+    ServicePolicy,
+};
 use nightgate_telemetry::{LEVEL_VARIABLE, LogFormat};
 
 use crate::{
@@ -9,13 +13,18 @@ use crate::{
     config_file::ConfigArgs,
     controller::ControllerCommand,
     enroll::{self, EnrollArgs, EnrollRouterArgs},
-    gateway::{self, GatewayArgs},
+    explain::{self, PacketArgs},
+    flows::{self, FlowArgs},
+    gateway::{self, DownArgs, GatewayArgs, RestoreArgs},
+    learn::{self, LearnArgs},
+    lint::{self, LintArgs},
     management::{
-        ExplainArgs, IdentityCommand, ManageRouterCommand, PolicyCommand, ServiceCommand,
-        TerminatorCommand,
+        ApplyNetworkArgs, AuditArgs, EntityCommand, ExplainArgs, ExportArgs, IdentityCommand,
+        LoginArgs, LogoutArgs, TerminatorCommand,
     },
-    observe::{self, FlowArgs, ObserveArgs},
+    observe::{self, ObserveArgs},
     router,
+    trace::{self, TraceArgs},
 };
 
 /// Gateway router, firewall and zero-trust overlay in one binary.
@@ -77,20 +86,46 @@ pub(crate) enum Command {
     Gateway(GatewayCommand),
     /// Redeem the enrollment token of an identity
     Enroll(EnrollArgs),
+    /// Log in to a controller with a password; management commands use the session
+    Login(LoginArgs),
+    /// End the session of `login`
+    Logout(LogoutArgs),
     /// Manage who can join the overlay
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Manage what can be dialed and hosted
     #[command(subcommand)]
-    Service(ServiceCommand),
+    Service(EntityCommand<Service>),
+    /// Manage documents that services share: where they are intercepted, where they are hosted
+    #[command(subcommand)]
+    Config(EntityCommand<Config>),
+    /// Manage what documents have to look like
+    #[command(subcommand)]
+    ConfigType(EntityCommand<ConfigType>),
     /// Manage who may dial and host what
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(EntityCommand<ServicePolicy>),
+    /// Manage who may use which routers
+    ///
+    /// A new controller has one policy, all-identities-all-routers. Gateways may always use themselves.
+    #[command(subcommand)]
+    EdgeRouterPolicy(EntityCommand<EdgeRouterPolicy>),
+    /// Manage which routers may carry which services
+    ///
+    /// A new controller has one policy, all-services-all-routers.
+    #[command(subcommand)]
+    ServiceEdgeRouterPolicy(EntityCommand<ServiceEdgeRouterPolicy>),
     /// Show where services are hosted
     #[command(subcommand)]
     Terminator(TerminatorCommand),
     /// Say whether an identity can dial or bind a service, and why or why not
     Explain(ExplainArgs),
+    /// Show who changed what in the controller's model, the latest first
+    Audit(AuditArgs),
+    /// Make the controller's identities, routers, services and policies what a file says
+    Apply(ApplyNetworkArgs),
+    /// Print the controller's identities, routers, services and policies as a file for `apply`
+    Export(ExportArgs),
     /// Look into the firewall of a gateway, and change its rules
     #[command(subcommand)]
     Fw(FirewallCommand),
@@ -114,7 +149,7 @@ pub(crate) enum RouterCommand {
     /// Redeem the enrollment token of a router or gateway
     Enroll(EnrollRouterArgs),
     #[command(flatten)]
-    Manage(ManageRouterCommand),
+    Manage(EntityCommand<EdgeRouter>),
 }
 
 /// `nightgate gateway ...`
@@ -126,8 +161,14 @@ pub(crate) enum GatewayCommand {
     /// connections go on, while intercepted connections are refused. The next start takes over without a
     /// gap. `nightgate gateway down` takes the firewall away.
     Run(GatewayArgs),
+    /// Bring the firewall into force and end; for the boot, before the network
+    ///
+    /// Needs root, and neither controller nor identity nor network. Uses the rules that the gateway would start with;
+    /// if the configuration is damaged, the one that it has started with last. Interfaces that are not there yet are
+    /// protected by `gateway run` when they come. deploy/systemd has units that do both in order.
+    Restore(RestoreArgs),
     /// Take the firewall of a stopped gateway off its interfaces, which carry everything then; needs root
-    Down(GatewayArgs),
+    Down(DownArgs),
 }
 
 /// `nightgate fw ...`
@@ -135,11 +176,27 @@ pub(crate) enum GatewayCommand {
 pub(crate) enum FirewallCommand {
     /// Check a configuration file and print every error or its rules; needs no root, changes nothing
     Check(CheckArgs),
+    /// Show what is odd about a file's rules; needs no root, changes nothing
+    ///
+    /// Rules that decide no packet or contradict each other, zones that no rule names, and rules that let
+    /// strangers reach everything. What is said is proved for every packet; what cannot be proved in a moment is not
+    /// said. `fw check` and `fw plan` say the same.
+    Lint(LintArgs),
+    /// Say what becomes of a packet, which rule decides, and why the others do not
+    #[command(after_long_help = explain::GRAMMAR)]
+    Explain(PacketArgs),
+    /// Accept and record for a while what no rule matches, then propose rules for it
+    ///
+    /// While the gateway learns, everything that no rule matches is accepted between the zones asked for. It ends when
+    /// the time is over, with `--stop`, when the gateway stops, and by a timer in the kernel if the gateway is
+    /// killed. `--propose` prints rules that accept exactly what was recorded, by zones, protocol, service port and the
+    /// addresses of both ends, as a configuration that `fw check` accepts. Without an option: how far it is.
+    Learn(LearnArgs),
     /// Show what became of packets, and why
     Counters(ObserveArgs),
-    /// Show what a file's rules would change in a running gateway; changes nothing
+    /// Show what a file would change in a running gateway: zones, rules, private DNS, mirror; changes nothing
     Plan(PlanArgs),
-    /// Put a file's rules in force in a running gateway
+    /// Put a file in force in a running gateway: zones, rules, private DNS and mirror
     ///
     /// Every packet is judged by the old rules or by the new, and so is every open flow from its next packet
     /// on. Nothing changes if anything is wrong with the file, or if the rules would cut the SSH session that
@@ -150,13 +207,26 @@ pub(crate) enum FirewallCommand {
     Confirm(ObserveArgs),
     /// Go back to the rules before the last `apply`
     Rollback(ObserveArgs),
-    /// Show the rules in force and how often each decided
+    /// Show the rules in force: how often each decided, and when last
     #[command(alias = "rules")]
     Show(ObserveArgs),
-    /// Show what was refused, by reason
+    /// Show what was refused, by reason and interface
+    ///
+    /// An interface's counts begin anew when it is detached; `fw counters` has the sums since the programs
+    /// were loaded, and what passed.
     Drops(ObserveArgs),
-    /// Show the tracked flows
+    /// Show the tracked flows, or kill some
     Flows(FlowArgs),
+    /// Show packets as they come: what becomes of them, and why
+    ///
+    /// The kernel programs choose the packets and never tell more than 1,000 in a second on each CPU, so that a trace
+    /// cannot slow traffic down; the last line says how many were left out. It ends by its time, even if the
+    /// gateway dies.
+    #[command(after_help = "Examples:\n  \
+        nightgate fw trace --filter 'verdict=drop interface=wan0'\n  \
+        nightgate fw trace --filter 'protocol=tcp host=10.1.0.7 port=443' --duration 1m\n  \
+        nightgate fw trace --sample 1/100 --count 50 --json")]
+    Trace(TraceArgs),
 }
 
 impl LogArgs {
@@ -173,13 +243,23 @@ impl Command {
             Self::Controller(command) => command.run().await,
             Self::Router(command) => command.run().await,
             Self::Gateway(GatewayCommand::Run(args)) => gateway::run(&args).await,
+            Self::Gateway(GatewayCommand::Restore(args)) => gateway::restore(&args),
             Self::Gateway(GatewayCommand::Down(args)) => gateway::down(&args).await,
             Self::Enroll(args) => enroll::enroll(&args).await,
+            Self::Login(args) => args.run().await,
+            Self::Logout(args) => args.run().await,
             Self::Identity(command) => command.run().await,
             Self::Service(command) => command.run().await,
+            Self::Config(command) => command.run().await,
+            Self::ConfigType(command) => command.run().await,
             Self::Policy(command) => command.run().await,
+            Self::EdgeRouterPolicy(command) => command.run().await,
+            Self::ServiceEdgeRouterPolicy(command) => command.run().await,
             Self::Terminator(command) => command.run().await,
             Self::Explain(args) => args.run().await,
+            Self::Audit(args) => args.run().await,
+            Self::Apply(args) => args.run().await,
+            Self::Export(args) => args.run().await,
             Self::Fw(command) => command.run().await,
             Self::Circuits(args) => observe::circuits(&args).await,
             Self::Links(args) => observe::links(&args).await,
@@ -204,6 +284,9 @@ impl FirewallCommand {
     async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Check(args) => check::check(&args),
+            Self::Lint(args) => lint::lint(&args),
+            Self::Explain(args) => explain::explain(&args).await,
+            Self::Learn(args) => learn::learn(&args).await,
             Self::Counters(args) => observe::counters(&args).await,
             Self::Plan(args) => change::plan(&args).await,
             Self::Apply(args) => change::apply(&args).await,
@@ -211,7 +294,8 @@ impl FirewallCommand {
             Self::Rollback(args) => change::rollback(&args).await,
             Self::Show(args) => observe::rules(&args).await,
             Self::Drops(args) => observe::drops(&args).await,
-            Self::Flows(args) => observe::flows(&args).await,
+            Self::Flows(args) => flows::flows(&args).await,
+            Self::Trace(args) => trace::trace(&args).await,
         }
     }
 }

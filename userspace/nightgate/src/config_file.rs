@@ -23,9 +23,14 @@ impl ConfigArgs {
 
     /// As [`Self::load`], with the file itself.
     pub(crate) fn load_with_text(&self) -> anyhow::Result<(Config, RuleFile)> {
-        let name = self.file.display().to_string();
         let text = read(&self.file)?;
-        Ok((parse(&text, &self.file)?, RuleFile { name, text }))
+        Ok((parse(&text, &self.file)?, RuleFile { name: self.name(), text }))
+    }
+
+    /// The file's absolute path.
+    pub(crate) fn name(&self) -> String {
+        let path = std::path::absolute(&self.file);
+        path.as_deref().unwrap_or(&self.file).display().to_string()
     }
 
     /// Loads the router's identity.
@@ -57,7 +62,8 @@ fn read(file: &Path) -> anyhow::Result<String> {
         .with_context(|| format!("read the configuration file {}", file.display()))
 }
 
-fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
+/// Checks the text of a configuration file; the error lists everything that is wrong with it.
+pub(crate) fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
     nightgate_config::parse(text, &file.display().to_string()).map_err(|errors| {
         let lines = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
         anyhow!("{} in the configuration:{lines}", count(errors.len()))

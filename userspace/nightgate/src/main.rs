@@ -6,12 +6,17 @@ mod cli;
 mod config_file;
 mod controller;
 mod enroll;
+mod explain;
+mod flows;
 mod gateway;
+mod learn;
+mod lint;
 mod management;
 mod observe;
 mod output;
 mod router;
 mod signals;
+mod trace;
 
 use std::{
     io::{self, Write as _},

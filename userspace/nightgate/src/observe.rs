@@ -23,18 +23,8 @@ pub(crate) struct ObserveArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// `nightgate fw flows`
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct FlowArgs {
-    /// Show only flows with this text in an address, zone, rule, service or protocol; all of several
-    #[arg(long, value_name = "TEXT")]
-    filter: Vec<String>,
-    #[command(flatten)]
-    observe: ObserveArgs,
-}
-
 /// What a table shows of a list of objects.
-struct Columns {
+pub(crate) struct Columns {
     rows: Rows,
     /// Title of each column, and the field that it shows.
     columns: &'static [(&'static str, &'static str)],
@@ -75,22 +65,35 @@ const COUNTERS: Columns = Columns::counted(&[
     ("packets", "packets"),
     ("bytes", "bytes"),
 ]);
-const RULES: Columns = Columns::all(&[
-    ("rule", "rule"),
-    ("action", "action"),
+const DROPS: Columns = Columns::all(&[
+    ("reason", "reason"),
+    ("interface", "interface"),
+    ("side", "hook"),
     ("packets", "packets"),
     ("bytes", "bytes"),
 ]);
-const FLOWS: Columns = Columns::all(&[
+const RULES: Columns = Columns::all(&[
+    ("rule", "rule"),
+    ("action", "action"),
+    ("becomes", "becomes"),
+    ("packets", "packets"),
+    ("bytes", "bytes"),
+    ("last hit", "last_hit_age_ms"),
+]);
+pub(crate) const FLOWS: Columns = Columns::all(&[
     ("protocol", "protocol"),
     ("from", "origin"),
     ("to", "destination"),
+    ("from, outside", "origin_appears_as"),
+    ("to, outside", "destination_appears_as"),
     ("zones", "zones"),
     ("rule", "rule"),
     ("service", "service"),
+    ("state", "state"),
     ("sent", "sent_bytes"),
     ("received", "received_bytes"),
-    ("idle ms", "idle_ms"),
+    ("age", "age_ms"),
+    ("idle", "idle_ms"),
 ]);
 const MIRROR: Columns = Columns::counted(&[
     ("session", "session"),
@@ -115,37 +118,14 @@ pub(crate) async fn counters(args: &ObserveArgs) -> anyhow::Result<()> {
     print_field(args, Topic::Counters, None, &COUNTERS).await
 }
 
-/// Prints what was refused, by reason.
+/// Prints what was refused, by reason and interface.
 pub(crate) async fn drops(args: &ObserveArgs) -> anyhow::Result<()> {
-    let mut answer = admin::ask(&args.socket, Topic::Counters).await?;
-    if let Some(rows) = answer.as_array_mut() {
-        rows.retain(|row| row["kind"] == "drop");
-    }
-    args.output.print(&answer, |answer| COUNTERS.table(answer))
+    print_field(args, Topic::Drops, None, &DROPS).await
 }
 
 /// Prints the rules with what they decided.
 pub(crate) async fn rules(args: &ObserveArgs) -> anyhow::Result<()> {
     print_field(args, Topic::Rules, None, &RULES).await
-}
-
-/// Prints the tracked flows.
-pub(crate) async fn flows(args: &FlowArgs) -> anyhow::Result<()> {
-    let mut answer = admin::ask(&args.observe.socket, Topic::Flows).await?;
-    if let Some(rows) = answer.as_array_mut() {
-        rows.retain(|row| args.filter.iter().all(|text| mentions(row, text)));
-    }
-    args.observe.output.print(&answer, |answer| FLOWS.table(answer))
-}
-
-/// Whether a text occurs in one of a row's words: addresses, zones, rule, service, protocol.
-fn mentions(row: &Value, text: &str) -> bool {
-    match row {
-        Value::String(word) => word.contains(text),
-        Value::Array(items) => items.iter().any(|item| mentions(item, text)),
-        Value::Object(fields) => fields.values().any(|field| mentions(field, text)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
 }
 
 /// Prints the copies made for sensors.
@@ -179,15 +159,32 @@ async fn print_field(
 }
 
 impl Columns {
-    fn table(&self, answer: &Value) -> Table {
+    pub(crate) fn table(&self, answer: &Value) -> Table {
         let titles = self.columns.iter().map(|(title, _)| *title).collect::<Vec<_>>();
         let rows =
             answer.as_array().into_iter().flatten().filter(|row| {
                 self.rows == Rows::All || row.get("packets") != Some(&Value::from(0))
             });
         rows.fold(Table::new(&titles), |table, row| {
-            table.row(self.columns.iter().map(|(_, field)| cell(row.get(field))))
+            table.row(self.columns.iter().map(|(_, field)| match row.get(field) {
+                Some(Value::Number(time)) if field.ends_with("_ms") => duration(time.as_u64()),
+                value => cell(value),
+            }))
         })
+    }
+}
+
+/// Milliseconds for people: the two largest units that are not 0.
+fn duration(milliseconds: Option<u64>) -> String {
+    let Some(milliseconds) = milliseconds else { return "-".into() };
+    let seconds = milliseconds / 1_000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match seconds {
+        0 => format!("{milliseconds}ms"),
+        1..60 => format!("{seconds}s"),
+        60..3_600 => format!("{minutes}m{}s", seconds % 60),
+        3_600..86_400 => format!("{hours}h{}m", minutes % 60),
+        86_400.. => format!("{days}d{}h", hours % 24),
     }
 }
 
@@ -208,11 +205,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_looks_into_every_word_of_a_flow() {
-        let flow =
-            serde_json::json!({"origin": "10.1.0.9:4000", "zones": ["lan", null], "idle_ms": 7});
-        assert!(mentions(&flow, "10.1.0.9") && mentions(&flow, "lan"));
-        assert!(!mentions(&flow, "wan") && !mentions(&flow, "7"));
+    fn times_are_for_people() {
+        for (milliseconds, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_000, "1s"),
+            (61_999, "1m1s"),
+            (3_660_000, "1h1m"),
+            (90_000_000, "1d1h"),
+        ] {
+            assert_eq!(duration(Some(milliseconds)), text);
+        }
+        let row = serde_json::json!([{"rule": "a", "last_hit_age_ms": 61_000}, {"rule": "b"}]);
+        let table = RULES.table(&row).to_string();
+        assert!(table.contains("1m1s") && table.lines().nth(2).unwrap().ends_with('-'), "{table}");
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub(crate) struct Table {
 }
 
 impl OutputArgs {
+    /// Whether JSON was asked for.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints `value` as JSON, or as what `text` makes of it: a [`Table`] or a line.
     pub(crate) fn print<T: Serialize, D: std::fmt::Display>(
         self,

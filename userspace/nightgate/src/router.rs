@@ -39,6 +39,7 @@ async fn answer(query: Query, router: &Router) {
         }
         Request::Show(
             Topic::Counters
+            | Topic::Drops
             | Topic::Rules
             | Topic::Flows
             | Topic::Mirror
@@ -46,9 +47,16 @@ async fn answer(query: Query, router: &Router) {
             | Topic::Metrics,
         )
         | Request::Plan(_)
+        | Request::Trace(_)
+        | Request::Flows(_)
+        | Request::KillFlows(_)
         | Request::Apply(_)
         | Request::Confirm
-        | Request::Rollback => Err("this is a router, only a gateway has these".into()),
+        | Request::Rollback
+        | Request::Explain(_)
+        | Request::Learn(_)
+        | Request::StopLearning
+        | Request::Learned => Err("this is a router, only a gateway has these".into()),
     };
     query.answer(answer);
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use nightgate_model::{
     entity::Permission,
+    id::RouterId,
     replica::Replica,
     token::{ApiSessionClaims, SessionClaims},
 };
@@ -27,14 +28,17 @@ pub(crate) enum TokenError {
     OtherPermission,
     #[error("the identity is unknown or disabled")]
     Disabled,
+    #[error("no edge-router policy lets the identity use this router")]
+    OtherRouter,
     #[error("this router has not heard of the change the token rests on")]
     Behind,
 }
 
-/// Checks an API session token presented with a client certificate.
+/// Checks an API session token presented to a router with a client certificate.
 pub(crate) async fn check_api_session(
     token: &str,
     fingerprint: &str,
+    router: &RouterId,
     replica: &mut watch::Receiver<Arc<Replica>>,
 ) -> Result<ApiSessionClaims, TokenError> {
     let claims: ApiSessionClaims = decode(token, replica).await?;
@@ -44,6 +48,9 @@ pub(crate) async fn check_api_session(
     }
     if !replica.borrow().identities.contains_key(&claims.sub) {
         return Err(TokenError::Disabled);
+    }
+    if !replica.borrow().authorizations.may_use(&claims.sub, router) {
+        return Err(TokenError::OtherRouter);
     }
     Ok(claims)
 }

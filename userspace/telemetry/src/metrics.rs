@@ -52,3 +52,53 @@ pub const KERNEL_PACKETS: CounterMetric = CounterMetric {
     help: "Packets at the kernel programs, by what became of them and why",
     labels: &["reason"],
 };
+
+/// One declared gauge.
+#[derive(Clone, Copy, Debug)]
+pub struct GaugeMetric {
+    /// Name, with the unit as its last word if it has one.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// Label names.
+    pub labels: &'static [&'static str],
+}
+
+/// Refused packets.
+pub const DROPPED_PACKETS: CounterMetric = CounterMetric {
+    name: "nightgate_dropped_packets_total",
+    help: "Packets refused on an interface that is attached now, by reason and side",
+    labels: &["reason", "interface", "side"],
+};
+
+/// Packets that rules decided.
+pub const RULE_PACKETS: CounterMetric = CounterMetric {
+    name: "nightgate_rule_packets_total",
+    help: "Packets of a rule's flows, or that it refused; the rules in force only",
+    labels: &["rule"],
+};
+
+/// Bytes that rules decided.
+pub const RULE_BYTES: CounterMetric = CounterMetric {
+    name: "nightgate_rule_bytes_total",
+    help: "Bytes of a rule's flows, or that it refused; the rules in force only",
+    labels: &["rule"],
+};
+
+/// Tracked flows.
+pub const FLOWS: GaugeMetric =
+    GaugeMetric { name: "nightgate_flows", help: "Tracked flows, by state", labels: &["state"] };
+
+/// Epoch of the rules.
+pub const RULES_EPOCH: GaugeMetric = GaugeMetric {
+    name: "nightgate_rules_epoch",
+    help: "Grows with every change of what packets are judged by",
+    labels: &[],
+};
+
+/// Kernel memory.
+pub const KERNEL_MEMORY: GaugeMetric = GaugeMetric {
+    name: "nightgate_kernel_memory_bytes",
+    help: "Memory that a map of the kernel programs takes",
+    labels: &["map"],
+};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::metrics::{
-    CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric, DNS_ANSWERS,
-    INTERCEPTED_CONNECTIONS, KERNEL_PACKETS,
+    CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric, DNS_ANSWERS, DROPPED_PACKETS,
+    FLOWS, GaugeMetric, INTERCEPTED_CONNECTIONS, KERNEL_MEMORY, KERNEL_PACKETS, RULE_BYTES,
+    RULE_PACKETS, RULES_EPOCH,
 };
 
 /// The counters of one process. Clones count into the same registry.
@@ -22,6 +23,29 @@ struct Counters {
     bytes: IntCounterVec,
     dns: IntCounterVec,
     kernel: IntCounterVec,
+    dropped: IntCounterVec,
+    rule_packets: IntCounterVec,
+    rule_bytes: IntCounterVec,
+    flows: IntGaugeVec,
+    epoch: IntGaugeVec,
+    memory: IntGaugeVec,
+}
+
+/// What the kernel programs count, at one time.
+#[derive(Clone, Debug, Default)]
+pub struct KernelSnapshot {
+    /// Packets by reason.
+    pub reasons: Vec<(String, u64)>,
+    /// Refused packets by reason, interface and side.
+    pub drops: Vec<([String; 3], u64)>,
+    /// Packets and bytes by rule.
+    pub rules: Vec<(String, [u64; 2])>,
+    /// Flows by state.
+    pub flows: Vec<(String, u64)>,
+    /// Bytes of memory by map.
+    pub memory: Vec<(String, u64)>,
+    /// Epoch of the rules.
+    pub epoch: u32,
 }
 
 /// Which end of a circuit this process is.
@@ -78,6 +102,12 @@ impl Metrics {
             bytes: register(&registry, CIRCUIT_BYTES)?,
             dns: register(&registry, DNS_ANSWERS)?,
             kernel: register(&registry, KERNEL_PACKETS)?,
+            dropped: register(&registry, DROPPED_PACKETS)?,
+            rule_packets: register(&registry, RULE_PACKETS)?,
+            rule_bytes: register(&registry, RULE_BYTES)?,
+            flows: register_gauge(&registry, FLOWS)?,
+            epoch: register_gauge(&registry, RULES_EPOCH)?,
+            memory: register_gauge(&registry, KERNEL_MEMORY)?,
             registry,
         };
         Ok(Self(Arc::new(counters)))
@@ -113,10 +143,16 @@ impl Metrics {
         self.0.dns.with_label_values(&[outcome.as_str()]).inc();
     }
 
-    /// Takes over the kernel's counter of one reason: `packets` since the programs were loaded.
-    pub fn set_kernel_packets(&self, reason: &str, packets: u64) {
-        let counter = self.0.kernel.with_label_values(&[reason]);
-        counter.inc_by(packets.saturating_sub(counter.get()));
+    /// Takes over what the kernel programs count, in place of an earlier snapshot.
+    pub fn set_kernel(&self, kernel: &KernelSnapshot) {
+        let counters = &self.0;
+        set(&counters.kernel, kernel.reasons.iter().map(|(reason, n)| ([reason], *n)));
+        set(&counters.dropped, kernel.drops.iter().map(|(labels, n)| (labels.each_ref(), *n)));
+        set(&counters.rule_packets, kernel.rules.iter().map(|(rule, n)| ([rule], n[0])));
+        set(&counters.rule_bytes, kernel.rules.iter().map(|(rule, n)| ([rule], n[1])));
+        set_gauge(&counters.flows, &kernel.flows);
+        set_gauge(&counters.memory, &kernel.memory);
+        counters.epoch.with_label_values::<&str>(&[]).set(kernel.epoch.into());
     }
 
     /// Renders every metric in Prometheus' text format.
@@ -149,6 +185,32 @@ impl DnsOutcome {
             Self::Malformed => "malformed",
         }
     }
+}
+
+fn set<'a, const N: usize>(
+    counters: &IntCounterVec,
+    rows: impl Iterator<Item = ([&'a String; N], u64)>,
+) {
+    counters.reset();
+    for (labels, count) in rows {
+        counters.with_label_values(&labels).inc_by(count);
+    }
+}
+
+fn set_gauge(gauges: &IntGaugeVec, rows: &[(String, u64)]) {
+    gauges.reset();
+    for (label, value) in rows {
+        gauges.with_label_values(&[label]).set(i64::try_from(*value).unwrap_or(i64::MAX));
+    }
+}
+
+fn register_gauge(registry: &Registry, metric: GaugeMetric) -> Result<IntGaugeVec, MetricsError> {
+    IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)
+        .and_then(|gauge| {
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        })
+        .map_err(|source| MetricsError::Register { name: metric.name, source })
 }
 
 fn register(registry: &Registry, metric: CounterMetric) -> Result<IntCounterVec, MetricsError> {
@@ -191,11 +253,30 @@ mod tests {
     #[test]
     fn a_kernel_snapshot_replaces_the_earlier_one() {
         let metrics = Metrics::new().unwrap();
-        metrics.set_kernel_packets("no_rule", 10);
-        metrics.set_kernel_packets("no_rule", 12);
+        let drops = vec![(["rule", "lan0", "ingress"].map(str::to_owned), 3)];
+        let snapshot = |packets| KernelSnapshot {
+            reasons: vec![("no-rule".into(), packets)],
+            drops: drops.clone(),
+            rules: vec![("web".into(), [5, 500])],
+            flows: vec![("established".into(), 2)],
+            memory: vec![("FLOWS".into(), 4_096)],
+            epoch: 9,
+        };
+        metrics.set_kernel(&KernelSnapshot { drops: vec![], ..snapshot(20) });
+        metrics.set_kernel(&snapshot(12));
 
         let text = metrics.render().unwrap();
 
-        assert!(text.contains("nightgate_kernel_packets_total{reason=\"no_rule\"} 12"), "{text}");
+        for line in [
+            "nightgate_kernel_packets_total{reason=\"no-rule\"} 12",
+            "nightgate_dropped_packets_total{interface=\"lan0\",reason=\"rule\",side=\"ingress\"} 3",
+            "nightgate_rule_packets_total{rule=\"web\"} 5",
+            "nightgate_rule_bytes_total{rule=\"web\"} 500",
+            "nightgate_flows{state=\"established\"} 2",
+            "nightgate_kernel_memory_bytes{map=\"FLOWS\"} 4096",
+            "nightgate_rules_epoch 9",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
     }
 }

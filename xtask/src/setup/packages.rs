@@ -14,6 +14,8 @@ pub(crate) enum Group {
     Network,
     /// To compile libFuzzer.
     Fuzzer,
+    /// What benchmarks measure beside this project.
+    Peers,
 }
 
 impl Group {
@@ -29,6 +31,7 @@ impl Group {
                 ("tshark", "tshark"),
             ],
             Self::Fuzzer => &[("c++", "g++")],
+            Self::Peers => &[("nft", "nftables")],
         }
     }
 }

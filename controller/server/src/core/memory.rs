@@ -6,12 +6,15 @@ use std::{
 };
 
 use nightgate_model::{
+    authorization::Authorizations,
     entity::{Identity, Permission, Service},
     id::{ApiSessionId, IdentityId, ServiceId},
-    replica::Authorizations,
+    kind::EntityKind,
 };
-use nightgate_policy::authorize;
-use nightgate_store::{ApiSession, Change, Loaded, Model, Stored, Timestamp};
+use nightgate_policy::{Entities as PolicyEntities, authorize};
+use nightgate_store::{
+    AnyEntity, ApiSession, Change, Loaded, Model, PasswordLogin, Step, Stored, Timestamp,
+};
 
 use super::live::{Live, LiveReport};
 
@@ -29,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) live: Live,
     /// Routers reported something since the last publication.
     pub(super) live_changed: bool,
+    /// When the model last changed.
+    changed_at: Timestamp,
     authorizations: Arc<OnceLock<Authorizations>>,
 }
 
@@ -73,6 +78,7 @@ pub(crate) struct ServiceSession {
 impl Memory {
     pub(super) fn new(loaded: Loaded, now: Timestamp) -> Self {
         let mut memory = Self {
+            changed_at: loaded.model.changed_at().unwrap_or(Timestamp(0)),
             model: Arc::new(loaded.model),
             index: loaded.index,
             services_changed_at: now,
@@ -91,16 +97,34 @@ impl Memory {
         Arc::make_mut(&mut self.model).apply(change, at);
         self.index = index;
         self.authorizations = Arc::default();
-        match change {
-            Change::CreateService(_)
-            | Change::DeleteService(_)
-            | Change::CreatePolicy(_)
-            | Change::DeletePolicy(_) => self.services_changed_at = at,
-            Change::DeleteIdentity(id) => self.forget_sessions_of(id),
-            Change::DeleteRouter(id) => self.forget_sessions_of(&id.as_identity()),
-            Change::CreateIdentity { .. } | Change::CreateRouter { .. } | Change::Redeem { .. } => {
+        for step in &change.steps {
+            match step {
+                Step::Create(AnyEntity::Identity(_) | AnyEntity::EdgeRouter(_))
+                | Step::Enroll(..)
+                | Step::Redeem { .. } => {}
+                Step::SetPassword(PasswordLogin { identity, .. })
+                | Step::RemovePassword(identity) => {
+                    self.api_sessions.retain(|_, live| {
+                        live.session.identity != *identity || live.session.fingerprint.is_some()
+                    });
+                }
+                Step::Update(AnyEntity::Identity(identity)) if identity.disabled => {
+                    self.forget_sessions_of(&identity.id);
+                }
+                Step::Delete(EntityKind::Identity, id) => {
+                    self.forget_sessions_of(&IdentityId::new(id));
+                }
+                Step::Create(_) | Step::Update(_) | Step::Delete(..) => {
+                    self.services_changed_at = at;
+                }
             }
         }
+        self.changed_at = at;
+    }
+
+    /// A moment after every change so far, `now` if it is.
+    pub(super) fn later_than_all(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp(self.changed_at.0 + 1))
     }
 
     pub(super) fn put_api_session(&mut self, session: ApiSession, now: Timestamp) {
@@ -180,10 +204,17 @@ impl Entities {
 
 fn evaluated<'a>(model: &Model, cache: &'a OnceLock<Authorizations>) -> &'a Authorizations {
     cache.get_or_init(|| {
-        authorize(
-            model.identities.values().map(|stored| &stored.entity),
-            model.services.values().map(|stored| &stored.entity),
-            model.policies.values().map(|stored| &stored.entity),
-        )
+        authorize(&PolicyEntities {
+            identities: model.identities.values().map(|stored| &stored.entity).collect(),
+            services: model.services.values().map(|stored| &stored.entity).collect(),
+            routers: model.routers.values().map(|stored| &stored.entity).collect(),
+            policies: model.policies.values().map(|stored| &stored.entity).collect(),
+            router_policies: model.router_policies.values().map(|stored| &stored.entity).collect(),
+            service_router_policies: model
+                .service_router_policies
+                .values()
+                .map(|stored| &stored.entity)
+                .collect(),
+        })
     })
 }

@@ -1,11 +1,16 @@
 //! The controller's state: durable model, live routers, sessions, and what is published of them.
 
+mod audit;
+mod expiry;
 mod live;
 mod memory;
 mod publish;
 mod replica;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
 use nightgate_model::{
     id::{ApiSessionId, IdentityId},
@@ -13,16 +18,19 @@ use nightgate_model::{
 };
 use nightgate_pki::{Authority, TokenError};
 use nightgate_store::{
-    ApiSession, Change, EnrollmentTarget, EnrollmentToken, Store, StoreError, Timestamp,
+    ApiSession, AuditEntry, Author, Change, EnrollmentTarget, EnrollmentToken, PasswordLogin, Step,
+    Store, StoreError, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::{
+    expiry::enable_when_due,
     live::{Connection, Live, LiveError},
     memory::{Memory, ServiceSession},
     publish::{Published, publish_changes},
+    replica::resolved_config,
 };
-use crate::{Address, clock};
+use crate::{Address, clock, password::Passwords, rest::built_in_config_types};
 
 /// How long an API session lasts without being refreshed, in milliseconds. Short, because a session
 /// that was ended early stays good at routers until its token expires.
@@ -36,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) address: Address,
     /// Differs after each start: clients notice a restart by it.
     pub(crate) instance: String,
+    /// Hashes passwords.
+    pub(crate) passwords: Passwords,
     store: Box<dyn Store>,
     /// Held from a change's commit to its arrival in memory, so that both have one order.
     order: Mutex<()>,
@@ -51,11 +61,13 @@ impl Core {
         address: Address,
         store: Box<dyn Store>,
     ) -> Result<Self, StoreError> {
+        add_built_in(&*store)?;
         let memory = Memory::new(store.load()?, clock::timestamp());
         let first = Published::new(&memory.snapshot(), authority.session_key().public_key_pem());
         Ok(Self {
             authority,
             address,
+            passwords: Passwords::new(),
             instance: uuid::Uuid::new_v4().to_string(),
             store,
             order: Mutex::new(()),
@@ -88,19 +100,48 @@ impl Core {
         self.published.subscribe()
     }
 
-    /// Makes a change durable, then visible; returns the model index it got.
-    pub(crate) async fn change(self: &Arc<Self>, change: Change) -> Result<u64, StoreError> {
-        let index = self
+    /// Plans a change by the model as it is, makes it durable, then visible. Nothing else changes the
+    /// model in between, so what the plan relied on still holds. `plan` must not block.
+    ///
+    /// # Errors
+    /// What the plan refuses, and what the store does.
+    pub(crate) async fn edit<T, E>(
+        self: &Arc<Self>,
+        author: Author,
+        plan: impl FnOnce(&Memory) -> Result<(Vec<Step>, T), E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let planned = self
             .blocking(move |core| {
                 let _order = core.order.lock().unwrap_or_else(PoisonError::into_inner);
-                let at = clock::timestamp();
+                let (steps, result) = core.read(plan)?;
+                let audit = core.read(|memory| audit::records(&memory.model, &author, &steps));
+                let change = Change { steps, audit };
+                // Later than every change before: an entity's timestamp tells its versions apart.
+                let at = core.read(|memory| memory.later_than_all(clock::timestamp()));
                 let index = core.store.apply(&change, at)?;
                 core.write(|memory| memory.apply(&change, at, index));
-                Ok(index)
+                Ok::<_, E>(result)
             })
             .await?;
         self.changed.notify_one();
-        Ok(index)
+        Ok(planned)
+    }
+
+    /// Shows the entries of the audit log, the latest first, until `visit` breaks off.
+    pub(crate) async fn audit<T: Send + 'static>(
+        self: &Arc<Self>,
+        mut collected: T,
+        mut visit: impl FnMut(&mut T, AuditEntry) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.blocking(move |core| {
+            core.store.audit(&mut |entry| visit(&mut collected, entry))?;
+            Ok(collected)
+        })
+        .await
     }
 
     /// Changes what routers report; nothing of it is stored.
@@ -119,6 +160,14 @@ impl Core {
         token: EnrollmentToken,
     ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError> {
         self.blocking(move |core| core.store.enrollment(&token)).await
+    }
+
+    /// How the identity with this name to log in with does so.
+    pub(crate) async fn password(
+        self: &Arc<Self>,
+        username: String,
+    ) -> Result<Option<PasswordLogin>, StoreError> {
+        self.blocking(move |core| core.store.password(&username)).await
     }
 
     /// Begins or prolongs an API session.
@@ -159,7 +208,8 @@ impl Core {
             kind: ApiSessionKind::ApiSession,
             sub: session.identity.clone(),
             api_session: session.id.clone(),
-            fingerprints: vec![session.fingerprint.clone()],
+            // None after a password: routers want a certificate, so they refuse the token.
+            fingerprints: session.fingerprint.iter().cloned().collect(),
             exp: seconds(session.expires_at),
             index: self.read(|memory| memory.index),
         })
@@ -189,16 +239,36 @@ impl Core {
     }
 
     /// Runs store work on a thread that may block, to its end even if the caller goes away.
-    async fn blocking<T: Send + 'static>(
+    async fn blocking<T: Send + 'static, E: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let core = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&core)).await {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// Stores the built-in config types, as this release has them.
+fn add_built_in(store: &dyn Store) -> Result<(), StoreError> {
+    let model = store.load()?.model;
+    let steps = built_in_config_types().into_iter().filter_map(|kind| {
+        match model.config_types.get(&kind.id) {
+            None => Some(Step::Create(kind.into())),
+            Some(stored) if stored.entity != kind => Some(Step::Update(kind.into())),
+            Some(_) => None,
+        }
+    });
+    let steps: Vec<_> = steps.collect();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let at = model
+        .changed_at()
+        .map_or_else(clock::timestamp, |last| clock::timestamp().max(Timestamp(last.0 + 1)));
+    store.apply(&steps.into(), at).map(drop)
 }
 
 fn seconds(at: Timestamp) -> i64 {

@@ -1,12 +1,14 @@
 //! The part of the state that routers hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_model::{
-    entity::Permission,
+    entity::{Permission, Service},
     id::IdentityId,
     replica::{Replica, ReplicaIdentity, ReplicaRouter},
 };
+use nightgate_store::Model;
+use serde_json::Value;
 
 use super::memory::Snapshot;
 
@@ -27,7 +29,11 @@ pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
             .model
             .services
             .iter()
-            .map(|(id, stored)| (id.clone(), stored.entity.clone()))
+            .map(|(id, stored)| {
+                let config = resolved_config(&stored.entity, &snapshot.entities.model);
+                let configs = BTreeSet::new();
+                (id.clone(), Service { config, configs, ..stored.entity.clone() })
+            })
             .collect(),
         authorizations: authorizations.clone(),
         terminators: snapshot
@@ -35,6 +41,7 @@ pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
             .terminators
             .iter()
             .filter(|t| authorizations.allows(&t.host, Permission::Bind, &t.service))
+            .filter(|t| authorizations.reaches(&t.host, &t.service, &t.router))
             .filter(|t| known.contains(&t.router))
             .cloned()
             .collect(),
@@ -47,6 +54,16 @@ pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
             .collect(),
         routers,
     }
+}
+
+/// A service's documents by the name of their type, its own and those it shares.
+pub(crate) fn resolved_config(service: &Service, model: &Model) -> BTreeMap<String, Value> {
+    let shared = service.configs.iter().filter_map(|id| {
+        let config = &model.configs.get(id)?.entity;
+        let kind = &model.config_types.get(&config.config_type_id)?.entity;
+        Some((kind.name.clone(), config.data.clone()))
+    });
+    shared.chain(service.config.clone()).collect()
 }
 
 fn routers(snapshot: &Snapshot) -> impl Iterator<Item = ReplicaRouter> {

@@ -40,6 +40,5 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 /// Reads JSON.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Failure::bad_request("COULD_NOT_PARSE_BODY", format!("body: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| Failure::unreadable(&error))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use nightgate_model::{entity::Identity, token::ApiSessionClaims};
-use nightgate_store::ApiSession;
+use nightgate_store::{ApiSession, Author};
 
 use super::Failure;
 use crate::{clock, core::Core};
@@ -25,6 +25,13 @@ pub(super) struct Caller {
     pub(super) identity: Identity,
     /// Under which session.
     pub(super) session: ApiSession,
+}
+
+impl Caller {
+    /// The caller, for the audit log.
+    pub(super) fn author(&self) -> Author {
+        Author { id: self.identity.id.to_string(), name: self.identity.name.clone() }
+    }
 }
 
 /// A [`Caller`] who is an administrator.
@@ -60,15 +67,20 @@ impl FromRequestParts<Arc<Core>> for Admin {
 }
 
 /// A session counts if its token is ours and in time, it was not ended, its identity is enabled, and
-/// the connection proved the certificate that the session began with: a stolen token alone is no use.
+/// the connection proved the certificate that the session began with, if it did: such a token is no use
+/// to a thief.
 fn authenticate(core: &Core, token: &str, proven: Option<&str>) -> Option<Caller> {
     let now = clock::now();
     let claims = core.authority.session_key().verify::<ApiSessionClaims>(token, now).ok()?;
     core.read(|memory| {
         let session = &memory.api_sessions.get(&claims.api_session)?.session;
         let identity = memory.enabled_identity(&session.identity)?;
-        let is_bound = proven == Some(session.fingerprint.as_str())
-            && identity.fingerprint.as_deref() == proven;
+        let is_bound = match &session.fingerprint {
+            Some(bound) => {
+                proven == Some(bound.as_str()) && identity.fingerprint.as_deref() == proven
+            }
+            None => true,
+        };
         (is_bound && session.expires_at > clock::timestamp())
             .then(|| Caller { identity: identity.clone(), session: session.clone() })
     })

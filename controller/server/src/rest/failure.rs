@@ -10,6 +10,8 @@ use nightgate_pki::{RequestError, TokenError};
 use nightgate_store::StoreError;
 use serde_json::json;
 
+use crate::password::PasswordError;
+
 /// A request that was not done.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -28,7 +30,7 @@ impl Failure {
 
     /// Authentication failed. Never says why.
     pub(super) fn invalid_auth() -> Self {
-        let message = "authentication failed: no enrolled, enabled identity has this certificate";
+        let message = "authentication failed: no enabled identity has this certificate, or this name and password";
         Self::new(StatusCode::UNAUTHORIZED, "INVALID_AUTH", message)
     }
 
@@ -43,9 +45,27 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("{what} was not found"))
     }
 
+    /// Policies leave the caller no router for a service.
+    pub(super) fn no_edge_routers() -> Self {
+        let message = "no edge-router policy and service-edge-router policy let the identity use the \
+            service through one router";
+        Self::bad_request("NO_EDGE_ROUTERS_AVAILABLE", message)
+    }
+
     /// The request itself is wrong.
     pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// A body that is no JSON of the expected shape.
+    pub(super) fn unreadable(error: &serde_json::Error) -> Self {
+        Self::bad_request("COULD_NOT_PARSE_BODY", format!("body: {error}"))
+    }
+
+    /// The caller has seen another version than the current one.
+    pub(super) fn changed() -> Self {
+        let message = "the entity was changed since the version in If-Match; read it again";
+        Self::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message)
     }
 
     /// A value of the body is wrong.
@@ -85,6 +105,12 @@ impl Failure {
         failure
     }
 
+    /// What is said to people.
+    #[cfg(test)]
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let request_id = uuid::Uuid::new_v4().to_string();
         Self { status, code, message: message.into(), request_id }
@@ -103,13 +129,24 @@ impl IntoResponse for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::NameTaken { .. } => Self::conflict(error.to_string()),
+            StoreError::NameTaken { .. } | StoreError::UsernameTaken { .. } => {
+                Self::conflict(error.to_string())
+            }
             StoreError::NotFound { kind, .. } => Self::not_found(&kind.to_string()),
             StoreError::TokenInvalid => Self::invalid_token(),
             StoreError::Damaged { .. }
             | StoreError::Newer { .. }
             | StoreError::Database { .. }
             | StoreError::Create { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PasswordError> for Failure {
+    fn from(error: PasswordError) -> Self {
+        match &error {
+            PasswordError::Length => Self::invalid(error.to_string()),
+            PasswordError::Hash(_) => Self::internal(&error),
         }
     }
 }

@@ -19,7 +19,9 @@ use axum::{
     response::Response,
 };
 
-pub(crate) use self::{caller::Peer, failure::Failure};
+pub(crate) use self::{
+    caller::Peer, failure::Failure, management::configs::built_in as built_in_config_types,
+};
 use crate::core::Core;
 
 /// Longest request body, in bytes.

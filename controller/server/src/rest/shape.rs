@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 
 use nightgate_model::{
-    entity::{EdgeRouter, Identity, IdentityKind, Permission, Service, ServicePolicy},
-    id::{IdentityId, RouterId},
+    entity::{
+        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission,
+        Service, ServiceEdgeRouterPolicy, ServicePolicy,
+    },
+    id::{IdentityId, RouterId, ServiceId},
 };
 use nightgate_store::{ApiSession, Model, Stored, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
     clock::{rfc3339, timestamp},
-    core::{Memory, ServiceSession},
+    core::{Memory, ServiceSession, resolved_config},
 };
 
 /// A name beside an id.
@@ -40,6 +43,7 @@ pub(super) fn identity(
         "isDefaultAdmin": false,
         "isMfaEnabled": false,
         "disabled": identity.disabled,
+        "disabledUntil": identity.disabled_until.map(|at| rfc3339(Timestamp(at))),
         "roleAttributes": identity.role_attributes,
         "fingerprint": identity.fingerprint,
         "hasApiSession": authenticated.contains(&identity.id),
@@ -69,7 +73,7 @@ pub(super) fn service(stored: &Stored<Service>) -> Value {
         "roleAttributes": service.role_attributes,
         "encryptionRequired": service.encryption_required,
         "config": service.config,
-        "configs": [],
+        "configs": service.configs,
         "terminatorStrategy": "smartrouting",
         "maxIdleTimeMillis": 0,
         "permissions": [],
@@ -83,18 +87,35 @@ pub(super) fn service_for(
     stored: &Stored<Service>,
     permissions: &[Permission],
     wanted: &ConfigTypes,
+    model: &Model,
 ) -> Value {
     let mut shaped = service(stored);
-    let config: Map<String, Value> = stored
-        .entity
-        .config
-        .iter()
-        .filter(|(kind, _)| wanted.includes(kind))
-        .map(|(kind, document)| (kind.clone(), document.clone()))
-        .collect();
+    let documents = resolved_config(&stored.entity, model).into_iter();
+    let config: Map<String, Value> = documents.filter(|(kind, _)| wanted.includes(kind)).collect();
     shaped["config"] = config.into();
     shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
     shaped
+}
+
+/// A config.
+pub(super) fn config(stored: &Stored<Config>, model: &Model) -> Value {
+    let config = &stored.entity;
+    let kind = config.config_type_id.as_str();
+    let known = model.config_types.get(&config.config_type_id);
+    let own = json!({
+        "name": config.name,
+        "configTypeId": kind,
+        "configType": reference("config-types", kind, known.map_or("", |known| &known.entity.name)),
+        "data": config.data,
+    });
+    entity("configs", config.id.as_str(), (stored.created_at, stored.updated_at), own)
+}
+
+/// A config type.
+pub(super) fn config_type(stored: &Stored<ConfigType>) -> Value {
+    let own = json!({ "name": stored.entity.name, "schema": stored.entity.schema });
+    let at = (stored.created_at, stored.updated_at);
+    entity("config-types", stored.entity.id.as_str(), at, own)
 }
 
 /// A service policy.
@@ -112,6 +133,37 @@ pub(super) fn policy(stored: &Stored<ServicePolicy>) -> Value {
         "postureCheckRolesDisplay": [],
     });
     entity("service-policies", policy.id.as_str(), (stored.created_at, stored.updated_at), own)
+}
+
+/// An edge-router policy.
+pub(super) fn edge_router_policy(stored: &Stored<EdgeRouterPolicy>) -> Value {
+    let policy = &stored.entity;
+    let own = json!({
+        "name": policy.name,
+        "semantic": policy.semantic,
+        "identityRoles": policy.identity_roles,
+        "edgeRouterRoles": policy.edge_router_roles,
+        "identityRolesDisplay": [],
+        "edgeRouterRolesDisplay": [],
+        "isSystem": false,
+    });
+    let at = (stored.created_at, stored.updated_at);
+    entity("edge-router-policies", policy.id.as_str(), at, own)
+}
+
+/// A service-edge-router policy.
+pub(super) fn service_edge_router_policy(stored: &Stored<ServiceEdgeRouterPolicy>) -> Value {
+    let policy = &stored.entity;
+    let own = json!({
+        "name": policy.name,
+        "semantic": policy.semantic,
+        "serviceRoles": policy.service_roles,
+        "edgeRouterRoles": policy.edge_router_roles,
+        "serviceRolesDisplay": [],
+        "edgeRouterRolesDisplay": [],
+    });
+    let at = (stored.created_at, stored.updated_at);
+    entity("service-edge-router-policies", policy.id.as_str(), at, own)
 }
 
 /// An edge router.
@@ -135,7 +187,7 @@ pub(super) fn edge_router(stored: &Stored<EdgeRouter>, memory: &Memory) -> Value
         "disabled": router.disabled,
         "supportedProtocols": protocols,
         "urls": protocols,
-        "roleAttributes": [],
+        "roleAttributes": router.role_attributes,
         "appData": {},
         "cost": 0,
         "noTraversal": false,
@@ -199,16 +251,25 @@ pub(super) fn session(
         "apiSession": reference("api-sessions", api_session.id.as_str(), ""),
         "identityId": api_session.identity,
         "expiresAt": rfc3339(api_session.expires_at),
-        "edgeRouters": routers_for_clients(memory),
+        "edgeRouters": routers_for(memory, &api_session.identity, &session.service),
         "authQueries": [],
         "postureQueries": [],
     });
     entity("sessions", &session.id, (session.created_at, session.created_at), own)
 }
 
-/// [`reachable_routers`], shaped.
-pub(super) fn routers_for_clients(memory: &Memory) -> Vec<Value> {
-    reachable_routers(memory).into_iter().map(|router| edge_router(router, memory)).collect()
+/// The routers that an identity can use a service through now, shaped.
+pub(super) fn routers_for(
+    memory: &Memory,
+    identity: &IdentityId,
+    service: &ServiceId,
+) -> Vec<Value> {
+    let authorizations = memory.authorizations();
+    reachable_routers(memory)
+        .into_iter()
+        .filter(|router| authorizations.reaches(identity, service, &router.entity.id))
+        .map(|router| edge_router(router, memory))
+        .collect()
 }
 
 /// Config types that a client asks for.

@@ -81,7 +81,7 @@ async fn without_a_session_nothing_is_learned() {
         .assert_refused(401, "UNAUTHORIZED");
     anybody.post("/authenticate?method=cert", json!({})).await.assert_refused(401, "INVALID_AUTH");
     anybody
-        .post("/authenticate?method=password", json!({}))
+        .post("/authenticate?method=guess", json!({}))
         .await
         .assert_refused(400, "INVALID_AUTH_METHOD");
 }
@@ -217,7 +217,7 @@ async fn garbage_tokens_and_bodies_are_refused() {
         answer.assert_refused(400, "COULD_NOT_PARSE_BODY");
     }
     alice.get("/services?limit=x").await.assert_refused(400, "INVALID_PAGINATION");
-    alice.get("/services?filter=true").await.assert_refused(400, "INVALID_FILTER");
+    alice.get("/services?filter=name=").await.assert_refused(400, "INVALID_FILTER");
     for token in ["", "x", "a.b.c", &"x".repeat(20_000)] {
         alice.token = Some(token.into());
         alice.get("/services").await.assert_refused(401, "UNAUTHORIZED");

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use nightgate_model::api::{Created, Enrolled};
 use nightgate_server::{Controller, Initialized, Settings, init};
 use rcgen::{CertificateParams, KeyPair};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ pub(crate) struct Caller {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) etag: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -143,6 +144,28 @@ impl Caller {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PATCH, path, Some(body.to_string())).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body.to_string())).await
+    }
+
+    /// Changes an entity that the caller has seen in this version.
+    pub(crate) async fn patch_seen(&self, path: &str, body: Value, seen: &str) -> Answer {
+        let request = self.request(Method::PATCH, path, Some(body.to_string()));
+        Answer::of(request.header("if-match", seen).send().await.unwrap()).await
+    }
+
+    /// The path and the data of the entity with this name.
+    pub(crate) async fn find(&self, kind: &str, name: &str) -> (String, Value) {
+        let path = format!("{MANAGEMENT}/{kind}?filter=name=\"{name}\"");
+        let mut found = self.get(&path).await.body["data"][0].take();
+        let id = found["id"].as_str().unwrap().to_owned();
+        (format!("{MANAGEMENT}/{kind}/{id}"), found.take())
+    }
+
     /// Creates an entity.
     pub(crate) async fn create(&self, kind: &str, body: Value) -> Created {
         let answer = self.post(&format!("{MANAGEMENT}/{kind}"), body).await;
@@ -151,6 +174,10 @@ impl Caller {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
+        Answer::of(self.request(method, path, body).send().await.unwrap()).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<String>) -> RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("zt-session", token);
@@ -158,16 +185,20 @@ impl Caller {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap();
-        assert!(response.headers().contains_key("ziti-instance-id"));
-        let status = response.status();
-        let text = response.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { status, body }
+        request
     }
 }
 
 impl Answer {
+    async fn of(response: Response) -> Self {
+        assert!(response.headers().contains_key("ziti-instance-id"));
+        let status = response.status();
+        let etag = response.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, etag, body }
+    }
+
     /// Checks that the request was refused in the envelope that clients read.
     pub(crate) fn assert_refused(&self, status: u16, code: &str) {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);

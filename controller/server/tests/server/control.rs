@@ -155,6 +155,38 @@ async fn session_tokens_verify_with_the_published_key_and_name_a_published_index
 }
 
 #[tokio::test]
+async fn routers_are_told_at_once_whom_to_cut_off() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let (alice, _) = lab.identity("alice", &["staff"]).await;
+    let service = admin.create("services", json!({ "name": "web" })).await.id;
+    let staff = json!({
+        "name": "p", "type": "Dial", "semantic": "AnyOf",
+        "identityRoles": ["#staff"], "serviceRoles": ["#all"],
+    });
+    admin.create("service-policies", staff).await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let (edge, edges) = lab.router("edge", false).await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    let mut cut_off = Channel::hello(&lab, &edge, &edges).await;
+    let (alice, service) = (IdentityId::new(alice), ServiceId::new(service));
+    let may = |replica: &Replica| replica.authorizations.allows(&alice, Permission::Dial, &service);
+    channel.replica(may).await;
+    let path = format!("{MANAGEMENT}/identities/{alice}");
+    admin.patch(&path, json!({ "roleAttributes": ["sales"] })).await;
+    let changed = channel.replica(|replica| !may(replica)).await;
+    assert!(changed.identities.contains_key(&alice));
+    admin.post(&format!("{path}/disable"), json!({})).await;
+    channel.replica(|replica| !replica.identities.contains_key(&alice)).await;
+    admin.post(&format!("{path}/enable"), json!({})).await;
+    channel.replica(|replica| replica.identities.contains_key(&alice)).await;
+    let path = format!("{MANAGEMENT}/edge-routers/{edge}");
+    admin.patch(&path, json!({ "disabled": true })).await;
+    channel.replica(|replica| replica.router(&RouterId::new(&edge)).is_none()).await;
+    while cut_off.next().await.is_some() {}
+}
+
+#[tokio::test]
 async fn what_a_router_reports_is_told_to_all_and_goes_with_it() {
     let lab = Lab::start().await;
     let admin = lab.admin().await;
@@ -221,6 +253,52 @@ async fn clients_are_sent_to_connected_routers_that_advertise_an_address() {
     assert_eq!(body["data"][0]["supportedProtocols"]["tls"], "tls://router.example:443");
     assert_eq!(body["data"][0]["hostname"], "router.example");
     assert_eq!(body["data"][0]["isOnline"], true);
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_the_routers_that_policies_give_them() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let (_, alices) = lab.identity("alice", &["staff"]).await;
+    let alice = lab.client(&alices).await;
+    let service = admin.create("services", json!({ "name": "web" })).await.id;
+    admin.create("service-policies", policy("dial", "Dial")).await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let (edge, edges) = lab.router("edge", false).await;
+    let mut at_hub = Channel::hello(&lab, &hub, &hubs).await;
+    let mut at_edge = Channel::hello(&lab, &edge, &edges).await;
+    at_hub.replica(|_| true).await;
+    at_edge.replica(|_| true).await;
+    let names = |list: &serde_json::Value| {
+        let names = list.as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let all = alice.get("/current-identity/edge-routers").await.body;
+    assert_eq!(names(&all["data"]), "edge hub", "policies of a new controller give all");
+
+    let (everyone, _) = admin.find("edge-router-policies", "all-identities-all-routers").await;
+    let staff = json!({ "identityRoles": ["#staff"], "edgeRouterRoles": [format!("@{hub}")] });
+    assert_eq!(admin.patch(&everyone, staff).await.status, 200);
+    let own = alice.get("/current-identity/edge-routers").await.body;
+    assert_eq!(names(&own["data"]), "hub");
+    let open = json!({ "serviceId": service, "type": "Dial" });
+    let session = alice.post("/sessions", open.clone()).await.body;
+    assert_eq!(names(&session["data"]["edgeRouters"]), "hub");
+
+    let (carried, _) = admin.find("service-edge-router-policies", "all-services-all-routers").await;
+    let at_edge_only = json!({ "edgeRouterRoles": [format!("@{edge}")] });
+    assert_eq!(admin.patch(&carried, at_edge_only).await.status, 200);
+    let path = format!("/services/{service}/edge-routers");
+    assert_eq!(names(&alice.get(&path).await.body["data"]["edgeRouters"]), "");
+    alice.post("/sessions", open).await.assert_refused(400, "NO_EDGE_ROUTERS_AVAILABLE");
+    let path = format!("{MANAGEMENT}/explain?identity=alice&service=web&type=Dial");
+    let explained = admin.get(&path).await.body["data"]["steps"].to_string();
+    assert!(
+        explained.contains("edge lacks") || explained.contains("not among its roles"),
+        "{explained}"
+    );
+    let missing = json!({ "edgeRouterRoles": ["@nowhere"] });
+    admin.patch(&carried, missing).await.assert_refused(400, "COULD_NOT_VALIDATE");
 }
 
 #[tokio::test]
@@ -317,6 +395,7 @@ async fn a_router_that_does_not_read_does_not_hold_up_others() {
     let _silent = Channel::hello(&lab, &hub, &hubs).await;
     let mut reader = Channel::hello(&lab, &edge, &edges).await;
     let admin = lab.admin().await;
+    admin.create("config-types", json!({ "name": "big" })).await;
     let config = json!({ "big": "x".repeat(50_000) });
     for index in 0..40 {
         admin.create("services", json!({ "name": format!("s{index}"), "config": config })).await;

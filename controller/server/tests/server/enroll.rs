@@ -1,7 +1,9 @@
 //! Enrollment over real TLS: the way in, and every refusal.
 
 use crate::common::{Lab, one_time_token, request};
-use nightgate_store::{Change, Enrollment, EnrollmentToken, SqliteStore, Store, Timestamp};
+use nightgate_store::{
+    Enrollment, EnrollmentTarget, EnrollmentToken, SqliteStore, Step, Store as _, Timestamp,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -51,8 +53,10 @@ async fn an_expired_token_is_refused_like_an_unknown_one() {
     identity.name = "late".into();
     identity.fingerprint = None;
     let token = EnrollmentToken::new("expired-token");
-    let enrollment = Some(Enrollment { token, expires_at: Timestamp(1) });
-    store.apply(&Change::CreateIdentity { identity, enrollment }, Timestamp(0)).unwrap();
+    let enrollment = Enrollment { token, expires_at: Timestamp(1) };
+    let target = EnrollmentTarget::Identity(identity.id.clone());
+    let steps = vec![Step::Create(identity.into()), Step::Enroll(target, enrollment)];
+    store.apply(&steps.into(), Timestamp(0)).unwrap();
     drop(store);
     let controller = nightgate_server::Controller::start(dir.path()).await.unwrap();
     let lab = Lab { controller, dir, ca };

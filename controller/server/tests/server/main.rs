@@ -4,7 +4,10 @@
 
 mod client_api;
 mod common;
+mod configs;
 mod control;
 mod directory;
 mod enroll;
 mod management;
+mod password;
+mod update;

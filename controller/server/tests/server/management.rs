@@ -125,7 +125,7 @@ async fn mistakes_are_refused_where_they_are_made() {
         ("identities", json!({ "name": "a", "roleAttributes": ["#staff"] }), "COULD_NOT_VALIDATE"),
         ("identities", json!({ "name": "a", "roleAttributes": ["all"] }), "COULD_NOT_VALIDATE"),
         ("identities", json!({ "name": "a", "isadmin": true }), "COULD_NOT_PARSE_BODY"),
-        ("edge-routers", json!({ "name": "a", "roleAttributes": ["x"] }), "COULD_NOT_VALIDATE"),
+        ("edge-routers", json!({ "name": "a", "roleAttributes": ["#x"] }), "COULD_NOT_VALIDATE"),
         (
             "services",
             json!({ "name": "a", "config": { "host.v1": { "port": 80 } } }),

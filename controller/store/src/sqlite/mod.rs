@@ -1,23 +1,28 @@
 //! The store in one SQLite file.
 
+mod audit;
+mod passwords;
 mod read;
+mod record;
 mod schema;
 mod sessions;
 mod write;
 
 use std::{
     fs::OpenOptions,
+    ops::ControlFlow,
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use nightgate_model::id::ApiSessionId;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::{
-    ApiSession, Change, EnrollmentTarget, EnrollmentToken, Loaded, Store, StoreError, Timestamp,
+    ApiSession, AuditEntry, Change, EnrollmentTarget, EnrollmentToken, Loaded, PasswordLogin,
+    Store, StoreError, Timestamp,
 };
 
 /// How long a transaction waits for one of another process.
@@ -25,6 +30,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The store in one SQLite file: write-ahead log, synced on every commit.
 pub struct SqliteStore {
+    path: PathBuf,
     connection: Mutex<Connection>,
 }
 
@@ -44,7 +50,7 @@ impl SqliteStore {
         let mut connection = Connection::open(path).map_err(database("open database"))?;
         configure(&connection).map_err(database("configure database"))?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { path: path.into(), connection: Mutex::new(connection) })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -75,6 +81,18 @@ impl Store for SqliteStore {
         Ok(index)
     }
 
+    fn audit(
+        &self,
+        visit: &mut dyn FnMut(AuditEntry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        // A connection of its own: the log may be long, and changes do not wait for readers.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(&self.path, flags).map_err(database("open database"))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(database("configure database"))?;
+        audit::read(&connection, visit)
+    }
+
     fn advance_index(&self) -> Result<u64, StoreError> {
         write::advance_index(&self.connection())
     }
@@ -84,6 +102,10 @@ impl Store for SqliteStore {
         token: &EnrollmentToken,
     ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError> {
         read::enrollment(&self.connection(), token)
+    }
+
+    fn password(&self, username: &str) -> Result<Option<PasswordLogin>, StoreError> {
+        passwords::find(&self.connection(), username)
     }
 
     fn put_api_session(&self, session: &ApiSession, now: Timestamp) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 1] = [FIRST];
+const MIGRATIONS: [&str; 5] = [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS];
 
 const FIRST: &str = "
 CREATE TABLE history (
@@ -81,6 +81,88 @@ CREATE INDEX api_sessions_identity ON api_sessions (identity);
 CREATE INDEX api_sessions_expires_at ON api_sessions (expires_at);
 ";
 
+const UPDATES_AND_AUDIT: &str = "
+ALTER TABLE identities ADD COLUMN disabled_until INTEGER;
+ALTER TABLE edge_routers ADD COLUMN role_attributes TEXT NOT NULL DEFAULT '[]';
+
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    author_id TEXT NOT NULL,
+    author_name TEXT NOT NULL,
+    action TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    entity TEXT NOT NULL,
+    name TEXT NOT NULL,
+    before TEXT,
+    after TEXT
+) STRICT;
+";
+
+/// With the policies that make the tables say what was so before: everything through every router.
+const ROUTER_POLICIES: &str = "
+CREATE TABLE edge_router_policies (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    semantic TEXT NOT NULL,
+    identity_roles TEXT NOT NULL,
+    edge_router_roles TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+INSERT INTO edge_router_policies SELECT 'default', 'all-identities-all-routers', '\"AnyOf\"',
+    '[\"#all\"]', '[\"#all\"]', now, now
+    FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now);
+
+CREATE TABLE service_edge_router_policies (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    semantic TEXT NOT NULL,
+    service_roles TEXT NOT NULL,
+    edge_router_roles TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+INSERT INTO service_edge_router_policies SELECT 'default', 'all-services-all-routers', '\"AnyOf\"',
+    '[\"#all\"]', '[\"#all\"]', now, now
+    FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now);
+";
+
+const CONFIGS: &str = "
+CREATE TABLE config_types (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    json_schema TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE configs (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    config_type TEXT NOT NULL REFERENCES config_types (id),
+    data TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX configs_config_type ON configs (config_type);
+
+CREATE TABLE service_configs (
+    service TEXT NOT NULL REFERENCES services (id) ON DELETE CASCADE,
+    config TEXT NOT NULL REFERENCES configs (id),
+    PRIMARY KEY (service, config)
+) STRICT;
+CREATE INDEX service_configs_config ON service_configs (config);
+";
+
+const PASSWORDS: &str = "
+CREATE TABLE passwords (
+    identity TEXT PRIMARY KEY REFERENCES identities (id) ON DELETE CASCADE,
+    username TEXT NOT NULL UNIQUE,
+    hash TEXT NOT NULL
+) STRICT;
+";
+
 /// Brings the schema up to date, one transaction for each step.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     const KNOWN: i64 = MIGRATIONS.len() as i64;
@@ -103,5 +185,52 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             .pragma_update(None, "user_version", found + 1)
             .map_err(database("write schema version"))?;
         transaction.commit().map_err(database("commit migration"))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightgate_model::{entity::Identity, id::IdentityId};
+
+    use super::*;
+    use crate::{SqliteStore, Store as _};
+
+    /// A database as the first release made it.
+    const OLD: &str = "
+    INSERT INTO edge_routers VALUES ('r', 'gw', 1, 0, 'ff', 'gw:443', 1, 2);
+    INSERT INTO identities VALUES ('i', 'alice', NULL, 0, 0, '[\"staff\"]', '00', 3, 4);
+    INSERT INTO identities VALUES ('r', 'gw', 'r', 0, 0, '[\"gateways\"]', 'ff', 1, 2);
+    INSERT INTO services VALUES ('s', 'web', '[]', 1, '{}', 5, 6);
+    INSERT INTO service_policies VALUES
+        ('p', 'p', '\"Dial\"', '\"AnyOf\"', '[\"#staff\"]', '[\"@s\"]', 7, 8);
+    INSERT INTO api_sessions VALUES ('a', 'i', '00', '[]', 9, 10);
+    UPDATE history SET model_index = 7;
+    PRAGMA user_version = 1;
+    ";
+
+    #[test]
+    fn a_database_of_the_first_release_keeps_everything_and_gives_every_router() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nightgate.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.execute_batch(OLD).unwrap();
+        drop(connection);
+
+        let loaded = SqliteStore::open(&path).unwrap().load().unwrap();
+
+        let alice = &loaded.model.identities[&IdentityId::new("i")];
+        assert_eq!((alice.created_at.0, alice.updated_at.0), (3, 4));
+        let Identity { role_attributes, disabled_until, .. } = &alice.entity;
+        assert_eq!((role_attributes.len(), *disabled_until), (1, None));
+        assert_eq!(loaded.index, 7);
+        assert_eq!(loaded.api_sessions[0].fingerprint.as_deref(), Some("00"));
+        let model = &loaded.model;
+        let counts = [model.identities.len(), model.services.len(), model.policies.len()];
+        assert_eq!((counts, model.routers.len()), ([2, 1, 1], 1));
+        let router_policy = model.router_policies.values().next().unwrap();
+        assert_eq!(router_policy.entity.identity_roles[0].to_string(), "#all");
+        let service_policy = model.service_router_policies.values().next().unwrap();
+        assert_eq!(service_policy.entity.edge_router_roles[0].to_string(), "#all");
     }
 }

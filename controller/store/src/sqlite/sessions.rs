@@ -1,10 +1,16 @@
 //! API sessions to rows and back.
 
-use nightgate_model::id::{ApiSessionId, IdentityId};
+use nightgate_model::{
+    id::{ApiSessionId, IdentityId},
+    kind::EntityKind,
+};
 use rusqlite::{Connection, params};
 
-use super::{database, read::json};
-use crate::{ApiSession, EntityKind, StoreError, Timestamp};
+use super::{
+    database,
+    record::{json, parse},
+};
+use crate::{ApiSession, StoreError, Timestamp};
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError> {
     let read = database("read API sessions");
@@ -16,7 +22,8 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError
             let session = ApiSession {
                 id: ApiSessionId::new(row.get::<_, String>(0)?),
                 identity: IdentityId::new(row.get::<_, String>(1)?),
-                fingerprint: row.get(2)?,
+                // The column is older than sessions without a certificate.
+                fingerprint: Some(row.get(2)?).filter(|text: &String| !text.is_empty()),
                 config_types: Vec::new(),
                 created_at: Timestamp(row.get(4)?),
                 expires_at: Timestamp(row.get(5)?),
@@ -26,7 +33,10 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError
         .map_err(&read)?;
     rows.map(|row| {
         let (session, config_types) = row.map_err(&read)?;
-        Ok(ApiSession { config_types: json("API session config types", &config_types)?, ..session })
+        Ok(ApiSession {
+            config_types: parse("API session config types", &config_types)?,
+            ..session
+        })
     })
     .collect()
 }
@@ -41,8 +51,7 @@ pub(super) fn put(
     transaction
         .execute("DELETE FROM api_sessions WHERE expires_at <= ?1", [now.0])
         .map_err(&write)?;
-    let config_types = serde_json::to_string(&session.config_types)
-        .map_err(|source| StoreError::Damaged { what: "API session config types", source })?;
+    let config_types = json("API session config types", &session.config_types)?;
     let sql = "INSERT INTO api_sessions \
         (id, identity, fingerprint, config_types, created_at, expires_at) \
         SELECT ?1, id, ?3, ?4, ?5, ?6 FROM identities WHERE id = ?2 \
@@ -50,7 +59,7 @@ pub(super) fn put(
     let values = params![
         session.id.as_str(),
         session.identity.as_str(),
-        session.fingerprint,
+        session.fingerprint.as_deref().unwrap_or_default(),
         config_types,
         session.created_at.0,
         session.expires_at.0,
@@ -67,4 +76,22 @@ pub(super) fn remove(connection: &Connection, id: &ApiSessionId) -> Result<(), S
         .execute("DELETE FROM api_sessions WHERE id = ?1", [id.as_str()])
         .map(drop)
         .map_err(database("remove API session"))
+}
+
+pub(super) fn remove_all_of(
+    connection: &Connection,
+    identity: &IdentityId,
+) -> Result<(), StoreError> {
+    connection
+        .execute("DELETE FROM api_sessions WHERE identity = ?1", [identity.as_str()])
+        .map(drop)
+        .map_err(database("remove API sessions"))
+}
+
+pub(super) fn remove_password_sessions_of(
+    connection: &Connection,
+    identity: &IdentityId,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM api_sessions WHERE identity = ?1 AND fingerprint = ''";
+    connection.execute(sql, [identity.as_str()]).map(drop).map_err(database("remove API sessions"))
 }

@@ -1,12 +1,16 @@
 //! Changes to rows.
 
-use nightgate_model::entity::{EdgeRouter, Identity, Service, ServicePolicy};
-use rusqlite::{Connection, Params, ffi::SQLITE_CONSTRAINT_UNIQUE, params};
-use serde::Serialize;
+use nightgate_model::id::Identifier as _;
+use rusqlite::{
+    Connection,
+    ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE},
+    params, params_from_iter,
+    types::Value,
+};
 
-use super::{database, read};
+use super::{audit, database, passwords, read, record::Record, sessions};
 use crate::{
-    Change, Enrollment, EnrollmentTarget, EnrollmentToken, EntityKind, Redeemed, StoreError,
+    AnyEntity, Change, Enrollment, EnrollmentTarget, EnrollmentToken, Redeemed, Step, StoreError,
     Timestamp,
 };
 
@@ -16,33 +20,29 @@ pub(super) fn apply(
     change: &Change,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    match change {
-        Change::CreateIdentity { identity, enrollment } => {
-            insert_identity(connection, identity, None, at)?;
-            match enrollment {
-                Some(enrollment) => {
-                    let target = EnrollmentTarget::Identity(identity.id.clone());
-                    insert_enrollment(connection, &target, enrollment)
+    for step in &change.steps {
+        match step {
+            Step::Create(any) => {
+                with_entity!(any, entity => create(connection, entity, at))?;
+                share_configs(connection, any)?;
+            }
+            Step::Update(any) => {
+                with_entity!(any, entity => update(connection, entity, at))?;
+                share_configs(connection, any)?;
+                if let AnyEntity::Identity(identity) = any
+                    && identity.disabled
+                {
+                    sessions::remove_all_of(connection, &identity.id)?;
                 }
-                None => Ok(()),
             }
+            Step::Delete(kind, id) => with_kind!(kind, E => delete::<E>(connection, id))?,
+            Step::Enroll(target, enrollment) => enroll(connection, target, enrollment)?,
+            Step::SetPassword(login) => passwords::set(connection, login)?,
+            Step::RemovePassword(identity) => passwords::remove(connection, identity)?,
+            Step::Redeem { token, redeemed } => redeem(connection, token, redeemed, at)?,
         }
-        Change::DeleteIdentity(id) => delete(connection, EntityKind::Identity, id.as_str()),
-        Change::CreateRouter { router, identity, enrollment } => {
-            insert_router(connection, router, at)?;
-            if let Some(identity) = identity {
-                insert_identity(connection, identity, Some(router), at)?;
-            }
-            let target = EnrollmentTarget::Router(router.id.clone());
-            insert_enrollment(connection, &target, enrollment)
-        }
-        Change::DeleteRouter(id) => delete(connection, EntityKind::EdgeRouter, id.as_str()),
-        Change::CreateService(service) => insert_service(connection, service, at),
-        Change::DeleteService(id) => delete(connection, EntityKind::Service, id.as_str()),
-        Change::CreatePolicy(policy) => insert_policy(connection, policy, at),
-        Change::DeletePolicy(id) => delete(connection, EntityKind::ServicePolicy, id.as_str()),
-        Change::Redeem { token, redeemed } => redeem(connection, token, redeemed, at),
     }
+    audit::append(connection, &change.audit, at)
 }
 
 /// Increments the model index and returns it.
@@ -53,84 +53,69 @@ pub(super) fn advance_index(connection: &Connection) -> Result<u64, StoreError> 
     read::index(connection)
 }
 
-fn insert_identity(
-    connection: &Connection,
-    identity: &Identity,
-    router: Option<&EdgeRouter>,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO identities (id, name, router, is_admin, disabled, role_attributes, \
-        fingerprint, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
-    let values = params![
-        identity.id.as_str(),
-        identity.name,
-        router.map(|router| router.id.as_str()),
-        identity.is_admin,
-        identity.disabled,
-        json("identity attributes", &identity.role_attributes)?,
-        identity.fingerprint,
-        at.0,
-    ];
-    insert(connection, EntityKind::Identity, &identity.name, sql, values)
+fn create<R: Record>(connection: &Connection, entity: &R, at: Timestamp) -> Result<(), StoreError> {
+    let columns = R::COLUMNS.join(", ");
+    let places: Vec<_> = (4..).take(R::COLUMNS.len()).map(|n| format!("?{n}")).collect();
+    let sql = format!(
+        "INSERT INTO {} (id, name, created_at, updated_at, {columns}) VALUES (?1, ?2, ?3, ?3, {})",
+        R::TABLE,
+        places.join(", ")
+    );
+    execute(connection, &sql, entity, at).map(drop)
 }
 
-fn insert_router(
-    connection: &Connection,
-    router: &EdgeRouter,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO edge_routers (id, name, is_tunneler_enabled, disabled, fingerprint, \
-        address, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)";
-    let values = params![
-        router.id.as_str(),
-        router.name,
-        router.is_tunneler_enabled,
-        router.disabled,
-        router.fingerprint,
-        router.address,
-        at.0,
-    ];
-    insert(connection, EntityKind::EdgeRouter, &router.name, sql, values)
+/// Relates a service to the configs that it shares.
+fn share_configs(connection: &Connection, any: &AnyEntity) -> Result<(), StoreError> {
+    let AnyEntity::Service(service) = any else { return Ok(()) };
+    let (write, id) = (database("relate configs to service"), service.id.as_str());
+    connection.execute("DELETE FROM service_configs WHERE service = ?1", [id]).map_err(&write)?;
+    for config in &service.configs {
+        let sql = "INSERT INTO service_configs (service, config) VALUES (?1, ?2)";
+        connection.execute(sql, [id, config.as_str()]).map_err(&write)?;
+    }
+    Ok(())
 }
 
-fn insert_service(
-    connection: &Connection,
-    service: &Service,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO services (id, name, role_attributes, encryption_required, config, \
-        created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)";
-    let values = params![
-        service.id.as_str(),
-        service.name,
-        json("service attributes", &service.role_attributes)?,
-        service.encryption_required,
-        json("service config", &service.config)?,
-        at.0,
-    ];
-    insert(connection, EntityKind::Service, &service.name, sql, values)
+fn update<R: Record>(connection: &Connection, entity: &R, at: Timestamp) -> Result<(), StoreError> {
+    let columns: Vec<_> = (4..).zip(R::COLUMNS).map(|(n, c)| format!("{c} = ?{n}")).collect();
+    let sql = format!(
+        "UPDATE {} SET name = ?2, updated_at = ?3, {} WHERE id = ?1",
+        R::TABLE,
+        columns.join(", ")
+    );
+    found::<R>(execute(connection, &sql, entity, at)?, entity.id().text())
 }
 
-fn insert_policy(
-    connection: &Connection,
-    policy: &ServicePolicy,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO service_policies (id, name, permission, semantic, identity_roles, \
-        service_roles, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)";
-    let values = params![
-        policy.id.as_str(),
-        policy.name,
-        json("policy permission", &policy.permission)?,
-        json("policy semantic", &policy.semantic)?,
-        json("policy identity roles", &policy.identity_roles)?,
-        json("policy service roles", &policy.service_roles)?,
-        at.0,
-    ];
-    insert(connection, EntityKind::ServicePolicy, &policy.name, sql, values)
+fn delete<R: Record>(connection: &Connection, id: &str) -> Result<(), StoreError> {
+    let sql = format!("DELETE FROM {} WHERE id = ?1", R::TABLE);
+    found::<R>(connection.execute(&sql, [id]).map_err(database("delete entity"))?, id)
 }
 
-fn insert_enrollment(
+/// Refuses a statement that found no row.
+fn found<R: Record>(rows: usize, id: &str) -> Result<(), StoreError> {
+    if rows == 0 { Err(StoreError::NotFound { kind: R::KIND, id: id.into() }) } else { Ok(()) }
+}
+
+fn execute<R: Record>(
+    connection: &Connection,
+    sql: &str,
+    entity: &R,
+    at: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut values: Vec<Value> =
+        vec![entity.id().text().to_owned().into(), entity.name().to_owned().into(), at.0.into()];
+    values.append(&mut entity.values()?);
+    connection.execute(sql, params_from_iter(values)).map_err(|source| {
+        let code = source.sqlite_error().map(|failure| failure.extended_code);
+        if matches!(code, Some(SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY)) {
+            StoreError::NameTaken { kind: R::KIND, name: entity.name().into() }
+        } else {
+            StoreError::Database { operation: "write entity", source }
+        }
+    })
+}
+
+fn enroll(
     connection: &Connection,
     target: &EnrollmentTarget,
     enrollment: &Enrollment,
@@ -154,11 +139,12 @@ fn redeem(
     redeemed: &Redeemed,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let (kind, id, fingerprint) = match redeemed {
-        Redeemed::Identity { id, fingerprint } => ("identity", id.as_str(), fingerprint),
-        Redeemed::Router { id, fingerprint, .. } => ("router", id.as_str(), fingerprint),
+    let (column, fingerprint) = match redeemed {
+        Redeemed::Identity { fingerprint, .. } => ("identity", fingerprint),
+        Redeemed::Router { fingerprint, .. } => ("router", fingerprint),
     };
-    let sql = format!("DELETE FROM enrollments WHERE token_digest = ?1 AND {kind} = ?2");
+    let (_, id) = redeemed.subject();
+    let sql = format!("DELETE FROM enrollments WHERE token_digest = ?1 AND {column} = ?2");
     let removed =
         connection.execute(&sql, params![token.digest(), id]).map_err(database("use up token"))?;
     if removed == 0 {
@@ -173,38 +159,4 @@ fn redeem(
     // A router's own identity has the router's id and authenticates with the same certificate.
     let sql = "UPDATE identities SET fingerprint = ?2, updated_at = ?3 WHERE id = ?1";
     connection.execute(sql, params![id, fingerprint, at.0]).map(drop).map_err(&write)
-}
-
-fn insert(
-    connection: &Connection,
-    kind: EntityKind,
-    name: &str,
-    sql: &str,
-    values: impl Params,
-) -> Result<(), StoreError> {
-    connection.execute(sql, values).map(drop).map_err(|source| {
-        let code = source.sqlite_error().map(|failure| failure.extended_code);
-        if code == Some(SQLITE_CONSTRAINT_UNIQUE) {
-            StoreError::NameTaken { kind, name: name.into() }
-        } else {
-            StoreError::Database { operation: "add entity", source }
-        }
-    })
-}
-
-fn delete(connection: &Connection, kind: EntityKind, id: &str) -> Result<(), StoreError> {
-    let sql = match kind {
-        EntityKind::Identity => "DELETE FROM identities WHERE id = ?1",
-        EntityKind::EdgeRouter => "DELETE FROM edge_routers WHERE id = ?1",
-        EntityKind::Service => "DELETE FROM services WHERE id = ?1",
-        EntityKind::ServicePolicy => "DELETE FROM service_policies WHERE id = ?1",
-    };
-    match connection.execute(sql, [id]).map_err(database("delete entity"))? {
-        0 => Err(StoreError::NotFound { kind, id: id.into() }),
-        _ => Ok(()),
-    }
-}
-
-fn json(what: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|source| StoreError::Damaged { what, source })
 }

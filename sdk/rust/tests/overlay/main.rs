@@ -11,7 +11,8 @@ use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
 use nightgate_model::replica::Replica;
 use nightgate_sdk::{
-    BindFailure, Caller, DialFailure, DialOptions, EnrollError, Listener, Permission, enroll,
+    BindFailure, Caller, Context, DialFailure, DialOptions, EnrollError, Listener, Permission,
+    enroll,
 };
 use support::Overlay;
 use tokio::{
@@ -193,6 +194,49 @@ async fn withdrawn_policy_ends_dialing() {
     overlay.router.replica().wait_for(nobody_dials).await.unwrap();
 
     assert!(client.dial("echo").await.is_err());
+    echo.abort();
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disabled_identity_loses_its_open_streams_until_it_is_enabled() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let token = overlay.operator.create_identity("client", &["echo-dial"]).await;
+    let identity = enroll(&token).await.unwrap();
+    let client = Context::load(&identity).await.unwrap();
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+    let mut stream = client.dial("echo").await.unwrap();
+    stream.write_all(b"before").await.unwrap();
+    stream.read_exact(&mut [0; 6]).await.unwrap();
+
+    overlay.operator.act("client", "disable").await;
+    // The stream is cut: nobody says that it was at its end.
+    while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
+    assert!(Context::load(&identity).await.is_err());
+
+    overlay.operator.act("client", "enable").await;
+    let client = Context::load(&identity).await.unwrap();
+    client.dial("echo").await.unwrap();
+    echo.abort();
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn router_that_no_policy_gives_cuts_the_client_off() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let client = overlay.join("client", &["echo-dial"]).await;
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+    let mut stream = client.dial("echo").await.unwrap();
+    stream.write_all(b"before").await.unwrap();
+    stream.read_exact(&mut [0; 6]).await.unwrap();
+
+    overlay.operator.delete("edge-router-policies", "all-identities-all-routers").await;
+
+    while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
     echo.abort();
     overlay.stop().await;
 }

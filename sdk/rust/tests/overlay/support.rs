@@ -6,10 +6,9 @@ use std::{
 };
 
 use nightgate_model::{
-    api::{
-        CreateEdgeRouter, CreateIdentity, CreateService, CreateServicePolicy, Created, Envelope,
-    },
+    api::{Created, Envelope},
     entity::{Permission, Role, Semantic},
+    spec::{EdgeRouterSpec, IdentitySpec, ServicePolicySpec, ServiceSpec},
 };
 use nightgate_router::{Router, RouterConfig};
 use nightgate_sdk::{Context, Identity, enroll, enroll_router};
@@ -90,9 +89,10 @@ impl Operator {
 
     /// Creates an identity and returns its enrollment token.
     pub(crate) async fn create_identity(&self, name: &str, attributes: &[&str]) -> String {
-        let body = CreateIdentity {
+        let body = IdentitySpec {
             name: name.into(),
             is_admin: false,
+            disabled: false,
             role_attributes: texts(attributes),
         };
         self.create("identities", &body).await.enrollment_jwt.unwrap()
@@ -100,9 +100,10 @@ impl Operator {
 
     /// Creates an edge router and returns its enrollment token.
     pub(crate) async fn create_router(&self, name: &str) -> String {
-        let body = CreateEdgeRouter {
+        let body = EdgeRouterSpec {
             name: name.into(),
             is_tunneler_enabled: false,
+            disabled: false,
             role_attributes: BTreeSet::new(),
         };
         self.create("edge-routers", &body).await.enrollment_jwt.unwrap()
@@ -112,15 +113,16 @@ impl Operator {
     /// `NAME-host` may host.
     pub(crate) async fn create_service(&self, name: &str, encryption_required: bool) {
         let attribute = format!("{name}-service");
-        let body = CreateService {
+        let body = ServiceSpec {
             name: name.into(),
             role_attributes: texts(&[&attribute]),
             encryption_required,
             config: BTreeMap::new(),
+            configs: BTreeSet::new(),
         };
         self.create("services", &body).await;
         for (permission, word) in [(Permission::Dial, "dial"), (Permission::Bind, "host")] {
-            let body = CreateServicePolicy {
+            let body = ServicePolicySpec {
                 name: format!("{name}-{word}"),
                 permission,
                 semantic: Semantic::AnyOf,
@@ -133,11 +135,21 @@ impl Operator {
 
     /// Deletes the entity of this kind and name.
     pub(crate) async fn delete(&self, kind: &str, name: &str) {
+        let url = self.url_of(kind, name).await;
+        self.send(self.http.delete(url)).await;
+    }
+
+    /// Disables or enables the identity of this name.
+    pub(crate) async fn act(&self, name: &str, action: &str) {
+        let url = self.url_of("identities", name).await;
+        self.send(self.http.post(format!("{url}/{action}"))).await;
+    }
+
+    async fn url_of(&self, kind: &str, name: &str) -> String {
         let url = format!("{}/{kind}", self.base);
-        let listed = self.send(self.http.get(url).query(&[("limit", "500")])).await;
-        let found = listed.as_array().unwrap().iter().find(|entity| entity["name"] == name);
-        let id = found.unwrap()["id"].as_str().unwrap().to_owned();
-        self.send(self.http.delete(format!("{}/{kind}/{id}", self.base))).await;
+        let filter = format!("name=\"{name}\"");
+        let listed = self.send(self.http.get(&url).query(&[("filter", filter)])).await;
+        format!("{url}/{}", listed[0]["id"].as_str().unwrap())
     }
 
     async fn create(&self, kind: &str, body: &impl Serialize) -> Created {

@@ -146,17 +146,27 @@ impl Deployment {
     /// # Errors
     /// It ends before.
     pub fn start_router(&mut self, role: &str, name: &str) -> Result<()> {
-        let namespace = self.namespace(name);
-        let mut command = namespace.command(&self.programs.nightgate);
-        command.env("NIGHTGATE_BPFFS", self.bpf.path());
-        command.env("NIGHTGATE_STATE", self.file("state"));
-        command.args([role, "run", "--config"]).arg(self.file(&format!("{name}.yaml")));
+        let command = self.role_command(role, "run", name);
         self.start(name, command)?;
         let mut question = program(&self.programs.nightgate);
         question.arg("circuits").arg("--socket").arg(self.socket(name));
         self.last()?.wait_until(&format!("answer of {name}"), PATIENCE, |_| {
             Ok(question.output()?.status.success().then_some(()))
         })
+    }
+
+    /// A command of a router or gateway about itself, such as `gateway down`, in its namespace.
+    pub fn role_command(&self, role: &str, verb: &str, name: &str) -> Command {
+        let mut command = self.namespace(name).command(&self.programs.nightgate);
+        command.env("NIGHTGATE_BPFFS", self.bpf.path());
+        command.env("NIGHTGATE_STATE", self.file("state"));
+        command.args([role, verb, "--config"]).arg(self.file(&format!("{name}.yaml")));
+        command
+    }
+
+    /// Folder where the gateways keep their firewalls.
+    pub fn firewalls(&self) -> &Path {
+        self.bpf.path()
     }
 
     /// Ends a process at once, as a crash does.

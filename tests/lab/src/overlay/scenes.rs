@@ -14,6 +14,7 @@ use super::{
         WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
+    firewall,
     topology::{Family, address},
 };
 use crate::{command::run, wait::until};
@@ -99,6 +100,36 @@ pub const SCENES: &[Scene] = &[
         name: "revoked",
         promise: "without the policy again, the open connection ends and no new one comes",
         play: revoke,
+    },
+    Scene {
+        name: "fw accepted",
+        promise: "one `fw apply` later the client reaches a public server, with the gateway's address",
+        play: firewall::accept,
+    },
+    Scene {
+        name: "fw refused",
+        promise: "reject tells the client at once, drop is silent, the attacker meets silence",
+        play: firewall::refuse,
+    },
+    Scene {
+        name: "fw limited",
+        promise: "a rate limit stops a flood from one source and nobody else",
+        play: firewall::limit,
+    },
+    Scene {
+        name: "fw bad file",
+        promise: "a bad file is refused with every error, and nothing changes",
+        play: firewall::refuse_bad_file,
+    },
+    Scene {
+        name: "fw undone",
+        promise: "a change that nobody confirms undoes itself",
+        play: firewall::undo,
+    },
+    Scene {
+        name: "fw counters",
+        promise: "rules and reasons have counted it all",
+        play: firewall::count,
     },
 ];
 

@@ -4,7 +4,7 @@
 //! client -- lan0 gateway A und0 --+-- underlay --+-- und0 gateway B lan0 -- server
 //!                  mon0           |              |
 //!                   |          router       controller, SDK host
-//!                 sensor
+//!                 sensor      public server, attacker
 //! ```
 
 use anyhow::Result;
@@ -65,12 +65,16 @@ pub mod address {
     pub const ROUTER: [&str; 2] = ["192.0.2.20", "2001:db8::20"];
     /// The host of the SDK application on the underlay.
     pub const SDK_HOST: [&str; 2] = ["192.0.2.40", "2001:db8::40"];
+    /// A server on the underlay that knows nothing of the overlay.
+    pub const PUBLIC: [&str; 2] = ["192.0.2.50", "2001:db8::50"];
+    /// Somebody on the underlay who means no good.
+    pub const ATTACKER: [&str; 2] = ["192.0.2.66", "2001:db8::66"];
 }
 
 /// Largest packet on the sensor's network: a full Ethernet frame and what VXLAN over IPv6 adds, RFC 7348.
 const MONITOR_MTU: u32 = 1600;
 
-/// Nine namespaces and the links between them.
+/// Eleven namespaces and the links between them.
 #[derive(Debug)]
 pub struct Topology {
     /// Runs a browser.
@@ -89,6 +93,10 @@ pub struct Topology {
     pub controller: Namespace,
     /// Runs an application that hosts a service without a port; interface `eth0`.
     pub sdk_host: Namespace,
+    /// A server that everybody reaches; interface `eth0`.
+    pub public: Namespace,
+    /// Interface `eth0`.
+    pub attacker: Namespace,
     /// Decodes what gateway A mirrors; interface `eth0`.
     pub sensor: Namespace,
 }
@@ -108,6 +116,8 @@ impl Topology {
             router: Namespace::new("router")?,
             controller: Namespace::new("controller")?,
             sdk_host: Namespace::new("sdk-host")?,
+            public: Namespace::new("public")?,
+            attacker: Namespace::new("attacker")?,
             sensor: Namespace::new("sensor")?,
         };
         own.connect_underlay()?;
@@ -125,6 +135,8 @@ impl Topology {
             ("port-router", &self.router, "eth0", address::ROUTER),
             ("port-controller", &self.controller, "eth0", address::CONTROLLER),
             ("port-sdk-host", &self.sdk_host, "eth0", address::SDK_HOST),
+            ("port-public", &self.public, "eth0", address::PUBLIC),
+            ("port-attacker", &self.attacker, "eth0", address::ATTACKER),
         ];
         for (port, namespace, interface, addresses) in ports {
             bridge.plug(port, (namespace, interface))?;

@@ -4,10 +4,18 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use nightgate_identity::Identity;
-use nightgate_model::api::{Created, Envelope, ErrorEnvelope, Pagination};
+use nightgate_model::{
+    api::{Created, Envelope, ErrorEnvelope, Pagination, SetPassword},
+    filter::Query,
+    kind::EntityKind,
+    network::{REFERENCES, ROLES},
+};
 use reqwest::{Client, RequestBuilder, StatusCode};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use super::login::StoredSession;
 
 /// Entries asked for at a time; the controller's most.
 const PAGE: usize = 500;
@@ -54,55 +62,183 @@ impl ManagementClient {
         Ok(client)
     }
 
-    /// Creates an entity of a kind (`identities`, `services`, ...).
+    /// Goes on with the session of the last login, and prolongs it.
+    pub(super) async fn resume(path: &Path) -> anyhow::Result<Self> {
+        let session = StoredSession::load(path)?;
+        let Some(StoredSession { token: Some(token), .. }) = &session else {
+            bail!("say who you are: `nightgate login HOST:PORT`, or --identity-file FILE");
+        };
+        let session = session.clone().context("a session with a token")?;
+        let mut client = Self::anybody(&session)?;
+        client.token.clone_from(token);
+        let url = format!("{}/edge/client/v1/current-api-session", session.controller);
+        let prolonged: ApiSession =
+            client.send(client.http.get(url)).await.context("log in again: the session ended")?;
+        client.token.clone_from(&prolonged.token);
+        StoredSession { token: Some(prolonged.token), ..session }.save(path)?;
+        Ok(client)
+    }
+
+    /// Begins a session; the answer is its token.
+    pub(super) async fn log_in(
+        session: &StoredSession,
+        username: &str,
+        password: &str,
+    ) -> anyhow::Result<String> {
+        let client = Self::anybody(session)?;
+        let request = client.http.post(client.url("authenticate")).query(&[("method", "password")]);
+        let body = json!({ "username": username, "password": password });
+        let session: ApiSession = client
+            .send(request.json(&body))
+            .await
+            .with_context(|| format!("log in to {}", session.controller))?;
+        Ok(session.token)
+    }
+
+    /// Ends a session.
+    pub(super) async fn log_out(session: &StoredSession) -> anyhow::Result<()> {
+        let mut client = Self::anybody(session)?;
+        client.token = session.token.clone().unwrap_or_default();
+        let url = format!("{}/edge/client/v1/current-api-session", session.controller);
+        client.send::<Value>(client.http.delete(url)).await.map(drop)
+    }
+
+    /// Trusts the session's controller, and proves nothing to it.
+    fn anybody(session: &StoredSession) -> anyhow::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(session.ca.as_bytes()) {
+            roots.add(certificate.context("read the controller's root certificate")?)?;
+        }
+        let tls = rustls::ClientConfig::builder_with_provider(nightgate_identity::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let http = Client::builder().tls_backend_preconfigured(tls).build()?;
+        let base = format!("{}/edge/management/v1", session.controller);
+        Ok(Self { http, base, token: String::new() })
+    }
+
+    /// Sets or takes away the password of an identity.
+    pub(super) async fn set_password(
+        &self,
+        id: &str,
+        password: Option<&SetPassword>,
+    ) -> anyhow::Result<()> {
+        let url = self.url(&format!("identities/{id}/password"));
+        let request = match password {
+            Some(password) => self.http.put(url).json(password),
+            None => self.http.delete(url),
+        };
+        self.send::<Value>(request).await.map(drop)
+    }
+
+    /// Creates an entity.
     pub(super) async fn create(
         &self,
-        kind: &str,
-        body: &impl Serialize,
+        kind: EntityKind,
+        spec: &Map<String, Value>,
     ) -> anyhow::Result<Created> {
-        self.send(self.http.post(self.url(kind)).json(body)).await
+        self.send(self.http.post(self.url(kind.path())).json(spec)).await
+    }
+
+    /// Changes fields of an entity.
+    pub(super) async fn update(
+        &self,
+        kind: EntityKind,
+        id: &str,
+        changes: &Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        let url = self.url(&format!("{}/{id}", kind.path()));
+        self.send::<Value>(self.http.patch(url).json(changes)).await.map(drop)
+    }
+
+    /// Does something else with an entity.
+    pub(super) async fn act(
+        &self,
+        kind: EntityKind,
+        id: &str,
+        action: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<()> {
+        let url = self.url(&format!("{}/{id}/{action}", kind.path()));
+        self.send::<Value>(self.http.post(url).json(body)).await.map(drop)
     }
 
     /// Deletes an entity by name or id.
-    pub(super) async fn delete(&self, kind: &str, name: &str) -> anyhow::Result<Named> {
+    pub(super) async fn delete(&self, kind: EntityKind, name: &str) -> anyhow::Result<Named> {
         let found: Named = self.find(kind, name).await?;
-        self.send::<Value>(self.http.delete(self.url(&format!("{kind}/{}", found.id)))).await?;
+        let url = self.url(&format!("{}/{}", kind.path(), found.id));
+        self.send::<Value>(self.http.delete(url)).await?;
         Ok(found)
     }
 
     /// The entity with this name, or else with this id.
     pub(super) async fn find<T: DeserializeOwned>(
         &self,
-        kind: &str,
+        kind: EntityKind,
         name: &str,
     ) -> anyhow::Result<T> {
+        let path = kind.path();
         for field in ["name", "id"] {
-            let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-            let filter = format!("{field}=\"{quoted}\"");
-            let request = self.http.get(self.url(kind)).query(&[("filter", filter)]);
+            let filter = format!("{field}={}", Value::from(name));
+            let request = self.http.get(self.url(path)).query(&[("filter", filter)]);
             let mut found: Vec<T> = self.send(request).await?;
             if let Some(found) = found.pop() {
                 return Ok(found);
             }
         }
-        bail!("there is no {name:?} among the {kind}; `list` shows what there is")
+        bail!("there is no {name:?} among the {path}; `list` shows what there is")
     }
 
-    /// All entities of a kind.
-    pub(super) async fn list<T: DeserializeOwned>(&self, kind: &str) -> anyhow::Result<Vec<T>> {
+    /// All entities of a kind that a filter selects; the page it names, if it names one.
+    pub(super) async fn list(&self, kind: EntityKind, filter: &str) -> anyhow::Result<Value> {
+        self.list_at(kind.path(), filter).await.map(Value::Array)
+    }
+
+    /// As [`Self::list`], for what is no entity.
+    pub(super) async fn list_at(&self, path: &str, filter: &str) -> anyhow::Result<Vec<Value>> {
+        let wanted = Query::parse(filter)?;
+        let is_page = wanted.skip.is_some() || wanted.limit.is_some();
         let mut all = Vec::new();
         loop {
             let page = [("limit", PAGE), ("offset", all.len())];
-            let request = self.http.get(self.url(kind)).query(&page);
-            let mut envelope: Envelope<Vec<T>> = self.send_envelope(request).await?;
+            let request = self.http.get(self.url(path)).query(&page).query(&[("filter", filter)]);
+            let mut envelope: Envelope<Vec<Value>> = self.send_envelope(request).await?;
             let pagination: Pagination = serde_json::from_value(envelope.meta["pagination"].take())
                 .context("read paging")?;
-            let is_last = envelope.data.is_empty();
+            let is_last = envelope.data.is_empty() || is_page;
             all.append(&mut envelope.data);
             if is_last || all.len() >= pagination.total_count {
                 return Ok(all);
             }
         }
+    }
+
+    /// Replaces names by ids in a spec: in roles, and where it refers to other entities.
+    pub(super) async fn resolved(
+        &self,
+        mut spec: Map<String, Value>,
+    ) -> anyhow::Result<Map<String, Value>> {
+        for (field, kind) in ROLES {
+            let Some(roles) = spec.get_mut(field).and_then(Value::as_array_mut) else { continue };
+            for role in roles {
+                if let Some(name) = role.as_str().and_then(|role| role.strip_prefix('@')) {
+                    *role = format!("@{}", self.find::<Named>(kind, name).await?.id).into();
+                }
+            }
+        }
+        for (field, kind) in REFERENCES {
+            let names = match spec.get_mut(field) {
+                Some(Value::Array(names)) => names.as_mut_slice(),
+                Some(name) => std::slice::from_mut(name),
+                None => &mut [],
+            };
+            for name in names {
+                let text = name.as_str().unwrap_or_default();
+                *name = self.find::<Named>(kind, text).await?.id.into();
+            }
+        }
+        Ok(spec)
     }
 
     /// Any other question.
@@ -128,7 +264,7 @@ impl ManagementClient {
     ) -> anyhow::Result<Envelope<T>> {
         let response = request.header("zt-session", &self.token).send().await.context(
             "the controller cannot be reached; is `nightgate controller run` running at the address \
-             in the identity file",
+             that was named",
         )?;
         let status = response.status();
         let body = response.bytes().await.context("read the controller's answer")?;

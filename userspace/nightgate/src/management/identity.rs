@@ -1,29 +1,42 @@
 //! `nightgate identity ...`
 
-use nightgate_model::{api::CreateIdentity, entity::Identity};
-use serde::{Deserialize, Serialize};
+use nightgate_model::{
+    api::{Disable, SetPassword},
+    entity::Identity,
+    kind::EntityKind,
+    spec::IdentitySpec,
+};
+use serde::Serialize;
 
-use super::{ManagementArgs, joined, token::TokenArgs, yes_or_no};
-use crate::output::{Table, print_text};
-
-const KIND: &str = "identities";
+use super::{
+    attribute::AttributeList,
+    client::Named,
+    entity::{EntityCommand, Managed, NameArgs, Names, Shown},
+    joined,
+    password::PasswordArgs,
+    token::TokenArgs,
+    yes_or_no,
+};
+use crate::output::print_text;
 
 /// `nightgate identity ...`
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum IdentityCommand {
-    /// Create an identity and print its enrollment token
-    Create(CreateArgs),
-    /// List all identities
-    List(ManagementArgs),
-    /// Show one identity
-    Show(NameArgs),
-    /// Delete an identity; it is cut off at once
-    Delete(NameArgs),
+    #[command(flatten)]
+    Entity(EntityCommand<Identity>),
+    /// Disable an identity: its sessions and circuits end at once
+    Disable(DisableArgs),
+    /// Enable an identity again
+    Enable(NameArgs),
+    /// Let an identity log in with a password, beside its certificate; for administrators
+    SetPassword(SetPasswordArgs),
+    /// Take the password of an identity away; sessions that began with it end
+    RemovePassword(NameArgs),
 }
 
 /// `nightgate identity create`
 #[derive(Debug, clap::Args)]
-pub(crate) struct CreateArgs {
+pub(crate) struct CreateIdentity {
     /// Unique name
     name: String,
     /// Attribute that policies select by #attribute; may be repeated
@@ -34,80 +47,122 @@ pub(crate) struct CreateArgs {
     admin: bool,
     #[command(flatten)]
     token: TokenArgs,
-    #[command(flatten)]
-    management: ManagementArgs,
 }
 
-/// Names one identity.
-#[derive(Debug, clap::Args)]
-pub(crate) struct NameArgs {
-    /// Name or id
-    name: String,
-    #[command(flatten)]
-    management: ManagementArgs,
-}
-
-/// An identity as the controller shows it.
-#[derive(Debug, Deserialize, Serialize)]
+/// `nightgate identity update`
+#[derive(Debug, Serialize, clap::Args)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
-    #[serde(flatten)]
-    identity: Identity,
-    has_api_session: bool,
-    created_at: String,
+pub(crate) struct UpdateIdentity {
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// All its attributes from now on, separated by commas; '' for none
+    #[arg(long, value_name = "A,B")]
+    #[serde(rename = "roleAttributes")]
+    attributes: Option<AttributeList>,
+    /// May use the management commands
+    #[arg(long = "admin", value_name = "BOOL")]
+    is_admin: Option<bool>,
+}
+
+/// `nightgate identity disable`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DisableArgs {
+    #[command(flatten)]
+    which: NameArgs,
+    /// Enable it again after this many minutes
+    #[arg(long = "for", value_name = "MINUTES", default_value_t = 0, hide_default_value = true)]
+    minutes: u32,
+}
+
+/// `nightgate identity set-password`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetPasswordArgs {
+    #[command(flatten)]
+    which: NameArgs,
+    /// Name to log in with [default: the identity's name]
+    #[arg(long)]
+    username: Option<String>,
+    #[command(flatten)]
+    password: PasswordArgs,
 }
 
 impl IdentityCommand {
     /// Does what was asked for.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create(args) => create(args).await,
-            Self::List(args) => list(&args).await,
-            Self::Show(args) => show(&args).await,
-            Self::Delete(args) => {
-                let deleted = args.management.connect().await?.delete(KIND, &args.name).await?;
-                print_text(&format!("{} deleted", deleted.name))
+            Self::Entity(command) => command.run().await,
+            Self::Disable(args) => {
+                let wanted = Disable { duration_minutes: args.minutes };
+                let done = if args.minutes == 0 {
+                    "disabled".to_owned()
+                } else {
+                    format!("disabled for {} min", args.minutes)
+                };
+                act(&args.which, "disable", &wanted, &done).await
             }
+            Self::Enable(args) => act(&args, "enable", &(), "enabled").await,
+            Self::SetPassword(args) => {
+                let password = args.password.read()?;
+                let wanted = SetPassword { username: args.username, password };
+                change_password(&args.which, Some(&wanted), "has a new password").await
+            }
+            Self::RemovePassword(args) => change_password(&args, None, "has no password").await,
         }
     }
 }
 
-async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    args.token.check()?;
-    let client = args.management.connect().await?;
-    let body = CreateIdentity {
-        name: args.name,
-        is_admin: args.admin,
-        role_attributes: args.attributes.into_iter().collect(),
-    };
-    let created = client.create(KIND, &body).await?;
-    args.token.deliver(&args.management, &body.name, &created, "nightgate enroll")
-}
+impl Managed for Identity {
+    type Create = CreateIdentity;
+    type Update = UpdateIdentity;
+    const COLUMNS: &'static [&'static str] = &["attributes", "admin", "state", "session"];
+    const ENROLL: &'static str = "nightgate enroll";
 
-async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
-    let identities: Vec<Shown> = args.connect().await?.list(KIND).await?;
-    args.output.print(&identities, |identities| table(identities))
-}
+    fn wanted(args: CreateIdentity) -> anyhow::Result<IdentitySpec> {
+        Ok(IdentitySpec {
+            name: args.name,
+            is_admin: args.admin,
+            disabled: false,
+            role_attributes: args.attributes.into_iter().collect(),
+        })
+    }
 
-async fn show(args: &NameArgs) -> anyhow::Result<()> {
-    let shown: Shown = args.management.connect().await?.find(KIND, &args.name).await?;
-    args.management.output.print(&shown, |shown| table(std::slice::from_ref(shown)))
-}
+    fn token(args: &CreateIdentity) -> Option<&TokenArgs> {
+        Some(&args.token)
+    }
 
-fn table(identities: &[Shown]) -> Table {
-    let columns = ["name", "attributes", "admin", "state", "session", "created", "id"];
-    identities.iter().fold(Table::new(&columns), |table, shown| {
-        let identity = &shown.identity;
-        table.row([
-            identity.name.clone(),
+    fn cells(shown: &Shown<Self>, _names: &Names) -> Vec<String> {
+        let identity = &shown.entity;
+        vec![
             joined(&identity.role_attributes),
             yes_or_no(identity.is_admin).into(),
             state(identity).into(),
-            yes_or_no(shown.has_api_session).into(),
-            shown.created_at.clone(),
-            identity.id.to_string(),
-        ])
-    })
+            yes_or_no(shown.more["hasApiSession"] == true).into(),
+        ]
+    }
+}
+
+async fn act(
+    args: &NameArgs,
+    action: &str,
+    body: &impl Serialize,
+    done: &str,
+) -> anyhow::Result<()> {
+    let client = args.management.connect().await?;
+    let found: Named = client.find(EntityKind::Identity, &args.name).await?;
+    client.act(EntityKind::Identity, &found.id, action, body).await?;
+    print_text(&format!("{} {done}", found.name))
+}
+
+async fn change_password(
+    args: &NameArgs,
+    wanted: Option<&SetPassword>,
+    done: &str,
+) -> anyhow::Result<()> {
+    let client = args.management.connect().await?;
+    let found: Named = client.find(EntityKind::Identity, &args.name).await?;
+    client.set_password(&found.id, wanted).await?;
+    print_text(&format!("{} {done}", found.name))
 }
 
 fn state(identity: &Identity) -> &'static str {

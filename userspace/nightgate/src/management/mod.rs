@@ -1,37 +1,51 @@
 //! Commands that change or show the controller's model, over its management interface.
 
+mod attribute;
+mod audit;
 mod client;
+mod config;
+mod entity;
 mod explain;
 mod identity;
+mod login;
+mod network;
+mod password;
 mod policy;
 mod role;
 mod router;
+mod router_policy;
 mod service;
 mod terminator;
 mod token;
 
 use std::path::PathBuf;
 
-use self::client::ManagementClient;
 pub(crate) use self::{
-    explain::ExplainArgs, identity::IdentityCommand, policy::PolicyCommand,
-    router::ManageRouterCommand, service::ServiceCommand, terminator::TerminatorCommand,
+    audit::AuditArgs,
+    entity::EntityCommand,
+    explain::ExplainArgs,
+    identity::IdentityCommand,
+    login::{LoginArgs, LogoutArgs},
+    network::{ApplyNetworkArgs, ExportArgs},
+    terminator::TerminatorCommand,
 };
+use self::{client::ManagementClient, login::SessionArgs};
 use crate::output::OutputArgs;
 
 /// Who asks, and how the answer is printed.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ManagementArgs {
     /// Identity file of an administrator, for example admin.json of the controller's directory; it
-    /// names the controller
+    /// names the controller. Without it, the session of `nightgate login` is used
     #[arg(
         long = "identity-file",
-        visible_alias = "identity",
         value_name = "FILE",
         env = "NIGHTGATE_IDENTITY",
         hide_env_values = true
     )]
-    identity_file: PathBuf,
+    identity_file: Option<PathBuf>,
+    #[command(flatten)]
+    session: SessionArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -39,7 +53,10 @@ pub(crate) struct ManagementArgs {
 impl ManagementArgs {
     /// Authenticates at the controller.
     async fn connect(&self) -> anyhow::Result<ManagementClient> {
-        ManagementClient::connect(&self.identity_file).await
+        match &self.identity_file {
+            Some(file) => ManagementClient::connect(file).await,
+            None => ManagementClient::resume(&self.session.path()?).await,
+        }
     }
 }
 

@@ -1,32 +1,16 @@
 //! `nightgate policy ...`
 
-use std::path::PathBuf;
-
 use nightgate_model::{
-    api::CreateServicePolicy,
     entity::{Permission, Role, Semantic, ServicePolicy},
+    kind::EntityKind,
+    spec::ServicePolicySpec,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
-    ManagementArgs,
-    client::{ManagementClient, Named},
+    entity::{Managed, Names, Shown},
     role,
 };
-use crate::output::{OutputArgs, Table, print_text};
-
-const KIND: &str = "service-policies";
-
-/// `nightgate policy ...`
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Allow identities to dial or bind services
-    Create(CreateArgs),
-    /// List all policies
-    List(ManagementArgs),
-    /// Delete a policy; what only it allowed is refused at once
-    Delete(NameArgs),
-}
 
 /// `nightgate policy create`
 #[derive(Debug, clap::Args)]
@@ -36,7 +20,7 @@ Roles: #all is everything, #attribute what carries the attribute, @name one by n
 Examples:
   nightgate policy create web-dial dial --identity '#staff' --service @web
   nightgate policy create web-bind bind --identity @gw-b --service @web")]
-pub(crate) struct CreateArgs {
+pub(crate) struct CreatePolicy {
     /// Unique name
     name: String,
     /// What it allows
@@ -51,20 +35,26 @@ pub(crate) struct CreateArgs {
     /// An entity needs all of the attributes, not one of them
     #[arg(long)]
     all_of: bool,
-    /// Identity file of an administrator (--identity is taken by the roles here)
-    #[arg(long, value_name = "FILE", env = "NIGHTGATE_IDENTITY", hide_env_values = true)]
-    identity_file: PathBuf,
-    #[command(flatten)]
-    output: OutputArgs,
 }
 
-/// Names one policy.
-#[derive(Debug, clap::Args)]
-pub(crate) struct NameArgs {
-    /// Name or id
-    name: String,
-    #[command(flatten)]
-    management: ManagementArgs,
+/// `nightgate policy update`
+#[derive(Debug, Serialize, clap::Args)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UpdatePolicy {
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// All roles that select identities from now on; may be repeated
+    #[arg(long = "identity", value_name = "ROLE", value_parser = role::parse)]
+    #[serde(rename = "identityRoles")]
+    identities: Option<Vec<Role>>,
+    /// All roles that select services from now on; may be repeated
+    #[arg(long = "service", value_name = "ROLE", value_parser = role::parse)]
+    #[serde(rename = "serviceRoles")]
+    services: Option<Vec<Role>>,
+    /// Whether an entity needs all of the attributes or any
+    #[arg(long, value_enum)]
+    semantic: Option<SemanticArg>,
 }
 
 /// What a policy allows.
@@ -76,13 +66,13 @@ pub(super) enum PermissionArg {
     Bind,
 }
 
-/// A policy as the controller shows it.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Shown {
-    #[serde(flatten)]
-    policy: ServicePolicy,
-    created_at: String,
+/// How attributes combine.
+#[derive(Clone, Copy, Debug, Serialize, clap::ValueEnum)]
+pub(super) enum SemanticArg {
+    /// Every attribute
+    AllOf,
+    /// At least one of them
+    AnyOf,
 }
 
 impl From<PermissionArg> for Permission {
@@ -94,58 +84,29 @@ impl From<PermissionArg> for Permission {
     }
 }
 
-impl PolicyCommand {
-    /// Does what was asked for.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Create(args) => create(args).await,
-            Self::List(args) => list(&args).await,
-            Self::Delete(args) => {
-                let deleted = args.management.connect().await?.delete(KIND, &args.name).await?;
-                print_text(&format!("{} deleted", deleted.name))
-            }
-        }
-    }
-}
+impl Managed for ServicePolicy {
+    type Create = CreatePolicy;
+    type Update = UpdatePolicy;
+    const COLUMNS: &'static [&'static str] = &["allows", "identities", "services", "semantic"];
+    const NAMES: &'static [EntityKind] = &[EntityKind::Identity, EntityKind::Service];
 
-async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    let client = ManagementClient::connect(&args.identity_file).await?;
-    let body = CreateServicePolicy {
-        name: args.name,
-        permission: args.permission.into(),
-        semantic: if args.all_of { Semantic::AllOf } else { Semantic::AnyOf },
-        identity_roles: role::resolve(&client, "identities", &args.identities).await?,
-        service_roles: role::resolve(&client, "services", &args.services).await?,
-    };
-    let created = client.create(KIND, &body).await?;
-    args.output
-        .print(&created, |created| Table::new(&["name", "id"]).row([&body.name, &created.id]))
-}
-
-async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
-    let client = args.connect().await?;
-    let policies: Vec<Shown> = client.list(KIND).await?;
-    let identities: Vec<Named> = client.list("identities").await?;
-    let services: Vec<Named> = client.list("services").await?;
-    args.output.print(&policies, |policies| {
-        let columns = ["name", "allows", "identities", "services", "semantic", "created", "id"];
-        policies.iter().fold(Table::new(&columns), |table, Shown { policy, created_at }| {
-            table.row([
-                policy.name.clone(),
-                policy.permission.as_str().to_lowercase(),
-                role::shown(&policy.identity_roles, &identities),
-                role::shown(&policy.service_roles, &services),
-                semantic(policy.semantic).into(),
-                created_at.clone(),
-                policy.id.to_string(),
-            ])
+    fn wanted(args: CreatePolicy) -> anyhow::Result<ServicePolicySpec> {
+        Ok(ServicePolicySpec {
+            name: args.name,
+            permission: args.permission.into(),
+            semantic: if args.all_of { Semantic::AllOf } else { Semantic::AnyOf },
+            identity_roles: args.identities,
+            service_roles: args.services,
         })
-    })
-}
+    }
 
-fn semantic(semantic: Semantic) -> &'static str {
-    match semantic {
-        Semantic::AllOf => "all of",
-        Semantic::AnyOf => "any of",
+    fn cells(shown: &Shown<Self>, names: &Names) -> Vec<String> {
+        let policy = &shown.entity;
+        vec![
+            policy.permission.as_str().to_lowercase(),
+            names.roles(EntityKind::Identity, &policy.identity_roles),
+            names.roles(EntityKind::Service, &policy.service_roles),
+            role::semantic(policy.semantic).into(),
+        ]
     }
 }

@@ -1,24 +1,6 @@
 //! Roles as people write them: `#all`, `#attribute`, `@name-or-id`.
 
-use nightgate_model::entity::Role;
-
-use super::client::{ManagementClient, Named};
-
-/// Replaces names by ids.
-pub(super) async fn resolve(
-    client: &ManagementClient,
-    kind: &str,
-    roles: &[Role],
-) -> anyhow::Result<Vec<Role>> {
-    let mut resolved = Vec::with_capacity(roles.len());
-    for role in roles {
-        resolved.push(match role {
-            Role::All | Role::Attribute(_) => role.clone(),
-            Role::Id(name) => Role::Id(client.find::<Named>(kind, name).await?.id),
-        });
-    }
-    Ok(resolved)
-}
+use nightgate_model::entity::{Role, Semantic};
 
 /// Reads a role.
 pub(super) fn parse(text: &str) -> Result<Role, String> {
@@ -27,13 +9,10 @@ pub(super) fn parse(text: &str) -> Result<Role, String> {
     })
 }
 
-/// Replaces ids by names where they are known.
-pub(super) fn shown(roles: &[Role], known: &[Named]) -> String {
-    super::joined(roles.iter().map(|role| match role {
-        Role::Id(id) => match known.iter().find(|named| named.id == *id) {
-            Some(named) => format!("@{}", named.name),
-            None => role.to_string(),
-        },
-        Role::All | Role::Attribute(_) => role.to_string(),
-    }))
+/// How the attributes of a policy combine, for a table.
+pub(super) fn semantic(semantic: Semantic) -> &'static str {
+    match semantic {
+        Semantic::AllOf => "all of",
+        Semantic::AnyOf => "any of",
+    }
 }

@@ -1,108 +1,82 @@
-//! `nightgate router create | list | delete`
+//! `nightgate router create | list | show | update | delete`
 
-use nightgate_model::{api::CreateEdgeRouter, entity::EdgeRouter};
-use serde::{Deserialize, Serialize};
+use nightgate_model::{entity::EdgeRouter, spec::EdgeRouterSpec};
+use serde::Serialize;
 
-use super::{ManagementArgs, token::TokenArgs, yes_or_no};
-use crate::output::{Table, print_text};
-
-const KIND: &str = "edge-routers";
-
-/// The commands of `nightgate router` that the controller answers.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum ManageRouterCommand {
-    /// Create a router or gateway at the controller and print its enrollment token
-    Create(CreateArgs),
-    /// List all routers and gateways of the controller
-    List(ManagementArgs),
-    /// Delete a router or gateway; it is cut off at once
-    Delete(NameArgs),
-}
+use super::{
+    attribute::AttributeList,
+    entity::{Managed, Names, Shown},
+    joined,
+    token::TokenArgs,
+    yes_or_no,
+};
 
 /// `nightgate router create`
 #[derive(Debug, clap::Args)]
-pub(crate) struct CreateArgs {
+pub(crate) struct CreateRouter {
     /// Unique name
     name: String,
     /// Gets an identity of its own, so that it may dial and host: for gateways
     #[arg(long)]
     tunneler: bool,
-    /// Attribute of that identity, selected in policies by #attribute; may be repeated
-    #[arg(long = "attribute", value_name = "ATTRIBUTE", requires = "tunneler")]
+    /// Attribute of the router, and of its identity; selected in policies by #attribute; may be
+    /// repeated
+    #[arg(long = "attribute", value_name = "ATTRIBUTE")]
     attributes: Vec<String>,
     #[command(flatten)]
     token: TokenArgs,
-    #[command(flatten)]
-    management: ManagementArgs,
 }
 
-/// Names one router.
-#[derive(Debug, clap::Args)]
-pub(crate) struct NameArgs {
-    /// Name or id
-    name: String,
-    #[command(flatten)]
-    management: ManagementArgs,
-}
-
-/// A router as the controller shows it.
-#[derive(Debug, Deserialize, Serialize)]
+/// `nightgate router update`
+#[derive(Debug, Serialize, clap::Args)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
-    #[serde(flatten)]
-    router: EdgeRouter,
-    is_online: bool,
-    created_at: String,
+pub(crate) struct UpdateRouter {
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// All its attributes from now on, separated by commas; '' for none. Those of its identity are
+    /// changed by `nightgate identity update`
+    #[arg(long, value_name = "A,B")]
+    #[serde(rename = "roleAttributes")]
+    attributes: Option<AttributeList>,
+    /// It carries nothing while true
+    #[arg(long, value_name = "BOOL")]
+    disabled: Option<bool>,
 }
 
-impl ManageRouterCommand {
-    /// Does what was asked for.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Create(args) => create(args).await,
-            Self::List(args) => list(&args).await,
-            Self::Delete(args) => {
-                let deleted = args.management.connect().await?.delete(KIND, &args.name).await?;
-                print_text(&format!("{} deleted", deleted.name))
-            }
-        }
+impl Managed for EdgeRouter {
+    type Create = CreateRouter;
+    type Update = UpdateRouter;
+    const COLUMNS: &'static [&'static str] = &["attributes", "state", "address", "tunneler"];
+    const ENROLL: &'static str = "nightgate router enroll";
+
+    fn wanted(args: CreateRouter) -> anyhow::Result<EdgeRouterSpec> {
+        Ok(EdgeRouterSpec {
+            name: args.name,
+            is_tunneler_enabled: args.tunneler,
+            disabled: false,
+            role_attributes: args.attributes.into_iter().collect(),
+        })
     }
-}
 
-async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    args.token.check()?;
-    let client = args.management.connect().await?;
-    let body = CreateEdgeRouter {
-        name: args.name,
-        is_tunneler_enabled: args.tunneler,
-        role_attributes: args.attributes.into_iter().collect(),
-    };
-    let created = client.create(KIND, &body).await?;
-    args.token.deliver(&args.management, &body.name, &created, "nightgate router enroll")
-}
+    fn token(args: &CreateRouter) -> Option<&TokenArgs> {
+        Some(&args.token)
+    }
 
-async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
-    let routers: Vec<Shown> = args.connect().await?.list(KIND).await?;
-    args.output.print(&routers, |routers| table(routers))
-}
-
-fn table(routers: &[Shown]) -> Table {
-    let columns = ["name", "state", "address", "tunneler", "created", "id"];
-    routers.iter().fold(Table::new(&columns), |table, shown| {
-        let router = &shown.router;
-        table.row([
-            router.name.clone(),
+    fn cells(shown: &Shown<Self>, _names: &Names) -> Vec<String> {
+        let router = &shown.entity;
+        vec![
+            joined(&router.role_attributes),
             state(shown).into(),
             router.address.clone().unwrap_or_else(|| "-".into()),
             yes_or_no(router.is_tunneler_enabled).into(),
-            shown.created_at.clone(),
-            router.id.to_string(),
-        ])
-    })
+        ]
+    }
 }
 
-fn state(shown: &Shown) -> &'static str {
-    match (shown.router.disabled, &shown.router.fingerprint, shown.is_online) {
+fn state(shown: &Shown<EdgeRouter>) -> &'static str {
+    let is_online = shown.more["isOnline"] == true;
+    match (shown.entity.disabled, &shown.entity.fingerprint, is_online) {
         (true, _, _) => "disabled",
         (false, None, _) => "not enrolled",
         (false, Some(_), false) => "offline",

@@ -4,38 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 use nightgate_model::{
-    api::CreateService,
     configs::{HostV1, InterceptV1, PortRange, Protocol},
     entity::Service,
+    id::ConfigId,
+    kind::EntityKind,
+    spec::ServiceSpec,
 };
 use nightgate_server::Address;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::{ManagementArgs, joined, yes_or_no};
-use crate::output::{Table, print_text};
-
-const KIND: &str = "services";
-
-/// `nightgate service ...`
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum ServiceCommand {
-    /// Create a service
-    Create(CreateArgs),
-    /// List all services
-    List(ManagementArgs),
-    /// Show one service
-    Show(NameArgs),
-    /// Delete a service; its circuits are cut
-    Delete(NameArgs),
-}
+use super::{
+    attribute::AttributeList,
+    entity::{Managed, Names, Shown, given},
+    joined, yes_or_no,
+};
 
 /// `nightgate service create`
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  nightgate service create web --intercept web.corp:80 --host 10.2.0.2:8080"
 )]
-pub(crate) struct CreateArgs {
+pub(crate) struct CreateService {
     /// Unique name
     name: String,
     /// Attribute that policies select by #attribute; may be repeated
@@ -47,67 +37,78 @@ pub(crate) struct CreateArgs {
     /// Where a hosting gateway or tunneler connects to (TCP); not needed when an SDK hosts it
     #[arg(long, value_name = "ADDRESS:PORT")]
     host: Option<Address>,
+    /// Config that it shares with other services, by name or id; may be repeated
+    #[arg(long = "config", value_name = "NAME")]
+    configs: Vec<String>,
     /// Let clients and hosts do without end-to-end encryption
     #[arg(long)]
     no_encryption: bool,
-    #[command(flatten)]
-    management: ManagementArgs,
 }
 
-/// Names one service.
-#[derive(Debug, clap::Args)]
-pub(crate) struct NameArgs {
-    /// Name or id
-    name: String,
-    #[command(flatten)]
-    management: ManagementArgs,
-}
-
-/// A service as the controller shows it.
-#[derive(Debug, Deserialize, Serialize)]
+/// `nightgate service update`
+#[derive(Debug, Serialize, clap::Args)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
-    #[serde(flatten)]
-    service: Service,
-    created_at: String,
+pub(crate) struct UpdateService {
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// All its attributes from now on, separated by commas; '' for none
+    #[arg(long, value_name = "A,B")]
+    #[serde(rename = "roleAttributes")]
+    attributes: Option<AttributeList>,
+    /// Where it is intercepted from now on (TCP); may be repeated. With --host, all its configuration
+    #[arg(long = "intercept", value_name = "ADDRESS:PORT")]
+    #[serde(skip)]
+    intercepts: Vec<Address>,
+    /// Where a hosting gateway or tunneler connects to from now on (TCP). With --intercept, all its
+    /// configuration
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[serde(skip)]
+    host: Option<Address>,
+    /// All configs that it shares with other services from now on, by name or id; may be repeated
+    #[arg(long = "config", value_name = "NAME")]
+    configs: Option<Vec<String>>,
+    /// Whether both ends must encrypt end to end
+    #[arg(long = "encryption", value_name = "BOOL")]
+    encryption_required: Option<bool>,
 }
 
-impl ServiceCommand {
-    /// Does what was asked for.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Create(args) => create(args).await,
-            Self::List(args) => list(&args).await,
-            Self::Show(args) => show(&args).await,
-            Self::Delete(args) => {
-                let deleted = args.management.connect().await?.delete(KIND, &args.name).await?;
-                print_text(&format!("{} deleted", deleted.name))
-            }
-        }
+impl Managed for Service {
+    type Create = CreateService;
+    type Update = UpdateService;
+    const COLUMNS: &'static [&'static str] =
+        &["attributes", "intercept", "host", "configs", "encrypted"];
+    const NAMES: &'static [EntityKind] = &[EntityKind::Config];
+
+    fn wanted(args: CreateService) -> anyhow::Result<ServiceSpec> {
+        Ok(ServiceSpec {
+            config: configs(&args.intercepts, args.host.as_ref())?,
+            name: args.name,
+            role_attributes: args.attributes.into_iter().collect(),
+            encryption_required: !args.no_encryption,
+            configs: args.configs.into_iter().map(ConfigId::new).collect(),
+        })
     }
-}
 
-async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    let body = CreateService {
-        config: configs(&args.intercepts, args.host.as_ref())?,
-        name: args.name,
-        role_attributes: args.attributes.into_iter().collect(),
-        encryption_required: !args.no_encryption,
-    };
-    let created = args.management.connect().await?.create(KIND, &body).await?;
-    args.management
-        .output
-        .print(&created, |created| Table::new(&["name", "id"]).row([&body.name, &created.id]))
-}
+    fn changes(args: UpdateService) -> anyhow::Result<Map<String, Value>> {
+        let mut changes = given(&args)?;
+        let configs = configs(&args.intercepts, args.host.as_ref())?;
+        if !configs.is_empty() {
+            changes.insert("config".into(), serde_json::to_value(configs)?);
+        }
+        Ok(changes)
+    }
 
-async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
-    let services: Vec<Shown> = args.connect().await?.list(KIND).await?;
-    args.output.print(&services, |services| table(services))
-}
-
-async fn show(args: &NameArgs) -> anyhow::Result<()> {
-    let shown: Shown = args.management.connect().await?.find(KIND, &args.name).await?;
-    args.management.output.print(&shown, |shown| table(std::slice::from_ref(shown)))
+    fn cells(shown: &Shown<Self>, names: &Names) -> Vec<String> {
+        let service = &shown.entity;
+        vec![
+            joined(&service.role_attributes),
+            intercept_text(service),
+            host_text(service),
+            joined(service.configs.iter().map(|id| names.name(EntityKind::Config, id.as_str()))),
+            yes_or_no(service.encryption_required).into(),
+        ]
+    }
 }
 
 /// The configuration documents of a service.
@@ -145,22 +146,6 @@ fn intercept(pairs: &[Address]) -> anyhow::Result<InterceptV1> {
         protocols: vec![Protocol::Tcp],
         addresses: addresses.into_iter().collect(),
         port_ranges: ports.into_iter().map(|port| PortRange { low: port, high: port }).collect(),
-    })
-}
-
-fn table(services: &[Shown]) -> Table {
-    let columns = ["name", "attributes", "intercept", "host", "encrypted", "created", "id"];
-    services.iter().fold(Table::new(&columns), |table, shown| {
-        let service = &shown.service;
-        table.row([
-            service.name.clone(),
-            joined(&service.role_attributes),
-            intercept_text(service),
-            host_text(service),
-            yes_or_no(service.encryption_required).into(),
-            shown.created_at.clone(),
-            service.id.to_string(),
-        ])
     })
 }
 

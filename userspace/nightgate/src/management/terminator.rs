@@ -40,7 +40,8 @@ impl TerminatorCommand {
 }
 
 async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
-    let terminators: Vec<Shown> = args.connect().await?.list("terminators").await?;
+    let terminators = args.connect().await?.list_at("terminators", "").await?;
+    let terminators: Vec<Shown> = serde_json::from_value(terminators.into())?;
     args.output.print(&terminators, |terminators| {
         let columns = ["service", "host", "router", "instance", "cost", "id"];
         terminators.iter().fold(Table::new(&columns), |table, shown| {

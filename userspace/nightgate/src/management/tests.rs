@@ -1,8 +1,15 @@
 //! The commands against a running controller.
 
-use std::{net::TcpListener, path::Path};
+use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 
 use clap::Parser;
+use nightgate_model::{
+    entity::{
+        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Service, ServiceEdgeRouterPolicy,
+        ServicePolicy,
+    },
+    network::Network,
+};
 use nightgate_server::{Controller, Settings, init};
 use tempfile::TempDir;
 
@@ -13,19 +20,32 @@ enum Command {
     #[command(subcommand)]
     Identity(IdentityCommand),
     #[command(subcommand)]
-    Router(ManageRouterCommand),
+    Router(EntityCommand<EdgeRouter>),
     #[command(subcommand)]
-    Service(ServiceCommand),
+    Service(EntityCommand<Service>),
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(EntityCommand<ServicePolicy>),
+    #[command(subcommand)]
+    Config(EntityCommand<Config>),
+    #[command(subcommand)]
+    ConfigType(EntityCommand<ConfigType>),
+    #[command(subcommand)]
+    EdgeRouterPolicy(EntityCommand<EdgeRouterPolicy>),
+    #[command(subcommand)]
+    ServiceEdgeRouterPolicy(EntityCommand<ServiceEdgeRouterPolicy>),
     #[command(subcommand)]
     Terminator(TerminatorCommand),
     Explain(ExplainArgs),
+    Audit(AuditArgs),
+    Apply(ApplyNetworkArgs),
+    Export(ExportArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
 }
 
 struct Lab {
     dir: TempDir,
-    _controller: Controller,
+    controller: Controller,
 }
 
 impl Lab {
@@ -35,7 +55,7 @@ impl Lab {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         init(dir.path(), &Settings::new(free.to_string().parse().unwrap(), free)).unwrap();
         let controller = Controller::start(dir.path()).await.unwrap();
-        Self { dir, _controller: controller }
+        Self { dir, controller }
     }
 
     fn file(&self, name: &str) -> String {
@@ -46,14 +66,31 @@ impl Lab {
     async fn run(&self, line: &str) -> anyhow::Result<()> {
         let admin = self.file("admin.json");
         let words = ["nightgate"].into_iter().chain(line.split_whitespace());
-        let words = words.chain(["--identity-file", &admin]);
+        Self::run_words(words.chain(["--identity-file", &admin])).await
+    }
+
+    /// Runs a command line that says itself who asks.
+    async fn run_bare(&self, line: &str) -> anyhow::Result<()> {
+        Self::run_words(["nightgate"].into_iter().chain(line.split_whitespace())).await
+    }
+
+    async fn run_words(words: impl Iterator<Item = &str>) -> anyhow::Result<()> {
         match Command::try_parse_from(words)? {
             Command::Identity(command) => command.run().await,
             Command::Router(command) => command.run().await,
             Command::Service(command) => command.run().await,
             Command::Policy(command) => command.run().await,
+            Command::Config(command) => command.run().await,
+            Command::ConfigType(command) => command.run().await,
+            Command::EdgeRouterPolicy(command) => command.run().await,
+            Command::ServiceEdgeRouterPolicy(command) => command.run().await,
             Command::Terminator(command) => command.run().await,
             Command::Explain(command) => command.run().await,
+            Command::Audit(command) => command.run().await,
+            Command::Apply(command) => command.run().await,
+            Command::Export(command) => command.run().await,
+            Command::Login(command) => command.run().await,
+            Command::Logout(command) => command.run().await,
         }
     }
 
@@ -84,6 +121,27 @@ async fn an_operator_goes_from_nothing_to_an_explained_policy() {
         "service list",
         "service show web --json",
         "policy list",
+        "policy show web-dial",
+        "policy update web-dial --identity #sales --identity @alice --semantic all-of",
+        "service update web --name site --attributes a,b --encryption false --host 10.2.0.3:80",
+        "service update site --name web --attributes= --intercept [fd00::1]:80",
+        "router update gw --name gw-2 --attributes eu --disabled true",
+        "router show gw-2",
+        "router update gw-2 --name gw",
+        "identity update alice --admin true --attributes x",
+        "identity disable alice --for 5",
+        "identity enable alice",
+        "identity list --json name=\"alice\"",
+        "audit --limit 5",
+        "audit name=\"alice\" --json",
+        "edge-router-policy create p --identity #staff --identity @alice --router @gw --all-of",
+        "edge-router-policy update p --router #eu --semantic any-of",
+        "edge-router-policy list",
+        "edge-router-policy delete p",
+        "service-edge-router-policy create p --service @web --router #all",
+        "service-edge-router-policy update p --name q --service #all",
+        "service-edge-router-policy show q",
+        "service-edge-router-policy delete q",
         "terminator list",
         "policy delete web-dial",
         "service delete web",
@@ -92,6 +150,119 @@ async fn an_operator_goes_from_nothing_to_an_explained_policy() {
     ] {
         lab.run(line).await.unwrap_or_else(|error| panic!("{line}: {error:#}"));
     }
+}
+
+const NETWORK: &str = "
+version: 1
+edgeRouters:
+  - { name: gw, isTunnelerEnabled: true, roleAttributes: [eu] }
+identities:
+  - { name: alice, roleAttributes: [staff] }
+configTypes:
+  - { name: colour, schema: { type: object, required: [red] } }
+configs:
+  - { name: red, configTypeId: colour, data: { red: 1 } }
+  - { name: web-host, configTypeId: host.v1, data: { protocol: tcp, address: 10.2.0.2, port: 8080 } }
+services:
+  - { name: web, configs: [web-host, red] }
+servicePolicies:
+  - { name: web-dial, type: Dial, semantic: AnyOf, identityRoles: ['#staff', '@gw'], serviceRoles: ['@web'] }
+edgeRouterPolicies:
+  - { name: eu, semantic: AllOf, identityRoles: ['@alice'], edgeRouterRoles: ['#eu'] }
+";
+
+#[tokio::test]
+async fn configs_are_made_of_files_and_shared_by_services() {
+    let lab = Lab::start().await;
+    let (data, schema) = (lab.file("data.yaml"), lab.file("schema.json"));
+    std::fs::write(&data, "{ protocol: tcp, address: 10.2.0.2, port: 80 }").unwrap();
+    std::fs::write(&schema, r#"{ "type": "object", "required": ["port"] }"#).unwrap();
+    for line in [
+        format!("config-type create mine --schema {schema}"),
+        "config-type list".into(),
+        format!("config create c1 host.v1 --data {data}"),
+        format!("config create c2 mine --data {data}"),
+        "service create web --config c1".into(),
+        "service update web --config c1 --config c2".into(),
+        "service show web".into(),
+        format!("config update c2 --name c3 --data {data}"),
+        "config list".into(),
+        "config-type update mine --name ours".into(),
+        "service delete web".into(),
+        "config delete c3".into(),
+        "config-type delete ours".into(),
+    ] {
+        lab.run(&line).await.unwrap_or_else(|error| panic!("{line}: {error:#}"));
+    }
+    std::fs::write(&data, "{ protocol: tcp, address: 10.2.0.2, port: eighty }").unwrap();
+    let refused = lab.refused(&format!("config create c4 host.v1 --data {data}")).await;
+    assert!(refused.contains("data/port"), "{refused}");
+    let unknown = lab.refused(&format!("config create c4 host.v9 --data {data}")).await;
+    assert!(unknown.contains("no \"host.v9\""), "{unknown}");
+}
+
+#[tokio::test]
+async fn an_administrator_logs_in_with_a_password_and_out_again() {
+    let lab = Lab::start().await;
+    let (password, session) = (lab.file("password"), lab.file("state/session.json"));
+    std::fs::write(&password, "correct horse\n").unwrap();
+    lab.run(&format!("identity set-password admin --password-file {password}")).await.unwrap();
+    let ca = lab.file("pki/root.crt");
+    let address = lab.controller.local_address();
+    let end = format!("--password-file {password} --session-file {session}");
+    let list = format!("service list --session-file {session}");
+    let refused = format!("{:#}", lab.run_bare(&list).await.unwrap_err());
+    assert!(refused.contains("nightgate login"), "{refused}");
+    let refused = lab.run_bare(&format!("login {address} {end}")).await.unwrap_err();
+    assert!(refused.to_string().contains("--ca"), "{refused:#}");
+    lab.run_bare(&format!("login {address} --ca {ca} {end}")).await.unwrap();
+    lab.run_bare(&list).await.unwrap();
+    lab.run_bare(&list).await.unwrap();
+    let mode = std::fs::metadata(&session).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    lab.run_bare(&format!("logout --session-file {session}")).await.unwrap();
+    assert!(lab.run_bare(&list).await.is_err());
+    lab.run_bare(&format!("login {address} {end}")).await.unwrap();
+    lab.run("identity remove-password admin").await.unwrap();
+    let refused = format!("{:#}", lab.run_bare(&list).await.unwrap_err());
+    assert!(refused.contains("log in again"), "{refused}");
+    std::fs::write(&password, "battery staple\n").unwrap();
+    assert!(lab.run_bare(&format!("login {address} {end}")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_network_is_made_of_a_file_and_written_to_one() {
+    let lab = Lab::start().await;
+    let (file, tokens) = (lab.file("network.yaml"), lab.file("tokens"));
+    std::fs::write(&file, NETWORK).unwrap();
+    std::fs::create_dir(&tokens).unwrap();
+    let refused = lab.refused(&format!("apply -f {file}")).await;
+    assert!(refused.contains("--jwt-dir"), "{refused}");
+    lab.run(&format!("apply -f {file} --dry-run")).await.unwrap();
+    assert!(lab.refused("identity show alice").await.contains("no \"alice\""));
+    lab.run(&format!("apply -f {file} --jwt-dir {tokens}")).await.unwrap();
+    assert_eq!(std::fs::read_dir(&tokens).unwrap().count(), 2);
+
+    let client = ManagementClient::connect(Path::new(&lab.file("admin.json"))).await.unwrap();
+    let made = network::live(&client).await.unwrap();
+    let yaml = serde_saphyr::to_string(&made).unwrap();
+    assert_eq!(serde_saphyr::from_str::<Network>(&yaml).unwrap(), made, "{yaml}");
+    assert_eq!(made.service_policies[0].identity_roles[1].to_string(), "@gw");
+    lab.run("export").await.unwrap();
+    lab.run("service delete web").await.unwrap();
+    lab.run("identity update alice --attributes x").await.unwrap();
+    std::fs::write(&file, yaml).unwrap();
+    lab.run(&format!("apply -f {file} --prune --json")).await.unwrap();
+    assert_eq!(network::live(&client).await.unwrap(), made);
+
+    std::fs::write(&file, "version: 1\n").unwrap();
+    lab.run(&format!("apply -f {file} --prune")).await.unwrap();
+    let left = network::live(&client).await.unwrap();
+    assert_eq!(left.identities.len(), 1, "an administrator remains");
+    assert!(left.edge_routers.is_empty() && left.service_policies.is_empty());
+    std::fs::write(&file, "version: 1\nservices: [{ name: web, cofnig: {} }]\n").unwrap();
+    let refused = lab.refused(&format!("apply -f {file}")).await;
+    assert!(refused.contains("cofnig") && refused.contains("network.yaml"), "{refused}");
 }
 
 #[tokio::test]
@@ -104,6 +275,11 @@ async fn mistakes_are_named_with_their_remedy() {
     assert!(unknown.contains("no \"bob\""), "{unknown}");
     let role = lab.refused("policy create p dial --identity bob --service #all").await;
     assert!(role.contains("expected #all, #attribute or @name"), "{role}");
+    assert!(lab.refused("identity update alice").await.contains("nothing to change"));
+    let filter = lab.refused("identity list nmae=\"x\"").await;
+    assert!(filter.contains("there is no field \"nmae\""), "{filter}");
+    let filter = lab.refused("identity list name=").await;
+    assert!(filter.contains("expected a quoted text"), "{filter}");
     let token = lab.file("admin.json");
     let taken = lab.refused(&format!("identity create carol --jwt-out {token}")).await;
     assert!(taken.contains("exists"), "{taken}");
@@ -115,7 +291,7 @@ async fn mistakes_are_named_with_their_remedy() {
 
 #[tokio::test]
 async fn a_stopped_controller_and_a_missing_file_are_named() {
-    let Lab { dir, _controller: controller } = Lab::start().await;
+    let Lab { dir, controller } = Lab::start().await;
     controller.stop().await;
     let error = ManagementClient::connect(&dir.path().join("admin.json")).await.err().unwrap();
     assert!(format!("{error:#}").contains("cannot be reached"), "{error:#}");

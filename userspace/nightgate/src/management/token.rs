@@ -10,7 +10,7 @@ use super::ManagementArgs;
 
 /// Where the enrollment token goes.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct TokenArgs {
+pub(crate) struct TokenArgs {
     /// Write the enrollment token to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     jwt_out: Option<PathBuf>,
@@ -50,7 +50,8 @@ impl TokenArgs {
     }
 }
 
-fn write(path: &Path, token: &str) -> anyhow::Result<()> {
+/// Writes a token to a file that only its owner reads.
+pub(super) fn write(path: &Path, token: &str) -> anyhow::Result<()> {
     write_atomically(path, format!("{token}\n").as_bytes(), FileAccess::Owner)
         .with_context(|| format!("write the token to {}", path.display()))
 }

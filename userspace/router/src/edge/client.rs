@@ -141,7 +141,7 @@ where
         return Err(ClientError::NoHello);
     }
     let token = hello.headers.text(header::SESSION_TOKEN).unwrap_or_default();
-    let checked = check_api_session(token, fingerprint, &mut router.replica()).await;
+    let checked = check_api_session(token, fingerprint, router.id(), &mut router.replica()).await;
     let mut answer = Message::new(channel::content::RESULT).in_reply_to(hello.sequence);
     match &checked {
         Ok(_) => {
@@ -217,9 +217,13 @@ async fn write<W: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Ends when the model no longer knows the identity.
+/// Ends when the model no longer knows the identity, or no longer lets it use this router.
 async fn revoked(client: &Client) {
     let mut replica = client.router.replica();
-    let gone = replica.wait_for(|replica| !replica.identities.contains_key(&client.session.sub));
+    let (identity, router) = (&client.session.sub, client.router.id());
+    let gone = replica.wait_for(|replica| {
+        !replica.identities.contains_key(identity)
+            || !replica.authorizations.may_use(identity, router)
+    });
     drop(gone.await);
 }

@@ -106,8 +106,11 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
     let session = check_session(&message.body, Permission::Bind, &client.session, &mut replica)
         .await
         .map_err(|_invalid| INVALID_SESSION.to_owned())?;
-    let allowed =
-        replica.borrow().authorizations.allows(&session.identity, Permission::Bind, &session.sub);
+    let allowed = {
+        let known = &replica.borrow().authorizations;
+        known.allows(&session.identity, Permission::Bind, &session.sub)
+            && known.reaches(&session.identity, &session.sub, client.router.id())
+    };
     if !allowed {
         return Err(NOT_ALLOWED.to_owned());
     }

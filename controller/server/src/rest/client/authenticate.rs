@@ -1,4 +1,4 @@
-//! `POST /authenticate`: a client certificate becomes an API session.
+//! `POST /authenticate`: a client certificate, or a name and a password, become an API session.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
-use nightgate_model::id::ApiSessionId;
+use nightgate_model::{entity::Identity, id::ApiSessionId};
 use nightgate_store::{ApiSession, StoreError, Timestamp};
 use serde::Deserialize;
 
@@ -32,25 +32,30 @@ pub(crate) struct Parameters {
 struct Authenticate {
     #[serde(default)]
     config_types: Option<Vec<String>>,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
 }
 
-/// `POST /authenticate?method=cert`.
+/// `POST /authenticate?method=cert` and `POST /authenticate?method=password`.
 pub(crate) async fn authenticate(
     State(core): State<Arc<Core>>,
     Query(parameters): Query<Parameters>,
     peer: Peer,
     Raw(body): Raw,
 ) -> Result<Response, Failure> {
-    if parameters.method.as_deref() != Some("cert") {
-        let message = "the method must be cert: present the certificate in the TLS handshake";
-        return Err(Failure::bad_request("INVALID_AUTH_METHOD", message));
-    }
-    let body: Authenticate = if body.is_empty() { Authenticate::default() } else { parse(&body)? };
-    let fingerprint = peer.fingerprint.ok_or_else(Failure::invalid_auth)?;
-    let identity = core
-        .read(|memory| memory.model.identity_by_fingerprint(&fingerprint).cloned())
-        .filter(|identity| !identity.disabled)
-        .ok_or_else(Failure::invalid_auth)?;
+    let mut body: Authenticate =
+        if body.is_empty() { Authenticate::default() } else { parse(&body)? };
+    let (identity, fingerprint) = match parameters.method.as_deref() {
+        Some("cert") => by_certificate(&core, peer)?,
+        Some("password") => (by_password(&core, &mut body).await?, None),
+        Some(_) | None => {
+            let message = "the method must be cert (present the certificate in the TLS handshake) or \
+                password";
+            return Err(Failure::bad_request("INVALID_AUTH_METHOD", message));
+        }
+    };
     let now = clock::timestamp();
     let session = ApiSession {
         id: ApiSessionId::new(uuid::Uuid::new_v4().to_string()),
@@ -67,4 +72,25 @@ pub(crate) async fn authenticate(
     }
     let token = core.sign_api_session(&session)?;
     Ok(answer::ok(shape::api_session(&session, &identity, &token)))
+}
+
+fn by_certificate(core: &Core, peer: Peer) -> Result<(Identity, Option<String>), Failure> {
+    let fingerprint = peer.fingerprint.ok_or_else(Failure::invalid_auth)?;
+    let identity = core
+        .read(|memory| memory.model.identity_by_fingerprint(&fingerprint).cloned())
+        .filter(|identity| !identity.disabled)
+        .ok_or_else(Failure::invalid_auth)?;
+    Ok((identity, Some(fingerprint)))
+}
+
+async fn by_password(core: &Arc<Core>, body: &mut Authenticate) -> Result<Identity, Failure> {
+    let (username, password) =
+        (std::mem::take(&mut body.username), std::mem::take(&mut body.password));
+    let login = core.password(username.clone()).await?;
+    let hash = login.as_ref().map(|login| login.hash.as_str());
+    let is_right = core.passwords.verify(&username, password, hash, clock::timestamp()).await;
+    login
+        .filter(|_| is_right)
+        .and_then(|login| core.read(|memory| memory.enabled_identity(&login.identity).cloned()))
+        .ok_or_else(Failure::invalid_auth)
 }

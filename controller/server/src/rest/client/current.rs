@@ -3,13 +3,19 @@
 use std::{collections::HashSet, sync::Arc};
 
 use axum::{extract::State, response::Response};
-use nightgate_store::{ApiSession, Timestamp};
+use nightgate_model::entity::EdgeRouter;
+use nightgate_store::{ApiSession, Stored, Timestamp};
 use serde_json::json;
 
 use crate::{
     clock,
     core::{API_SESSION_LIFETIME, Core},
-    rest::{Failure, answer, caller::Caller, query::ListQuery, shape},
+    rest::{
+        Failure, answer,
+        caller::Caller,
+        query::{ListQuery, Names},
+        shape,
+    },
 };
 
 /// `GET /current-api-session`: prolongs the session, with a token that lasts as long.
@@ -53,16 +59,23 @@ pub(crate) async fn identity(
     .ok_or_else(Failure::unauthorized)
 }
 
-/// `GET /current-identity/edge-routers`: where clients connect to.
+/// `GET /current-identity/edge-routers`: where the caller may connect to.
 pub(crate) async fn edge_routers(
     State(core): State<Arc<Core>>,
-    _: Caller,
+    caller: Caller,
     query: ListQuery,
-) -> Response {
-    core.read(|memory| {
-        let routers = shape::reachable_routers(memory).into_iter();
-        answer::list(&query, routers, |router| shape::edge_router(router, memory))
+) -> Result<Response, Failure> {
+    core.read_evaluated(|memory| {
+        let authorizations = memory.authorizations();
+        let routers = shape::reachable_routers(memory)
+            .into_iter()
+            .filter(|router| authorizations.may_use(&caller.identity.id, &router.entity.id));
+        query.answer(&[], routers, named, |router| shape::edge_router(router, memory))
     })
+}
+
+fn named(router: &&Stored<EdgeRouter>) -> Names {
+    Names { id: router.entity.id.to_string(), name: router.entity.name.clone() }
 }
 
 fn prolonged(session: ApiSession) -> ApiSession {

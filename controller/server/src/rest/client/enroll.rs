@@ -11,7 +11,7 @@ use nightgate_model::{
     token::EnrollmentMethod,
 };
 use nightgate_pki::Issued;
-use nightgate_store::{Change, EnrollmentTarget, EnrollmentToken, Redeemed};
+use nightgate_store::{Author, EnrollmentTarget, EnrollmentToken, Redeemed, Step};
 use serde::Deserialize;
 
 use crate::{
@@ -50,7 +50,10 @@ pub(crate) async fn enroll(
         return Err(Failure::invalid_token());
     }
     let (issued, redeemed) = issue(&core, method, target, &body)?;
-    core.change(Change::Redeem { token, redeemed }).await?;
+    core.edit(Author { id: String::new(), name: "enrollment".into() }, move |_| {
+        Ok::<_, Failure>((vec![Step::Redeem { token, redeemed }], ()))
+    })
+    .await?;
     Ok(answer_certificate(&core, issued))
 }
 

@@ -6,7 +6,11 @@ use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use nightgate_model::{entity::Permission, id::ServiceId};
+use nightgate_model::{
+    entity::{Permission, Service},
+    id::ServiceId,
+};
+use nightgate_store::Stored;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -15,7 +19,7 @@ use crate::{
     rest::{
         Failure, answer,
         caller::Caller,
-        query::ListQuery,
+        query::{ListQuery, Names},
         shape::{self, ConfigTypes},
     },
 };
@@ -33,14 +37,16 @@ pub(crate) async fn list(
     caller: Caller,
     query: ListQuery,
     Query(parameters): Query<Parameters>,
-) -> Response {
+) -> Result<Response, Failure> {
     let wanted = wanted(&caller, parameters.config_types.as_deref());
     core.read_evaluated(|memory| {
-        let services = memory.services_of(&caller.identity.id).into_iter().filter(|(stored, _)| {
-            query.filter.admits(stored.entity.id.as_str(), &stored.entity.name)
-        });
-        answer::list(&query, services, |(stored, permissions)| {
-            shape::service_for(stored, &permissions, &wanted)
+        let services = memory.services_of(&caller.identity.id).into_iter();
+        let names = |(stored, _): &(&Stored<Service>, _)| Names {
+            id: stored.entity.id.to_string(),
+            name: stored.entity.name.clone(),
+        };
+        query.answer(&["encryptionRequired", "permissions"], services, names, |service| {
+            shape::service_for(service.0, &service.1, &wanted, &memory.model)
         })
     })
 }
@@ -57,7 +63,7 @@ pub(crate) async fn one(
         let services = memory.services_of(&caller.identity.id);
         let found = services.into_iter().find(|(stored, _)| stored.entity.id.as_str() == id);
         found.map(|(stored, permissions)| {
-            answer::ok(shape::service_for(stored, &permissions, &wanted))
+            answer::ok(shape::service_for(stored, &permissions, &wanted, &memory.model))
         })
     })
     .ok_or_else(|| Failure::not_found("the service"))
@@ -75,7 +81,10 @@ pub(crate) async fn edge_routers(
         let may_use = [Permission::Dial, Permission::Bind]
             .into_iter()
             .any(|permission| authorizations.allows(&caller.identity.id, permission, &id));
-        may_use.then(|| answer::ok(json!({ "edgeRouters": shape::routers_for_clients(memory) })))
+        may_use.then(|| {
+            let routers = shape::routers_for(memory, &caller.identity.id, &id);
+            answer::ok(json!({ "edgeRouters": routers }))
+        })
     })
     .ok_or_else(|| Failure::not_found("the service"))
 }

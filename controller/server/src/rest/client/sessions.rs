@@ -13,7 +13,13 @@ use serde_json::{Value, json};
 use crate::{
     clock,
     core::{Core, Memory, ServiceSession},
-    rest::{Failure, answer, body::Body, caller::Caller, query::ListQuery, shape},
+    rest::{
+        Failure, answer,
+        body::Body,
+        caller::Caller,
+        query::{ListQuery, Names},
+        shape,
+    },
 };
 
 /// Body of `POST /sessions`.
@@ -37,22 +43,32 @@ pub(crate) async fn create(
     caller: Caller,
     Body(wanted): Body<CreateSession>,
 ) -> Result<Response, Failure> {
-    let session = core
-        .write_evaluated(|memory| {
-            let authorizations = memory.authorizations();
-            let (service, permission) = (wanted.service_id, wanted.permission);
-            if !authorizations.allows(&caller.identity.id, permission, &service) {
-                return None;
-            }
-            let live = memory.api_sessions.get_mut(&caller.session.id)?;
-            let session = live.services.entry((service.clone(), permission)).or_insert_with(|| {
-                let id = uuid::Uuid::new_v4().to_string();
-                ServiceSession { id, service, permission, created_at: clock::timestamp() }
-            });
-            Some(session.clone())
-        })
-        .ok_or_else(|| Failure::not_found("the service"))?;
+    let session = core.write_evaluated(|memory| open(memory, &caller, wanted))?;
     Ok(answer::created(with_token(&core, &caller, &session)?))
+}
+
+fn open(
+    memory: &mut Memory,
+    caller: &Caller,
+    wanted: CreateSession,
+) -> Result<ServiceSession, Failure> {
+    let unknown = || Failure::not_found("the service");
+    let (service, permission) = (wanted.service_id, wanted.permission);
+    let authorizations = memory.authorizations();
+    if !authorizations.allows(&caller.identity.id, permission, &service) {
+        return Err(unknown());
+    }
+    let routers = &memory.model.routers;
+    let reaches = |router| authorizations.reaches(&caller.identity.id, &service, router);
+    if !routers.is_empty() && !routers.keys().any(reaches) {
+        return Err(Failure::no_edge_routers());
+    }
+    let live = memory.api_sessions.get_mut(&caller.session.id).ok_or_else(unknown)?;
+    let session = live.services.entry((service.clone(), permission)).or_insert_with(|| {
+        let id = uuid::Uuid::new_v4().to_string();
+        ServiceSession { id, service, permission, created_at: clock::timestamp() }
+    });
+    Ok(session.clone())
 }
 
 /// `GET /sessions`.
@@ -64,7 +80,11 @@ pub(crate) async fn list(
     let sessions = core.read_evaluated(|memory| sessions_of(memory, &caller));
     let shaped: Result<Vec<Value>, Failure> =
         sessions.iter().map(|session| with_token(&core, &caller, session)).collect();
-    Ok(answer::list(&query, shaped?.into_iter(), |session| session))
+    let names = |session: &Value| {
+        let id = session["id"].as_str().unwrap_or_default().to_owned();
+        Names { name: id.clone(), id }
+    };
+    query.answer(&["serviceId", "type"], shaped?.into_iter(), names, Value::clone)
 }
 
 /// `GET /sessions/{id}`: also refreshes the token. Gone when the policy is.
@@ -106,5 +126,5 @@ fn sessions_of(memory: &Memory, caller: &Caller) -> Vec<ServiceSession> {
 
 fn with_token(core: &Core, caller: &Caller, session: &ServiceSession) -> Result<Value, Failure> {
     let token = core.sign_session(&caller.identity.id, &caller.session, session)?;
-    Ok(core.read(|memory| shape::session(session, &caller.session, &token, memory)))
+    Ok(core.read_evaluated(|memory| shape::session(session, &caller.session, &token, memory)))
 }

@@ -48,7 +48,7 @@ fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
         if *permission == Permission::Dial {
             steps.push(hosted(memory, service));
         }
-        steps.push(reachable(memory, identity));
+        steps.extend(reachable(memory, identity, service));
     }
     if found.0.is_none() {
         steps.push(step("identity", false, format!("there is no identity {identity}")));
@@ -103,24 +103,42 @@ fn hosted(memory: &Memory, service: &Service) -> ExplanationStep {
     }
 }
 
-/// Whether the identity has a router to use: a gateway its own, others any that is reachable.
-fn reachable(memory: &Memory, identity: &Identity) -> ExplanationStep {
-    match identity.kind {
+/// Whether the identity has a router to use for the service: a gateway its own, others any that policies
+/// let it use and that is reachable.
+fn reachable(memory: &Memory, identity: &Identity, service: &Service) -> Vec<ExplanationStep> {
+    let candidates: Vec<_> = match identity.kind {
         IdentityKind::Router => {
-            let ok = memory.live.is_connected(&RouterId::new(identity.id.as_str()));
-            let state = if ok { "is connected" } else { "is not connected" };
-            step("router", ok, format!("router {} {state}", identity.name))
+            let own = RouterId::new(identity.id.as_str());
+            if !memory.live.is_connected(&own) {
+                let detail = format!("router {} is not connected", identity.name);
+                return vec![step("router", false, detail)];
+            }
+            memory.model.routers.get(&own).into_iter().collect()
         }
-        IdentityKind::Default => match reachable_routers(memory).first() {
-            Some(router) => {
-                step("router", true, format!("router {} is reachable", router.entity.name))
-            }
-            None => {
-                let detail = "no connected router advertises an address for clients";
-                step("router", false, detail.into())
-            }
-        },
+        IdentityKind::Default => reachable_routers(memory),
+    };
+    let explained = candidates.iter().map(|router| {
+        nightgate_policy::explain_routers(
+            identity,
+            service,
+            &router.entity,
+            memory.model.router_policies.values().map(|stored| &stored.entity),
+            memory.model.service_router_policies.values().map(|stored| &stored.entity),
+        )
+    });
+    let mut refused = Vec::new();
+    for (router, steps) in candidates.iter().zip(explained) {
+        if steps.iter().all(|step| step.ok) {
+            let detail = format!("router {} is reachable", router.entity.name);
+            return steps.into_iter().chain([step("router", true, detail)]).collect();
+        }
+        refused.extend(steps.into_iter().filter(|step| !step.ok));
     }
+    if refused.is_empty() {
+        let detail = "no connected router advertises an address for clients";
+        refused.push(step("router", false, detail.into()));
+    }
+    refused
 }
 
 fn find_identity<'a>(memory: &'a Memory, wanted: &str) -> Option<&'a Identity> {

@@ -4,88 +4,144 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},
+    http::HeaderMap,
     response::Response,
 };
 use nightgate_model::{
-    api::{CreateIdentity, Created},
+    api::{Disable, SetPassword},
     entity::{Identity, IdentityKind},
-    id::IdentityId,
     token::EnrollmentMethod,
 };
-use nightgate_store::Change;
-use serde_json::json;
+use nightgate_store::{Model, PasswordLogin, Step, Stored};
+use serde_json::{Value, json};
 
-use super::{enrollment, new_id, validate};
+use super::{
+    entities::{self, Seen, update},
+    resource::{Resource, View},
+    validate,
+};
 use crate::{
+    clock,
     core::Core,
-    rest::{Failure, answer, body::Body, caller::Admin, query::ListQuery, shape},
+    rest::{
+        Failure, answer,
+        body::{Body, Raw, parse},
+        caller::{Admin, Caller},
+        shape,
+    },
 };
 
-/// `GET /identities`.
-pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
-    core.read(|memory| {
-        let identities =
-            query.select(&memory.model.identities, IdentityId::as_str, |entity| &entity.name);
-        let authenticated = memory.authenticated();
-        answer::list(&query, identities.into_iter(), |stored| {
-            shape::identity(stored, memory, &authenticated)
-        })
-    })
+impl Resource for Identity {
+    const FIELDS: &'static [&'static str] = &[
+        "typeId",
+        "isAdmin",
+        "disabled",
+        "disabledUntil",
+        "roleAttributes",
+        "fingerprint",
+        "hasApiSession",
+        "hasEdgeRouterConnection",
+        "edgeRouterConnectionStatus",
+    ];
+    const ENROLLMENT: Option<EnrollmentMethod> = Some(EnrollmentMethod::Ott);
+
+    fn shape(stored: &Stored<Self>, view: &View<'_>) -> Value {
+        shape::identity(stored, view.memory, view.authenticated())
+    }
+
+    fn check(&self, _model: &Model) -> Result<(), Failure> {
+        validate::name(&self.name)?;
+        validate::attributes(&self.role_attributes)
+    }
+
+    /// An administrator remains, whoever changes whom: nobody takes the means from itself.
+    fn check_change(&self, before: &Self, caller: &Caller) -> Result<(), Failure> {
+        let is_own = self.id == caller.identity.id;
+        if is_own && (self.disabled || !self.is_admin) {
+            let message = "an administrator cannot disable itself or give up being one";
+            return Err(Failure::conflict(message));
+        }
+        match before.kind {
+            IdentityKind::Router if self.name != before.name => {
+                Err(Failure::conflict("the identity belongs to a router; rename the router"))
+            }
+            IdentityKind::Router | IdentityKind::Default => Ok(()),
+        }
+    }
+
+    fn check_delete(&self, caller: &Caller, _model: &Model) -> Result<(), Failure> {
+        if self.id == caller.identity.id {
+            return Err(Failure::conflict("an administrator cannot delete its own identity"));
+        }
+        match self.kind {
+            IdentityKind::Router => {
+                Err(Failure::conflict("the identity belongs to a router; delete the router"))
+            }
+            IdentityKind::Default => Ok(()),
+        }
+    }
 }
 
-/// `GET /identities/{id}`.
-pub(crate) async fn one(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let stored = memory.model.identities.get(&IdentityId::new(id));
-        stored.map(|stored| answer::ok(shape::identity(stored, memory, &memory.authenticated())))
-    })
-    .ok_or_else(|| Failure::not_found("the identity"))
-}
-
-/// `POST /identities`: answers with the enrollment token.
-pub(crate) async fn create(
+/// `POST /identities/{id}/disable`: its sessions and circuits end.
+pub(super) async fn disable(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
-    Body(wanted): Body<CreateIdentity>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Raw(body): Raw,
 ) -> Result<Response, Failure> {
-    validate::name(&wanted.name)?;
-    validate::attributes(&wanted.role_attributes)?;
-    let id = new_id();
-    let (enrollment, jwt) = enrollment(&core, &id, EnrollmentMethod::Ott)?;
-    let identity = Identity {
-        id: IdentityId::new(&id),
-        name: wanted.name,
-        kind: IdentityKind::Default,
-        is_admin: wanted.is_admin,
-        disabled: false,
-        role_attributes: wanted.role_attributes,
-        fingerprint: None,
+    let wanted: Disable = if body.is_empty() { Disable::default() } else { parse(&body)? };
+    let until = match wanted.duration_minutes {
+        0 => None,
+        minutes => Some(clock::timestamp().0 + i64::from(minutes) * 60_000),
     };
-    core.change(Change::CreateIdentity { identity, enrollment: Some(enrollment) }).await?;
-    tracing::info!(by = %caller.identity.id, id, "identity created");
-    Ok(answer::created(Created { id, enrollment_jwt: Some(jwt) }))
+    let set = move |identity| Ok(Identity { disabled: true, disabled_until: until, ..identity });
+    update(&core, caller, id, Seen::of(&headers), set).await?;
+    Ok(answer::ok(json!({})))
 }
 
-/// `DELETE /identities/{id}`. Not one's own, so that an administrator remains.
-pub(crate) async fn delete(
+/// `POST /identities/{id}/enable`.
+pub(super) async fn enable(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let set = |identity| Ok(Identity { disabled: false, disabled_until: None, ..identity });
+    update(&core, caller, id, Seen::of(&headers), set).await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// `PUT /identities/{id}/password`: the name to log in with is the identity's unless the body says
+/// otherwise.
+pub(super) async fn set_password(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    Body(wanted): Body<SetPassword>,
+) -> Result<Response, Failure> {
+    let hash = core.passwords.hash(wanted.password).await?;
+    core.edit(caller.author(), move |memory| {
+        let identity = &entities::find::<Identity>(&memory.model, &id)?.entity;
+        let username = wanted.username.unwrap_or_else(|| identity.name.clone());
+        validate::name(&username)?;
+        let login = PasswordLogin { identity: identity.id.clone(), username, hash };
+        Ok::<_, Failure>((vec![Step::SetPassword(login)], ()))
+    })
+    .await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// `DELETE /identities/{id}/password`.
+pub(super) async fn remove_password(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let id = IdentityId::new(id);
-    if id == caller.identity.id {
-        return Err(Failure::conflict("an administrator cannot delete its own identity"));
-    }
-    let kind =
-        core.read(|memory| memory.model.identities.get(&id).map(|stored| stored.entity.kind));
-    if kind == Some(IdentityKind::Router) {
-        return Err(Failure::conflict("the identity belongs to a router; delete the router"));
-    }
-    core.change(Change::DeleteIdentity(id.clone())).await?;
-    tracing::info!(by = %caller.identity.id, %id, "identity deleted");
+    core.edit(caller.author(), move |memory| {
+        let identity = entities::find::<Identity>(&memory.model, &id)?.entity.id.clone();
+        Ok::<_, Failure>((vec![Step::RemovePassword(identity)], ()))
+    })
+    .await?;
     Ok(answer::ok(json!({})))
 }

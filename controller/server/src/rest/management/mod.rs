@@ -1,8 +1,12 @@
 //! The interface for operators.
 
+mod audit;
+pub(crate) mod configs;
+mod entities;
 mod explain;
 mod identities;
 mod policies;
+mod resource;
 mod routers;
 mod services;
 mod terminators;
@@ -12,55 +16,36 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, post},
+    routing::{get, post, put},
 };
-use nightgate_model::token::{EnrollmentClaims, EnrollmentMethod};
-use nightgate_pki::TokenError;
-use nightgate_store::{Enrollment, EnrollmentToken, Timestamp};
+use nightgate_model::entity::{
+    Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service, ServiceEdgeRouterPolicy,
+    ServicePolicy,
+};
 
 use super::client;
-use crate::{clock, core::Core};
-
-/// How long an enrollment token is good, in milliseconds.
-const ENROLLMENT_LIFETIME: i64 = 24 * 60 * 60 * 1000;
+use crate::core::Core;
 
 /// All management routes, without a prefix.
 pub(super) fn router() -> Router<Arc<Core>> {
     Router::new()
         .route("/version", get(client::version))
         .route("/authenticate", post(client::authenticate))
-        .route("/identities", get(identities::list).post(identities::create))
-        .route("/identities/{id}", get(identities::one).delete(identities::delete))
-        .route("/edge-routers", get(routers::list).post(routers::create))
-        .route("/edge-routers/{id}", get(routers::one).delete(routers::delete))
-        .route("/services", get(services::list).post(services::create))
-        .route("/services/{id}", get(services::one).delete(services::delete))
-        .route("/service-policies", get(policies::list).post(policies::create))
-        .route("/service-policies/{id}", get(policies::one).delete(policies::delete))
+        .merge(entities::routes::<Identity>())
+        .route("/identities/{id}/disable", post(identities::disable))
+        .route("/identities/{id}/enable", post(identities::enable))
+        .route(
+            "/identities/{id}/password",
+            put(identities::set_password).delete(identities::remove_password),
+        )
+        .merge(entities::routes::<EdgeRouter>())
+        .merge(entities::routes::<ConfigType>())
+        .merge(entities::routes::<Config>())
+        .merge(entities::routes::<Service>())
+        .merge(entities::routes::<ServicePolicy>())
+        .merge(entities::routes::<EdgeRouterPolicy>())
+        .merge(entities::routes::<ServiceEdgeRouterPolicy>())
         .route("/terminators", get(terminators::list))
         .route("/explain", get(explain::explain))
-}
-
-/// A new entity's id.
-fn new_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
-/// Makes the enrollment of a new identity or router and signs what the operator hands over.
-fn enrollment(
-    core: &Core,
-    subject: &str,
-    method: EnrollmentMethod,
-) -> Result<(Enrollment, String), TokenError> {
-    let token = new_id();
-    let expires_at = Timestamp(clock::timestamp().0 + ENROLLMENT_LIFETIME);
-    let jwt = core.authority.sign_enrollment(&EnrollmentClaims {
-        iss: format!("https://{}", core.address),
-        sub: subject.into(),
-        aud: vec![String::new()],
-        exp: expires_at.0 / 1000,
-        jti: token.clone(),
-        em: method,
-    })?;
-    Ok((Enrollment { token: EnrollmentToken::new(token), expires_at }, jwt))
+        .route("/audit", get(audit::list))
 }

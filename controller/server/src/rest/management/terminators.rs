@@ -8,17 +8,32 @@ use serde_json::{Value, json};
 
 use crate::{
     core::{Core, Memory},
-    rest::{answer, caller::Admin, query::ListQuery, shape::reference},
+    rest::{
+        Failure,
+        caller::Admin,
+        query::{ListQuery, Names},
+        shape::reference,
+    },
 };
 
+/// Fields that the list can be filtered and sorted by.
+const FIELDS: &[&str] =
+    &["serviceId", "service", "routerId", "router", "hostId", "host", "identity", "cost"];
+
 /// `GET /terminators`.
-pub(crate) async fn list(State(core): State<Arc<Core>>, _: Admin, query: ListQuery) -> Response {
+pub(crate) async fn list(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    query: ListQuery,
+) -> Result<Response, Failure> {
     core.read(|memory| {
-        let terminators = memory
-            .live
-            .terminators()
-            .filter(|terminator| query.filter.admits(terminator.id.as_str(), ""));
-        answer::list(&query, terminators, |terminator| shape(terminator, memory))
+        let names = |terminator: &&Terminator| {
+            let id = terminator.id.to_string();
+            Names { name: id.clone(), id }
+        };
+        query.answer(FIELDS, memory.live.terminators(), names, |terminator| {
+            shape(terminator, memory)
+        })
     })
 }
 

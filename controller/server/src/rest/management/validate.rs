@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use nightgate_model::entity::Role;
+use nightgate_store::{Kept, Model};
 
 use crate::rest::Failure;
 
@@ -40,26 +41,21 @@ pub(super) fn attributes(attributes: &BTreeSet<String>) -> Result<(), Failure> {
     }
 }
 
-/// Checks a policy's roles; `exists` tells whether an entity with an id does.
-pub(super) fn roles(
-    kind: &str,
-    roles: &[Role],
-    exists: impl Fn(&str) -> bool,
-) -> Result<(), Failure> {
+/// Checks roles that select entities of one kind.
+pub(super) fn roles<E: Kept>(roles: &[Role], model: &Model) -> Result<(), Failure> {
     if roles.len() > MAX_ATTRIBUTES {
-        return Err(Failure::invalid(format!("more than {MAX_ATTRIBUTES} {kind} roles")));
+        return Err(Failure::invalid(format!("more than {MAX_ATTRIBUTES} {} roles", E::KIND)));
     }
-    for role in roles {
-        match role {
-            Role::Id(id) if !exists(id) => {
-                return Err(Failure::invalid(format!(
-                    "role @{id}: there is no {kind} with this id"
-                )));
-            }
-            Role::All | Role::Attribute(_) | Role::Id(_) => {}
+    let unknown = roles.iter().find(|role| match role {
+        Role::Id(id) => model.find::<E>(id).is_none(),
+        Role::All | Role::Attribute(_) => false,
+    });
+    match unknown {
+        None => Ok(()),
+        Some(role) => {
+            Err(Failure::invalid(format!("role {role}: there is no {} with this id", E::KIND)))
         }
     }
-    Ok(())
 }
 
 fn is_printable(text: &str) -> bool {

@@ -1,0 +1,149 @@
+//! Who may do what: roles and attributes, so that it stays small however many pairs they allow, with an
+//! index that answers at once.
+
+mod index;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use self::index::Relation;
+use crate::{
+    entity::{Permission, Role, Semantic},
+    id::{Identifier, IdentityId, RouterId, ServiceId},
+};
+
+/// Which identity may dial or bind which service, and through which router.
+///
+/// What is not allowed here is refused. A router's own identity always may use that router.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "Terms", into = "Terms")]
+pub struct Authorizations {
+    terms: Terms,
+    dial: Relation,
+    bind: Relation,
+    identity_routers: Relation,
+    service_routers: Relation,
+}
+
+/// What authorizations follow from.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Terms {
+    /// Attributes of the identities that are allowed anything.
+    pub identities: BTreeMap<IdentityId, BTreeSet<String>>,
+    /// Attributes of the services.
+    pub services: BTreeMap<ServiceId, BTreeSet<String>>,
+    /// Attributes of the routers.
+    pub routers: BTreeMap<RouterId, BTreeSet<String>>,
+    /// Identities that may dial services.
+    pub dial: Vec<Rule>,
+    /// Identities that may bind services.
+    pub bind: Vec<Rule>,
+    /// Identities that may use routers.
+    pub identity_routers: Vec<Rule>,
+    /// Services that routers may carry.
+    pub service_routers: Vec<Rule>,
+}
+
+/// Relates the entities that roles select on one side to those on the other.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rule {
+    /// How `#attribute` roles combine, on both sides.
+    pub semantic: Semantic,
+    /// Roles of one side.
+    pub from: Vec<Role>,
+    /// Roles of the other side.
+    pub to: Vec<Role>,
+}
+
+impl Authorizations {
+    /// Evaluates the terms for every entity they name.
+    pub fn new(terms: Terms) -> Self {
+        let Terms { identities, services, routers, dial, bind, identity_routers, service_routers } =
+            &terms;
+        Self {
+            dial: Relation::new(dial, identities, services),
+            bind: Relation::new(bind, identities, services),
+            identity_routers: Relation::new(identity_routers, identities, routers),
+            service_routers: Relation::new(service_routers, services, routers),
+            terms,
+        }
+    }
+
+    /// Grants one permission, through every router.
+    pub fn grant(&mut self, identity: IdentityId, permission: Permission, service: ServiceId) {
+        let mut terms = std::mem::take(&mut self.terms);
+        let rule = |from: &str, to: Role| Rule {
+            semantic: Semantic::AnyOf,
+            from: vec![Role::Id(from.into())],
+            to: vec![to],
+        };
+        let granted = rule(identity.text(), Role::Id(service.text().into()));
+        match permission {
+            Permission::Dial => terms.dial.push(granted),
+            Permission::Bind => terms.bind.push(granted),
+        }
+        terms.identity_routers.push(rule(identity.text(), Role::All));
+        terms.service_routers.push(rule(service.text(), Role::All));
+        terms.identities.entry(identity).or_default();
+        terms.services.entry(service).or_default();
+        *self = Self::new(terms);
+    }
+
+    /// Whether the identity may dial or bind the service. Absent means no.
+    pub fn allows(
+        &self,
+        identity: &IdentityId,
+        permission: Permission,
+        service: &ServiceId,
+    ) -> bool {
+        self.permitted(permission).relates(identity.text(), service.text())
+    }
+
+    /// The services the identity may dial or bind, in id order.
+    pub fn services(
+        &self,
+        identity: &IdentityId,
+        permission: Permission,
+    ) -> impl Iterator<Item = &ServiceId> {
+        let rules = self.permitted(permission).rules_from(identity.text());
+        let candidates = if rules.is_empty() { None } else { Some(self.terms.services.keys()) };
+        let relation = self.permitted(permission);
+        candidates.into_iter().flatten().filter(move |id| relation.meets(rules, id.text()))
+    }
+
+    /// Whether the identity may use the router.
+    pub fn may_use(&self, identity: &IdentityId, router: &RouterId) -> bool {
+        identity.text() == router.text()
+            || self.identity_routers.relates_any(identity.text(), router.text())
+    }
+
+    /// Whether the router may carry the service.
+    pub fn carries(&self, router: &RouterId, service: &ServiceId) -> bool {
+        self.service_routers.relates_any(service.text(), router.text())
+    }
+
+    /// Whether the identity may use the service through the router, if it may use it at all.
+    pub fn reaches(&self, identity: &IdentityId, service: &ServiceId, router: &RouterId) -> bool {
+        self.may_use(identity, router) && self.carries(router, service)
+    }
+
+    fn permitted(&self, permission: Permission) -> &Relation {
+        match permission {
+            Permission::Dial => &self.dial,
+            Permission::Bind => &self.bind,
+        }
+    }
+}
+
+impl From<Terms> for Authorizations {
+    fn from(terms: Terms) -> Self {
+        Self::new(terms)
+    }
+}
+
+impl From<Authorizations> for Terms {
+    fn from(authorizations: Authorizations) -> Self {
+        authorizations.terms
+    }
+}

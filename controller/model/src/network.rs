@@ -1,0 +1,357 @@
+//! A network as one document: every entity that operators decide about, by name.
+//!
+//! Pure: [`Network::differences`] says what has to be done to make one network of another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    configs::BUILT_IN,
+    kind::EntityKind,
+    spec::{
+        ConfigSpec, ConfigTypeSpec, EdgeRouterPolicySpec, EdgeRouterSpec, IdentitySpec,
+        ServiceEdgeRouterPolicySpec, ServicePolicySpec, ServiceSpec,
+    },
+};
+
+/// Version of the document.
+pub const VERSION: u32 = 1;
+
+/// Fields of specs that hold roles, and what the roles select.
+pub const ROLES: [(&str, EntityKind); 3] = [
+    ("identityRoles", EntityKind::Identity),
+    ("serviceRoles", EntityKind::Service),
+    ("edgeRouterRoles", EntityKind::EdgeRouter),
+];
+
+/// Fields of specs that refer to other entities, and to which kind; in a network by name.
+pub const REFERENCES: [(&str, EntityKind); 2] =
+    [("configTypeId", EntityKind::ConfigType), ("configs", EntityKind::Config)];
+
+/// A network. Roles name entities by `@name`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Network {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Edge routers.
+    #[serde(default)]
+    pub edge_routers: Vec<EdgeRouterSpec>,
+    /// Identities, without those of routers.
+    #[serde(default)]
+    pub identities: Vec<IdentitySpec>,
+    /// Config types, without the built-in ones.
+    #[serde(default)]
+    pub config_types: Vec<ConfigTypeSpec>,
+    /// Configs.
+    #[serde(default)]
+    pub configs: Vec<ConfigSpec>,
+    /// Services.
+    #[serde(default)]
+    pub services: Vec<ServiceSpec>,
+    /// Service policies.
+    #[serde(default)]
+    pub service_policies: Vec<ServicePolicySpec>,
+    /// Edge-router policies.
+    #[serde(default)]
+    pub edge_router_policies: Vec<EdgeRouterPolicySpec>,
+    /// Service-edge-router policies.
+    #[serde(default)]
+    pub service_edge_router_policies: Vec<ServiceEdgeRouterPolicySpec>,
+}
+
+/// What becomes of entities that the wanted network does not name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unnamed {
+    /// They stay.
+    Keep,
+    /// They are deleted, except administrators.
+    Delete,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// What to do.
+    pub action: Action,
+    /// With which kind of entity.
+    pub kind: EntityKind,
+    /// With which one.
+    pub name: String,
+    /// The fields as they shall be: all of a new entity, the different ones of another.
+    pub fields: Map<String, Value>,
+}
+
+/// What to do with an entity.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Make it.
+    Create,
+    /// Change it.
+    Update,
+    /// Remove it.
+    Delete,
+}
+
+/// A network that cannot be made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NetworkError {
+    /// Another version.
+    #[error("version {0}: expected {VERSION}")]
+    Version(u32),
+    /// Two entities of one kind have a name.
+    #[error("{kind} {name:?} stands there twice; leave one")]
+    Twice {
+        /// Kind of the entities.
+        kind: EntityKind,
+        /// Their name.
+        name: String,
+    },
+    /// A field names an entity that does not exist.
+    #[error("{kind} {name:?}: {field} names {role}, but there is no such {of}")]
+    Unknown {
+        /// Kind of the entity.
+        kind: EntityKind,
+        /// Name of the entity.
+        name: String,
+        /// The field.
+        field: &'static str,
+        /// The role or name.
+        role: String,
+        /// What it should be.
+        of: EntityKind,
+    },
+}
+
+/// Fields of entities by name, by kind.
+#[derive(Default)]
+struct Entries(BTreeMap<EntityKind, BTreeMap<String, Map<String, Value>>>);
+
+impl Network {
+    /// What has to be done to make `wanted` of this network, in an order in which it can be done.
+    ///
+    /// # Errors
+    /// All that is wrong with `wanted`.
+    pub fn differences(
+        &self,
+        wanted: &Self,
+        unnamed: Unnamed,
+    ) -> Result<Vec<Difference>, Vec<NetworkError>> {
+        let mut errors = Vec::new();
+        if wanted.version != VERSION {
+            errors.push(NetworkError::Version(wanted.version));
+        }
+        let live = self.entries(&mut Vec::new());
+        let wanted = wanted.entries(&mut errors);
+        let deleted = match unnamed {
+            Unnamed::Keep => Vec::new(),
+            Unnamed::Delete => live.without(&wanted),
+        };
+        check_names(&live, &wanted, &deleted, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut differences = Vec::new();
+        for kind in EntityKind::ALL {
+            for (name, fields) in wanted.of(kind) {
+                differences.extend(difference(kind, name, live.get(kind, name), fields));
+            }
+        }
+        differences.extend(deleted.into_iter().rev());
+        Ok(differences)
+    }
+
+    fn entries(&self, errors: &mut Vec<NetworkError>) -> Entries {
+        let mut entries = Entries::default();
+        entries.add(EntityKind::EdgeRouter, &self.edge_routers, errors);
+        entries.add(EntityKind::Identity, &self.identities, errors);
+        entries.add(EntityKind::ConfigType, &self.config_types, errors);
+        entries.add(EntityKind::Config, &self.configs, errors);
+        entries.add(EntityKind::Service, &self.services, errors);
+        entries.add(EntityKind::ServicePolicy, &self.service_policies, errors);
+        entries.add(EntityKind::EdgeRouterPolicy, &self.edge_router_policies, errors);
+        let last = &self.service_edge_router_policies;
+        entries.add(EntityKind::ServiceEdgeRouterPolicy, last, errors);
+        entries
+    }
+}
+
+impl Entries {
+    fn add(&mut self, kind: EntityKind, specs: &[impl Serialize], errors: &mut Vec<NetworkError>) {
+        let entries = self.0.entry(kind).or_default();
+        for spec in specs {
+            let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { continue };
+            let name = fields["name"].as_str().unwrap_or_default().to_owned();
+            if entries.insert(name.clone(), fields).is_some() {
+                errors.push(NetworkError::Twice { kind, name });
+            }
+        }
+    }
+
+    fn of(&self, kind: EntityKind) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
+        self.0.get(&kind).into_iter().flatten()
+    }
+
+    fn get(&self, kind: EntityKind, name: &str) -> Option<&Map<String, Value>> {
+        self.0.get(&kind)?.get(name)
+    }
+
+    /// Entities that others do not name, but for administrators: somebody has to remain.
+    fn without(&self, others: &Self) -> Vec<Difference> {
+        let mut deleted = Vec::new();
+        for kind in EntityKind::ALL {
+            for (name, fields) in self.of(kind) {
+                let is_admin = fields.get("isAdmin") == Some(&Value::Bool(true));
+                if others.get(kind, name).is_none() && !is_admin {
+                    let (action, fields) = (Action::Delete, Map::new());
+                    deleted.push(Difference { action, kind, name: name.clone(), fields });
+                }
+            }
+        }
+        deleted
+    }
+}
+
+fn difference(
+    kind: EntityKind,
+    name: &str,
+    live: Option<&Map<String, Value>>,
+    wanted: &Map<String, Value>,
+) -> Option<Difference> {
+    let Some(live) = live else {
+        let (action, fields) = (Action::Create, wanted.clone());
+        return Some(Difference { action, kind, name: name.into(), fields });
+    };
+    let changed = wanted.iter().filter(|(field, value)| live.get(*field) != Some(value));
+    let fields: Map<_, _> = changed.map(|(field, value)| (field.clone(), value.clone())).collect();
+    let action = Action::Update;
+    (!fields.is_empty()).then(|| Difference { action, kind, name: name.into(), fields })
+}
+
+/// Whether a config type of this name is built in.
+pub fn is_built_in(config_type: &str) -> bool {
+    BUILT_IN.iter().any(|(name, _)| *name == config_type)
+}
+
+/// Every name must be there afterwards. A router with an identity stands for both.
+fn check_names(
+    live: &Entries,
+    wanted: &Entries,
+    deleted: &[Difference],
+    errors: &mut Vec<NetworkError>,
+) {
+    let gone: BTreeSet<_> = deleted.iter().map(|gone| (gone.kind, gone.name.as_str())).collect();
+    let exists = |kind, name: &str| {
+        let is_named = wanted.get(kind, name).is_some();
+        is_named || (live.get(kind, name).is_some() && !gone.contains(&(kind, name)))
+    };
+    for kind in EntityKind::ALL {
+        for (name, fields) in wanted.of(kind) {
+            for (field, of) in ROLES {
+                let roles = fields.get(field).and_then(Value::as_array).into_iter().flatten();
+                for role in roles.filter_map(Value::as_str) {
+                    let Some(named) = role.strip_prefix('@') else { continue };
+                    let as_router =
+                        of == EntityKind::Identity && exists(EntityKind::EdgeRouter, named);
+                    if !exists(of, named) && !as_router {
+                        let (name, role) = (name.clone(), role.to_owned());
+                        errors.push(NetworkError::Unknown { kind, name, field, role, of });
+                    }
+                }
+            }
+            for (field, of) in REFERENCES {
+                let named = match fields.get(field) {
+                    Some(Value::Array(names)) => names.as_slice(),
+                    Some(name) => std::slice::from_ref(name),
+                    None => &[],
+                };
+                for role in named.iter().filter_map(Value::as_str) {
+                    if !exists(of, role) && !is_built_in(role) {
+                        let (name, role) = (name.clone(), role.to_owned());
+                        errors.push(NetworkError::Unknown { kind, name, field, role, of });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn network(value: Value) -> Network {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn live() -> Network {
+        network(json!({
+            "version": 1,
+            "edgeRouters": [{ "name": "gw", "isTunnelerEnabled": true }],
+            "identities": [{ "name": "admin", "isAdmin": true }, { "name": "alice" }],
+            "services": [{ "name": "web", "roleAttributes": ["a"] }],
+            "servicePolicies": [{
+                "name": "p", "type": "Dial", "semantic": "AnyOf",
+                "identityRoles": ["@alice", "@gw"], "serviceRoles": ["@web"],
+            }],
+        }))
+    }
+
+    fn said(differences: &[Difference]) -> Vec<String> {
+        let say = |d: &Difference| {
+            let fields: Vec<_> = d.fields.keys().cloned().collect();
+            format!("{:?} {} {} [{}]", d.action, d.kind, d.name, fields.join(" "))
+        };
+        differences.iter().map(say).collect()
+    }
+
+    #[test]
+    fn a_network_does_not_differ_from_itself() {
+        assert_eq!(live().differences(&live(), Unnamed::Delete), Ok(vec![]));
+    }
+
+    #[test]
+    fn only_what_differs_is_done_and_policies_come_after_what_they_name() {
+        let wanted = network(json!({
+            "version": 1,
+            "identities": [{ "name": "bob" }],
+            "services": [{ "name": "web", "roleAttributes": ["a"], "encryptionRequired": false }],
+            "servicePolicies": [{
+                "name": "p", "type": "Dial", "semantic": "AnyOf",
+                "identityRoles": ["@bob"], "serviceRoles": ["@web"],
+            }],
+        }));
+        let kept = live().differences(&wanted, Unnamed::Keep).unwrap();
+        let expected = [
+            "Create identity bob [disabled isAdmin name roleAttributes]",
+            "Update service web [encryptionRequired]",
+            "Update service policy p [identityRoles]",
+        ];
+        assert_eq!(said(&kept), expected);
+        let pruned = live().differences(&wanted, Unnamed::Delete).unwrap();
+        assert_eq!(said(&pruned)[..3], expected);
+        assert_eq!(said(&pruned)[3..], ["Delete identity alice []", "Delete edge router gw []"]);
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let mut wanted = live();
+        wanted.version = 2;
+        wanted.identities.push(wanted.identities[1].clone());
+        wanted.edge_routers.clear();
+        let errors = live().differences(&wanted, Unnamed::Delete).unwrap_err();
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let expected = [
+            "version 2: expected 1",
+            "identity \"alice\" stands there twice; leave one",
+            "service policy \"p\": identityRoles names @gw, but there is no such identity",
+        ];
+        assert_eq!(said, expected);
+    }
+}

@@ -1,0 +1,207 @@
+//! What operators decide about entities: bodies of the management API and of network files.
+//!
+//! A spec holds every field that an operator may set, and nothing that the controller finds out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    entity::{EdgeRouter, Identity, IdentityKind, Service},
+    id::{ConfigId, Identifier, IdentityId, RouterId, ServiceId},
+    kind::EntityKind,
+};
+
+mod config;
+mod policy;
+
+pub use config::{ConfigSpec, ConfigTypeSpec};
+pub use policy::{EdgeRouterPolicySpec, ServiceEdgeRouterPolicySpec, ServicePolicySpec};
+
+/// An entity that operators manage.
+pub trait Entity: Clone + DeserializeOwned + PartialEq + Serialize {
+    /// Its identifier.
+    type Id: Identifier;
+    /// What operators decide about it.
+    type Spec: Clone + DeserializeOwned + PartialEq + Serialize;
+    /// Its kind.
+    const KIND: EntityKind;
+
+    /// Its identifier.
+    fn id(&self) -> &Self::Id;
+
+    /// Its name, unique among its kind.
+    fn name(&self) -> &str;
+
+    /// A new one.
+    fn new(id: Self::Id, spec: Self::Spec) -> Self;
+
+    /// What was decided about it.
+    fn spec(&self) -> Self::Spec;
+
+    /// Decides anew.
+    fn set(&mut self, spec: Self::Spec);
+}
+
+/// What operators decide about an [`Identity`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct IdentitySpec {
+    /// Unique name.
+    pub name: String,
+    /// May use the management API.
+    #[serde(default)]
+    pub is_admin: bool,
+    /// Cannot authenticate, dial or host while set.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Attributes.
+    #[serde(default)]
+    pub role_attributes: BTreeSet<String>,
+}
+
+/// What operators decide about an [`EdgeRouter`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EdgeRouterSpec {
+    /// Unique name.
+    pub name: String,
+    /// Gets an identity of its own, so that it may dial and host (a gateway). Cannot be changed.
+    #[serde(default)]
+    pub is_tunneler_enabled: bool,
+    /// Carries nothing while set.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Attributes, also of its new identity.
+    #[serde(default)]
+    pub role_attributes: BTreeSet<String>,
+}
+
+/// What operators decide about a [`Service`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// Unique name.
+    pub name: String,
+    /// Attributes.
+    #[serde(default)]
+    pub role_attributes: BTreeSet<String>,
+    /// Both ends must encrypt end to end. Default true.
+    #[serde(default = "required")]
+    pub encryption_required: bool,
+    /// Configuration documents by type name.
+    #[serde(default)]
+    pub config: BTreeMap<String, serde_json::Value>,
+    /// Configs that it shares with other services; in a network file by name.
+    #[serde(default)]
+    pub configs: BTreeSet<ConfigId>,
+}
+
+impl Entity for Identity {
+    type Id = IdentityId;
+    type Spec = IdentitySpec;
+    const KIND: EntityKind = EntityKind::Identity;
+
+    fn id(&self) -> &IdentityId {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn new(id: IdentityId, spec: IdentitySpec) -> Self {
+        let IdentitySpec { name, is_admin, disabled, role_attributes } = spec;
+        let kind = IdentityKind::Default;
+        let (disabled_until, fingerprint) = (None, None);
+        Self { id, name, kind, is_admin, disabled, disabled_until, role_attributes, fingerprint }
+    }
+
+    fn spec(&self) -> IdentitySpec {
+        IdentitySpec {
+            name: self.name.clone(),
+            is_admin: self.is_admin,
+            disabled: self.disabled,
+            role_attributes: self.role_attributes.clone(),
+        }
+    }
+
+    fn set(&mut self, spec: IdentitySpec) {
+        let IdentitySpec { name, is_admin, disabled, role_attributes } = spec;
+        self.name = name;
+        self.is_admin = is_admin;
+        self.disabled = disabled;
+        self.disabled_until = self.disabled_until.filter(|_| disabled);
+        self.role_attributes = role_attributes;
+    }
+}
+
+impl Entity for EdgeRouter {
+    type Id = RouterId;
+    type Spec = EdgeRouterSpec;
+    const KIND: EntityKind = EntityKind::EdgeRouter;
+
+    fn id(&self) -> &RouterId {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn new(id: RouterId, spec: EdgeRouterSpec) -> Self {
+        let EdgeRouterSpec { name, is_tunneler_enabled, disabled, role_attributes } = spec;
+        let (fingerprint, address) = (None, None);
+        Self { id, name, is_tunneler_enabled, disabled, role_attributes, fingerprint, address }
+    }
+
+    fn spec(&self) -> EdgeRouterSpec {
+        EdgeRouterSpec {
+            name: self.name.clone(),
+            is_tunneler_enabled: self.is_tunneler_enabled,
+            disabled: self.disabled,
+            role_attributes: self.role_attributes.clone(),
+        }
+    }
+
+    fn set(&mut self, spec: EdgeRouterSpec) {
+        let EdgeRouterSpec { name, is_tunneler_enabled, disabled, role_attributes } = spec;
+        self.name = name;
+        self.is_tunneler_enabled = is_tunneler_enabled;
+        self.disabled = disabled;
+        self.role_attributes = role_attributes;
+    }
+}
+
+impl Entity for Service {
+    type Id = ServiceId;
+    type Spec = ServiceSpec;
+    const KIND: EntityKind = EntityKind::Service;
+
+    fn id(&self) -> &ServiceId {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn new(id: ServiceId, spec: ServiceSpec) -> Self {
+        let ServiceSpec { name, role_attributes, encryption_required, config, configs } = spec;
+        Self { id, name, role_attributes, encryption_required, config, configs }
+    }
+
+    fn spec(&self) -> ServiceSpec {
+        let Self { id: _, name, role_attributes, encryption_required, config, configs } =
+            self.clone();
+        ServiceSpec { name, role_attributes, encryption_required, config, configs }
+    }
+
+    fn set(&mut self, spec: ServiceSpec) {
+        *self = Self::new(self.id.clone(), spec);
+    }
+}
+
+fn required() -> bool {
+    true
+}

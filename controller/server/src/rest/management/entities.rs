@@ -1,0 +1,229 @@
+//! List, show, create, change and delete: the same for every kind of entity.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::{HeaderMap, header},
+    response::Response,
+    routing::get,
+};
+use nightgate_model::{
+    api::Created,
+    id::{Identifier as _, IdentityId, RouterId},
+    token::{EnrollmentClaims, EnrollmentMethod},
+};
+use nightgate_pki::TokenError;
+use nightgate_store::{
+    Enrollment, EnrollmentTarget, EnrollmentToken, Model, Step, Stored, Timestamp,
+};
+use serde_json::{Map, Value, json};
+
+use super::resource::{Resource, View};
+use crate::{
+    clock,
+    core::{Core, Memory},
+    rest::{
+        Failure, answer,
+        body::Body,
+        caller::{Admin, Caller},
+        query::{ListQuery, Names},
+    },
+};
+
+/// How long an enrollment token is good, in milliseconds.
+const ENROLLMENT_LIFETIME: i64 = 24 * 60 * 60 * 1000;
+
+/// The routes of one kind of entity.
+pub(super) fn routes<R: Resource>() -> Router<Arc<Core>> {
+    let list_path = format!("/{}", R::KIND.path());
+    let one_path = format!("{list_path}/{{id}}");
+    Router::new()
+        .route(&list_path, get(list::<R>).post(create::<R>))
+        .route(&one_path, get(one::<R>).put(replace::<R>).patch(patch::<R>).delete(delete::<R>))
+}
+
+/// Changes one entity, under the checks of every change: whoever asked has seen this version, the
+/// result makes sense, and what belongs to it follows.
+pub(super) async fn update<R: Resource>(
+    core: &Arc<Core>,
+    caller: Caller,
+    id: String,
+    seen: Seen,
+    change: impl FnOnce(R) -> Result<R, Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let author = caller.author();
+    core.edit(author, move |memory| {
+        let stored = find::<R>(&memory.model, &id)?;
+        seen.check(stored)?;
+        let entity = change(stored.entity.clone())?;
+        entity.check_change(&stored.entity, &caller)?;
+        entity.check(&memory.model)?;
+        let mut steps = entity.with_changed(&memory.model);
+        steps.insert(0, Step::Update(entity.into()));
+        Ok((steps, ()))
+    })
+    .await
+}
+
+/// Which version of an entity a caller has seen: `If-Match` (RFC 9110 section 13.1.1).
+pub(super) struct Seen(Option<String>);
+
+impl Seen {
+    /// Reads the header; without it, any version will do.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let seen = headers.get(header::IF_MATCH).and_then(|seen| seen.to_str().ok());
+        Self(seen.filter(|seen| *seen != "*").map(str::to_owned))
+    }
+
+    fn check<T>(&self, stored: &Stored<T>) -> Result<(), Failure> {
+        match &self.0 {
+            Some(seen) if *seen != answer::etag(stored.updated_at) => Err(Failure::changed()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+async fn list<R: Resource>(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    query: ListQuery,
+) -> Result<Response, Failure> {
+    core.read(|memory| {
+        let view = View::new(memory);
+        let entries = R::table(&memory.model).values();
+        let names = |stored: &&Stored<R>| Names {
+            id: stored.entity.id().text().to_owned(),
+            name: stored.entity.name().to_owned(),
+        };
+        query.answer(R::FIELDS, entries, names, |stored| R::shape(stored, &view))
+    })
+}
+
+async fn one<R: Resource>(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    core.read(|memory| {
+        let stored = find::<R>(&memory.model, &id)?;
+        Ok(answer::versioned(R::shape(stored, &View::new(memory)), stored.updated_at))
+    })
+}
+
+/// Answers with the enrollment token, if the entity has to enroll.
+async fn create<R: Resource>(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Body(spec): Body<R::Spec>,
+) -> Result<Response, Failure> {
+    let id = uuid::Uuid::new_v4().to_string();
+    let (enroll, enrollment_jwt) = match R::ENROLLMENT {
+        None => (None, None),
+        Some(method) => {
+            let (step, jwt) = enrollment(&core, &id, method)?;
+            (Some(step), Some(jwt))
+        }
+    };
+    let entity = R::new(R::Id::from_text(&id), spec);
+    let plan = move |memory: &Memory| {
+        entity.check(&memory.model)?;
+        let mut steps = entity.with_created();
+        steps.insert(0, Step::Create(entity.into()));
+        steps.extend(enroll);
+        Ok::<_, Failure>((steps, ()))
+    };
+    core.edit(caller.author(), plan).await?;
+    tracing::info!(by = %caller.identity.id, id, kind = %R::KIND, "created");
+    Ok(answer::created_entity(R::KIND, Created { id, enrollment_jwt }))
+}
+
+async fn replace<R: Resource>(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Body(spec): Body<R::Spec>,
+) -> Result<Response, Failure> {
+    let set = |mut entity: R| {
+        entity.set(spec);
+        Ok(entity)
+    };
+    update(&core, caller, id, Seen::of(&headers), set).await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// Merges the fields of the body into what was decided before (RFC 7396): a field that is not named
+/// stays, one that is null gets its default.
+async fn patch<R: Resource>(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Body(fields): Body<Map<String, Value>>,
+) -> Result<Response, Failure> {
+    let merge = |mut entity: R| {
+        let mut spec = serde_json::to_value(entity.spec()).unwrap_or_default();
+        for (field, value) in fields {
+            match (value, spec.as_object_mut()) {
+                (Value::Null, Some(spec)) => drop(spec.remove(&field)),
+                (value, Some(spec)) => drop(spec.insert(field, value)),
+                (_, None) => {}
+            }
+        }
+        let spec = serde_json::from_value(spec);
+        entity.set(spec.map_err(|error| Failure::unreadable(&error))?);
+        Ok(entity)
+    };
+    update(&core, caller, id, Seen::of(&headers), merge).await?;
+    Ok(answer::ok(json!({})))
+}
+
+async fn delete<R: Resource>(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let by = caller.identity.id.clone();
+    let deleted = id.clone();
+    core.edit(caller.author(), move |memory| {
+        let entity = &find::<R>(&memory.model, &id)?.entity;
+        entity.check_delete(&caller, &memory.model)?;
+        let mut steps = entity.with_deleted();
+        steps.push(Step::Delete(R::KIND, id));
+        Ok::<_, Failure>((steps, ()))
+    })
+    .await?;
+    tracing::info!(%by, id = deleted, kind = %R::KIND, "deleted");
+    Ok(answer::ok(json!({})))
+}
+
+/// The entity with this id.
+pub(super) fn find<'a, R: Resource>(model: &'a Model, id: &str) -> Result<&'a Stored<R>, Failure> {
+    model.find(id).ok_or_else(|| Failure::not_found(&format!("the {}", R::KIND)))
+}
+
+/// Makes the enrollment of a new identity or router and signs what the operator hands over.
+fn enrollment(
+    core: &Core,
+    subject: &str,
+    method: EnrollmentMethod,
+) -> Result<(Step, String), TokenError> {
+    let token = uuid::Uuid::new_v4().to_string();
+    let expires_at = Timestamp(clock::timestamp().0 + ENROLLMENT_LIFETIME);
+    let jwt = core.authority.sign_enrollment(&EnrollmentClaims {
+        iss: format!("https://{}", core.address),
+        sub: subject.into(),
+        aud: vec![String::new()],
+        exp: expires_at.0 / 1000,
+        jti: token.clone(),
+        em: method,
+    })?;
+    let target = match method {
+        EnrollmentMethod::Ott => EnrollmentTarget::Identity(IdentityId::new(subject)),
+        EnrollmentMethod::Erott => EnrollmentTarget::Router(RouterId::new(subject)),
+    };
+    let enrollment = Enrollment { token: EnrollmentToken::new(token), expires_at };
+    Ok((Step::Enroll(target, enrollment), jwt))
+}

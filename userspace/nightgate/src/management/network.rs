@@ -1,0 +1,235 @@
+//! `nightgate apply` and `nightgate export`: a whole network in one file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use nightgate_model::{
+    entity::{
+        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Role, Service,
+        ServiceEdgeRouterPolicy, ServicePolicy,
+    },
+    id::{ConfigId, ConfigTypeId},
+    kind::EntityKind,
+    network::{Action, Difference, Network, Unnamed, VERSION, is_built_in},
+    spec::Entity,
+};
+
+use super::{
+    ManagementArgs,
+    client::{ManagementClient, Named},
+    entity::Names,
+    token,
+};
+use crate::output::{Table, print_text};
+
+/// `nightgate apply`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example, network.yaml (`nightgate export` writes one of what there is):
+  version: 1
+  identities:
+    - { name: alice, roleAttributes: [staff] }
+  services:
+    - name: web
+      config: { host.v1: { protocol: tcp, address: 10.2.0.2, port: 8080 } }
+  servicePolicies:
+    - { name: web-dial, type: Dial, semantic: AnyOf, identityRoles: ['#staff'], serviceRoles: ['@web'] }
+
+Each change is made by itself, in the order shown; what stands in the way of one leaves those before it
+made, and the same command goes on from there.")]
+pub(crate) struct ApplyNetworkArgs {
+    /// The file
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete what the file does not name, except administrators
+    #[arg(long)]
+    prune: bool,
+    /// Where enrollment tokens of new identities and routers go, each to NAME.jwt
+    #[arg(long, value_name = "DIR")]
+    jwt_dir: Option<PathBuf>,
+    #[command(flatten)]
+    management: ManagementArgs,
+}
+
+/// `nightgate export`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    management: ManagementArgs,
+}
+
+impl ExportArgs {
+    /// Prints the network: YAML, or JSON if asked for, both good for `apply`.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let network = live(&self.management.connect().await?).await?;
+        let yaml = serde_saphyr::to_string(&network).context("write the network as YAML")?;
+        self.management.output.print(&network, |_| yaml)
+    }
+}
+
+impl ApplyNetworkArgs {
+    /// Shows what differs, and makes it so.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let shown = self.file.display();
+        let text = fs::read_to_string(&self.file).with_context(|| format!("read {shown}"))?;
+        let wanted: Network = serde_saphyr::from_str(&text).with_context(|| shown.to_string())?;
+        let client = self.management.connect().await?;
+        let unnamed = if self.prune { Unnamed::Delete } else { Unnamed::Keep };
+        let differences = match live(&client).await?.differences(&wanted, unnamed) {
+            Ok(differences) => differences,
+            Err(errors) => {
+                let errors: Vec<_> = errors.iter().map(|e| format!("{shown}: {e}")).collect();
+                bail!("nothing was changed:\n{}", errors.join("\n"));
+            }
+        };
+        if !self.dry_run {
+            check_tokens(&differences, self.jwt_dir.as_deref())?;
+        }
+        self.management.output.print(&differences, |differences| table(differences))?;
+        if !self.dry_run {
+            for difference in &differences {
+                make(&client, difference, self.jwt_dir.as_deref()).await.with_context(|| {
+                    format!("{} {} {}", verb(difference.action), difference.kind, difference.name)
+                })?;
+            }
+        } else if differences.is_empty() && !self.management.output.is_json() {
+            print_text("nothing differs")?;
+        }
+        Ok(())
+    }
+}
+
+async fn make(
+    client: &ManagementClient,
+    difference: &Difference,
+    jwt_dir: Option<&Path>,
+) -> anyhow::Result<()> {
+    let Difference { action, kind, name, fields } = difference;
+    match action {
+        Action::Create => {
+            let created = client.create(*kind, &client.resolved(fields.clone()).await?).await?;
+            match (&created.enrollment_jwt, jwt_dir) {
+                (Some(jwt), Some(dir)) => token::write(&token_file(dir, name), jwt),
+                (Some(_) | None, _) => Ok(()),
+            }
+        }
+        Action::Update => {
+            let found: Named = client.find(*kind, name).await?;
+            client.update(*kind, &found.id, &client.resolved(fields.clone()).await?).await
+        }
+        Action::Delete => client.delete(*kind, name).await.map(drop),
+    }
+}
+
+/// Makes sure before anything is created that its token will have a place.
+fn check_tokens(differences: &[Difference], jwt_dir: Option<&Path>) -> anyhow::Result<()> {
+    let enrolling = differences.iter().filter(|difference| {
+        difference.action == Action::Create
+            && matches!(difference.kind, EntityKind::Identity | EntityKind::EdgeRouter)
+    });
+    for Difference { kind, name, .. } in enrolling {
+        let Some(dir) = jwt_dir else {
+            bail!("{kind} {name} is new: say where its enrollment token goes with --jwt-dir DIR");
+        };
+        ensure!(dir.is_dir(), "{} is no folder; create it first", dir.display());
+        ensure!(!name.contains('/'), "{kind} {name}: its name cannot be the name of a file");
+        let file = token_file(dir, name);
+        ensure!(!file.exists(), "{} exists; move it away", file.display());
+    }
+    Ok(())
+}
+
+fn token_file(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.jwt"))
+}
+
+/// The network as the controller has it, with names in the place of ids.
+pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
+    let names = Names::load(client, &EntityKind::ALL).await?;
+    let mut network = Network {
+        version: VERSION,
+        edge_routers: specs::<EdgeRouter>(client).await?,
+        identities: entities::<Identity>(client)
+            .await?
+            .into_iter()
+            .filter(|identity| identity.kind == IdentityKind::Default)
+            .map(|identity| identity.spec())
+            .collect(),
+        config_types: entities::<ConfigType>(client)
+            .await?
+            .iter()
+            .filter(|kind| !is_built_in(&kind.name))
+            .map(ConfigType::spec)
+            .collect(),
+        configs: specs::<Config>(client).await?,
+        services: specs::<Service>(client).await?,
+        service_policies: specs::<ServicePolicy>(client).await?,
+        edge_router_policies: specs::<EdgeRouterPolicy>(client).await?,
+        service_edge_router_policies: specs::<ServiceEdgeRouterPolicy>(client).await?,
+    };
+    let name = |roles: &mut Vec<Role>, kind| {
+        for role in roles {
+            if let Role::Id(id) = role {
+                *id = names.name(kind, id).to_owned();
+            }
+        }
+    };
+    for config in &mut network.configs {
+        let kind = names.name(EntityKind::ConfigType, config.config_type_id.as_str());
+        config.config_type_id = ConfigTypeId::new(kind);
+    }
+    for service in &mut network.services {
+        let configs = service.configs.iter();
+        let named = configs.map(|id| ConfigId::new(names.name(EntityKind::Config, id.as_str())));
+        service.configs = named.collect();
+    }
+    for policy in &mut network.service_policies {
+        name(&mut policy.identity_roles, EntityKind::Identity);
+        name(&mut policy.service_roles, EntityKind::Service);
+    }
+    for policy in &mut network.edge_router_policies {
+        name(&mut policy.identity_roles, EntityKind::Identity);
+        name(&mut policy.edge_router_roles, EntityKind::EdgeRouter);
+    }
+    for policy in &mut network.service_edge_router_policies {
+        name(&mut policy.service_roles, EntityKind::Service);
+        name(&mut policy.edge_router_roles, EntityKind::EdgeRouter);
+    }
+    Ok(network)
+}
+
+async fn specs<E: Entity>(client: &ManagementClient) -> anyhow::Result<Vec<E::Spec>> {
+    Ok(entities::<E>(client).await?.iter().map(E::spec).collect())
+}
+
+async fn entities<E: Entity>(client: &ManagementClient) -> anyhow::Result<Vec<E>> {
+    serde_json::from_value(client.list(E::KIND, "").await?)
+        .with_context(|| format!("the controller's {} are not as expected", E::KIND.path()))
+}
+
+fn table(differences: &[Difference]) -> Table {
+    let columns = ["do", "kind", "name", "fields"];
+    differences.iter().fold(Table::new(&columns), |table, difference| {
+        let fields = difference.fields.iter().filter(|(field, _)| *field != "name");
+        table.row([
+            verb(difference.action).to_owned(),
+            difference.kind.to_string(),
+            difference.name.clone(),
+            super::joined(fields.map(|(field, value)| format!("{field}={value}"))),
+        ])
+    })
+}
+
+fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+    }
+}
