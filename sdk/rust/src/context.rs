@@ -105,12 +105,32 @@ impl Context {
             .map_err(|failure| DialError { service: service.to_owned(), failure })
     }
 
+    /// Dials, of all identities that host a service, the one of this name: it hosts with
+    /// [`bind_identity`](Self::bind_identity), or under its own name by any OpenZiti SDK.
+    ///
+    /// # Errors
+    /// See [`DialFailure`].
+    pub async fn dial_identity(&self, service: &str, identity: &str) -> Result<Stream, DialError> {
+        let instance = Some(identity.to_owned());
+        self.dial_with(service, &DialOptions { instance, ..DialOptions::default() }).await
+    }
+
     /// Hosts a service by name, with [`BindOptions::default`].
     ///
     /// # Errors
     /// See [`BindFailure`].
     pub async fn bind(&self, service: &str) -> Result<Listener, BindError> {
         self.bind_with(service, BindOptions::default()).await
+    }
+
+    /// Hosts a service under the identity's own name, for those who dial just this host
+    /// ([`dial_identity`](Self::dial_identity)).
+    ///
+    /// # Errors
+    /// See [`BindFailure`].
+    pub async fn bind_identity(&self, service: &str) -> Result<Listener, BindError> {
+        let instance = Some(self.identity_name());
+        self.bind_with(service, BindOptions { instance, ..BindOptions::default() }).await
     }
 
     /// Hosts a service by name.

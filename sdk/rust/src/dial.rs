@@ -28,14 +28,17 @@ const INVALID_SESSION: &str = "invalid session";
 pub struct DialOptions {
     /// Opaque bytes that the host gets with the circuit; at most about 15 KiB.
     pub app_data: Bytes,
-    /// Dial the host that bound the service under this instance name; any host if none.
+    /// Dial a host that bound the service under this name ([`BindOptions::instance`]); if none, one
+    /// that bound it without a name.
+    ///
+    /// [`BindOptions::instance`]: crate::BindOptions::instance
     pub instance: Option<String>,
     /// Longest wait for the host's answer once a router is connected, and for a router before that.
     pub timeout: Duration,
 }
 
 impl Default for DialOptions {
-    /// No data for the host, any instance, ten seconds.
+    /// No data for the host, no instance, ten seconds.
     fn default() -> Self {
         Self { app_data: Bytes::new(), instance: None, timeout: Duration::from_secs(10) }
     }

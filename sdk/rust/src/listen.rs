@@ -15,7 +15,11 @@ use crate::{
 /// How a service is hosted.
 #[derive(Clone, Debug, Default)]
 pub struct BindOptions {
-    /// Instance name for dials that ask for this host among several.
+    /// Name by which dials ask for this host among several ([`DialOptions::instance`]); at most
+    /// 1024 bytes. Dials without a name do not reach a host that has one. Several hosts may share a
+    /// name only under one identity.
+    ///
+    /// [`DialOptions::instance`]: crate::DialOptions::instance
     pub instance: Option<String>,
     /// Static cost; hosts of lower cost are preferred.
     pub cost: u16,

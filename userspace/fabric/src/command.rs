@@ -13,6 +13,8 @@ pub struct Dial {
     pub service: ServiceId,
     /// By whom; the shell has authenticated it.
     pub dialer: IdentityId,
+    /// Instance among the service's terminators; empty for those that were bound without one.
+    pub instance: String,
     /// What the dialer calls itself towards the host.
     pub caller: String,
     /// Key exchange public key; empty without end-to-end encryption.

@@ -142,8 +142,9 @@ impl Router {
         now: Instant,
     ) -> Result<(), DialRefusal> {
         let terminator = self.hosted.get(&offer.terminator);
-        let Some(terminator) = terminator.filter(|known| known.service == offer.dial.service)
-        else {
+        let Some(terminator) = terminator.filter(|known| {
+            known.service == offer.dial.service && known.instance == offer.dial.instance
+        }) else {
             let detail = format!("router {} does not host the terminator any longer", self.id);
             return Err(DialRefusal::new(FailureCause::InvalidTerminator, detail));
         };
@@ -197,7 +198,8 @@ impl Router {
         Ok(())
     }
 
-    /// The terminator whose path and own cost add up to the least.
+    /// The terminator whose path and own cost add up to the least, among those of the instance that
+    /// is dialed. As in OpenZiti, a dial without an instance reaches those that have none.
     fn choose_terminator(&self, dial: &Dial) -> Result<(Terminator, Path), DialRefusal> {
         let mut hosts = self
             .replica
@@ -206,9 +208,14 @@ impl Router {
             .filter(|terminator| terminator.router != self.id)
             .chain(self.hosted.values())
             .filter(|terminator| terminator.service == dial.service)
+            .filter(|terminator| terminator.instance == dial.instance)
             .peekable();
         if hosts.peek().is_none() {
-            let detail = format!("nobody hosts service {}", self.service_name(dial));
+            let name = self.service_name(dial);
+            let detail = match dial.instance.as_str() {
+                "" => format!("nobody hosts service {name}"),
+                instance => format!("nobody hosts service {name} as instance {instance:?}"),
+            };
             return Err(DialRefusal::new(FailureCause::NoTerminator, detail));
         }
         let paths = path::cheapest(&self.topology(), &self.id);

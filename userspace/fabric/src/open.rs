@@ -26,6 +26,7 @@ impl Open {
             .put_text(header::TERMINATOR, self.offer.terminator.as_str())
             .put_text(header::SERVICE, dial.service.as_str())
             .put_text(header::DIALER, dial.dialer.as_str())
+            .put_text(header::INSTANCE, &dial.instance)
             .put_text(header::CALLER, &dial.caller)
             .put(header::PUBLIC_KEY, dial.public_key.clone())
             .put(header::APP_DATA, dial.app_data.clone());
@@ -44,6 +45,7 @@ impl Open {
         let dial = Dial {
             service: ServiceId::new(headers.text(header::SERVICE)?),
             dialer: IdentityId::new(headers.text(header::DIALER)?),
+            instance: headers.text(header::INSTANCE).unwrap_or_default().to_owned(),
             caller: headers.text(header::CALLER)?.to_owned(),
             public_key: bytes(header::PUBLIC_KEY),
             app_data: bytes(header::APP_DATA),

@@ -154,6 +154,7 @@ fn replica(links: Vec<nightgate_model::replica::LinkReport>, terminator: Termina
 
 fn dial() -> Dial {
     Dial {
+        instance: String::new(),
         service: ServiceId::new("web"),
         dialer: IdentityId::new("anna"),
         caller: "anna".into(),
@@ -203,6 +204,29 @@ fn a_dial_without_a_policy_is_refused_at_the_first_router() {
     let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
     assert_eq!(refusal.cause, FailureCause::Unauthorized);
     assert_eq!(refusal.detail, "no policy lets identity anna dial service web");
+}
+
+#[test]
+fn a_dial_reaches_the_instance_it_names_and_no_other() {
+    let mut row = Row::new(2);
+    let blue =
+        Terminator { id: TerminatorId::new("blue"), instance: "blue".into(), ..terminator(1) };
+    row.replica.terminators.push(blue.clone());
+    row.publish();
+    row.last().host(blue);
+    row.take_events();
+    for (instance, expected) in [("", "t"), ("blue", "blue")] {
+        let named = Dial { instance: instance.into(), ..dial() };
+        let now = row.now;
+        row.routers[0].dial(named, now).unwrap();
+        let events = row.take_events();
+        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((offer.terminator.as_str(), &*offer.dial.instance), (expected, instance));
+    }
+    let unknown = Dial { instance: "red".into(), ..dial() };
+    let refusal = row.routers[0].dial(unknown, row.now).unwrap_err();
+    assert_eq!(refusal.cause, FailureCause::NoTerminator);
+    assert!(refusal.detail.contains("red"), "{refusal}");
 }
 
 #[test]

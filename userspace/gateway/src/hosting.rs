@@ -152,6 +152,7 @@ impl Host {
             let binding = self.router.bind(BindRequest {
                 service: service.id.clone(),
                 identity: self.identity.clone(),
+                instance: String::new(),
                 cost: 0,
             });
             let server = server_address(&service.server);

@@ -187,6 +187,7 @@ impl Interceptor {
         let request = DialRequest {
             service: service.id.clone(),
             identity: self.identity.clone(),
+            instance: String::new(),
             caller: self.caller(),
             public_key: offer.public_key(),
             app_data: self.app_data(client, destination),

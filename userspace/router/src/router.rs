@@ -75,6 +75,8 @@ pub struct DialRequest {
     pub service: ServiceId,
     /// By whom.
     pub identity: IdentityId,
+    /// Instance among the service's terminators; empty for those that were bound without one.
+    pub instance: String,
     /// What the dialer calls itself towards the host.
     pub caller: String,
     /// Key exchange public key; empty without end-to-end encryption.
@@ -90,6 +92,8 @@ pub struct BindRequest {
     pub service: ServiceId,
     /// By whom.
     pub identity: IdentityId,
+    /// Instance name, by which dialers tell this terminator from others; empty for none.
+    pub instance: String,
     /// Static cost, 0 to 65535; dialers prefer the lower.
     pub cost: u16,
 }
@@ -170,6 +174,7 @@ impl Router {
         let dial = Dial {
             service: request.service,
             dialer: request.identity,
+            instance: request.instance,
             caller: request.caller,
             public_key: request.public_key,
             app_data: request.app_data,
@@ -192,7 +197,7 @@ impl Router {
             service: request.service,
             router: self.id.clone(),
             host: request.identity,
-            instance: String::new(),
+            instance: request.instance,
             cost: request.cost,
         };
         let (offers, incoming) = mpsc::unbounded_channel();

@@ -45,6 +45,8 @@ pub mod header {
     pub const PUBLIC_KEY: i32 = 15;
     /// Open: opaque data from dialer to host.
     pub const APP_DATA: i32 = 16;
+    /// Open, text: instance among the service's terminators; empty or missing for none.
+    pub const INSTANCE: i32 = 17;
     /// Refused, text: cause, a closed list of words.
     pub const CAUSE: i32 = 20;
     /// Refused, text: for people.

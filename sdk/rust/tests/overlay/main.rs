@@ -11,8 +11,8 @@ use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
 use nightgate_model::replica::Replica;
 use nightgate_sdk::{
-    BindFailure, Caller, Context, DialFailure, DialOptions, EnrollError, Listener, Permission,
-    enroll,
+    BindFailure, BindOptions, Caller, Context, DialFailure, DialOptions, EnrollError, Listener,
+    Permission, enroll,
 };
 use support::Overlay;
 use tokio::{
@@ -92,6 +92,34 @@ async fn host_learns_who_dials_and_what_it_says() {
     let mut greeting = [0; 7];
     dialed.unwrap().read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"welcome");
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_several_hosts_is_dialed_by_its_name() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("desk", true).await;
+    let client = overlay.join("client", &["desk-dial"]).await;
+    let mut hosts = Vec::new();
+    for name in ["berlin", "paris"] {
+        let host = overlay.join(name, &["desk-host"]).await;
+        hosts.push((name, host.bind_identity("desk").await.unwrap()));
+    }
+
+    for (name, listener) in &mut hosts {
+        let (dialed, (_, caller)) =
+            tokio::join!(client.dial_identity("desk", name), listener.accept());
+        dialed.unwrap();
+        assert_eq!(caller.name, "client");
+    }
+    let unknown = client.dial_identity("desk", "rome").await.unwrap_err();
+    assert!(matches!(unknown.failure, DialFailure::Refused { .. }), "{unknown:?}");
+    let anyone = client.dial("desk").await.unwrap_err();
+    assert!(matches!(anyone.failure, DialFailure::Refused { .. }), "{anyone:?}");
+    let thief = overlay.join("thief", &["desk-host"]).await;
+    let options = BindOptions { instance: Some("paris".into()), ..BindOptions::default() };
+    let stolen = thief.bind_with("desk", options).await.unwrap_err();
+    assert!(matches!(stolen.failure, BindFailure::Refused { .. }), "{stolen:?}");
     overlay.stop().await;
 }
 

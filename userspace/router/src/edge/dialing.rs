@@ -45,6 +45,7 @@ async fn dial(client: &Client, message: Message) -> Result<Circuit, String> {
     let request = DialRequest {
         service: session.sub,
         identity: session.identity,
+        instance: headers.text(header::TERMINATOR_IDENTITY).unwrap_or_default().to_owned(),
         caller: headers.text(header::CALLER_ID).unwrap_or(&client.name).to_owned(),
         public_key: bytes(header::PUBLIC_KEY),
         app_data: bytes(header::APP_DATA),

@@ -3,7 +3,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use nightgate_fabric::FailureCause;
-use nightgate_model::{entity::Permission, id::IdentityId};
+use nightgate_model::{
+    entity::{Permission, Terminator},
+    id::IdentityId,
+    replica::Replica,
+    token::SessionClaims,
+};
 use nightgate_wire::{
     channel::Message,
     edge::{ROUTER_CONN_IDS, content, header},
@@ -25,6 +30,9 @@ const MAX_BINDINGS: usize = 1_000;
 
 /// Why a binding is refused or ends.
 const NOT_ALLOWED: &str = "no policy lets this identity host the service";
+
+/// Longest name of an instance in bytes; every router keeps it.
+const MAX_INSTANCE: usize = 1024;
 
 /// A client's bindings by connection id; all end with the channel.
 #[derive(Default)]
@@ -114,12 +122,37 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
     if !allowed {
         return Err(NOT_ALLOWED.to_owned());
     }
+    let instance = message.headers.text(header::TERMINATOR_IDENTITY).unwrap_or_default();
+    check_instance(instance, &session, &replica.borrow())?;
     let cost = message.headers.bytes(header::COST).and_then(|cost| cost.as_ref().try_into().ok());
     Ok(client.router.bind(BindRequest {
         service: session.sub,
         identity: session.identity,
+        instance: instance.to_owned(),
         cost: cost.map_or(0, u16::from_le_bytes),
     }))
+}
+
+/// An instance name belongs to the identity that hosts under it, as in OpenZiti.
+fn check_instance(
+    instance: &str,
+    session: &SessionClaims,
+    replica: &Replica,
+) -> Result<(), String> {
+    if instance.len() > MAX_INSTANCE {
+        let length = instance.len();
+        return Err(format!("the instance name has {length} bytes, limit {MAX_INSTANCE}"));
+    }
+    let others = |known: &&Terminator| {
+        known.service == session.sub && known.instance == instance && known.host != session.identity
+    };
+    match instance {
+        "" => Ok(()),
+        _ if replica.terminators.iter().any(|known| others(&known)) => {
+            Err(format!("another identity hosts the service as instance {instance:?}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reserves an id that no open connection of this channel has.
