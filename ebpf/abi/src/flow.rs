@@ -39,6 +39,23 @@ pub enum End {
     High = 1,
 }
 
+impl End {
+    /// The end with this number; any but 0 is that of the higher.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        if number == Self::Low as u8 { Self::Low } else { Self::High }
+    }
+
+    /// The other one.
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Low => Self::High,
+            Self::High => Self::Low,
+        }
+    }
+}
+
 impl FlowKey {
     /// The key of a packet of a protocol other than ICMP and ICMPv6, and the end that sent it.
     #[inline(always)]
@@ -139,6 +156,17 @@ pub enum Direction {
     Reply = 1,
 }
 
+impl Direction {
+    /// The other one.
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
 /// How far a flow is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Phase {
@@ -153,6 +181,21 @@ pub enum Phase {
 }
 
 impl Flow {
+    /// The end of its key that sent the first packet.
+    #[inline(always)]
+    pub const fn originator(&self) -> End {
+        End::from_number(self.origin)
+    }
+
+    /// Direction of what an end of its key sends.
+    #[inline(always)]
+    pub const fn direction_of(&self, sender: End) -> Direction {
+        match (self.originator(), sender) {
+            (End::Low, End::Low) | (End::High, End::High) => Direction::Original,
+            (End::Low, End::High) | (End::High, End::Low) => Direction::Reply,
+        }
+    }
+
     /// How far it is.
     #[inline(always)]
     pub const fn phase(&self) -> Phase {
@@ -217,6 +260,17 @@ mod tests {
         let echo = FlowKey::new(1, a, b).0.with_message(8, 0);
         assert_eq!(echo, FlowKey::new(1, b, a).0.with_message(8, 0));
         assert_ne!(echo, FlowKey::new(1, a, b).0.with_message(13, 0));
+    }
+
+    #[test]
+    fn a_packet_goes_back_unless_the_originator_sends_it() {
+        for end in [End::Low, End::High] {
+            let flow = Flow { origin: end as u8, ..Flow::default() };
+            assert_eq!(flow.originator(), end);
+            assert_eq!(flow.direction_of(end), Direction::Original);
+            assert_eq!(flow.direction_of(end.other()), Direction::Original.other());
+            assert_ne!(end, end.other());
+        }
     }
 
     #[test]

@@ -91,10 +91,7 @@ impl FlowKey {
     pub fn with_end(&self, replaced: End, endpoint: (Address, u16)) -> (Self, End) {
         /// ICMP and ICMPv6 (IANA).
         const ICMP: [u8; 2] = [1, 58];
-        let (other, port) = self.endpoint(match replaced {
-            End::Low => End::High,
-            End::High => End::Low,
-        });
+        let (other, port) = self.endpoint(replaced.other());
         let is_icmp = self.protocol == ICMP[0] || self.protocol == ICMP[1];
         let port = if is_icmp { endpoint.1 } else { port };
         let (key, end) = Self::new(self.protocol, endpoint, (other, port));

@@ -170,6 +170,12 @@ impl PacketMeta {
         self.protocol == protocol::ICMP || self.protocol == protocol::ICMPV6
     }
 
+    /// Whether it is a TCP segment that opens a connection: a SYN without ACK.
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        self.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+    }
+
     /// What rules look at, if the packet opens a flow between two zones. Its source MAC address counts only if it
     /// comes from a zone of interfaces.
     pub fn subject(&self, from: ZoneId, to: ZoneId) -> Subject {

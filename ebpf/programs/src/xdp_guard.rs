@@ -11,14 +11,13 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use nightgate_abi::{
-    Bucket, Counter, Rate, Reason,
-    counter::DropKey,
+    Bucket, Rate, Reason,
     guard::{self, Flood, Guard, GuardPrefix, SourceKey, list},
     limits,
 };
-use nightgate_packet::{Frame, HEADERS_MAX, Packet, PacketMeta, parse, protocol, tcp_flags};
+use nightgate_packet::{Frame, HEADERS_MAX, Packet, PacketMeta, parse, protocol};
 
-use crate::{hook::Hook, maps};
+use crate::{hook::Hook, maps, stage::report};
 
 #[btf_map]
 static GUARDS: Array<Guard, { 2 * limits::ZONES }> = Array::new();
@@ -34,7 +33,7 @@ pub(crate) fn xdp_guard(ctx: XdpContext) -> u32 {
     match judge(&ctx) {
         Ok(()) => XDP_PASS,
         Err(reason) => {
-            count(&ctx, reason);
+            report::count_refused(ifindex(&ctx), Hook::Ingress, reason, length(&ctx));
             XDP_DROP
         }
     }
@@ -74,9 +73,7 @@ fn judge(ctx: &XdpContext) -> Result<(), Reason> {
 #[inline(always)]
 fn flood(meta: &PacketMeta) -> Option<Flood> {
     match meta.protocol {
-        protocol::TCP if meta.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN => {
-            Some(Flood::Syn)
-        }
+        protocol::TCP if meta.opens() => Some(Flood::Syn),
         protocol::UDP => Some(Flood::Udp),
         protocol::ICMP | protocol::ICMPV6 => Some(Flood::Icmp),
         _ => None,
@@ -100,32 +97,10 @@ fn take(key: &SourceKey, rate: &Rate) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Counts a packet under the reason, and under the interface that refused it.
+/// Bytes of the frame.
 #[inline(always)]
-fn count(ctx: &XdpContext, reason: Reason) {
-    let bytes = (ctx.data_end() - ctx.data()) as u64;
-    add(maps::REASON_COUNTERS.get_ptr_mut(reason.index()), bytes);
-    let key = DropKey {
-        ifindex: ifindex(ctx),
-        reason: reason.index() as u16,
-        hook: Hook::Ingress.number(),
-        pad: 0,
-    };
-    if maps::DROPS.get_ptr(&key).is_none() {
-        let _another_cpu_was_first =
-            maps::DROPS.insert(&key, &Counter::default(), BPF_NOEXIST.into());
-    }
-    add(maps::DROPS.get_ptr_mut(&key), bytes);
-}
-
-#[inline(always)]
-fn add(counter: Option<*mut Counter>, bytes: u64) {
-    if let Some(counter) = counter {
-        // SAFETY: the element is this CPU's, and programs at these hooks do not preempt each other on one CPU.
-        let counter = unsafe { &mut *counter };
-        counter.packets += 1;
-        counter.bytes += bytes;
-    }
+fn length(ctx: &XdpContext) -> u64 {
+    (ctx.data_end() - ctx.data()) as u64
 }
 
 #[inline(always)]

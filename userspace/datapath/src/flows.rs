@@ -3,11 +3,7 @@
 use std::net::SocketAddr;
 
 use aya::maps::MapError;
-use nightgate_abi::{
-    Address, Counter, Flow, FlowKey,
-    flow::{End, Phase},
-    maps,
-};
+use nightgate_abi::{Address, Counter, Flow, FlowKey, flow::Phase, maps};
 use nightgate_ruleset::{RuleId, ZoneName};
 
 use crate::{
@@ -117,10 +113,8 @@ impl Datapath {
     }
 
     fn describe(&self, key: &FlowKey, flow: &Flow) -> FlowEntry {
-        let low = (key.low, key.low_port);
-        let high = (key.high, key.high_port);
-        let (origin, responder) =
-            if flow.origin == End::Low as u8 { (low, high) } else { (high, low) };
+        let origin = flow.originator();
+        let (origin, responder) = (key.endpoint(origin), key.endpoint(origin.other()));
         // Numbers of zones and rules mean something only in the epoch they were written in.
         let current = self.committed.as_ref().filter(|_| flow.epoch == self.active.epoch());
         let zone = |zone| current.and_then(|committed| committed.zone_name(zone)).cloned();

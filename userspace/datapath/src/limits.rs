@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nightgate_abi::{
-    flow::{End, Phase},
-    limit::LimitKey,
-    maps,
-};
+use nightgate_abi::{flow::Phase, limit::LimitKey, maps};
 
 use crate::{
     datapath::Datapath,
@@ -33,7 +29,7 @@ impl Datapath {
             if let Some((tag, per)) = connections
                 && flow.epoch == self.active.epoch()
             {
-                let source = if flow.origin == End::Low as u8 { key.low } else { key.high };
+                let (source, _) = key.endpoint(flow.originator());
                 *counts.entry(LimitKey::new(tag, per, source)).or_default() += 1;
             }
         })?;

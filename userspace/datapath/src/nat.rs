@@ -4,9 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::MapError;
 use nightgate_abi::{
-    Family, Flow, FlowKey, Interface,
-    flow::End,
-    maps,
+    Family, Flow, FlowKey, Interface, maps,
     nat::{Guise, translated},
 };
 
@@ -111,8 +109,7 @@ pub(crate) fn appearances(flow: &Flow) -> [Option<SocketAddr>; 2] {
 
 /// The keys of a flow's aliases.
 fn aliases(key: &FlowKey, flow: &Flow) -> Vec<FlowKey> {
-    let ends =
-        if flow.origin == End::Low as u8 { [End::Low, End::High] } else { [End::High, End::Low] };
+    let ends = [flow.originator(), flow.originator().other()];
     let guises = flow.translation.guises;
     [translated::ORIGINATOR, translated::RESPONDER]
         .into_iter()

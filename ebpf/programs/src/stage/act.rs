@@ -18,7 +18,7 @@ use nightgate_packet::{PacketMeta, protocol};
 use crate::{
     hook::Hook,
     maps,
-    stage::track::{Passage, Place},
+    stage::track::{self, Passage, Place},
 };
 
 /// Lets an accepted packet go its way.
@@ -32,17 +32,23 @@ pub(crate) fn act(
     place: &Place,
     passage: &Passage,
 ) -> Result<Reason, Reason> {
-    let receiver = match (place.hook, passage.direction) {
-        (Hook::Egress, _) => return Ok(Reason::Sent),
-        (Hook::Ingress, Direction::Original) => passage.to,
-        (Hook::Ingress, Direction::Reply) => passage.from,
-    };
+    let way = way(place.hook, [passage.from, passage.to], passage.direction);
+    if way == Reason::Intercepted { hand_to_listener(ctx, meta) } else { Ok(way) }
+}
+
+/// The way of an accepted packet of a flow from a zone to another.
+#[inline(always)]
+pub(crate) fn way(hook: Hook, zones: [ZoneId; 2], direction: Direction) -> Reason {
+    if hook == Hook::Egress {
+        return Reason::Sent;
+    }
+    let receiver = track::expected_zone(zones, direction, Hook::Egress);
     if receiver == ZoneId::OVERLAY {
-        hand_to_listener(ctx, meta)
+        Reason::Intercepted
     } else if receiver == ZoneId::LOCAL {
-        Ok(Reason::Local)
+        Reason::Local
     } else {
-        Ok(Reason::Forwarded)
+        Reason::Forwarded
     }
 }
 

@@ -1,8 +1,6 @@
 //! The first matching rule.
 
-use core::ffi::{c_long, c_void};
-
-use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_loop};
+use aya_ebpf::btf_maps::Array;
 use nightgate_abi::{
     Active, Group, Reason, Slot,
     forest::{Key, Progress, Walk},
@@ -11,7 +9,10 @@ use nightgate_abi::{
 
 use crate::{
     maps,
-    stage::{Work, lend},
+    stage::{
+        Work, lend,
+        repeat::{Turn, repeat},
+    },
 };
 
 /// Where a search stands. It is in the work space for the sake of the stack.
@@ -29,10 +30,6 @@ struct Search<'a> {
 
 /// More steps than any bank has slots: what ends a walk is the walk.
 const STEPS: u32 = 1 << 20;
-/// What a callback of `bpf_loop` returns to go on.
-const CONTINUE: c_long = 0;
-/// What a callback of `bpf_loop` returns to stop.
-const BREAK: c_long = 1;
 
 /// What [`nightgate_classify`] returns: there is no bank.
 const NO_BANK: u32 = 1;
@@ -64,21 +61,15 @@ pub(crate) extern "C" fn nightgate_classify(bank: u32, header: u32) -> u32 {
     position.key = subject.key();
     position.walk = Walk::at(header);
     let mut search = Search { bank, subject, position };
-    // SAFETY: the callback has the signature that bpf_loop calls, and gets the pointer given here. A loop in
-    // the program itself would be verified anew for every step (bpf_loop: Linux 5.17).
-    unsafe {
-        bpf_loop(STEPS, step as *mut c_void, (&raw mut search).cast(), 0);
-    }
+    repeat(STEPS, step, &mut search);
     0
 }
 
 /// Takes one step of the walk.
-extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
-    // SAFETY: the pointer is the search that `classify` gave to bpf_loop, which nothing else uses meanwhile.
-    let search = unsafe { &mut *search.cast::<Search<'_>>() };
+extern "C" fn step(_index: u64, search: &mut Search<'_>) -> Turn {
     let Position { key, walk } = search.position;
     match walk.step(search.bank.get(walk.wants()), key, search.subject) {
-        Progress::Goes => CONTINUE,
-        Progress::Over => BREAK,
+        Progress::Goes => Turn::Continue,
+        Progress::Over => Turn::Break,
     }
 }

@@ -5,7 +5,6 @@ use core::arch::asm;
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use nightgate_abi::{
     Active, Address, Bucket, Flow, FlowKey, Group, Rate, Reason,
-    flow::End,
     limit::{LimitKey, Limits},
 };
 
@@ -51,8 +50,8 @@ pub(crate) fn release(active: Active, key: &FlowKey, flow: &Flow) {
     let Some(Limits { tag, connections: Some((_, per)), .. }) = of_rule(active, flow.rule) else {
         return;
     };
-    let source = if flow.origin == End::Low as u8 { &key.low } else { &key.high };
-    if let Some(count) = maps::CONNECTIONS.get_ptr_mut(&LimitKey::new(tag, per, *source)) {
+    let (source, _) = key.endpoint(flow.originator());
+    if let Some(count) = maps::CONNECTIONS.get_ptr_mut(&LimitKey::new(tag, per, source)) {
         // SAFETY: the slot stays mapped while the program runs.
         unsafe { change(count, |count| count.checked_sub(1)) };
     }

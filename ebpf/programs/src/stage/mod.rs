@@ -10,6 +10,7 @@ mod nat;
 mod parse;
 pub(crate) mod reject;
 mod related;
+mod repeat;
 pub(crate) mod report;
 mod rewrite;
 mod route;
@@ -29,7 +30,7 @@ use nightgate_packet::PacketMeta;
 use crate::{
     hook::{self, Hook},
     maps,
-    stage::{classify::Position, reject::Quote, sight::Sight},
+    stage::{classify::Position, parse::Parsed, reject::Quote, sight::Sight},
 };
 
 /// What the stages hand on. It is in a map because kernel programs have only 512 bytes of stack for all
@@ -37,7 +38,7 @@ use crate::{
 /// other on one CPU.
 pub(crate) struct Work {
     /// Set by `parse` for a well-formed packet.
-    parsed: parse::Parsed,
+    parsed: Parsed,
     /// Set by `parse` for any other.
     malformed: Reason,
     /// Set by `parse`.
@@ -113,24 +114,21 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
     // SAFETY: the slot belongs to this CPU and no other reference to it exists. Its fields are plain
     // integers and enums for which zero, the map's initial content, is a value.
     let work = unsafe { &mut *work };
-    match parse::parse(ctx, work) {
-        Ok(parse::Parsed::Arp) => return Ok(Reason::Arp),
-        Ok(parse::Parsed::NeighbourDiscovery) => return Ok(Reason::NeighbourDiscovery),
-        Ok(parse::Parsed::IcmpError) => {
-            if active.uses(Features::SIGHT) {
-                work.sight.parsed(&work.meta);
-            }
-            related::read(ctx, work)?;
-            return related::pass(ctx, work, &track::Place { hook, here, active });
-        }
-        Ok(parse::Parsed::Ip) => {}
+    let parsed = match parse::parse(ctx, work) {
+        Ok(Parsed::Arp) => return Ok(Reason::Arp),
+        Ok(Parsed::NeighbourDiscovery) => return Ok(Reason::NeighbourDiscovery),
+        Ok(parsed @ (Parsed::IcmpError | Parsed::Ip)) => parsed,
         Err(Reason::EtherType) => return ether::pass(ctx, here, active),
         Err(reason) => return Err(reason),
-    }
+    };
     if active.uses(Features::SIGHT) {
         work.sight.parsed(&work.meta);
     }
     let place = track::Place { hook, here, active };
+    if parsed == Parsed::IcmpError {
+        related::read(ctx, work)?;
+        return related::pass(ctx, work, &place);
+    }
     let passage = track::pass(ctx, work, &place)?;
     let reason = act::act(ctx, &work.meta, &place, &passage)?;
     mirror::copy(ctx, &place, &passage);

@@ -97,18 +97,3 @@ fn rewrite(
 fn rewrite_end(ctx: &TcContext, work: &Work) -> Result<(), Reason> {
     rewrite::rewrite(&TcFrame(ctx), &work.meta.layout(), &work.nat.change)
 }
-
-/// The other end.
-#[inline(always)]
-const fn other(end: End) -> End {
-    match end {
-        End::Low => End::High,
-        End::High => End::Low,
-    }
-}
-
-/// An end by its number in a flow.
-#[inline(always)]
-const fn end(number: u8) -> End {
-    if number == End::Low as u8 { End::Low } else { End::High }
-}

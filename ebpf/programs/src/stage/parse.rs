@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a well-formed packet is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Parsed {
     /// ARP.
     Arp,

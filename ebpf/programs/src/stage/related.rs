@@ -3,11 +3,7 @@
 use aya_ebpf::{
     bindings::__sk_buff, helpers::generated::bpf_ktime_get_coarse_ns, programs::TcContext,
 };
-use nightgate_abi::{
-    Flow, INTERCEPT_MARK, Reason, Sender, ZoneId,
-    flow::{Direction, End},
-    nat::translated,
-};
+use nightgate_abi::{Flow, INTERCEPT_MARK, Reason, Sender, flow::Direction, nat::translated};
 use nightgate_packet::{connection, protocol, quote};
 
 use crate::{
@@ -15,7 +11,7 @@ use crate::{
     hook::Hook,
     maps,
     stage::{
-        Work, lend, report,
+        Work, act, lend, report,
         track::{self, Place, remember, table},
     },
 };
@@ -62,18 +58,11 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Re
     if flow.is_idle(now) || flow.epoch != place.active.epoch() {
         return Err(Reason::IcmpUnrelated);
     }
-    let quoted = if (flow.origin == End::Low as u8) == (sender == End::Low) {
-        Direction::Original
-    } else {
-        Direction::Reply
-    };
+    let quoted = flow.direction_of(sender);
     if !is_recent(work, flow, quoted) {
         return Err(Reason::IcmpUnrelated);
     }
-    let direction = match quoted {
-        Direction::Original => Direction::Reply,
-        Direction::Reply => Direction::Original,
-    };
+    let direction = quoted.other();
     let is_on_path = match place.hook {
         Hook::Ingress => place.here == flow.from || place.here == flow.to,
         Hook::Egress => {
@@ -95,7 +84,12 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Re
         report::count_rules(ctx, place.active, flow, now);
         remember::count_beside(ctx, slot, direction);
     }
-    Ok(act(ctx, flow, place, direction))
+    let way = act::way(place.hook, [flow.from, flow.to], direction);
+    if way == Reason::Intercepted {
+        // The connection that it is about is the gateway's, at an address that is not.
+        ctx.set_mark(INTERCEPT_MARK);
+    }
+    Ok(way)
 }
 
 /// Whether a quoted TCP segment is one that its sender may have on its way (RFC 5927 section 4).
@@ -110,23 +104,5 @@ fn is_recent(work: &Work, flow: &Flow, direction: Direction) -> bool {
             connection::is_recent(work.quoted.segment.sequence, origin, responder)
         }
         Direction::Reply => connection::is_recent(work.quoted.segment.sequence, responder, origin),
-    }
-}
-
-#[inline(always)]
-fn act(ctx: &TcContext, flow: &Flow, place: &Place, direction: Direction) -> Reason {
-    let receiver = match (place.hook, direction) {
-        (Hook::Egress, _) => return Reason::Sent,
-        (Hook::Ingress, Direction::Original) => flow.to,
-        (Hook::Ingress, Direction::Reply) => flow.from,
-    };
-    if receiver == ZoneId::OVERLAY {
-        // The connection that it is about is the gateway's, at an address that is not.
-        ctx.set_mark(INTERCEPT_MARK);
-        Reason::Intercepted
-    } else if receiver == ZoneId::LOCAL {
-        Reason::Local
-    } else {
-        Reason::Forwarded
     }
 }

@@ -25,8 +25,7 @@ pub(crate) fn pass(ctx: &TcContext, reason: Reason) -> i32 {
 /// Counts a packet that is refused and drops it.
 #[inline(always)]
 pub(crate) fn drop(ctx: &TcContext, hook: Hook, reason: Reason) -> i32 {
-    count(ctx, reason);
-    count_drop(ctx, hook, reason);
+    count_refused(hook::ifindex(ctx), hook, reason, ctx.len().into());
     tell(ctx, reason);
     TC_ACT_SHOT
 }
@@ -41,7 +40,15 @@ fn tell(ctx: &TcContext, reason: Reason) {
 /// Counts a packet under a reason.
 #[inline(always)]
 pub(crate) fn count(ctx: &TcContext, reason: Reason) {
-    add(maps::REASON_COUNTERS.get_ptr_mut(reason.index()), ctx);
+    count_reason(reason, ctx.len().into());
+}
+
+/// Counts a frame of some bytes that is refused, under the reason and under the interface.
+#[inline(always)]
+pub(crate) fn count_refused(ifindex: u32, hook: Hook, reason: Reason, bytes: u64) {
+    count_reason(reason, bytes);
+    let reason = reason.index() as u16;
+    count_drop(&DropKey { ifindex, reason, hook: hook.number(), pad: 0 }, bytes);
 }
 
 /// Counts a packet under a rule of the bank in force.
@@ -67,21 +74,20 @@ pub(crate) fn count_refusal(ctx: &TcContext, active: Active, rule: u32) {
     count_rule(ctx, active, rule, unsafe { bpf_ktime_get_coarse_ns() });
 }
 
-/// Counts a packet under the reason and the interface that refused it. A table that is full counts no more
+#[inline(always)]
+fn count_reason(reason: Reason, bytes: u64) {
+    add(maps::REASON_COUNTERS.get_ptr_mut(reason.index()), bytes);
+}
+
+/// Counts a frame under the reason and the interface that refused it. A table that is full counts no more
 /// pairs of them; the reason's own counter goes on.
 #[inline(never)]
-fn count_drop(ctx: &TcContext, hook: Hook, reason: Reason) {
-    let key = DropKey {
-        ifindex: hook::ifindex(ctx),
-        reason: reason.index() as u16,
-        hook: hook.number(),
-        pad: 0,
-    };
-    if let Some(counter) = maps::DROPS.get_ptr_mut(&key) {
-        return add(Some(counter), ctx);
+fn count_drop(key: &DropKey, bytes: u64) {
+    if let Some(counter) = maps::DROPS.get_ptr_mut(key) {
+        return add(Some(counter), bytes);
     }
-    let _another_cpu_was_first = maps::DROPS.insert(&key, &Counter::default(), BPF_NOEXIST.into());
-    add(maps::DROPS.get_ptr_mut(&key), ctx);
+    let _another_cpu_was_first = maps::DROPS.insert(key, &Counter::default(), BPF_NOEXIST.into());
+    add(maps::DROPS.get_ptr_mut(key), bytes);
 }
 
 /// Counts a packet under the rules of its flow: the one that accepted it, and one that only counts.
@@ -94,11 +100,11 @@ pub(crate) fn count_rules(ctx: &TcContext, active: Active, flow: &Flow, now: u64
 }
 
 #[inline(always)]
-fn add(counter: Option<*mut Counter>, ctx: &TcContext) {
+fn add(counter: Option<*mut Counter>, bytes: u64) {
     if let Some(counter) = counter {
-        // SAFETY: the slot belongs to this CPU, and TC programs do not preempt each other on one CPU.
+        // SAFETY: the slot belongs to this CPU, and programs at these hooks do not preempt each other on one CPU.
         let counter = unsafe { &mut *counter };
         counter.packets += 1;
-        counter.bytes += u64::from(ctx.len());
+        counter.bytes += bytes;
     }
 }

@@ -1,23 +1,19 @@
 //! The source of a flow that leaves for the first time.
 
-use core::ffi::{c_long, c_void};
-
-use aya_ebpf::{
-    helpers::generated::{bpf_get_prandom_u32, bpf_loop},
-    programs::TcContext,
-};
+use aya_ebpf::{helpers::generated::bpf_get_prandom_u32, programs::TcContext};
 use nightgate_abi::{
     Address, Family, Group, Reason,
     flow::{Direction, End},
     nat::{Guise, Ports, kind, translated},
 };
-use nightgate_packet::protocol;
+use nightgate_packet::PacketMeta;
 
-use super::{end, reserve, target};
+use super::{reserve, target};
 use crate::{
     hook, maps,
     stage::{
         Work, classify, judge,
+        repeat::{Turn, repeat},
         track::{Place, lookup::Entry, table::Table},
     },
 };
@@ -26,10 +22,6 @@ use crate::{
 const TRIES: u32 = 128;
 /// Lowest port that a source may get if no rule says which: below are those of services.
 const LOWEST: u16 = 1_024;
-/// What a callback of `bpf_loop` returns to go on.
-const CONTINUE: c_long = 0;
-/// What a callback of `bpf_loop` returns to stop.
-const BREAK: c_long = 1;
 
 /// What a source may become.
 pub(crate) struct Choice {
@@ -117,9 +109,8 @@ fn decide(
         }
         _ => work.nat.choice.address = target.address_for(work.meta.source),
     }
-    let (protocol, port) = (work.meta.protocol, work.meta.source_port);
     let choice = &mut work.nat.choice;
-    (choice.low, choice.span, choice.own) = ports(&target.ports, protocol, port);
+    (choice.low, choice.span, choice.own) = ports(&target.ports, &work.meta);
     let is_same = choice.address == work.meta.source && choice.own == Own::Allowed;
     Ok(if is_same { Decision::Same } else { Decision::Another })
 }
@@ -139,15 +130,15 @@ fn address(ctx: &TcContext, family: Family) -> Result<Address, Reason> {
 
 /// The lowest port, the highest less the lowest, and whether the own one may stay.
 #[inline(always)]
-fn ports(ports: &Ports, protocol: u8, own: u16) -> (u16, u16, Own) {
-    let is_query = protocol == protocol::ICMP || protocol == protocol::ICMPV6;
+fn ports(ports: &Ports, meta: &PacketMeta) -> (u16, u16, Own) {
+    let own = meta.source_port;
     if *ports != Ports::ANY {
         let is_one = own.wrapping_sub(ports.low) <= ports.span;
         (ports.low, ports.span, if is_one { Own::Allowed } else { Own::Refused })
     } else if own == 0 {
         // A message without an identifier, or of a protocol without ports, has none to give.
         (0, 0, Own::Allowed)
-    } else if is_query {
+    } else if meta.is_icmp() {
         (1, u16::MAX - 1, Own::Allowed)
     } else {
         (LOWEST, u16::MAX - LOWEST, Own::Allowed)
@@ -172,23 +163,17 @@ const OWN: u32 = u32::MAX;
 #[inline(always)]
 fn find(work: &mut Work, entry: &Entry, now: u64) -> Option<u16> {
     // SAFETY: the slot stays mapped while the program runs.
-    let origin = end(unsafe { (*entry.slot).origin });
+    let origin = unsafe { (*entry.slot).originator() };
     let size = u32::from(work.nat.choice.span) + 1;
     let next = if work.nat.choice.own == Own::Allowed { OWN } else { random(size) };
     let tries = if size == 1 { 1 } else { size.min(TRIES) + 1 };
     let mut search = Search { work, table: entry.table, origin, next, found: None, now };
-    // SAFETY: the callback has the signature that bpf_loop calls, and gets the pointer given here (bpf_loop:
-    // Linux 5.17).
-    unsafe {
-        bpf_loop(tries, step as *mut c_void, (&raw mut search).cast(), 0);
-    }
+    repeat(tries, step, &mut search);
     search.found
 }
 
 /// Tries a port.
-extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
-    // SAFETY: the pointer is the search that `find` gave to bpf_loop, which nothing else uses meanwhile.
-    let search = unsafe { &mut *search.cast::<Search<'_>>() };
+extern "C" fn step(_index: u64, search: &mut Search<'_>) -> Turn {
     let work = &mut *search.work;
     let size = u32::from(work.nat.choice.span) + 1;
     let port = if search.next == OWN {
@@ -204,9 +189,9 @@ extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
     work.nat.describe_alias(replaced, (work.meta.source, work.meta.source_port));
     if reserve::reserve(work, search.table, search.now) {
         search.found = Some(port);
-        return BREAK;
+        return Turn::Break;
     }
-    CONTINUE
+    Turn::Continue
 }
 
 /// A random number below another.

@@ -2,9 +2,9 @@
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{Reason, flow::End};
-use nightgate_packet::{protocol, rewrite::Side};
+use nightgate_packet::rewrite::Side;
 
-use super::{count, end, other, rewrite};
+use super::{count, rewrite};
 use crate::{
     hook::Hook,
     stage::{
@@ -34,7 +34,7 @@ pub(crate) fn enter(
     };
     // SAFETY: the slot stays mapped while the program runs.
     let alias = unsafe { &*slot };
-    let replaced = end(alias.origin);
+    let replaced = alias.originator();
     if replaced == sender {
         return Err(Reason::ZoneMismatch);
     }
@@ -53,16 +53,16 @@ pub(crate) fn enter(
     let old = (work.meta.destination, work.meta.destination_port);
     rewrite(ctx, work, Side::Destination, [old, inside])?;
     (work.meta.destination, work.meta.destination_port) = inside;
-    if work.meta.protocol == protocol::ICMP || work.meta.protocol == protocol::ICMPV6 {
+    if work.meta.is_icmp() {
         work.meta.source_port = inside.1;
     }
     // What the originator sends has been given another destination: the responder's guise is gone.
     // A flow of another epoch counts under another rule, which is found when it is judged again.
-    let guise = if super::end(flow.origin) == end { 0 } else { 1 };
+    let guise = if flow.originator() == end { 0 } else { 1 };
     if flow.epoch == place.active.epoch() {
         count(ctx, place.active, flow.translation.guises[guise & 1].counter, now);
     }
-    Ok(Some(other(end)))
+    Ok(Some(end.other()))
 }
 
 /// Forgets the alias, and lets the packet be what it is.

@@ -4,7 +4,7 @@ use aya_ebpf::programs::TcContext;
 use nightgate_abi::{Reason, flow::Direction, nat::translated};
 use nightgate_packet::rewrite::Side;
 
-use super::{choose, count, end, rewrite};
+use super::{choose, count, rewrite};
 use crate::{
     hook,
     stage::{
@@ -61,7 +61,7 @@ fn keep(ctx: &TcContext, work: &mut Work, entry: &Entry) -> Result<(), Reason> {
         return Err(Reason::NatRerouted);
     }
     // SAFETY: the slot stays mapped while the program runs.
-    let origin = end(unsafe { (*entry.slot).origin });
+    let origin = unsafe { (*entry.slot).originator() };
     let (alias, replaced) = work.key.with_end(origin, translation.guises[0].endpoint());
     work.nat.alias = alias;
     match table::find(&work.nat.alias) {

@@ -8,7 +8,7 @@ use nightgate_abi::{
 };
 use nightgate_packet::rewrite::Side;
 
-use super::{end, other, rewrite, target};
+use super::{rewrite, target};
 use crate::{
     hook::Hook,
     stage::{
@@ -52,7 +52,7 @@ pub(crate) fn redirect(work: &mut Work, place: &Place, now: u64) -> Result<(), R
     let flags = translated::PENDING | translated::RESPONDER;
     work.nat.translation = Translation { guises, flags, ..Translation::default() };
     work.nat.alias = work.key;
-    work.nat.replaced = other(work.nat.origin);
+    work.nat.replaced = work.nat.origin.other();
     (work.meta.destination, work.meta.destination_port) = new;
     (work.key, work.nat.origin) = work.meta.flow_key();
     check_free(work, now)
@@ -77,7 +77,7 @@ fn check_free(work: &mut Work, now: u64) -> Result<(), Reason> {
         return Ok(());
     }
     let known = &flow.translation;
-    let is_same = end(flow.origin) == work.nat.origin
+    let is_same = flow.originator() == work.nat.origin
         && known.flags & translated::RESPONDER != 0
         && known.guises[1].endpoint() == work.nat.translation.guises[1].endpoint();
     if !is_same {

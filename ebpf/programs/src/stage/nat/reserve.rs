@@ -2,7 +2,6 @@
 
 use nightgate_abi::{flow::Direction, nat::translated};
 
-use super::{end, other};
 use crate::stage::{
     Work,
     track::table::{self, Table},
@@ -19,7 +18,7 @@ pub(super) fn reserve(work: &mut Work, table: Table, now: u64) -> bool {
             return false;
         }
         let inside = holder.translation.guises[0].endpoint();
-        work.nat.holder = work.nat.alias.with_end(end(holder.origin), inside).0;
+        work.nat.holder = work.nat.alias.with_end(holder.originator(), inside).0;
         if work.nat.holder == work.key {
             return true;
         }
@@ -43,10 +42,10 @@ pub(super) fn reserve(work: &mut Work, table: Table, now: u64) -> bool {
 #[inline(never)]
 pub(crate) fn move_aliases(work: &mut Work) {
     let flow = &work.flow;
-    let origin = end(flow.origin);
+    let origin = flow.originator();
     let aliases = [
         (translated::ORIGINATOR, origin, Direction::Original),
-        (translated::RESPONDER, other(origin), Direction::Reply),
+        (translated::RESPONDER, origin.other(), Direction::Reply),
     ];
     for (flag, replaced, direction) in aliases {
         if flow.translation.flags & flag == 0 {

@@ -1,7 +1,7 @@
 //! How flows are kept.
 
 use nightgate_abi::{Active, Reason, Settings, flow::Phase};
-use nightgate_packet::{PacketMeta, protocol, tcp_flags};
+use nightgate_packet::{PacketMeta, protocol};
 
 use crate::maps;
 
@@ -17,8 +17,7 @@ pub(super) fn limit(active: Active, protocol: u8, phase: Phase) -> u32 {
 /// It does, and the packet is one.
 #[inline(always)]
 pub(super) fn check_pickup(active: Active, meta: &PacketMeta) -> Result<(), Reason> {
-    let opens = meta.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
-    if meta.protocol == protocol::TCP && !opens && settings(active).picks_up == 0 {
+    if meta.protocol == protocol::TCP && !meta.opens() && settings(active).picks_up == 0 {
         return Err(Reason::TcpPickup);
     }
     Ok(())

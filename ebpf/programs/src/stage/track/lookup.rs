@@ -69,12 +69,7 @@ pub(super) fn find(
         }
         return Ok(Found::Nothing);
     }
-    let (direction, end) = match (flow.origin == End::Low as u8, sender) {
-        (true, End::Low) => (Direction::Original, End::Low),
-        (true, End::High) => (Direction::Reply, End::Low),
-        (false, End::Low) => (Direction::Reply, End::High),
-        (false, End::High) => (Direction::Original, End::High),
-    };
+    let (direction, end) = (flow.direction_of(sender), flow.originator());
     let is_rerouted =
         place.hook == Hook::Egress && direction == Direction::Original && flow.to != place.here;
     let is_current = flow.epoch == place.active.epoch() && !is_rerouted;
@@ -90,8 +85,7 @@ pub(super) fn find(
 /// connection closed and is opened anew.
 #[inline(always)]
 pub(crate) fn is_over(flow: &Flow, meta: &PacketMeta, now: u64) -> bool {
-    let opens = meta.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
-    flow.is_idle(now) || (opens && flow.phase() == Phase::Closed)
+    flow.is_idle(now) || (meta.opens() && flow.phase() == Phase::Closed)
 }
 
 /// Whether the gateway itself resets a connection it had accepted. That passes whatever the rules have

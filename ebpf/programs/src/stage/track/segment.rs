@@ -1,8 +1,6 @@
 //! What a packet says about its sender, and of TCP whether it fits the connection.
 
-use core::ffi::{c_long, c_void};
-
-use aya_ebpf::{helpers::generated::bpf_loop, programs::TcContext};
+use aya_ebpf::programs::TcContext;
 use nightgate_abi::{Flow, Reason, Sender, flow::Direction, sender::sent};
 use nightgate_packet::{
     OPTIONS_MAX, PacketMeta, ScaleSearch, Step,
@@ -12,7 +10,11 @@ use nightgate_packet::{
 
 use crate::{
     frame::TcFrame,
-    stage::{Work, track::index},
+    stage::{
+        Work,
+        repeat::{Turn, repeat},
+        track::index,
+    },
 };
 
 /// Takes over what the first packet of a flow says.
@@ -34,14 +36,11 @@ pub(super) fn begin(work: &mut Work) {
 #[inline(always)]
 pub(super) fn follow(work: &Work, flow: &mut Flow, direction: Direction) -> Result<(), Reason> {
     let senders = (&raw mut flow.senders).cast::<Sender>();
-    let other = match direction {
-        Direction::Original => Direction::Reply,
-        Direction::Reply => Direction::Original,
-    };
     // SAFETY: both indices are 0 or 1, and the array has two elements. They differ, so that the references are
     // to different ones.
-    let (sender, receiver) =
-        unsafe { (&mut *senders.add(index(direction)), &mut *senders.add(index(other))) };
+    let (sender, receiver) = unsafe {
+        (&mut *senders.add(index(direction)), &mut *senders.add(index(direction.other())))
+    };
     if work.meta.protocol != protocol::TCP {
         if !sender.has(sent::ANYTHING) {
             sender.flags |= sent::ANYTHING;
@@ -92,19 +91,14 @@ struct Search<'a> {
 #[inline(never)]
 pub(super) fn window_scale(ctx: &TcContext, meta: &PacketMeta) -> Option<u8> {
     let mut search = Search { ctx, search: ScaleSearch::new(meta) };
-    // SAFETY: the callback has the signature that bpf_loop calls, and gets the pointer given here.
-    unsafe {
-        bpf_loop(OPTIONS_MAX, step as *mut c_void, (&raw mut search).cast(), 0);
-    }
+    repeat(OPTIONS_MAX, step, &mut search);
     search.search.found()
 }
 
 /// Looks at one option.
-extern "C" fn step(_index: u64, search: *mut c_void) -> c_long {
-    // SAFETY: the pointer is the search that `window_scale` gave to bpf_loop, which nothing else uses meanwhile.
-    let Search { ctx, search } = unsafe { &mut *search.cast::<Search<'_>>() };
+extern "C" fn step(_index: u64, Search { ctx, search }: &mut Search<'_>) -> Turn {
     match search.step(&TcFrame(ctx)) {
-        Step::Goes => 0,
-        Step::Over => 1,
+        Step::Goes => Turn::Continue,
+        Step::Over => Turn::Break,
     }
 }
