@@ -26,6 +26,12 @@ nat:
     - { id: hairpin, from: lan, to: lan, becomes: masquerade }
 ";
 
+/// A port for the world, behind [`MASQUERADE`].
+const FORWARDS: &str = "\
+\x20 destination:
+    - { id: web, from: wan, protocol: tcp, destination_ports: 8000, becomes: 10.1.0.10, becomes_ports: 80 }
+";
+
 /// Protocols with ports, as functions that make their frames.
 const PORTED: [fn(&str, &str) -> Vec<u8>; 2] = [|a, b| tcp(a, b, ACK), udp];
 
@@ -341,7 +347,7 @@ nat:
 fn a_change_of_the_rules_keeps_translations_of_flows_that_go_on() {
     let (client, server, outside) = ("10.1.0.2:4000", "192.0.2.1:80", "10.2.0.1:4000");
     let (far, public, inside) = ("192.0.2.9:5", "198.51.100.7:8000", "10.1.0.10:80");
-    let both = format!("{}{}", MASQUERADE, "  destination:\n    - { id: web, from: wan, protocol: tcp, destination_ports: 8000, becomes: 10.1.0.10, becomes_ports: 80 }\n")
+    let both = format!("{MASQUERADE}{FORWARDS}")
         .replace("from: lan, to: wan, action", "from: [lan, wan], to: [lan, wan], action");
     // The rule that translates is another one by its number, but goes on counting.
     let behind = both.replace(
@@ -397,6 +403,24 @@ fn flows_of_an_address_that_is_gone_end_and_begin_anew_with_another() {
         world.datapath.set_addresses(wan, &[]).expect("set");
         world.receive(LAN, &udp("10.1.0.3:1", server));
         assert_eq!(world.forward(LAN, WAN, &udp("10.1.0.3:1", server)).reason, NatNoAddress);
+    });
+}
+
+#[test]
+fn a_flow_that_is_killed_gives_its_ports_back() {
+    let (client, server, outside) = ("10.1.0.2:4000", "192.0.2.1:80", "10.2.0.1:4000");
+    let (far, public, inside) = ("192.0.2.9:5", "198.51.100.7:8000", "10.1.0.10:80");
+    let rules =
+        format!("  - {{ id: own, from: local, to: wan, action: accept }}{MASQUERADE}{FORWARDS}")
+            .replace("from: lan, to: wan, action", "from: [lan, wan], to: [lan, wan], action");
+    with_addresses(&rules, |world| {
+        through(world, (LAN, WAN), &udp(client, server), &udp(outside, server));
+        through(world, (WAN, LAN), &tcp(far, public, SYN), &tcp(far, inside, SYN));
+        assert_eq!(world.send(WAN, &udp(outside, server)).reason, NatConflict, "reserved");
+        assert_eq!(world.send(WAN, &tcp(public, far, SYN)).reason, NatConflict, "reserved");
+        assert_eq!(world.datapath.kill_flows(|_| true).expect("killed"), 2);
+        assert_eq!(world.send(WAN, &udp(outside, server)).reason, Sent);
+        assert_eq!(world.send(WAN, &tcp(public, far, SYN)).reason, Sent);
     });
 }
 

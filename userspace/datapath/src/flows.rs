@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use aya::maps::MapError;
 use nightgate_abi::{Address, Counter, Flow, FlowKey, flow::Phase, maps};
 use nightgate_ruleset::{RuleId, ZoneName};
 
@@ -64,7 +63,7 @@ impl Datapath {
         Ok(flows)
     }
 
-    /// Removes the flows that are meant, and tells how many they were. What comes of them next is judged by the rules
+    /// Removes the flows that are meant with all that was kept for them, and tells how many they were. What comes of them next is judged by the rules
     /// like a first packet.
     ///
     /// # Errors
@@ -73,27 +72,7 @@ impl Datapath {
         &mut self,
         mut is_meant: impl FnMut(&FlowEntry) -> bool,
     ) -> Result<usize, DatapathError> {
-        let mut meant = Vec::new();
-        self.each_flow(|key, flow| {
-            if is_meant(&self.describe(key, flow)) {
-                meant.push(*key);
-            }
-        })?;
-        let mut killed = 0;
-        for table in [maps::FLOWS, maps::OPENING] {
-            let mut flows = map::hash_mut::<FlowKey, Flow>(&mut self.ebpf, table)?;
-            for key in &meant {
-                match flows.remove(key) {
-                    Ok(()) => killed += 1,
-                    // It is in the other table, or over.
-                    Err(MapError::KeyNotFound) => {}
-                    Err(MapError::SyscallError(error))
-                        if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => {}
-                    Err(source) => return Err(failed("write", table)(source)),
-                }
-            }
-        }
-        Ok(killed)
+        self.end_flows(|datapath, key, flow| is_meant(&datapath.describe(key, flow)))
     }
 
     /// Calls a function for each flow in the tables.

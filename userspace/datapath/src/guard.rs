@@ -99,7 +99,7 @@ impl Datapath {
             LpmTrie::try_from(map::map_mut(&mut self.ebpf, name)?).map_err(failed("open", name))?;
         let known = prefixes.keys().collect::<Result<Vec<_>, _>>().map_err(failed("read", name))?;
         for key in known.iter().filter(|key| key.data().bank() == bank) {
-            map::absent_is_fine(prefixes.remove(key)).map_err(failed("write", name))?;
+            map::removed(prefixes.remove(key)).map_err(failed("write", name))?;
         }
         for GuardImage { zone, prefixes: entries, .. } in guards {
             for (address, length, list) in entries {

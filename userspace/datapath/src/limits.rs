@@ -38,7 +38,7 @@ impl Datapath {
         let known: Vec<LimitKey> =
             map.keys().collect::<Result<_, _>>().map_err(failed("read", name))?;
         for key in known.into_iter().filter(|key| !counts.contains_key(key)) {
-            map::absent_is_fine(map.remove(&key)).map_err(failed("write", name))?;
+            map::removed(map.remove(&key)).map_err(failed("write", name))?;
         }
         for (key, count) in counts {
             map.insert(key, count, 0).map_err(failed("write", name))?;

@@ -40,16 +40,16 @@ pub(crate) fn hash_mut<'a, K: Pod, V: Pod>(
     HashMap::try_from(map_mut(ebpf, name)?).map_err(failed("open", name))
 }
 
-/// Takes the removal of what has gone by itself for done.
-pub(crate) fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
-    match removed {
-        Err(MapError::KeyNotFound) => Ok(()),
+/// Whether a removal found an entry. What has gone by itself is fine as well.
+pub(crate) fn removed(removal: Result<(), MapError>) -> Result<bool, MapError> {
+    match removal {
+        Err(MapError::KeyNotFound) => Ok(false),
         Err(MapError::SyscallError(error))
             if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) =>
         {
-            Ok(())
+            Ok(false)
         }
-        other => other,
+        other => other.map(|()| true),
     }
 }
 

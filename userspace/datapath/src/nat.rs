@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::MapError;
 use nightgate_abi::{
     Family, Flow, FlowKey, Interface, maps,
     nat::{Guise, translated},
@@ -46,7 +45,7 @@ impl Datapath {
         &mut self,
         has: impl Fn(IfIndex, IpAddr) -> bool,
     ) -> Result<usize, DatapathError> {
-        self.end_flows(|_, flow| {
+        self.end_flows(|_, _, flow| {
             let translation = &flow.translation;
             translation.flags & translated::ORIGINATOR != 0
                 && IfIndex::new(translation.ifindex)
@@ -60,41 +59,34 @@ impl Datapath {
     /// The kernel refuses.
     pub(crate) fn end_flows(
         &mut self,
-        is_over: impl Fn(&FlowKey, &Flow) -> bool,
+        mut is_over: impl FnMut(&Self, &FlowKey, &Flow) -> bool,
     ) -> Result<usize, DatapathError> {
         let mut over = Vec::new();
-        for table in [maps::FLOWS, maps::OPENING] {
-            for item in map::hash::<FlowKey, Flow>(&self.ebpf, table)?.iter() {
-                let (key, flow) = item.map_err(failed("read", table))?;
-                if !flow.is_alias() && is_over(&key, &flow) {
-                    over.push((key, flow));
-                }
+        self.each_flow(|key, flow| {
+            if is_over(self, key, flow) {
+                over.push((*key, *flow));
             }
-        }
+        })?;
+        let mut ended = 0;
         for (key, flow) in &over {
             // The flow first: without it, its aliases lead nowhere.
-            self.forget(key)?;
+            ended += usize::from(self.forget(key)?);
             for alias in aliases(key, flow) {
                 self.forget(&alias)?;
             }
         }
-        Ok(over.len())
+        Ok(ended)
     }
 
-    /// Removes an entry from the flow tables, wherever it is.
-    fn forget(&mut self, key: &FlowKey) -> Result<(), DatapathError> {
+    /// Removes an entry from the flow tables, wherever it is, and says whether it was there.
+    fn forget(&mut self, key: &FlowKey) -> Result<bool, DatapathError> {
+        let mut was_there = false;
         for table in [maps::FLOWS, maps::OPENING] {
-            match map::hash_mut::<FlowKey, Flow>(&mut self.ebpf, table)?.remove(key) {
-                Err(MapError::SyscallError(error)) if is_absent(&error.io_error) => {}
-                result => result.map_err(failed("write", table))?,
-            }
+            let removal = map::hash_mut::<FlowKey, Flow>(&mut self.ebpf, table)?.remove(key);
+            was_there |= map::removed(removal).map_err(failed("write", table))?;
         }
-        Ok(())
+        Ok(was_there)
     }
-}
-
-fn is_absent(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::NotFound
 }
 
 /// Whom the ends of a flow appear as, the originator first; `None` for an end that appears as it is.

@@ -53,7 +53,7 @@ impl Datapath {
         let entries: Vec<_> =
             vlans.iter().collect::<Result<_, _>>().map_err(failed("read", maps::VLANS))?;
         for (key, _) in entries.into_iter().filter(|(_, device)| *device == index.get()) {
-            map::absent_is_fine(vlans.remove(&key)).map_err(failed("write", maps::VLANS))?;
+            map::removed(vlans.remove(&key)).map_err(failed("write", maps::VLANS))?;
         }
         Ok(())
     }
