@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nightgate_e2ee::{KeyExchangeError, KeyPair, PublicKey, SealError};
 use nightgate_wire::{
+    FailureCause,
     channel::Message,
     edge::{content, header},
 };
@@ -78,6 +79,8 @@ pub enum DialFailure {
     Refused {
         /// `host:port` of the router.
         router: String,
+        /// Why; none if the router is not one of ours, or if the session has ended.
+        cause: Option<FailureCause>,
         /// Its words.
         reason: String,
     },
@@ -139,7 +142,7 @@ pub(crate) async fn dial(
     if answer.content_type != content::STATE_CONNECTED {
         port.mark_gone();
         let reason = String::from_utf8_lossy(&answer.body).into_owned();
-        return Err(DialFailure::Refused { router: router(), reason });
+        return Err(DialFailure::Refused { router: router(), cause: cause(&reason), reason });
     }
     let keys = match keys {
         None => None,
@@ -152,6 +155,11 @@ pub(crate) async fn dial(
         StartError::ChannelLost => lost(Closed),
         StartError::Seal(source) => source.into(),
     })
+}
+
+/// Our routers begin their words with the cause.
+fn cause(reason: &str) -> Option<FailureCause> {
+    reason.split_once(": ").and_then(|(word, _)| FailureCause::from_word(word))
 }
 
 fn host_key(answer: &Message) -> Result<Option<PublicKey>, KeyExchangeError> {

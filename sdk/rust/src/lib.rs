@@ -28,16 +28,24 @@
 //! [`nightgate_e2ee`]. The protocol is OpenZiti's, so either end may be any OpenZiti SDK.
 //!
 //! # Features
-//! `axum` makes [`Listener`] an `axum::serve::Listener`, with [`Caller`] as connection info.
+//! `axum` makes [`Listener`] an `axum::serve::Listener`, with [`Caller`] as connection info. `hyper` adds
+//! [`Connector`], by which hyper's client sends requests to services.
+//!
+//! # Examples
+//! In `examples/`: a web server without a listening port, a web client, netcat, and proxies for TCP and
+//! UDP. Each is run by `cargo run -p nightgate-sdk --example NAME -- --help`.
 
 mod binding;
 mod bundle;
+#[cfg(feature = "hyper")]
+mod connector;
 mod context;
 mod controller;
 mod dial;
 mod edge;
 mod enroll;
 mod listen;
+mod messages;
 mod rest;
 #[cfg(test)]
 mod scripted;
@@ -46,16 +54,20 @@ mod tls;
 mod token;
 
 pub use bundle::BundleError;
+#[cfg(feature = "hyper")]
+pub use connector::{Connector, ConnectorError};
 pub use context::Context;
 pub use controller::{AuthenticateError, Service};
 pub use dial::{DialError, DialFailure, DialOptions};
 pub use enroll::{EnrollError, enroll, enroll_router};
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
+pub use messages::{MAX_MESSAGE, Messages};
 pub use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 pub use nightgate_model::{
     entity::Permission,
     id::{IdentityId, ServiceId},
 };
+pub use nightgate_wire::FailureCause;
 pub use rest::ControllerError;
 pub use stream::Stream;
 pub use token::TokenError;

@@ -17,7 +17,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::edge::{Closed, Event, PayloadSender, Port, Receiver};
+use crate::{
+    edge::{Closed, Event, PayloadSender, Port, Receiver},
+    messages::Messages,
+};
 
 /// Longest plaintext of one Data message, in bytes. OpenZiti's C SDK merges writes up to the same
 /// length and pools buffers of 32 KiB.
@@ -116,6 +119,51 @@ impl Stream {
         self.port.router()
     }
 
+    /// The same circuit as single messages, whose boundaries both ends see: for datagrams.
+    pub fn into_messages(self) -> Messages {
+        Messages::new(self)
+    }
+
+    /// The next message, its boundaries kept; none at the end of the stream.
+    pub(crate) fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        ready!(self.poll_fill(context))?;
+        let message = std::mem::take(&mut self.unread);
+        Poll::Ready(Ok((!message.is_empty()).then_some(message)))
+    }
+
+    /// Sends one message when there is room for it.
+    pub(crate) fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        plaintext: &[u8],
+    ) -> Poll<io::Result<()>> {
+        self.check_writable()?;
+        let room = ready!(self.payload.poll_room(context, plaintext.len()))
+            .map_err(|Closed| self.channel_lost())?;
+        let message = self.data(plaintext)?;
+        Poll::Ready(self.payload.send(message, room).map_err(|Closed| self.channel_lost()))
+    }
+
+    /// Waits until something is unread; nothing is at the end of the stream.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() {
+            match self.reading {
+                Reading::Ended => break,
+                Reading::Failed => return Poll::Ready(Err(invalid("an earlier read failed"))),
+                Reading::Open => {}
+            }
+            let event = ready!(self.events.poll_recv(context));
+            if let Err(error) = self.receive(event) {
+                self.reading = Reading::Failed;
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn receive(&mut self, event: Option<Event>) -> io::Result<()> {
         match event {
             Some(Event::Data { flags, body }) => self.receive_data(flags, body),
@@ -193,25 +241,11 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        loop {
-            if !this.unread.is_empty() {
-                let length = this.unread.len().min(buffer.remaining());
-                buffer.put_slice(&this.unread[..length]);
-                this.unread.advance(length);
-                return Poll::Ready(Ok(()));
-            }
-            match this.reading {
-                Reading::Ended => return Poll::Ready(Ok(())),
-                Reading::Failed => return Poll::Ready(Err(invalid("an earlier read failed"))),
-                Reading::Open => {}
-            }
-            let event = ready!(this.events.poll_recv(context));
-            if let Err(error) = this.receive(event) {
-                this.reading = Reading::Failed;
-                return Poll::Ready(Err(error));
-            }
-        }
+        ready!(self.poll_fill(context))?;
+        let length = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread[..length]);
+        self.unread.advance(length);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -221,15 +255,11 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_writable()?;
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
         let plaintext = &buffer[..buffer.len().min(MAX_PLAINTEXT)];
-        let room = ready!(self.payload.poll_room(context, plaintext.len()))
-            .map_err(|Closed| self.channel_lost())?;
-        let message = self.data(plaintext)?;
-        self.payload.send(message, room).map_err(|Closed| self.channel_lost())?;
+        ready!(self.poll_send(context, plaintext))?;
         Poll::Ready(Ok(plaintext.len()))
     }
 

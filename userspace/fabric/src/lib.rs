@@ -17,9 +17,10 @@ mod open;
 mod path;
 mod router;
 
-pub use cause::{DialRefusal, FailureCause};
+pub use cause::DialRefusal;
 pub use command::{Command, Dial, Offer};
 pub use flow::{SendError, WINDOW, weight};
 pub use ids::{EndId, LinkId};
 pub use info::{CircuitInfo, LinkInfo, Role};
+pub use nightgate_wire::FailureCause;
 pub use router::Router;

@@ -2,9 +2,11 @@
 //!
 //! Pure: bytes in, values out. Every decoder takes limits and never trusts a length it has read.
 
+mod cause;
 pub mod channel;
 pub mod edge;
 pub mod headers;
 pub mod link;
 
+pub use cause::FailureCause;
 pub use headers::Headers;

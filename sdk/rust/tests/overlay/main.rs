@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod examples;
 mod hostile;
 mod support;
 
@@ -11,8 +12,8 @@ use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
 use nightgate_model::replica::Replica;
 use nightgate_sdk::{
-    BindFailure, BindOptions, Caller, Context, DialFailure, DialOptions, EnrollError, Listener,
-    Permission, enroll,
+    BindFailure, BindOptions, Caller, Context, DialFailure, DialOptions, EnrollError, FailureCause,
+    Listener, Permission, enroll,
 };
 use support::Overlay;
 use tokio::{
@@ -200,8 +201,8 @@ async fn service_that_nobody_hosts_is_refused_with_the_reason() {
 
     let dialed = client.dial("idle").await.unwrap_err();
 
-    let DialFailure::Refused { reason, .. } = dialed.failure else { panic!("{dialed:?}") };
-    assert!(!reason.is_empty());
+    let DialFailure::Refused { cause, reason, .. } = dialed.failure else { panic!("{dialed:?}") };
+    assert_eq!(cause, Some(FailureCause::NoTerminator), "{reason}");
     overlay.stop().await;
 }
 
@@ -333,6 +334,45 @@ async fn dropped_stream_ends_at_the_peer_after_all_that_was_written() {
     let mut received = Vec::new();
     accepted.read_to_end(&mut received).await.unwrap();
     assert!(received == written, "{} bytes arrived", received.len());
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_application_sent_arrives_although_it_has_left() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("log", true).await;
+    let host = overlay.join("host", &["log-host"]).await;
+    let token = overlay.operator.create_identity("client", &["log-dial"]).await;
+    let identity = enroll(&token).await.unwrap();
+    let mut listener = host.bind("log").await.unwrap();
+    // A runtime that ends takes the connection to the router with it, as a process does.
+    let leaving = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let context = Context::load(&identity).await.unwrap();
+            let mut streams = Vec::new();
+            for _ in 0..100 {
+                streams.push(context.dial("log").await.unwrap());
+            }
+            for stream in &mut streams {
+                stream.write_all(b"the last words").await.unwrap();
+            }
+            streams.last_mut().unwrap().shutdown().await.unwrap();
+            // Without the farewells that dropped streams send.
+            std::mem::forget(streams);
+        });
+    });
+    let mut accepted = Vec::new();
+    for _ in 0..100 {
+        accepted.push(listener.accept().await.0);
+    }
+    tokio::task::spawn_blocking(|| leaving.join().unwrap()).await.unwrap();
+
+    for mut stream in accepted {
+        let mut received = String::new();
+        stream.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "the last words");
+    }
     overlay.stop().await;
 }
 

@@ -182,7 +182,7 @@ async fn start_router(identity: &Identity, address: SocketAddr) -> Router {
 
 /// A socket address whose port the system has just given and got back: the enrollment tokens
 /// and certificates have to name it before anybody can listen there.
-fn free_address(ip: IpAddr) -> SocketAddr {
+pub(crate) fn free_address(ip: IpAddr) -> SocketAddr {
     TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 

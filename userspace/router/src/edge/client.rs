@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,10 +15,14 @@ use nightgate_wire::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, oneshot},
+    time::timeout,
 };
 use tracing::{debug, info};
 
-use super::{connection::Connections, dialing, hosting};
+use super::{
+    connection::{Connections, DRAIN_TIME},
+    dialing, hosting,
+};
 use crate::{
     Router,
     channel::{ChannelError, MessageReader, MessageWriter},
@@ -118,9 +123,14 @@ where
         connections: Connections::default(),
         answers: Arc::default(),
     };
+    let mut reading = pin!(read(&client, reader));
     tokio::select! {
-        ended = read(&client, reader) => ended,
-        ended = write(&client, queue, writer) => ended,
+        ended = &mut reading => ended,
+        ended = write(&client, queue, writer) => {
+            // The connection is broken. What had come in before counts.
+            drop(timeout(DRAIN_TIME, reading).await);
+            ended
+        }
         () = revoked(&client) => Err(ClientError::Revoked),
     }
 }
@@ -135,7 +145,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let hello = tokio::time::timeout(HELLO_TIME, reader.next(Limits::HELLO));
+    let hello = timeout(HELLO_TIME, reader.next(Limits::HELLO));
     let hello = hello.await.map_err(|_late| ClientError::Late)??;
     if hello.content_type != channel::content::HELLO {
         return Err(ClientError::NoHello);

@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use nightgate_fabric::FailureCause;
@@ -10,7 +12,7 @@ use nightgate_wire::{
     channel::Message,
     edge::{content, header},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::client::Client;
 use crate::{Circuit, CircuitReceiver, CircuitSender, Payload};
@@ -18,6 +20,9 @@ use crate::{Circuit, CircuitReceiver, CircuitSender, Payload};
 /// Messages of one connection waiting for the circuit's window. When they are as many, the client's
 /// channel waits: the edge protocol has no flow control of its own.
 const WAITING: usize = 64;
+
+/// Longest time in which what a client sent before it left may still go to the other side.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(30);
 
 /// Connections of one client that may be open at once.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -83,10 +88,16 @@ impl Reservation {
         let client = client.clone();
         client.router.clone().spawn(async move {
             let mut receiver = circuit.receiver;
+            let mut sending = pin!(from_client(&mut self.messages, circuit.sender));
             tokio::select! {
-                () = from_client(&mut self.messages, circuit.sender) => {}
+                () = &mut sending => {}
                 () = to_client(&client, self.conn, &mut receiver) => {}
-                () = client.outgoing.closed() => {}
+                () = client.outgoing.closed() => {
+                    // The client has left. What it sent before still goes to the other side.
+                    self.connections.close(self.conn);
+                    drop(timeout(DRAIN_TIME, sending).await);
+                    return;
+                }
             }
             if self.connections.close(self.conn) {
                 client.send(state_closed(self.conn, farewell(&receiver))).await;
