@@ -83,6 +83,25 @@ pub fn icmp(source: &str, destination: &str, kind: u8, identifier: u16) -> Vec<u
     ip(source, destination, protocol, &[kind, 0, 0, 0, high, low, 0, 1])
 }
 
+/// An ICMP or ICMPv6 message of a type and code, with an identifier.
+pub fn message(source: &str, destination: &str, [kind, code]: [u8; 2], identifier: u16) -> Vec<u8> {
+    let frame = icmp(source, destination, kind, identifier);
+    let offset = frame.len() - 8;
+    patched(frame, offset + 1, &[code])
+}
+
+/// A frame whose IP header carries a code point of differentiated services (RFC 2474), 0 to 63.
+pub fn marked(frame: Vec<u8>, dscp: u8) -> Vec<u8> {
+    let first = frame[14];
+    let class = if first >> 4 == 4 { [first, dscp << 2] } else { [0x60 | dscp >> 2, dscp << 6] };
+    patched(frame, 14, &class)
+}
+
+/// A frame from the host whose MAC address ends in this byte, 02:00:00:00:00:xx.
+pub fn from_host(frame: Vec<u8>, last: u8) -> Vec<u8> {
+    patched(frame, 6, &[2, 0, 0, 0, 0, last])
+}
+
 /// A packet of any protocol with eight bytes of payload.
 pub fn other(source: &str, destination: &str, protocol: u8) -> Vec<u8> {
     ip(address(source), address(destination), protocol, &[0; 8])

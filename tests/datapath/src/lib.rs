@@ -7,9 +7,10 @@ pub mod checksum;
 pub mod fixture;
 pub mod frame;
 pub mod hosts;
+pub mod oracle;
 mod world;
 
 pub use world::{
-    LAN, Outcome, PLAIN, WAN, World, gateway_namespace, rule_set, tracked_rule_set,
+    LAN, Outcome, PLAIN, WAN, World, gateway, gateway_namespace, rule_set, tracked_rule_set,
     with_uncommitted_world, with_world,
 };

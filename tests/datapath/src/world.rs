@@ -1,7 +1,7 @@
 //! A gateway in a network namespace.
 
 use nightgate_abi::{Reason, reason::Kind};
-use nightgate_config::{Tracking, parse};
+use nightgate_config::{ConfigError, Gateway, Tracking, parse};
 use nightgate_datapath::{Datapath, Hook, IfIndex, Probe, ProbeResult, Verdict};
 use nightgate_lab::Namespace;
 use nightgate_ruleset::{RuleSet, ZoneName, compile};
@@ -70,14 +70,21 @@ pub fn rule_set(rules: &str) -> RuleSet {
 
 /// Likewise, with settings of how flows are kept that no file could say, such as times of 0 s.
 pub fn tracked_rule_set(rules: &str, tracking: Tracking) -> RuleSet {
+    let mut gateway = gateway(rules).unwrap_or_else(|errors| panic!("{rules}\n{errors:#?}"));
+    gateway.tracking = tracking;
+    compile(&gateway).expect("rules within the limits")
+}
+
+/// The configuration of a gateway with these rules.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn gateway(rules: &str) -> Result<Gateway, Vec<ConfigError>> {
     let text = format!(
         "version: 1\nrouter: {{ identity: gw.json }}\nzones:\n  lan: {{ interfaces: [{LAN}] }}\n  wan: {{ \
          interfaces: [{WAN}] }}\nrules:\n{rules}\n"
     );
-    let config = parse(&text, "rules.yaml").unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
-    let mut gateway = config.gateway.expect("a gateway");
-    gateway.tracking = tracking;
-    compile(&gateway).expect("rules within the limits")
+    Ok(parse(&text, "rules.yaml")?.gateway.expect("a gateway"))
 }
 
 impl World<'_> {

@@ -21,10 +21,8 @@ fn messages_are_told_apart_by_type_and_code() {
                 [[129, 0], [130, 0], [143, 0]],
             ),
         ] {
-            let offset = if ends[0].contains(':') { 14 + 40 } else { 14 + 20 };
-            let message = |bytes: [u8; 2]| {
-                patched(icmp(ends[0], ends[1], 0, u16::from_be_bytes(bytes)), offset, &bytes)
-            };
+            let message =
+                |bytes: [u8; 2]| message(ends[0], ends[1], bytes, u16::from_be_bytes(bytes));
             for bytes in accepted {
                 assert_eq!(world.receive(LAN, &message(bytes)).reason, Forwarded, "{bytes:?}");
             }
@@ -74,15 +72,7 @@ fn code_points_are_told_apart_in_both_families() {
     let rules = "- { id: voice, from: lan, to: wan, dscp: [ef, cs1], action: accept }";
     with_world(rules, |world| {
         for [client, server] in ENDS {
-            let marked = |dscp: u8, client: &str| {
-                let frame = udp(client, server);
-                let class = if client.starts_with('[') {
-                    vec![0x60 | dscp >> 2, dscp << 6]
-                } else {
-                    vec![0x45, dscp << 2]
-                };
-                patched(frame, 14, &class)
-            };
+            let marked = |dscp: u8, client: &str| marked(udp(client, server), dscp);
             for dscp in [0, 10, 47, 63] {
                 assert_eq!(world.receive(LAN, &marked(dscp, client)).reason, NoRule, "{dscp}");
             }
@@ -103,8 +93,7 @@ fn mac_addresses_are_those_of_packets_that_came_in() {
     with_world(rules, |world| {
         for [client, server] in ENDS {
             let known = udp(client, server);
-            let stranger =
-                patched(udp(&client.replace("1000", "1001"), server), 6, &[2, 0, 0, 0, 0, 3]);
+            let stranger = from_host(udp(&client.replace("1000", "1001"), server), 3);
             assert_eq!(world.receive(LAN, &stranger).reason, NoRule);
             assert_eq!(world.receive(LAN, &known).reason, Forwarded);
             world.commit(rules);

@@ -3,10 +3,15 @@
 //! Everything follows from a seed. Sources are 11.0.0.0 to 63.255.255.255 or 2400::/16, destinations 64.0.0.0 to
 //! 119.255.255.255 or 2600::/16, so that no packet is the answer to another.
 
+mod extras;
+
 use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
+
+use extras::Extras;
+pub use extras::{Facts, sets};
 
 /// A family of rule sets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +47,8 @@ pub struct Rule {
     protocol: Option<u8>,
     ports: [(u16, u16); 2],
     action: &'static str,
+    /// Present in sets of [`every_dimension`].
+    extras: Option<Extras>,
 }
 
 /// What a packet carries.
@@ -53,10 +60,12 @@ pub struct Header {
     pub source: IpAddr,
     /// Destination address.
     pub destination: IpAddr,
-    /// IP protocol number: TCP, UDP or GRE.
+    /// IP protocol number: TCP, UDP, GRE, ICMP or ICMPv6.
     pub protocol: u8,
     /// Source and destination port.
     pub ports: [u16; 2],
+    /// What else it carries, if rules ask for more.
+    pub facts: Facts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +80,11 @@ pub struct Numbers(pub u64);
 
 /// Every port.
 const ANY: (u16, u16) = (0, u16::MAX);
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
+const ICMPV6: u8 = 58;
 
 /// Generates rules.
 pub fn rules(family: Family, count: usize, seed: u64) -> Vec<Rule> {
@@ -81,14 +92,23 @@ pub fn rules(family: Family, count: usize, seed: u64) -> Vec<Rule> {
     (0..count).map(|_| rule(family, count, &mut numbers)).collect()
 }
 
-/// The rules as lines of YAML; ids begin with `prefix`. All go to `wan`.
+/// Generates rules that beside that name sets and what must not be, ask for ICMP messages, TCP flags, code points and
+/// MAC addresses, reject, and only count.
+pub fn every_dimension(family: Family, count: usize, seed: u64) -> Vec<Rule> {
+    let mut rules = rules(family, count, seed);
+    let mut numbers = Numbers(!seed);
+    rules.iter_mut().for_each(|rule| Extras::add(rule, &mut numbers));
+    rules
+}
+
+/// The rules as lines of YAML; ids begin with `prefix`. All go to `wan`. The [`sets`] that they name go behind.
 pub fn yaml(rules: &[Rule], prefix: &str) -> String {
     let mut text = String::new();
     for (number, rule) in rules.iter().enumerate() {
         let mut line = format!("- {{ id: {prefix}{number}, from: {}, to: wan, ", rule.from);
         for (key, network) in [("source", rule.source), ("destination", rule.destination)] {
             if let Some(network) = network {
-                _ = write!(line, "{key}: '{}/{}', ", network.address, network.length);
+                _ = write!(line, "{key}: {}, ", rule.value(key, &network.yaml()));
             }
         }
         if let Some(protocol) = rule.protocol {
@@ -97,10 +117,11 @@ pub fn yaml(rules: &[Rule], prefix: &str) -> String {
         for (key, range) in [("source_ports", rule.ports[0]), ("destination_ports", rule.ports[1])]
         {
             if range != ANY {
-                _ = write!(line, "{key}: ['{}-{}'], ", range.0, range.1);
+                _ = write!(line, "{key}: {}, ", rule.value(key, &ports_yaml(range)));
             }
         }
-        _ = writeln!(text, "{line}action: {} }}", rule.action);
+        let extras = rule.extras.map(|extras| extras.keys()).unwrap_or_default();
+        _ = writeln!(text, "{line}{extras}action: {} }}", rule.action);
     }
     text
 }
@@ -108,12 +129,10 @@ pub fn yaml(rules: &[Rule], prefix: &str) -> String {
 /// A packet that a rule of the set matches, if no other does before; now and then one that hardly any does.
 pub fn header(rules: &[Rule], numbers: &mut Numbers) -> Header {
     let rule = rules[numbers.below(rules.len())];
-    let is_v4 = match (rule.source, rule.destination) {
-        (Some(network), _) | (None, Some(network)) => network.address.is_ipv4(),
-        (None, None) => numbers.below(4) != 0,
-    };
+    let is_v4 = rule.family().unwrap_or_else(|| numbers.below(4) != 0);
+    let elsewhere = if rule.extras.is_some_and(|extras| extras.turns_away()) { 2 } else { 10 };
     let mut end = |network: Option<Network>, end| {
-        let network = network.filter(|_| numbers.below(10) != 0);
+        let network = network.filter(|_| numbers.below(elsewhere) != 0);
         let any = Network { address: address(numbers, is_v4, end), length: 0 };
         inside(network.unwrap_or(any), any.address)
     };
@@ -127,7 +146,36 @@ pub fn header(rules: &[Rule], numbers: &mut Numbers) -> Header {
     } else {
         "wan"
     };
-    Header { from, source, destination, protocol, ports }
+    let facts = rule.extras.map(|extras| extras.facts(protocol, numbers)).unwrap_or_default();
+    Header { from, source, destination, protocol, ports, facts }
+}
+
+impl Rule {
+    /// The address family of its packets, if that is certain: `true` for IPv4.
+    fn family(&self) -> Option<bool> {
+        let network = self.source.or(self.destination);
+        let by_protocol = match self.protocol {
+            Some(ICMP) => Some(true),
+            Some(ICMPV6) => Some(false),
+            Some(_) | None => None,
+        };
+        network.map(|network| network.address.is_ipv4()).or(by_protocol)
+    }
+
+    /// What stands under a key.
+    fn value(&self, key: &str, value: &str) -> String {
+        self.extras.map_or_else(|| value.to_owned(), |extras| extras.value(key, value))
+    }
+}
+
+impl Network {
+    fn yaml(self) -> String {
+        format!("'{}/{}'", self.address, self.length)
+    }
+}
+
+fn ports_yaml((low, high): (u16, u16)) -> String {
+    format!("'{low}-{high}'")
 }
 
 impl Numbers {
@@ -138,6 +186,10 @@ impl Numbers {
 
     fn small(&mut self, bound: usize) -> u16 {
         u16::try_from(self.below(bound)).unwrap_or(0)
+    }
+
+    fn byte(&mut self, bound: u8) -> u8 {
+        u8::try_from(self.below(bound.into())).unwrap_or(0)
     }
 
     fn next(&mut self) -> u64 {
@@ -186,6 +238,7 @@ fn rule(family: Family, count: usize, numbers: &mut Numbers) -> Rule {
         protocol,
         ports,
         action: if numbers.below(3) == 0 { "drop" } else { "accept" },
+        extras: None,
     }
 }
 
@@ -282,6 +335,8 @@ fn protocol_name(protocol: u8) -> String {
     match protocol {
         TCP => "tcp".into(),
         UDP => "udp".into(),
+        ICMP => "icmp".into(),
+        ICMPV6 => "icmpv6".into(),
         number => number.to_string(),
     }
 }
