@@ -4,6 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    id::{CaId, IdentityId},
+    token::EnrollmentMethod,
+};
+
 /// Success envelope: `{"data": ..., "meta": {...}}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Envelope<T> {
@@ -59,6 +64,63 @@ pub struct EnrollRouter {
     /// certificate. None for a router that only dials out.
     #[serde(default)]
     pub address: Option<String>,
+}
+
+/// Body of `POST /enroll?method=updb&token=TOKEN`.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrollPassword {
+    /// Must be the one that the token is for, if it is there.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The password to log in with, 10 to 1024 bytes.
+    pub password: String,
+}
+
+/// Body of `POST /enroll/METHOD`.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrollWithToken {
+    /// The one-time token.
+    pub token: String,
+    /// Certificate signing request, PEM; for ott.
+    #[serde(default)]
+    pub client_csr: String,
+}
+
+/// How a new identity enrolls: the field `enrollment` of the body of `POST /identities`. At most one of the
+/// three; none if it is empty. Without the field it is `ott`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct IdentityEnrollment {
+    /// With a certificate signing request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ott: bool,
+    /// With a certificate of the CA that has this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ottca: Option<CaId>,
+    /// With a password, to log in with by this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updb: Option<String>,
+}
+
+/// Body of `POST /enrollments`: lets an identity enroll (again).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CreateEnrollment {
+    /// Which identity.
+    pub identity_id: IdentityId,
+    /// ott, ottca or updb.
+    pub method: EnrollmentMethod,
+    /// When the token ends, RFC 3339; after 24 hours if it is not said.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// For ottca.
+    #[serde(default)]
+    pub ca_id: Option<CaId>,
+    /// For updb.
+    #[serde(default)]
+    pub username: Option<String>,
 }
 
 /// Answer of `POST /enroll`.

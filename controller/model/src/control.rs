@@ -18,7 +18,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// From a router to its controller.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

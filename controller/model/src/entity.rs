@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    ConfigId, ConfigTypeId, EdgeRouterPolicyId, IdentityId, PolicyId, RouterId,
+    CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, IdentityId, PolicyId, RouterId,
     ServiceEdgeRouterPolicyId, ServiceId, TerminatorId,
 };
 
@@ -60,6 +60,31 @@ pub struct Identity {
     pub role_attributes: BTreeSet<String>,
     /// SHA-1 of the DER of the certificate it enrolled with, lower-case hex; none before enrollment.
     pub fingerprint: Option<String>,
+}
+
+/// A certificate authority of others, whose certificates can stand for identities.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ca {
+    /// Identifier. A certificate with this common name, signed by the authority, proves that whoever
+    /// registered it holds its key.
+    pub id: CaId,
+    /// Unique name.
+    pub name: String,
+    /// Its certificate, PEM.
+    pub cert_pem: String,
+    /// That proof was given. Nothing else counts before.
+    pub is_verified: bool,
+    /// Identities may authenticate with its certificates.
+    pub is_auth_enabled: bool,
+    /// Whoever holds a certificate of it may enroll, as an identity that is made then.
+    pub is_auto_ca_enrollment_enabled: bool,
+    /// Identities may be made that enroll once with one of its certificates.
+    pub is_ott_ca_enrollment_enabled: bool,
+    /// Attributes of the identities that enroll by themselves.
+    pub identity_roles: BTreeSet<String>,
+    /// Their names; see [`crate::ca::identity_name`].
+    pub identity_name_format: String,
 }
 
 /// Something that can be dialed and hosted.

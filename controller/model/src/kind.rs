@@ -12,6 +12,8 @@ pub enum EntityKind {
     Identity,
     /// Edge router.
     EdgeRouter,
+    /// Certificate authority of others.
+    Ca,
     /// Config type.
     ConfigType,
     /// Config.
@@ -28,8 +30,9 @@ pub enum EntityKind {
 
 impl EntityKind {
     /// All kinds, each after those that it can refer to.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EdgeRouter,
+        Self::Ca,
         Self::Identity,
         Self::ConfigType,
         Self::Config,
@@ -44,6 +47,7 @@ impl EntityKind {
         match self {
             Self::Identity => "identities",
             Self::EdgeRouter => "edge-routers",
+            Self::Ca => "cas",
             Self::ConfigType => "config-types",
             Self::Config => "configs",
             Self::Service => "services",
@@ -59,6 +63,7 @@ impl fmt::Display for EntityKind {
         f.write_str(match self {
             Self::Identity => "identity",
             Self::EdgeRouter => "edge router",
+            Self::Ca => "CA",
             Self::ConfigType => "config type",
             Self::Config => "config",
             Self::Service => "service",

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod authorization;
+pub mod ca;
 pub mod configs;
 pub mod control;
 pub mod entity;

@@ -11,7 +11,7 @@ use crate::{
     configs::BUILT_IN,
     kind::EntityKind,
     spec::{
-        ConfigSpec, ConfigTypeSpec, EdgeRouterPolicySpec, EdgeRouterSpec, IdentitySpec,
+        CaSpec, ConfigSpec, ConfigTypeSpec, EdgeRouterPolicySpec, EdgeRouterSpec, IdentitySpec,
         ServiceEdgeRouterPolicySpec, ServicePolicySpec, ServiceSpec,
     },
 };
@@ -39,6 +39,9 @@ pub struct Network {
     /// Edge routers.
     #[serde(default)]
     pub edge_routers: Vec<EdgeRouterSpec>,
+    /// CAs of others; those that are new still have to be verified.
+    #[serde(default)]
+    pub cas: Vec<CaSpec>,
     /// Identities, without those of routers.
     #[serde(default)]
     pub identities: Vec<IdentitySpec>,
@@ -168,6 +171,7 @@ impl Network {
     fn entries(&self, errors: &mut Vec<NetworkError>) -> Entries {
         let mut entries = Entries::default();
         entries.add(EntityKind::EdgeRouter, &self.edge_routers, errors);
+        entries.add(EntityKind::Ca, &self.cas, errors);
         entries.add(EntityKind::Identity, &self.identities, errors);
         entries.add(EntityKind::ConfigType, &self.config_types, errors);
         entries.add(EntityKind::Config, &self.configs, errors);

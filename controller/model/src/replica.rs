@@ -19,6 +19,8 @@ pub struct Replica {
     pub index: u64,
     /// PEM (SPKI) public keys that session tokens may be signed with, ES256.
     pub token_keys: Vec<String>,
+    /// Certificates that clients' certificates may come from, besides those a router trusts already: PEM, one each.
+    pub client_cas: Vec<String>,
     /// Enrolled routers that are not disabled.
     pub routers: Vec<ReplicaRouter>,
     /// Identities that are not disabled.

@@ -12,9 +12,11 @@ use crate::{
     kind::EntityKind,
 };
 
+mod ca;
 mod config;
 mod policy;
 
+pub use ca::CaSpec;
 pub use config::{ConfigSpec, ConfigTypeSpec};
 pub use policy::{EdgeRouterPolicySpec, ServiceEdgeRouterPolicySpec, ServicePolicySpec};
 

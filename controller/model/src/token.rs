@@ -15,8 +15,27 @@ use crate::{
 pub enum EnrollmentMethod {
     /// An identity redeems it once, with a certificate signing request.
     Ott,
+    /// An identity redeems it once, with a certificate of a CA of others that it names.
+    Ottca,
+    /// Anybody with a certificate of a CA of others enrolls; the token names the CA and is no secret.
+    Ca,
+    /// An identity redeems it once, with the password it will log in with.
+    Updb,
     /// An edge router redeems it once, with a certificate signing request.
     Erott,
+}
+
+impl EnrollmentMethod {
+    /// The word used on the wire and by people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ott => "ott",
+            Self::Ottca => "ottca",
+            Self::Ca => "ca",
+            Self::Updb => "updb",
+            Self::Erott => "erott",
+        }
+    }
 }
 
 /// Claims of an enrollment token: what the operator hands to a new endpoint.
@@ -27,13 +46,13 @@ pub enum EnrollmentMethod {
 pub struct EnrollmentClaims {
     /// Controller URL, `https://host:port`.
     pub iss: String,
-    /// Id of the identity or router to enroll.
+    /// Id of the identity or router to enroll; the CA's id if it is for everybody.
     pub sub: String,
     /// Empty; present because clients expect the claim.
     pub aud: Vec<String>,
     /// Expiry, seconds since the Unix epoch.
     pub exp: i64,
-    /// The one-time token.
+    /// The one-time token; the CA's id if it is for everybody.
     pub jti: String,
     /// How it is redeemed.
     pub em: EnrollmentMethod,

@@ -2,7 +2,9 @@
 
 use nightgate_store::Timestamp;
 use time::{
-    OffsetDateTime, format_description::StaticFormatDescription, macros::format_description,
+    OffsetDateTime,
+    format_description::{StaticFormatDescription, well_known::Rfc3339},
+    macros::format_description,
 };
 
 /// RFC 3339 with milliseconds, as OpenZiti writes it; clients insist on the form.
@@ -25,6 +27,12 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
         .ok()
         .and_then(|at| at.format(FORMAT).ok())
         .unwrap_or_else(|| "1970-01-01T00:00:00.000Z".into())
+}
+
+/// Reads RFC 3339.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::{
     core::{Core, enable_when_due, publish_changes},
     listener::Listener,
     tls::{self, TlsError},
+    trust::ClientTrust,
 };
 
 /// How long connections may take to end after [`Controller::stop`].
@@ -82,9 +83,12 @@ impl Controller {
             Settings::load(dir)?.ok_or_else(|| StartError::NotInitialized(dir.to_owned()))?;
         let lock = DirectoryLock::acquire(dir)?;
         let authority = Authority::open(&pki_dir(dir), &settings.hosts()?, clock::now())?;
-        let tls = tls::server_config(&authority)?;
+        let trust = ClientTrust::new(&authority.trust_anchors()).map_err(TlsError::from)?;
+        let trust = Arc::new(trust);
+        let tls = tls::server_config(&authority, Arc::clone(&trust))?;
         let store = SqliteStore::open(&database_file(dir))?;
-        let core = Arc::new(Core::new(authority, settings.address, Box::new(store))?);
+        let core = Core::new(authority, trust, settings.address, Box::new(store))?;
+        let core = Arc::new(core);
         let listen = |source| StartError::Listen { address: settings.listen, source };
         let socket = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let local_address = socket.local_addr().map_err(listen)?;

@@ -15,6 +15,7 @@ mod rest;
 mod settings;
 mod setup;
 mod tls;
+mod trust;
 
 pub use address::{Address, AddressError};
 pub use controller::{Controller, StartError};

@@ -128,13 +128,14 @@ impl Accepted {
             .map_err(ConnectionError::Handshake)?;
         let (_, session) = stream.get_ref();
         // The first certificate is the one whose key the peer proved to hold.
-        let proven = session.peer_certificates().and_then(|chain| chain.first());
-        let proven = proven.map(|certificate| fingerprint(certificate));
+        let chain = session.peer_certificates().unwrap_or_default();
+        let proven = chain.first().map(|certificate| fingerprint(certificate));
         if session.alpn_protocol() == Some(protocol::ALPN) {
             let fingerprint = proven.ok_or(ConnectionError::NoCertificate)?;
             self.serve_control(stream, fingerprint).await
         } else {
-            self.serve_http(stream, Peer { fingerprint: proven }).await
+            let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+            self.serve_http(stream, Peer { fingerprint: proven, chain }).await
         }
     }
 

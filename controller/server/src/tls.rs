@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use nightgate_model::control;
 use nightgate_pki::Authority;
-use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::aws_lc_rs,
-    server::{VerifierBuilderError, WebPkiClientVerifier},
-    version::TLS13,
-};
+use rustls::{ServerConfig, crypto::aws_lc_rs, server::VerifierBuilderError, version::TLS13};
+
+use crate::trust::ClientTrust;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +20,12 @@ pub enum TlsError {
 }
 
 /// TLS 1.3 with the server certificate. Clients may come without a certificate, but one that they
-/// present must be of our CA.
-pub(crate) fn server_config(authority: &Authority) -> Result<Arc<ServerConfig>, TlsError> {
+/// present must be trusted.
+pub(crate) fn server_config(
+    authority: &Authority,
+    clients: Arc<ClientTrust>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    for anchor in authority.trust_anchors() {
-        roots.add(anchor)?;
-    }
-    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
-        .allow_unauthenticated()
-        .build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients)

@@ -47,6 +47,14 @@ pub enum Action {
     Delete,
     /// It got its certificate.
     Enroll,
+    /// It may enroll.
+    OfferEnrollment,
+    /// It may not enroll any more.
+    WithdrawEnrollment,
+    /// It authenticates with another certificate.
+    SetCertificate,
+    /// It cannot authenticate with its certificate any more.
+    RemoveCertificate,
     /// It got a password.
     SetPassword,
     /// Its password was taken away.

@@ -1,8 +1,9 @@
 //! The changes that the store accepts, each one transaction.
 
 use nightgate_model::{
-    id::{IdentityId, RouterId},
+    id::{CaId, IdentityId, RouterId},
     kind::EntityKind,
+    token::EnrollmentMethod,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -28,11 +29,17 @@ pub enum Step {
     Delete(EntityKind, String),
     /// Lets an identity or router enroll.
     Enroll(EnrollmentTarget, Enrollment),
+    /// Takes a pending enrollment back.
+    DeleteEnrollment(EnrollmentId),
     /// Lets an identity log in with a password, in the place of one that it had.
     SetPassword(PasswordLogin),
     /// Takes the password of an identity away.
     RemovePassword(IdentityId),
-    /// Uses up an enrollment token and records the certificate that was issued for it.
+    /// Lets an identity authenticate with a certificate, in the place of one that it had.
+    Certify(IdentityId, Certificate),
+    /// Takes the certificate of an identity away; sessions that began with it end.
+    Decertify(IdentityId),
+    /// Uses up an enrollment token and records what the identity or router will authenticate with.
     Redeem {
         /// The token.
         token: EnrollmentToken,
@@ -58,6 +65,21 @@ pub struct PasswordLogin {
     pub hash: String,
 }
 
+/// A certificate that an identity authenticates with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Certificate {
+    /// SHA-1 of its DER, lower-case hex.
+    pub fingerprint: String,
+    /// The certificate, PEM; empty if it was issued before certificates were kept.
+    pub pem: String,
+    /// The CA of others that it comes from; none if it is our own.
+    pub ca: Option<CaId>,
+}
+
+/// Names a pending enrollment: the first half of the SHA-256 of its token, lower-case hex, so that it says
+/// nothing of the token.
+pub type EnrollmentId = String;
+
 /// A one-time token. Only its SHA-256 is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EnrollmentToken(String);
@@ -73,16 +95,44 @@ impl EnrollmentToken {
         &self.0
     }
 
+    /// The name of the enrollment.
+    pub fn id(&self) -> EnrollmentId {
+        hex(&self.digest()[..16])
+    }
+
     pub(crate) fn digest(&self) -> Vec<u8> {
         Sha256::digest(self.0.as_bytes()).to_vec()
     }
 }
 
-/// A pending enrollment of the entity it is created with.
+/// A new enrollment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Enrollment {
     /// The one-time token.
     pub token: EnrollmentToken,
+    /// How it is redeemed.
+    pub method: EnrollmentMethod,
+    /// Which CA the certificate must come from, for [`EnrollmentMethod::Ottca`].
+    pub ca: Option<CaId>,
+    /// The name to log in with, for [`EnrollmentMethod::Updb`].
+    pub username: Option<String>,
+    /// The token is refused from here on.
+    pub expires_at: Timestamp,
+}
+
+/// An enrollment that nobody has redeemed yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PendingEnrollment {
+    /// Whose.
+    pub target: EnrollmentTarget,
+    /// How it is redeemed.
+    pub method: EnrollmentMethod,
+    /// Which CA the certificate must come from, for [`EnrollmentMethod::Ottca`].
+    pub ca: Option<CaId>,
+    /// The name to log in with, for [`EnrollmentMethod::Updb`].
+    pub username: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// The token is refused from here on.
     pub expires_at: Timestamp,
 }
@@ -96,22 +146,24 @@ pub enum EnrollmentTarget {
     Router(RouterId),
 }
 
-/// What enrolled, and the certificate it got.
+/// What enrolled, and what it authenticates with from now on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Redeemed {
     /// An identity.
     Identity {
         /// Which.
         id: IdentityId,
-        /// SHA-1 of its certificate's DER, lower-case hex.
-        fingerprint: String,
+        /// Its certificate.
+        certificate: Certificate,
     },
+    /// An identity, by a password.
+    Password(PasswordLogin),
     /// An edge router, and its own identity if it has one.
     Router {
         /// Which.
         id: RouterId,
-        /// SHA-1 of its certificate's DER, lower-case hex.
-        fingerprint: String,
+        /// Its certificate.
+        certificate: Certificate,
         /// `host:port` where it will accept clients and links.
         address: Option<String>,
     },
@@ -121,8 +173,24 @@ impl Redeemed {
     /// The kind and the id of what enrolled.
     pub fn subject(&self) -> (EntityKind, &str) {
         match self {
-            Self::Identity { id, .. } => (EntityKind::Identity, id.as_str()),
+            Self::Identity { id, .. } | Self::Password(PasswordLogin { identity: id, .. }) => {
+                (EntityKind::Identity, id.as_str())
+            }
             Self::Router { id, .. } => (EntityKind::EdgeRouter, id.as_str()),
         }
     }
+}
+
+impl EnrollmentTarget {
+    /// The kind and the id of what enrolls.
+    pub fn subject(&self) -> (EntityKind, &str) {
+        match self {
+            Self::Identity(id) => (EntityKind::Identity, id.as_str()),
+            Self::Router(id) => (EntityKind::EdgeRouter, id.as_str()),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -27,6 +27,12 @@ pub enum StoreError {
         /// The name.
         username: String,
     },
+    /// Another identity or router authenticates with the certificate.
+    #[error("the certificate {fingerprint} belongs to another identity or router")]
+    CertificateTaken {
+        /// SHA-1 of its DER, lower-case hex.
+        fingerprint: String,
+    },
     /// The enrollment token was used, was never issued, or belongs to something else.
     #[error("the enrollment token is not valid (any more)")]
     TokenInvalid,

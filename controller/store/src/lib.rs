@@ -14,7 +14,8 @@ mod store;
 
 pub use audit::{Action, AuditEntry, AuditRecord, Author};
 pub use change::{
-    Change, Enrollment, EnrollmentTarget, EnrollmentToken, PasswordLogin, Redeemed, Step,
+    Certificate, Change, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken,
+    PasswordLogin, PendingEnrollment, Redeemed, Step,
 };
 pub use error::StoreError;
 pub use model::{AnyEntity, Kept, Model, Stored, Timestamp};

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use nightgate_model::{
     entity::{
-        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
+        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
         ServiceEdgeRouterPolicy, ServicePolicy,
     },
     id::{
-        ConfigId, ConfigTypeId, EdgeRouterPolicyId, Identifier as _, IdentityId, PolicyId,
+        CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, Identifier as _, IdentityId, PolicyId,
         RouterId, ServiceEdgeRouterPolicyId, ServiceId,
     },
     kind::EntityKind,
@@ -16,7 +16,10 @@ use nightgate_model::{
 };
 use serde_json::Value;
 
-use crate::{Change, Redeemed, Step};
+use crate::{
+    Certificate, Change, EnrollmentId, EnrollmentTarget, PasswordLogin, PendingEnrollment,
+    Redeemed, Step,
+};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -49,6 +52,12 @@ macro_rules! tables {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Model {
             $($(#[$doc])* pub $table: BTreeMap<$id, Stored<$entity>>,)*
+            /// Enrollments that nobody has redeemed yet.
+            pub enrollments: BTreeMap<EnrollmentId, PendingEnrollment>,
+            /// Certificates that identities authenticate with; [`Identity::fingerprint`] says which.
+            pub certificates: BTreeMap<IdentityId, Certificate>,
+            /// Names that identities log in with.
+            pub usernames: BTreeMap<IdentityId, String>,
         }
 
         /// An entity of any kind.
@@ -101,6 +110,8 @@ macro_rules! tables {
 tables! {
     /// Identities.
     Identity IdentityId identities;
+    /// CAs of others.
+    Ca CaId cas;
     /// Config types.
     ConfigType ConfigTypeId config_types;
     /// Configs.
@@ -150,8 +161,26 @@ impl Model {
                 Step::Create(any) => with_entity!(any, entity => self.create(entity, at)),
                 Step::Update(any) => with_entity!(any, entity => self.update(entity, at)),
                 Step::Delete(kind, id) => with_kind!(kind, E => self.delete::<E>(id)),
-                Step::Enroll(..) | Step::SetPassword(_) | Step::RemovePassword(_) => {}
-                Step::Redeem { redeemed, .. } => self.redeem(redeemed, at),
+                Step::Enroll(target, enrollment) => {
+                    let pending = PendingEnrollment {
+                        target: target.clone(),
+                        method: enrollment.method,
+                        ca: enrollment.ca.clone(),
+                        username: enrollment.username.clone(),
+                        created_at: at,
+                        expires_at: enrollment.expires_at,
+                    };
+                    self.enrollments.insert(enrollment.token.id(), pending);
+                }
+                Step::DeleteEnrollment(id) => drop(self.enrollments.remove(id)),
+                Step::SetPassword(login) => self.set_password(login),
+                Step::RemovePassword(identity) => drop(self.usernames.remove(identity)),
+                Step::Certify(identity, certificate) => self.certify(identity, certificate, at),
+                Step::Decertify(identity) => self.decertify(identity, at),
+                Step::Redeem { token, redeemed } => {
+                    self.enrollments.remove(&token.id());
+                    self.redeem(redeemed, at);
+                }
             }
         }
     }
@@ -207,26 +236,60 @@ impl Model {
 
     fn delete<E: Kept>(&mut self, id: &str) {
         E::table_mut(self).remove(&E::Id::from_text(id));
+        self.enrollments.retain(|_, pending| pending.target.subject() != (E::KIND, id));
+        if E::KIND == EntityKind::Identity {
+            self.forget(&IdentityId::new(id));
+        }
         if E::KIND == EntityKind::EdgeRouter {
-            self.identities.remove(&RouterId::new(id).as_identity());
+            let identity = RouterId::new(id).as_identity();
+            self.identities.remove(&identity);
+            self.forget(&identity);
+        }
+        if E::KIND == EntityKind::Ca {
+            self.enrollments.retain(|_, p| p.ca.as_ref().is_none_or(|ca| ca.as_str() != id));
         }
     }
 
+    /// Drops what belongs to an identity that is gone.
+    fn forget(&mut self, identity: &IdentityId) {
+        self.certificates.remove(identity);
+        self.usernames.remove(identity);
+        let target = EnrollmentTarget::Identity(identity.clone());
+        self.enrollments.retain(|_, pending| pending.target != target);
+    }
+
     fn redeem(&mut self, redeemed: &Redeemed, at: Timestamp) {
-        let (identity, fingerprint) = match redeemed {
-            Redeemed::Identity { id, fingerprint } => (id.clone(), fingerprint),
-            Redeemed::Router { id, fingerprint, address } => {
+        match redeemed {
+            Redeemed::Identity { id, certificate } => self.certify(id, certificate, at),
+            Redeemed::Password(login) => self.set_password(login),
+            Redeemed::Router { id, certificate, address } => {
                 if let Some(router) = self.routers.get_mut(id) {
-                    router.entity.fingerprint = Some(fingerprint.clone());
+                    router.entity.fingerprint = Some(certificate.fingerprint.clone());
                     router.entity.address.clone_from(address);
                     router.updated_at = at;
                 }
-                (id.as_identity(), fingerprint)
+                self.certify(&id.as_identity(), certificate, at);
             }
-        };
-        if let Some(identity) = self.identities.get_mut(&identity) {
-            identity.entity.fingerprint = Some(fingerprint.clone());
+        }
+    }
+
+    fn set_password(&mut self, PasswordLogin { identity, username, .. }: &PasswordLogin) {
+        self.usernames.insert(identity.clone(), username.clone());
+    }
+
+    fn decertify(&mut self, id: &IdentityId, at: Timestamp) {
+        if let Some(identity) = self.identities.get_mut(id) {
+            identity.entity.fingerprint = None;
             identity.updated_at = at;
+        }
+        self.certificates.remove(id);
+    }
+
+    fn certify(&mut self, id: &IdentityId, certificate: &Certificate, at: Timestamp) {
+        if let Some(identity) = self.identities.get_mut(id) {
+            identity.entity.fingerprint = Some(certificate.fingerprint.clone());
+            identity.updated_at = at;
+            self.certificates.insert(id.clone(), certificate.clone());
         }
     }
 }

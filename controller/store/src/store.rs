@@ -4,10 +4,7 @@ use std::ops::ControlFlow;
 
 use nightgate_model::id::{ApiSessionId, IdentityId};
 
-use crate::{
-    AuditEntry, Change, EnrollmentTarget, EnrollmentToken, Model, PasswordLogin, StoreError,
-    Timestamp,
-};
+use crate::{AuditEntry, Change, Model, PasswordLogin, StoreError, Timestamp};
 
 /// Everything that is read at start.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,15 +62,6 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The database fails.
     fn advance_index(&self) -> Result<u64, StoreError>;
-
-    /// What a pending enrollment token is for and when it ends; `None` if it is not pending.
-    ///
-    /// # Errors
-    /// The database fails.
-    fn enrollment(
-        &self,
-        token: &EnrollmentToken,
-    ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError>;
 
     /// How the identity with this name to log in with does so.
     ///

@@ -15,10 +15,11 @@ use nightgate_model::{
     },
     id::{ApiSessionId, ConfigId, ConfigTypeId, IdentityId, PolicyId, RouterId, ServiceId},
     kind::EntityKind,
+    token::EnrollmentMethod,
 };
 use nightgate_store::{
-    Action, ApiSession, AuditRecord, Author, Change, Enrollment, EnrollmentTarget, EnrollmentToken,
-    PasswordLogin, Redeemed, SqliteStore, Step, Store, StoreError, Timestamp,
+    Action, ApiSession, AuditRecord, Author, Certificate, Change, Enrollment, EnrollmentTarget,
+    EnrollmentToken, PasswordLogin, Redeemed, SqliteStore, Step, Store, StoreError, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -40,7 +41,17 @@ fn identity(id: &str, name: &str) -> Identity {
 }
 
 fn enrollment(token: &str) -> Enrollment {
-    Enrollment { token: EnrollmentToken::new(token), expires_at: Timestamp(1_000) }
+    Enrollment {
+        token: EnrollmentToken::new(token),
+        method: EnrollmentMethod::Ott,
+        ca: None,
+        username: None,
+        expires_at: Timestamp(1_000),
+    }
+}
+
+fn certificate(fingerprint: &str) -> Certificate {
+    Certificate { fingerprint: fingerprint.into(), pem: "PEM".into(), ca: None }
 }
 
 fn create_identity(id: &str, name: &str) -> Change {
@@ -101,14 +112,19 @@ fn create_policy(id: &str, name: &str) -> Change {
 }
 
 fn redeem_identity(id: &str, token: &str, fingerprint: &str) -> Change {
-    let redeemed = Redeemed::Identity { id: IdentityId::new(id), fingerprint: fingerprint.into() };
+    let redeemed =
+        Redeemed::Identity { id: IdentityId::new(id), certificate: certificate(fingerprint) };
     vec![Step::Redeem { token: EnrollmentToken::new(token), redeemed }].into()
+}
+
+fn login(id: &str, username: &str) -> PasswordLogin {
+    PasswordLogin { identity: IdentityId::new(id), username: username.into(), hash: "hash".into() }
 }
 
 fn redeem_router(id: &str, token: &str, fingerprint: &str) -> Change {
     let redeemed = Redeemed::Router {
         id: RouterId::new(id),
-        fingerprint: fingerprint.into(),
+        certificate: certificate(fingerprint),
         address: Some("router.example:443".into()),
     };
     vec![Step::Redeem { token: EnrollmentToken::new(token), redeemed }].into()
@@ -216,9 +232,10 @@ fn a_token_is_good_for_its_own_entity_only() {
     store.apply(&create_identity("i2", "bob"), Timestamp(1)).unwrap();
     let refused = store.apply(&redeem_identity("i2", "i1", "00"), Timestamp(2)).unwrap_err();
     assert!(matches!(refused, StoreError::TokenInvalid), "{refused}");
-    let pending = store.enrollment(&EnrollmentToken::new("i1")).unwrap();
-    let target = EnrollmentTarget::Identity(IdentityId::new("i1"));
-    assert_eq!(pending, Some((target, Timestamp(1_000))));
+    let model = store.load().unwrap().model;
+    let pending = &model.enrollments[&EnrollmentToken::new("i1").id()];
+    assert_eq!(pending.target, EnrollmentTarget::Identity(IdentityId::new("i1")));
+    assert_eq!(pending.expires_at, Timestamp(1_000));
 }
 
 #[test]
@@ -246,8 +263,6 @@ fn deleting_takes_what_depends_along() {
     store.apply(&delete(EntityKind::Identity, "i"), Timestamp(2)).unwrap();
     store.apply(&delete(EntityKind::EdgeRouter, "r"), Timestamp(2)).unwrap();
     assert_eq!(store.load().unwrap().model, empty.model);
-    assert_eq!(store.enrollment(&EnrollmentToken::new("i")).unwrap(), None);
-    assert_eq!(store.enrollment(&EnrollmentToken::new("r")).unwrap(), None);
     let again = store.apply(&delete(EntityKind::EdgeRouter, "r"), Timestamp(3)).unwrap_err();
     assert!(matches!(again, StoreError::NotFound { kind: EntityKind::EdgeRouter, .. }), "{again}");
 }
@@ -429,7 +444,7 @@ fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..14_u8).prop_map(|(id, which)| {
+    (id, 0..19_u8).prop_map(|(id, which)| {
         let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
         match which {
             0 => create_identity(&i, &i),
@@ -444,6 +459,11 @@ fn any_change() -> impl Strategy<Value = Change> {
             9 => redeem_identity(&i, &i, &i),
             10 => update_identity(&i, &i, true),
             11 => update_identity(&i, "i1", false),
+            12 => vec![Step::Certify(IdentityId::new(&i), certificate("new"))].into(),
+            13 => vec![Step::DeleteEnrollment(EnrollmentToken::new(&i).id())].into(),
+            14 => vec![Step::SetPassword(login(&i, &i))].into(),
+            16 => vec![Step::Decertify(IdentityId::new(&i))].into(),
+            15 => vec![Step::RemovePassword(IdentityId::new(&i))].into(),
             _ => redeem_router(&r, &r, &r),
         }
     })

@@ -59,10 +59,11 @@ pub use connector::{Connector, ConnectorError};
 pub use context::Context;
 pub use controller::{AuthenticateError, Service};
 pub use dial::{DialError, DialFailure, DialOptions};
-pub use enroll::{EnrollError, enroll, enroll_router};
+pub use enroll::{EnrollError, enroll, enroll_password, enroll_router, enroll_with_certificate};
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
 pub use messages::{MAX_MESSAGE, Messages};
 pub use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+pub use nightgate_model::token::EnrollmentMethod;
 pub use nightgate_model::{
     entity::Permission,
     id::{IdentityId, ServiceId},
@@ -70,4 +71,4 @@ pub use nightgate_model::{
 pub use nightgate_wire::FailureCause;
 pub use rest::ControllerError;
 pub use stream::Stream;
-pub use token::TokenError;
+pub use token::{TokenError, enrollment_method};

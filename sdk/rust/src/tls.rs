@@ -9,7 +9,7 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     version::TLS13,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::token::EnrollmentToken;
 
@@ -38,6 +38,20 @@ pub(crate) fn trusting(
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots(bundle)?)
         .with_no_client_auth();
+    config.alpn_protocols = REST_ALPN.map(<[u8]>::to_vec).into();
+    Ok(config)
+}
+
+/// As [`trusting`], and presents a certificate of another CA.
+pub(crate) fn presenting(
+    bundle: Vec<CertificateDer<'static>>,
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConfig, TlsSetupError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots(bundle)?)
+        .with_client_auth_cert(certificates, key)?;
     config.alpn_protocols = REST_ALPN.map(<[u8]>::to_vec).into();
     Ok(config)
 }

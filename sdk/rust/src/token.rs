@@ -24,7 +24,7 @@ pub(crate) struct EnrollmentToken {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The text is no enrollment token.
-    #[error("enrollment token: expected a JWT with iss, sub, jti, exp and em ott or erott")]
+    #[error("enrollment token: expected a JWT with iss, sub, jti, exp and em")]
     Shape(#[source] jsonwebtoken::errors::Error),
     /// The text is far longer than any token.
     #[error("enrollment token: found {found} bytes, expected at most {MAX_LENGTH}")]
@@ -38,13 +38,13 @@ pub enum TokenError {
         /// The algorithm named in the token.
         found: Algorithm,
     },
-    /// The token is for the other kind of endpoint.
-    #[error("enrollment token: it enrolls by {found:?}, expected {expected:?}")]
+    /// The token is for another kind of endpoint, or for another means to authenticate.
+    #[error("enrollment token: it enrolls by {}, expected {}", found.as_str(), words(expected))]
     Method {
         /// The method in the token.
         found: EnrollmentMethod,
-        /// The method that fits the call.
-        expected: EnrollmentMethod,
+        /// The methods that fit the call.
+        expected: &'static [EnrollmentMethod],
     },
     /// The certificate presented by the server cannot be read.
     #[error("enrollment token: the server's certificate cannot be read")]
@@ -66,7 +66,20 @@ pub enum TokenError {
 
 impl EnrollmentToken {
     /// Reads the token without trusting it.
-    pub(crate) fn read(text: &str, expected: EnrollmentMethod) -> Result<Self, TokenError> {
+    pub(crate) fn read(
+        text: &str,
+        expected: &'static [EnrollmentMethod],
+    ) -> Result<Self, TokenError> {
+        let token = Self::read_any(text)?;
+        let found = token.claims.em;
+        if expected.contains(&found) {
+            Ok(token)
+        } else {
+            Err(TokenError::Method { found, expected })
+        }
+    }
+
+    fn read_any(text: &str) -> Result<Self, TokenError> {
         let text = text.trim().to_owned();
         if text.len() > MAX_LENGTH {
             return Err(TokenError::TooLong { found: text.len() });
@@ -76,9 +89,6 @@ impl EnrollmentToken {
             return Err(TokenError::Algorithm { found: algorithm });
         }
         let claims: EnrollmentClaims = insecure_decode(&text).map_err(TokenError::Shape)?.claims;
-        if claims.em != expected {
-            return Err(TokenError::Method { found: claims.em, expected });
-        }
         Ok(Self { text, algorithm, claims })
     }
 
@@ -108,6 +118,18 @@ impl EnrollmentToken {
             Err(_) => Err(TokenError::Signature { controller: self.claims.iss.clone() }),
         }
     }
+}
+
+/// How an enrollment token is redeemed, as it says itself: nothing is verified.
+///
+/// # Errors
+/// The text is no enrollment token.
+pub fn enrollment_method(token: &str) -> Result<EnrollmentMethod, TokenError> {
+    EnrollmentToken::read_any(token).map(|token| token.claims.em)
+}
+
+fn words(methods: &[EnrollmentMethod]) -> String {
+    methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]
@@ -171,7 +193,7 @@ mod tests {
         let (other_head, _) = other.text.rsplit_once('.').unwrap();
         assert_ne!(head, other_head);
         let forged =
-            EnrollmentToken::read(&format!("{other_head}.{signature}"), EnrollmentMethod::Ott)
+            EnrollmentToken::read(&format!("{other_head}.{signature}"), &[EnrollmentMethod::Ott])
                 .unwrap();
 
         assert!(forged.verify_signed_by(&certificate(&key)).is_err());
@@ -183,7 +205,7 @@ mod tests {
         let text = encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(b"x"))
             .unwrap();
 
-        let refused = EnrollmentToken::read(&text, EnrollmentMethod::Ott);
+        let refused = EnrollmentToken::read(&text, &[EnrollmentMethod::Ott]);
 
         assert!(matches!(refused, Err(TokenError::Algorithm { .. })), "{refused:?}");
     }
@@ -193,7 +215,7 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let token = signed(&key, Algorithm::ES256, i64::from(u32::MAX));
 
-        let refused = EnrollmentToken::read(&token.text, EnrollmentMethod::Erott);
+        let refused = EnrollmentToken::read(&token.text, &[EnrollmentMethod::Erott]);
 
         assert!(matches!(refused, Err(TokenError::Method { .. })), "{refused:?}");
     }
@@ -201,7 +223,7 @@ mod tests {
     #[test]
     fn text_that_is_no_token_is_refused() {
         for text in ["", "a.b.c", "eyJ", &"x".repeat(MAX_LENGTH + 1)] {
-            assert!(EnrollmentToken::read(text, EnrollmentMethod::Ott).is_err());
+            assert!(EnrollmentToken::read(text, &[EnrollmentMethod::Ott]).is_err());
         }
     }
 
@@ -213,7 +235,7 @@ mod tests {
             EncodingKey::from_ec_pem(pem.as_bytes()).unwrap()
         };
         let text = encode(&Header::new(algorithm), &claims(exp), &signer).unwrap();
-        EnrollmentToken::read(&format!("{text}\n"), EnrollmentMethod::Ott).unwrap()
+        EnrollmentToken::read(&format!("{text}\n"), &[EnrollmentMethod::Ott]).unwrap()
     }
 
     fn claims(exp: i64) -> EnrollmentClaims {

@@ -6,7 +6,9 @@
 mod fingerprint;
 mod identity;
 mod tls;
+mod trust;
 
 pub use fingerprint::fingerprint;
 pub use identity::{Identity, IdentityError};
 pub use tls::{TlsSetupError, provider};
+pub use trust::ClientTrust;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::WebPkiClientVerifier,
     version::TLS13,
 };
 
-use crate::{Identity, IdentityError};
+use crate::{ClientTrust, Identity, IdentityError};
 
 /// TLS that cannot be set up with the certificates at hand.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +43,15 @@ impl Identity {
         Ok(config)
     }
 
-    /// TLS 1.3 as a server that presents this identity and demands a certificate of its CA.
+    /// TLS 1.3 as a server that presents this identity and demands a certificate that is trusted.
     ///
     /// # Errors
     /// The identity's key or certificates do not do for TLS.
-    pub fn server_config(&self, protocols: &[&[u8]]) -> Result<ServerConfig, TlsSetupError> {
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
-                .build()?;
+    pub fn server_config(
+        &self,
+        clients: Arc<ClientTrust>,
+        protocols: &[&[u8]],
+    ) -> Result<ServerConfig, TlsSetupError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(clients)
@@ -60,7 +60,7 @@ impl Identity {
         Ok(config)
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsSetupError> {
+    pub(crate) fn roots(&self) -> Result<RootCertStore, TlsSetupError> {
         let mut roots = RootCertStore::empty();
         for certificate in self.trusted()? {
             roots.add(certificate)?;

@@ -19,8 +19,8 @@ use crate::{
     learn::{self, LearnArgs},
     lint::{self, LintArgs},
     management::{
-        ApplyNetworkArgs, AuditArgs, EntityCommand, ExplainArgs, ExportArgs, IdentityCommand,
-        LoginArgs, LogoutArgs, TerminatorCommand,
+        ApplyNetworkArgs, AuditArgs, CaCommand, EntityCommand, ExplainArgs, ExportArgs,
+        IdentityCommand, LoginArgs, LogoutArgs, TerminatorCommand,
     },
     observe::{self, ObserveArgs},
     router,
@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Manage who can join the overlay
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Manage certificate authorities of others, whose certificates can stand for identities
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Manage what can be dialed and hosted
     #[command(subcommand)]
     Service(EntityCommand<Service>),
@@ -249,6 +252,7 @@ impl Command {
             Self::Login(args) => args.run().await,
             Self::Logout(args) => args.run().await,
             Self::Identity(command) => command.run().await,
+            Self::Ca(command) => command.run().await,
             Self::Service(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::ConfigType(command) => command.run().await,

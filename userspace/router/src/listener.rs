@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nightgate_identity::{Identity, TlsSetupError, fingerprint};
+use nightgate_identity::{ClientTrust, Identity, TlsSetupError, fingerprint};
+use nightgate_model::replica::Replica;
 use nightgate_wire::{edge, link as link_wire};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -39,7 +40,9 @@ enum RefusedConnection {
 
 impl Listener {
     pub(crate) fn new(identity: &Identity, router: Router) -> Result<Self, TlsSetupError> {
-        let config = identity.server_config(&[edge::ALPN, link_wire::ALPN])?;
+        let trust = ClientTrust::new(identity)?;
+        let config = identity.server_config(Arc::clone(&trust), &[edge::ALPN, link_wire::ALPN])?;
+        router.spawn(follow(trust, router.replica()));
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), router })
     }
 
@@ -58,6 +61,21 @@ impl Listener {
                     debug!(%peer, error = %chain(&refused), "connection turned away");
                 }
             });
+        }
+    }
+}
+
+/// Trusts the CAs that the model names, as it changes.
+async fn follow(trust: Arc<ClientTrust>, mut replica: watch::Receiver<Arc<Replica>>) {
+    let mut known = Vec::new();
+    loop {
+        let named = replica.borrow_and_update().client_cas.clone();
+        if named != known {
+            trust.also_trust(&named);
+            known = named;
+        }
+        if replica.changed().await.is_err() {
+            return;
         }
     }
 }

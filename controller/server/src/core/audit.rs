@@ -1,8 +1,8 @@
 //! What the audit log says about a change.
 
-use nightgate_model::kind::EntityKind;
+use nightgate_model::{id::IdentityId, kind::EntityKind};
 use nightgate_store::{Action, AnyEntity, AuditRecord, Author, Model, Redeemed, Step};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One record for each step that changes an entity; `model` is as it was before.
 pub(super) fn records(model: &Model, author: &Author, steps: &[Step]) -> Vec<AuditRecord> {
@@ -19,6 +19,12 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
         before,
         after,
     };
+    let of_identity = |action, identity: &IdentityId, fingerprint: Option<&String>| {
+        let (name, _) = model.describe(EntityKind::Identity, identity.as_str())?;
+        let subject = (EntityKind::Identity, identity.as_str(), name.as_str());
+        let after = fingerprint.map(|fingerprint| json!({ "fingerprint": fingerprint }));
+        Some(record(action, subject, None, after))
+    };
     match step {
         Step::Create(any) => Some(record(Action::Create, named(any), None, Some(any.to_json()))),
         Step::Update(any) => {
@@ -29,16 +35,25 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
             let (name, before) = model.describe(*kind, id)?;
             Some(record(Action::Delete, (*kind, id, &name), Some(before), None))
         }
-        Step::Enroll(..) => None,
-        Step::SetPassword(login) => {
-            let (name, _) = model.describe(EntityKind::Identity, login.identity.as_str())?;
-            let subject = (EntityKind::Identity, login.identity.as_str(), name.as_str());
-            Some(record(Action::SetPassword, subject, None, None))
+        Step::Enroll(target, _) => {
+            let (kind, id) = target.subject();
+            // One that is made with its entity says nothing that the entity does not.
+            let (name, _) = model.describe(kind, id)?;
+            Some(record(Action::OfferEnrollment, (kind, id, &name), None, None))
         }
-        Step::RemovePassword(identity) => {
-            let (name, _) = model.describe(EntityKind::Identity, identity.as_str())?;
-            let subject = (EntityKind::Identity, identity.as_str(), name.as_str());
-            Some(record(Action::RemovePassword, subject, None, None))
+        Step::DeleteEnrollment(id) => {
+            let (kind, id) = model.enrollments.get(id)?.target.subject();
+            let (name, _) = model.describe(kind, id)?;
+            Some(record(Action::WithdrawEnrollment, (kind, id, &name), None, None))
+        }
+        Step::SetPassword(login) => of_identity(Action::SetPassword, &login.identity, None),
+        Step::RemovePassword(identity) => of_identity(Action::RemovePassword, identity, None),
+        Step::Certify(identity, certificate) => {
+            of_identity(Action::SetCertificate, identity, Some(&certificate.fingerprint))
+        }
+        Step::Decertify(identity) => of_identity(Action::RemoveCertificate, identity, None),
+        Step::Redeem { redeemed: Redeemed::Password(login), .. } => {
+            of_identity(Action::SetPassword, &login.identity, None)
         }
         Step::Redeem { redeemed, .. } => {
             let (kind, id) = redeemed.subject();
@@ -56,11 +71,12 @@ fn named(any: &AnyEntity) -> (EntityKind, &str, &str) {
 fn enrolled(before: &Value, redeemed: &Redeemed) -> Value {
     let mut after = before.clone();
     match redeemed {
-        Redeemed::Identity { fingerprint, .. } => {
-            after["fingerprint"] = fingerprint.clone().into();
+        Redeemed::Password(_) => {}
+        Redeemed::Identity { certificate, .. } => {
+            after["fingerprint"] = certificate.fingerprint.clone().into();
         }
-        Redeemed::Router { fingerprint, address, .. } => {
-            after["fingerprint"] = fingerprint.clone().into();
+        Redeemed::Router { certificate, address, .. } => {
+            after["fingerprint"] = certificate.fingerprint.clone().into();
             after["address"] = address.clone().into();
         }
     }

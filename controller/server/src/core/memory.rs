@@ -13,7 +13,7 @@ use nightgate_model::{
 };
 use nightgate_policy::{Entities as PolicyEntities, authorize};
 use nightgate_store::{
-    AnyEntity, ApiSession, Change, Loaded, Model, PasswordLogin, Step, Stored, Timestamp,
+    AnyEntity, ApiSession, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored, Timestamp,
 };
 
 use super::live::{Live, LiveReport};
@@ -100,9 +100,24 @@ impl Memory {
         for step in &change.steps {
             match step {
                 Step::Create(AnyEntity::Identity(_) | AnyEntity::EdgeRouter(_))
+                | Step::Create(AnyEntity::Ca(_))
+                | Step::Update(AnyEntity::Ca(_))
+                | Step::Delete(EntityKind::Ca, _)
                 | Step::Enroll(..)
-                | Step::Redeem { .. } => {}
+                | Step::DeleteEnrollment(_)
+                | Step::Certify(..)
+                | Step::Redeem { redeemed: Redeemed::Identity { .. }, .. }
+                | Step::Redeem { redeemed: Redeemed::Router { .. }, .. } => {}
+                Step::Decertify(identity) => {
+                    self.api_sessions.retain(|_, live| {
+                        live.session.identity != *identity || live.session.fingerprint.is_none()
+                    });
+                }
                 Step::SetPassword(PasswordLogin { identity, .. })
+                | Step::Redeem {
+                    redeemed: Redeemed::Password(PasswordLogin { identity, .. }),
+                    ..
+                }
                 | Step::RemovePassword(identity) => {
                     self.api_sessions.retain(|_, live| {
                         live.session.identity != *identity || live.session.fingerprint.is_some()
@@ -188,6 +203,22 @@ impl Memory {
             .get(id)
             .map(|stored| &stored.entity)
             .filter(|identity| !identity.disabled)
+    }
+
+    /// The identity that may authenticate with this certificate now.
+    pub(crate) fn identity_by_certificate(&self, fingerprint: &str) -> Option<&Identity> {
+        let identity = self.model.identity_by_fingerprint(fingerprint)?;
+        (!identity.disabled && self.is_certificate_good(&identity.id)).then_some(identity)
+    }
+
+    /// Whether the certificate of an identity is ours, or of a CA that is good for authentication.
+    pub(crate) fn is_certificate_good(&self, identity: &IdentityId) -> bool {
+        let certificate = self.model.certificates.get(identity);
+        let Some(ca) = certificate.and_then(|certificate| certificate.ca.as_ref()) else {
+            return true;
+        };
+        let ca = self.model.cas.get(ca).map(|stored| &stored.entity);
+        ca.is_some_and(|ca| ca.is_verified && ca.is_auth_enabled)
     }
 
     fn forget_sessions_of(&mut self, identity: &IdentityId) {

@@ -14,12 +14,13 @@ use std::{
 
 use nightgate_model::{
     id::{ApiSessionId, IdentityId},
+    kind::EntityKind,
     token::{ApiSessionClaims, ApiSessionKind, SessionClaims, SessionKind},
 };
 use nightgate_pki::{Authority, TokenError};
 use nightgate_store::{
-    ApiSession, AuditEntry, Author, Change, EnrollmentTarget, EnrollmentToken, PasswordLogin, Step,
-    Store, StoreError, Timestamp,
+    AnyEntity, ApiSession, AuditEntry, Author, Change, PasswordLogin, Step, Store, StoreError,
+    Timestamp,
 };
 use tokio::sync::{Notify, watch};
 
@@ -30,7 +31,7 @@ pub(crate) use self::{
     publish::{Published, publish_changes},
     replica::resolved_config,
 };
-use crate::{Address, clock, password::Passwords, rest::built_in_config_types};
+use crate::{Address, clock, password::Passwords, rest::built_in_config_types, trust::ClientTrust};
 
 /// How long an API session lasts without being refreshed, in milliseconds. Short, because a session
 /// that was ended early stays good at routers until its token expires.
@@ -40,6 +41,8 @@ pub(crate) const API_SESSION_LIFETIME: i64 = 60 * 60 * 1000;
 pub(crate) struct Core {
     /// Signs certificates and tokens.
     pub(crate) authority: Authority,
+    /// Whose certificates clients may present.
+    pub(crate) trust: Arc<ClientTrust>,
     /// How others reach the controller.
     pub(crate) address: Address,
     /// Differs after each start: clients notice a restart by it.
@@ -58,14 +61,17 @@ impl Core {
     /// Loads the store and makes the first publication.
     pub(crate) fn new(
         authority: Authority,
+        trust: Arc<ClientTrust>,
         address: Address,
         store: Box<dyn Store>,
     ) -> Result<Self, StoreError> {
         add_built_in(&*store)?;
         let memory = Memory::new(store.load()?, clock::timestamp());
+        trust.follow(&memory.model);
         let first = Published::new(&memory.snapshot(), authority.session_key().public_key_pem());
         Ok(Self {
             authority,
+            trust,
             address,
             passwords: Passwords::new(),
             instance: uuid::Uuid::new_v4().to_string(),
@@ -124,6 +130,9 @@ impl Core {
                 let at = core.read(|memory| memory.later_than_all(clock::timestamp()));
                 let index = core.store.apply(&change, at)?;
                 core.write(|memory| memory.apply(&change, at, index));
+                if change.steps.iter().any(concerns_cas) {
+                    core.read(|memory| core.trust.follow(&memory.model));
+                }
                 Ok::<_, E>(result)
             })
             .await?;
@@ -152,14 +161,6 @@ impl Core {
         });
         self.changed.notify_one();
         result
-    }
-
-    /// What a pending enrollment token is for, and when it ends.
-    pub(crate) async fn enrollment(
-        self: &Arc<Self>,
-        token: EnrollmentToken,
-    ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError> {
-        self.blocking(move |core| core.store.enrollment(&token)).await
     }
 
     /// How the identity with this name to log in with does so.
@@ -249,6 +250,15 @@ impl Core {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+fn concerns_cas(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Create(AnyEntity::Ca(_))
+            | Step::Update(AnyEntity::Ca(_))
+            | Step::Delete(EntityKind::Ca, _)
+    )
 }
 
 /// Stores the built-in config types, as this release has them.

@@ -11,6 +11,7 @@ use nightgate_store::Model;
 use serde_json::Value;
 
 use super::memory::Snapshot;
+use crate::trust::trusted_cas;
 
 /// Builds what every router is told.
 ///
@@ -23,6 +24,10 @@ pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
     Replica {
         index: snapshot.index,
         token_keys: vec![token_key.into()],
+        client_cas: trusted_cas(&snapshot.entities.model)
+            .filter(|ca| ca.is_auth_enabled)
+            .map(|ca| ca.cert_pem.clone())
+            .collect(),
         identities: identities(snapshot).collect(),
         services: snapshot
             .entities

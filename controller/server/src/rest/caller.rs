@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use nightgate_model::{entity::Identity, token::ApiSessionClaims};
 use nightgate_store::{ApiSession, Author};
+use rustls_pki_types::CertificateDer;
 
 use super::Failure;
 use crate::{clock, core::Core};
@@ -17,6 +18,8 @@ const SESSION_HEADER: &str = "zt-session";
 pub(crate) struct Peer {
     /// SHA-1 of the certificate whose key it proved to hold, lower-case hex.
     pub(crate) fingerprint: Option<String>,
+    /// The certificates it presented, that one first. Nothing is proved by the others.
+    pub(crate) chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// A caller with a valid API session.
@@ -49,7 +52,7 @@ impl FromRequestParts<Arc<Core>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, Failure> {
-        let Peer { fingerprint } = Peer::from_request_parts(parts, core).await?;
+        let Peer { fingerprint, .. } = Peer::from_request_parts(parts, core).await?;
         let token = parts.headers.get(SESSION_HEADER).and_then(|token| token.to_str().ok());
         token
             .and_then(|token| authenticate(core, token, fingerprint.as_deref()))
@@ -77,7 +80,9 @@ fn authenticate(core: &Core, token: &str, proven: Option<&str>) -> Option<Caller
         let identity = memory.enabled_identity(&session.identity)?;
         let is_bound = match &session.fingerprint {
             Some(bound) => {
-                proven == Some(bound.as_str()) && identity.fingerprint.as_deref() == proven
+                proven == Some(bound.as_str())
+                    && identity.fingerprint.as_deref() == proven
+                    && memory.is_certificate_good(&identity.id)
             }
             None => true,
         };

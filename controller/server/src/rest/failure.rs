@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use nightgate_model::api::{ApiError, ErrorEnvelope};
-use nightgate_pki::{RequestError, TokenError};
+use nightgate_pki::{ForeignError, RequestError, TokenError};
 use nightgate_store::StoreError;
 use serde_json::json;
 
@@ -81,6 +81,18 @@ impl Failure {
         )
     }
 
+    /// A path that does not exist.
+    pub(super) fn unknown_path() -> Self {
+        Self::not_found("the path or its method")
+    }
+
+    /// No certificate, or one that enrolls nobody. Never says why: the caller may be anybody.
+    pub(super) fn untrusted_certificate() -> Self {
+        let message =
+            "present a certificate in the TLS handshake that a registered CA has issued for this";
+        Self::bad_request("INVALID_CERTIFICATE", message)
+    }
+
     /// What exists already, or is in use.
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "CONFLICT", message)
@@ -129,9 +141,9 @@ impl IntoResponse for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::NameTaken { .. } | StoreError::UsernameTaken { .. } => {
-                Self::conflict(error.to_string())
-            }
+            StoreError::NameTaken { .. }
+            | StoreError::UsernameTaken { .. }
+            | StoreError::CertificateTaken { .. } => Self::conflict(error.to_string()),
             StoreError::NotFound { kind, .. } => Self::not_found(&kind.to_string()),
             StoreError::TokenInvalid => Self::invalid_token(),
             StoreError::Damaged { .. }
@@ -154,6 +166,12 @@ impl From<PasswordError> for Failure {
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         Self::internal(&error)
+    }
+}
+
+impl From<ForeignError> for Failure {
+    fn from(error: ForeignError) -> Self {
+        Self::bad_request("INVALID_CERTIFICATE", error.to_string())
     }
 }
 

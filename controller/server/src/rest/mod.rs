@@ -51,7 +51,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
 }
 
 async fn unknown_path() -> Failure {
-    Failure::not_found("the path or its method")
+    Failure::unknown_path()
 }
 
 async fn name_instance(State(core): State<Arc<Core>>, mut response: Response) -> Response {

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use nightgate_model::{
     entity::{
-        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission,
+        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission,
         Service, ServiceEdgeRouterPolicy, ServicePolicy,
     },
     id::{IdentityId, RouterId, ServiceId},
 };
+use nightgate_pki::ForeignCertificate;
 use nightgate_store::{ApiSession, Model, Stored, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -95,6 +96,26 @@ pub(super) fn service_for(
     shaped["config"] = config.into();
     shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
     shaped
+}
+
+/// A CA of others.
+pub(super) fn ca(stored: &Stored<Ca>) -> Value {
+    let ca = &stored.entity;
+    let certificate = ForeignCertificate::from_pem(&ca.cert_pem).ok();
+    let own = json!({
+        "name": ca.name,
+        "certPem": ca.cert_pem,
+        "fingerprint": certificate.map(|certificate| certificate.fingerprint()),
+        "isVerified": ca.is_verified,
+        "verificationToken": if ca.is_verified { None } else { Some(&ca.id) },
+        "isAuthEnabled": ca.is_auth_enabled,
+        "isAutoCaEnrollmentEnabled": ca.is_auto_ca_enrollment_enabled,
+        "isOttCaEnrollmentEnabled": ca.is_ott_ca_enrollment_enabled,
+        "identityRoles": ca.identity_roles,
+        "identityNameFormat": ca.identity_name_format,
+        "externalIdClaim": null,
+    });
+    entity("cas", ca.id.as_str(), (stored.created_at, stored.updated_at), own)
 }
 
 /// A config.
@@ -300,7 +321,12 @@ fn name_of_service<'a>(model: &'a Model, session: &ServiceSession) -> &'a str {
 }
 
 /// Adds what every entity has.
-fn entity(path: &str, id: &str, (created, updated): (Timestamp, Timestamp), own: Value) -> Value {
+pub(super) fn entity(
+    path: &str,
+    id: &str,
+    (created, updated): (Timestamp, Timestamp),
+    own: Value,
+) -> Value {
     let mut shaped = own;
     shaped["id"] = id.into();
     shaped["createdAt"] = rfc3339(created).into();

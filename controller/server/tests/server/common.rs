@@ -132,6 +132,11 @@ impl Caller {
         self.send(Method::GET, path, None).await
     }
 
+    /// As [`Self::get`], where there may be no answer.
+    pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, reqwest::Error> {
+        Ok(Answer::of(self.request(Method::GET, path, None).send().await?).await)
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, None).await
     }

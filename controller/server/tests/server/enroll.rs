@@ -1,6 +1,7 @@
 //! Enrollment over real TLS: the way in, and every refusal.
 
 use crate::common::{Lab, one_time_token, request};
+use nightgate_model::token::EnrollmentMethod;
 use nightgate_store::{
     Enrollment, EnrollmentTarget, EnrollmentToken, SqliteStore, Step, Store as _, Timestamp,
 };
@@ -53,7 +54,13 @@ async fn an_expired_token_is_refused_like_an_unknown_one() {
     identity.name = "late".into();
     identity.fingerprint = None;
     let token = EnrollmentToken::new("expired-token");
-    let enrollment = Enrollment { token, expires_at: Timestamp(1) };
+    let enrollment = Enrollment {
+        token,
+        method: EnrollmentMethod::Ott,
+        ca: None,
+        username: None,
+        expires_at: Timestamp(1),
+    };
     let target = EnrollmentTarget::Identity(identity.id.clone());
     let steps = vec![Step::Create(identity.into()), Step::Enroll(target, enrollment)];
     store.apply(&steps.into(), Timestamp(0)).unwrap();

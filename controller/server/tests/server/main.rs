@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
+mod cas;
 mod client_api;
 mod common;
 mod configs;
 mod control;
 mod directory;
 mod enroll;
+mod enrollments;
 mod management;
 mod password;
 mod update;

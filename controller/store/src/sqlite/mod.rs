@@ -1,6 +1,7 @@
 //! The store in one SQLite file.
 
 mod audit;
+mod credentials;
 mod passwords;
 mod read;
 mod record;
@@ -20,10 +21,7 @@ use std::{
 use nightgate_model::id::ApiSessionId;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::{
-    ApiSession, AuditEntry, Change, EnrollmentTarget, EnrollmentToken, Loaded, PasswordLogin,
-    Store, StoreError, Timestamp,
-};
+use crate::{ApiSession, AuditEntry, Change, Loaded, PasswordLogin, Store, StoreError, Timestamp};
 
 /// How long a transaction waits for one of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,13 +93,6 @@ impl Store for SqliteStore {
 
     fn advance_index(&self) -> Result<u64, StoreError> {
         write::advance_index(&self.connection())
-    }
-
-    fn enrollment(
-        &self,
-        token: &EnrollmentToken,
-    ) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError> {
-        read::enrollment(&self.connection(), token)
     }
 
     fn password(&self, username: &str) -> Result<Option<PasswordLogin>, StoreError> {

@@ -1,5 +1,7 @@
 //! Passwords.
 
+use std::collections::BTreeMap;
+
 use nightgate_model::id::IdentityId;
 use rusqlite::{Connection, OptionalExtension as _, ffi::SQLITE_CONSTRAINT_UNIQUE, params};
 
@@ -29,6 +31,19 @@ pub(super) fn remove(connection: &Connection, identity: &IdentityId) -> Result<(
         .execute("DELETE FROM passwords WHERE identity = ?1", [identity.as_str()])
         .map(drop)
         .map_err(database("remove password"))
+}
+
+/// The names that identities log in with.
+pub(super) fn usernames(
+    connection: &Connection,
+) -> Result<BTreeMap<IdentityId, String>, StoreError> {
+    let read = database("read usernames");
+    let mut statement =
+        connection.prepare("SELECT identity, username FROM passwords").map_err(&read)?;
+    let rows = statement
+        .query_map([], |row| Ok((IdentityId::new(row.get::<_, String>(0)?), row.get(1)?)))
+        .map_err(&read)?;
+    rows.map(|row| row.map_err(&read)).collect()
 }
 
 /// The login of this name.

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 
 use nightgate_model::{
     entity::Service,
-    id::{ConfigId, IdentityId, RouterId, ServiceId},
+    id::{ConfigId, ServiceId},
 };
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 use super::{
-    database,
+    credentials, database, passwords,
     record::{Columns, Record},
 };
-use crate::{EnrollmentTarget, EnrollmentToken, Model, StoreError, Stored, Timestamp};
+use crate::{Model, StoreError, Stored, Timestamp};
 
 pub(super) fn model(connection: &Connection) -> Result<Model, StoreError> {
     let mut services = table(connection)?;
     shared_configs(connection, &mut services)?;
     Ok(Model {
+        cas: table(connection)?,
         identities: table(connection)?,
         config_types: table(connection)?,
         configs: table(connection)?,
@@ -26,6 +27,9 @@ pub(super) fn model(connection: &Connection) -> Result<Model, StoreError> {
         routers: table(connection)?,
         router_policies: table(connection)?,
         service_router_policies: table(connection)?,
+        enrollments: credentials::enrollments(connection)?,
+        certificates: credentials::certificates(connection)?,
+        usernames: passwords::usernames(connection)?,
     })
 }
 
@@ -34,23 +38,6 @@ pub(super) fn index(connection: &Connection) -> Result<u64, StoreError> {
         .query_row("SELECT model_index FROM history", [], |row| row.get::<_, i64>(0))
         .map(i64::cast_unsigned)
         .map_err(database("read model index"))
-}
-
-pub(super) fn enrollment(
-    connection: &Connection,
-    token: &EnrollmentToken,
-) -> Result<Option<(EnrollmentTarget, Timestamp)>, StoreError> {
-    let query = "SELECT identity, router, expires_at FROM enrollments WHERE token_digest = ?1";
-    connection
-        .query_row(query, [token.digest()], |row| {
-            let target = match row.get::<_, Option<String>>(0)? {
-                Some(identity) => EnrollmentTarget::Identity(IdentityId::new(identity)),
-                None => EnrollmentTarget::Router(RouterId::new(row.get::<_, String>(1)?)),
-            };
-            Ok((target, Timestamp(row.get(2)?)))
-        })
-        .optional()
-        .map_err(database("read enrollment"))
 }
 
 /// Adds the configs that services share, from the table that relates them.

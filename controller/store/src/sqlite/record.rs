@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use nightgate_model::{
-    entity::{Config, ConfigType, EdgeRouter, Identity, IdentityKind, Service},
-    id::{ConfigId, ConfigTypeId, IdentityId, RouterId, ServiceId},
+    entity::{Ca, Config, ConfigType, EdgeRouter, Identity, IdentityKind, Service},
+    id::{CaId, ConfigId, ConfigTypeId, IdentityId, RouterId, ServiceId},
 };
 use rusqlite::{
     Row,
@@ -144,6 +144,45 @@ impl Record for Service {
             config: row.json("config")?,
             // In a table of their own.
             configs: BTreeSet::new(),
+        })
+    }
+}
+
+impl Record for Ca {
+    const TABLE: &'static str = "cas";
+    const COLUMNS: &'static [&'static str] = &[
+        "cert_pem",
+        "is_verified",
+        "is_auth",
+        "is_auto",
+        "is_ott",
+        "identity_roles",
+        "name_format",
+    ];
+
+    fn values(&self) -> Result<Vec<Value>, StoreError> {
+        Ok(vec![
+            self.cert_pem.clone().into(),
+            self.is_verified.into(),
+            self.is_auth_enabled.into(),
+            self.is_auto_ca_enrollment_enabled.into(),
+            self.is_ott_ca_enrollment_enabled.into(),
+            json("CA attributes", &self.identity_roles)?.into(),
+            self.identity_name_format.clone().into(),
+        ])
+    }
+
+    fn read(row: &Columns<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: CaId::new(row.get::<String>("id")?),
+            name: row.get("name")?,
+            cert_pem: row.get("cert_pem")?,
+            is_verified: row.get("is_verified")?,
+            is_auth_enabled: row.get("is_auth")?,
+            is_auto_ca_enrollment_enabled: row.get("is_auto")?,
+            is_ott_ca_enrollment_enabled: row.get("is_ott")?,
+            identity_roles: row.json("identity_roles")?,
+            identity_name_format: row.get("name_format")?,
         })
     }
 }

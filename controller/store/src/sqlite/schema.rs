@@ -6,7 +6,8 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 5] = [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS];
+const MIGRATIONS: [&str; 6] =
+    [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS, CREDENTIALS];
 
 const FIRST: &str = "
 CREATE TABLE history (
@@ -161,6 +162,39 @@ CREATE TABLE passwords (
     username TEXT NOT NULL UNIQUE,
     hash TEXT NOT NULL
 ) STRICT;
+";
+
+const CREDENTIALS: &str = "
+CREATE TABLE cas (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    cert_pem TEXT NOT NULL,
+    is_verified INTEGER NOT NULL,
+    is_auth INTEGER NOT NULL,
+    is_auto INTEGER NOT NULL,
+    is_ott INTEGER NOT NULL,
+    identity_roles TEXT NOT NULL,
+    name_format TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE enrollments ADD COLUMN method TEXT NOT NULL DEFAULT '\"ott\"';
+ALTER TABLE enrollments ADD COLUMN ca TEXT REFERENCES cas (id) ON DELETE CASCADE;
+ALTER TABLE enrollments ADD COLUMN username TEXT;
+ALTER TABLE enrollments ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
+UPDATE enrollments SET method = '\"erott\"' WHERE router IS NOT NULL;
+CREATE INDEX enrollments_ca ON enrollments (ca);
+
+CREATE TABLE certificates (
+    identity TEXT PRIMARY KEY REFERENCES identities (id) ON DELETE CASCADE,
+    fingerprint TEXT NOT NULL UNIQUE,
+    pem TEXT NOT NULL,
+    ca TEXT REFERENCES cas (id)
+) STRICT;
+CREATE INDEX certificates_ca ON certificates (ca);
+INSERT INTO certificates SELECT id, fingerprint, '', NULL FROM identities
+    WHERE fingerprint IS NOT NULL;
 ";
 
 /// Brings the schema up to date, one transaction for each step.

@@ -88,6 +88,14 @@ pub(super) fn remove_all_of(
         .map_err(database("remove API sessions"))
 }
 
+pub(super) fn remove_certificate_sessions_of(
+    connection: &Connection,
+    identity: &IdentityId,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM api_sessions WHERE identity = ?1 AND fingerprint <> ''";
+    connection.execute(sql, [identity.as_str()]).map(drop).map_err(database("remove API sessions"))
+}
+
 pub(super) fn remove_password_sessions_of(
     connection: &Connection,
     identity: &IdentityId,

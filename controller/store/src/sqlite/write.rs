@@ -4,15 +4,12 @@ use nightgate_model::id::Identifier as _;
 use rusqlite::{
     Connection,
     ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE},
-    params, params_from_iter,
+    params_from_iter,
     types::Value,
 };
 
-use super::{audit, database, passwords, read, record::Record, sessions};
-use crate::{
-    AnyEntity, Change, Enrollment, EnrollmentTarget, EnrollmentToken, Redeemed, Step, StoreError,
-    Timestamp,
-};
+use super::{audit, credentials, database, passwords, read, record::Record, sessions};
+use crate::{AnyEntity, Change, Step, StoreError, Timestamp};
 
 /// Makes a change; the caller's transaction is dropped on error.
 pub(super) fn apply(
@@ -36,10 +33,19 @@ pub(super) fn apply(
                 }
             }
             Step::Delete(kind, id) => with_kind!(kind, E => delete::<E>(connection, id))?,
-            Step::Enroll(target, enrollment) => enroll(connection, target, enrollment)?,
+            Step::Enroll(target, enrollment) => {
+                credentials::enroll(connection, target, enrollment, at)?;
+            }
+            Step::DeleteEnrollment(id) => credentials::delete_enrollment(connection, id)?,
             Step::SetPassword(login) => passwords::set(connection, login)?,
             Step::RemovePassword(identity) => passwords::remove(connection, identity)?,
-            Step::Redeem { token, redeemed } => redeem(connection, token, redeemed, at)?,
+            Step::Certify(identity, certificate) => {
+                credentials::certify(connection, identity, certificate, at)?;
+            }
+            Step::Decertify(identity) => credentials::decertify(connection, identity, at)?,
+            Step::Redeem { token, redeemed } => {
+                credentials::redeem(connection, token, redeemed, at)?;
+            }
         }
     }
     audit::append(connection, &change.audit, at)
@@ -113,50 +119,4 @@ fn execute<R: Record>(
             StoreError::Database { operation: "write entity", source }
         }
     })
-}
-
-fn enroll(
-    connection: &Connection,
-    target: &EnrollmentTarget,
-    enrollment: &Enrollment,
-) -> Result<(), StoreError> {
-    let (identity, router) = match target {
-        EnrollmentTarget::Identity(id) => (Some(id.as_str()), None),
-        EnrollmentTarget::Router(id) => (None, Some(id.as_str())),
-    };
-    let sql = "INSERT INTO enrollments (token_digest, identity, router, expires_at) \
-        VALUES (?1, ?2, ?3, ?4)";
-    connection
-        .execute(sql, params![enrollment.token.digest(), identity, router, enrollment.expires_at.0])
-        .map(drop)
-        .map_err(database("add enrollment"))
-}
-
-/// Removes the token and records the certificate; whoever comes second finds no token to remove.
-fn redeem(
-    connection: &Connection,
-    token: &EnrollmentToken,
-    redeemed: &Redeemed,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let (column, fingerprint) = match redeemed {
-        Redeemed::Identity { fingerprint, .. } => ("identity", fingerprint),
-        Redeemed::Router { fingerprint, .. } => ("router", fingerprint),
-    };
-    let (_, id) = redeemed.subject();
-    let sql = format!("DELETE FROM enrollments WHERE token_digest = ?1 AND {column} = ?2");
-    let removed =
-        connection.execute(&sql, params![token.digest(), id]).map_err(database("use up token"))?;
-    if removed == 0 {
-        return Err(StoreError::TokenInvalid);
-    }
-    let write = database("record certificate");
-    if let Redeemed::Router { address, .. } = redeemed {
-        let sql = "UPDATE edge_routers SET fingerprint = ?2, address = ?3, updated_at = ?4 \
-            WHERE id = ?1";
-        connection.execute(sql, params![id, fingerprint, address, at.0]).map_err(&write)?;
-    }
-    // A router's own identity has the router's id and authenticates with the same certificate.
-    let sql = "UPDATE identities SET fingerprint = ?2, updated_at = ?3 WHERE id = ?1";
-    connection.execute(sql, params![id, fingerprint, at.0]).map(drop).map_err(&write)
 }

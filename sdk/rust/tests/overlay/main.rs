@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod examples;
+mod foreign;
 mod hostile;
 mod support;
 

@@ -152,7 +152,19 @@ impl Operator {
         format!("{url}/{}", listed[0]["id"].as_str().unwrap())
     }
 
-    async fn create(&self, kind: &str, body: &impl Serialize) -> Created {
+    /// Sends text to a path.
+    pub(crate) async fn post_text(&self, path: &str, body: String) {
+        self.send(self.http.post(format!("{}/{path}", self.base)).body(body)).await;
+    }
+
+    /// The text at a path.
+    pub(crate) async fn get_text(&self, path: &str) -> String {
+        let request = self.http.get(format!("{}/{path}", self.base));
+        let answer = request.header("zt-session", &self.token).send().await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
+    pub(crate) async fn create(&self, kind: &str, body: &impl Serialize) -> Created {
         let request = self.http.post(format!("{}/{kind}", self.base)).json(body);
         serde_json::from_value(self.send(request).await).unwrap()
     }

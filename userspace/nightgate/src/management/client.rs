@@ -164,6 +164,25 @@ impl ManagementClient {
         self.send::<Value>(self.http.post(url).json(body)).await.map(drop)
     }
 
+    /// Does something else with an entity, with a body that is no JSON.
+    pub(super) async fn act_with_text(
+        &self,
+        kind: EntityKind,
+        id: &str,
+        action: &str,
+        body: String,
+    ) -> anyhow::Result<()> {
+        let url = self.url(&format!("{}/{id}/{action}", kind.path()));
+        let request = self.http.post(url).header("content-type", "text/plain").body(body);
+        self.send::<Value>(request).await.map(drop)
+    }
+
+    /// The text at a path.
+    pub(super) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let body = self.bytes(self.http.get(self.url(path))).await?;
+        String::from_utf8(body).context("the controller's answer is not text")
+    }
+
     /// Deletes an entity by name or id.
     pub(super) async fn delete(&self, kind: EntityKind, name: &str) -> anyhow::Result<Named> {
         let found: Named = self.find(kind, name).await?;
@@ -262,6 +281,11 @@ impl ManagementClient {
         &self,
         request: RequestBuilder,
     ) -> anyhow::Result<Envelope<T>> {
+        let body = self.bytes(request).await?;
+        serde_json::from_slice(&body).context("the controller's answer is not as expected")
+    }
+
+    async fn bytes(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
         let response = request.header("zt-session", &self.token).send().await.context(
             "the controller cannot be reached; is `nightgate controller run` running at the address \
              that was named",
@@ -269,8 +293,7 @@ impl ManagementClient {
         let status = response.status();
         let body = response.bytes().await.context("read the controller's answer")?;
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .context("the controller's answer is not as expected");
+            return Ok(body.into());
         }
         match serde_json::from_slice::<ErrorEnvelope>(&body) {
             Ok(ErrorEnvelope { error, .. }) if status == StatusCode::INTERNAL_SERVER_ERROR => {

@@ -2,7 +2,13 @@
 
 use std::{collections::HashMap, fmt::Debug};
 
-use nightgate_model::{entity::Role, id::Identifier as _, kind::EntityKind, spec::Entity};
+use nightgate_model::{
+    api::IdentityEnrollment,
+    entity::Role,
+    id::{CaId, Identifier as _},
+    kind::EntityKind,
+    spec::Entity,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,6 +37,11 @@ pub(crate) trait Managed: Entity + 'static {
 
     /// Where the token of a new one goes, if it gets one.
     fn token(_args: &Self::Create) -> Option<&TokenArgs> {
+        None
+    }
+
+    /// How it enrolls, if not as its kind does; the CA by name.
+    fn enrollment(_args: &Self::Create) -> Option<IdentityEnrollment> {
         None
     }
 
@@ -191,10 +202,17 @@ async fn create<M: Managed>(args: CreateArgs<M>) -> anyhow::Result<()> {
         token.check()?;
     }
     let client = args.management.connect().await?;
+    let enrollment = M::enrollment(&args.own);
     let Value::Object(spec) = serde_json::to_value(M::wanted(args.own)?)? else {
         unreachable!("specs are objects")
     };
-    let spec = client.resolved(spec).await?;
+    let mut spec = client.resolved(spec).await?;
+    if let Some(mut enrollment) = enrollment {
+        if let Some(ca) = &mut enrollment.ottca {
+            *ca = CaId::new(client.find::<Named>(EntityKind::Ca, ca.as_str()).await?.id);
+        }
+        spec.insert("enrollment".into(), serde_json::to_value(enrollment)?);
+    }
     let created = client.create(M::KIND, &spec).await?;
     let name = spec["name"].as_str().unwrap_or_default();
     match token {

@@ -1,8 +1,9 @@
 //! `nightgate identity ...`
 
 use nightgate_model::{
-    api::{Disable, SetPassword},
+    api::{Disable, IdentityEnrollment, SetPassword},
     entity::Identity,
+    id::CaId,
     kind::EntityKind,
     spec::IdentitySpec,
 };
@@ -45,6 +46,12 @@ pub(crate) struct CreateIdentity {
     /// May use the management commands
     #[arg(long)]
     admin: bool,
+    /// It enrolls with a certificate of this registered CA, by name or id
+    #[arg(long = "ca", value_name = "CA", conflicts_with = "username")]
+    ca: Option<String>,
+    /// It enrolls by setting a password, to log in with by this name
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
 }
@@ -125,6 +132,12 @@ impl Managed for Identity {
             disabled: false,
             role_attributes: args.attributes.into_iter().collect(),
         })
+    }
+
+    fn enrollment(args: &CreateIdentity) -> Option<IdentityEnrollment> {
+        let (ottca, updb) = (args.ca.as_deref().map(CaId::new), args.username.clone());
+        let is_asked = ottca.is_some() || updb.is_some();
+        is_asked.then_some(IdentityEnrollment { ott: false, ottca, updb })
     }
 
     fn token(args: &CreateIdentity) -> Option<&TokenArgs> {

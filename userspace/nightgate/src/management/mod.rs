@@ -2,6 +2,7 @@
 
 mod attribute;
 mod audit;
+mod ca;
 mod client;
 mod config;
 mod entity;
@@ -22,11 +23,13 @@ use std::path::PathBuf;
 
 pub(crate) use self::{
     audit::AuditArgs,
+    ca::CaCommand,
     entity::EntityCommand,
     explain::ExplainArgs,
     identity::IdentityCommand,
     login::{LoginArgs, LogoutArgs},
     network::{ApplyNetworkArgs, ExportArgs},
+    password::PasswordArgs,
     terminator::TerminatorCommand,
 };
 use self::{client::ManagementClient, login::SessionArgs};

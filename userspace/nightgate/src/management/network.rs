@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use nightgate_model::{
     entity::{
-        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Role, Service,
-        ServiceEdgeRouterPolicy, ServicePolicy,
+        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Role,
+        Service, ServiceEdgeRouterPolicy, ServicePolicy,
     },
     id::{ConfigId, ConfigTypeId},
     kind::EntityKind,
@@ -155,6 +155,7 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
     let mut network = Network {
         version: VERSION,
         edge_routers: specs::<EdgeRouter>(client).await?,
+        cas: specs::<Ca>(client).await?,
         identities: entities::<Identity>(client)
             .await?
             .into_iter()

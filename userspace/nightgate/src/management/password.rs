@@ -19,7 +19,7 @@ pub(crate) struct PasswordArgs {
 
 impl PasswordArgs {
     /// Reads the password. A terminal shows nothing of it.
-    pub(super) fn read(&self) -> anyhow::Result<String> {
+    pub(crate) fn read(&self) -> anyhow::Result<String> {
         let line = match &self.password_file {
             Some(file) => {
                 let text = fs::read_to_string(file);

@@ -14,6 +14,7 @@ use nightgate_server::{Controller, Settings, init};
 use tempfile::TempDir;
 
 use super::*;
+use crate::enroll::{EnrollArgs, enroll};
 
 #[derive(Debug, Parser)]
 enum Command {
@@ -34,6 +35,8 @@ enum Command {
     #[command(subcommand)]
     ServiceEdgeRouterPolicy(EntityCommand<ServiceEdgeRouterPolicy>),
     #[command(subcommand)]
+    Ca(CaCommand),
+    #[command(subcommand)]
     Terminator(TerminatorCommand),
     Explain(ExplainArgs),
     Audit(AuditArgs),
@@ -41,6 +44,7 @@ enum Command {
     Export(ExportArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
+    Enroll(EnrollArgs),
 }
 
 struct Lab {
@@ -69,6 +73,11 @@ impl Lab {
         Self::run_words(words.chain(["--identity-file", &admin])).await
     }
 
+    /// Enrolls by a command line.
+    async fn enroll(&self, line: &str) -> anyhow::Result<()> {
+        self.run_bare(&format!("enroll {line}")).await
+    }
+
     /// Runs a command line that says itself who asks.
     async fn run_bare(&self, line: &str) -> anyhow::Result<()> {
         Self::run_words(["nightgate"].into_iter().chain(line.split_whitespace())).await
@@ -84,6 +93,7 @@ impl Lab {
             Command::ConfigType(command) => command.run().await,
             Command::EdgeRouterPolicy(command) => command.run().await,
             Command::ServiceEdgeRouterPolicy(command) => command.run().await,
+            Command::Ca(command) => command.run().await,
             Command::Terminator(command) => command.run().await,
             Command::Explain(command) => command.run().await,
             Command::Audit(command) => command.run().await,
@@ -91,6 +101,7 @@ impl Lab {
             Command::Export(command) => command.run().await,
             Command::Login(command) => command.run().await,
             Command::Logout(command) => command.run().await,
+            Command::Enroll(args) => enroll(&args).await,
         }
     }
 
@@ -199,6 +210,37 @@ async fn configs_are_made_of_files_and_shared_by_services() {
     assert!(refused.contains("data/port"), "{refused}");
     let unknown = lab.refused(&format!("config create c4 host.v9 --data {data}")).await;
     assert!(unknown.contains("no \"host.v9\""), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_ca_of_others_is_registered_and_its_certificates_enroll() {
+    let lab = Lab::start().await;
+    // The controller's own root will do for somebody else's.
+    let (cert, key) = (lab.file("pki/root.crt"), lab.file("pki/root.key"));
+    let create = format!("ca create acme --cert {cert} --auto-enroll --ott-enroll --attribute a");
+    lab.run(&create).await.unwrap();
+    let refused = lab.refused(&format!("ca verify acme --cert {cert}")).await;
+    assert!(refused.contains("verification token"), "{refused}");
+    assert!(lab.refused("ca token acme").await.contains("verified"));
+    let (bob, carol) = (lab.file("bob.jwt"), lab.file("carol.jwt"));
+    for line in [
+        format!("ca verify acme --key {key}"),
+        "ca token acme".into(),
+        "ca update acme --auth true --name-format [commonName]".into(),
+        "ca list".into(),
+        "ca show acme --json".into(),
+        format!("identity create bob --ca acme --jwt-out {bob}"),
+        format!("identity create carol --username carol --jwt-out {carol}"),
+    ] {
+        lab.run(&line).await.unwrap_or_else(|error| panic!("{line}: {error:#}"));
+    }
+    let out = lab.file("bob.json");
+    let refused = format!("{:#}", lab.enroll(&format!("{bob} --out {out}")).await.unwrap_err());
+    assert!(refused.contains("--cert"), "{refused}");
+    let password = lab.file("password");
+    std::fs::write(&password, "correct horse\n").unwrap();
+    lab.enroll(&format!("{carol} --password-file {password}")).await.unwrap();
+    lab.run("ca delete acme").await.unwrap();
 }
 
 #[tokio::test]

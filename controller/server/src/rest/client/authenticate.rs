@@ -77,8 +77,7 @@ pub(crate) async fn authenticate(
 fn by_certificate(core: &Core, peer: Peer) -> Result<(Identity, Option<String>), Failure> {
     let fingerprint = peer.fingerprint.ok_or_else(Failure::invalid_auth)?;
     let identity = core
-        .read(|memory| memory.model.identity_by_fingerprint(&fingerprint).cloned())
-        .filter(|identity| !identity.disabled)
+        .read(|memory| memory.identity_by_certificate(&fingerprint).cloned())
         .ok_or_else(Failure::invalid_auth)?;
     Ok((identity, Some(fingerprint)))
 }

@@ -25,6 +25,7 @@ pub(super) fn router() -> Router<Arc<Core>> {
         .route("/.well-known/est/cacerts", get(version::ca_certificates))
         .route("/external-jwt-signers", get(version::external_jwt_signers))
         .route("/enroll", post(enroll::enroll))
+        .route("/enroll/{method}", post(enroll::enroll_by_path))
         .route("/authenticate", post(authenticate))
         .route("/current-api-session", get(current::api_session).delete(current::end_api_session))
         .route("/current-api-session/service-updates", get(current::service_updates))

@@ -10,19 +10,19 @@ use axum::{
     routing::get,
 };
 use nightgate_model::{
-    api::Created,
-    id::{Identifier as _, IdentityId, RouterId},
-    token::{EnrollmentClaims, EnrollmentMethod},
+    api::{Created, IdentityEnrollment},
+    id::Identifier as _,
+    kind::EntityKind,
 };
-use nightgate_pki::TokenError;
-use nightgate_store::{
-    Enrollment, EnrollmentTarget, EnrollmentToken, Model, Step, Stored, Timestamp,
-};
+use nightgate_store::{Model, Step, Stored};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::resource::{Resource, View};
+use super::{
+    enrollments::{self, Wanted},
+    resource::{Resource, View},
+};
 use crate::{
-    clock,
     core::{Core, Memory},
     rest::{
         Failure, answer,
@@ -31,9 +31,6 @@ use crate::{
         query::{ListQuery, Names},
     },
 };
-
-/// How long an enrollment token is good, in milliseconds.
-const ENROLLMENT_LIFETIME: i64 = 24 * 60 * 60 * 1000;
 
 /// The routes of one kind of entity.
 pub(super) fn routes<R: Resource>() -> Router<Arc<Core>> {
@@ -116,19 +113,22 @@ async fn one<R: Resource>(
 async fn create<R: Resource>(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
-    Body(spec): Body<R::Spec>,
+    Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<Response, Failure> {
     let id = uuid::Uuid::new_v4().to_string();
-    let (enroll, enrollment_jwt) = match R::ENROLLMENT {
+    let wanted = wanted_enrollment::<R>(&mut fields)?;
+    let (enroll, enrollment_jwt) = match wanted.clone() {
         None => (None, None),
-        Some(method) => {
-            let (step, jwt) = enrollment(&core, &id, method)?;
+        Some(wanted) => {
+            let target = enrollments::target(wanted.method, &id);
+            let (step, jwt) = wanted.issue(&core, target)?;
             (Some(step), Some(jwt))
         }
     };
-    let entity = R::new(R::Id::from_text(&id), spec);
+    let entity = R::new(R::Id::from_text(&id), read(fields.into())?);
     let plan = move |memory: &Memory| {
         entity.check(&memory.model)?;
+        wanted.map_or(Ok(()), |wanted| wanted.check(&memory.model))?;
         let mut steps = entity.with_created();
         steps.insert(0, Step::Create(entity.into()));
         steps.extend(enroll);
@@ -172,8 +172,7 @@ async fn patch<R: Resource>(
                 (_, None) => {}
             }
         }
-        let spec = serde_json::from_value(spec);
-        entity.set(spec.map_err(|error| Failure::unreadable(&error))?);
+        entity.set(read(spec)?);
         Ok(entity)
     };
     update(&core, caller, id, Seen::of(&headers), merge).await?;
@@ -190,7 +189,7 @@ async fn delete<R: Resource>(
     core.edit(caller.author(), move |memory| {
         let entity = &find::<R>(&memory.model, &id)?.entity;
         entity.check_delete(&caller, &memory.model)?;
-        let mut steps = entity.with_deleted();
+        let mut steps = entity.with_deleted(&memory.model);
         steps.push(Step::Delete(R::KIND, id));
         Ok::<_, Failure>((steps, ()))
     })
@@ -204,26 +203,18 @@ pub(super) fn find<'a, R: Resource>(model: &'a Model, id: &str) -> Result<&'a St
     model.find(id).ok_or_else(|| Failure::not_found(&format!("the {}", R::KIND)))
 }
 
-/// Makes the enrollment of a new identity or router and signs what the operator hands over.
-fn enrollment(
-    core: &Core,
-    subject: &str,
-    method: EnrollmentMethod,
-) -> Result<(Step, String), TokenError> {
-    let token = uuid::Uuid::new_v4().to_string();
-    let expires_at = Timestamp(clock::timestamp().0 + ENROLLMENT_LIFETIME);
-    let jwt = core.authority.sign_enrollment(&EnrollmentClaims {
-        iss: format!("https://{}", core.address),
-        sub: subject.into(),
-        aud: vec![String::new()],
-        exp: expires_at.0 / 1000,
-        jti: token.clone(),
-        em: method,
-    })?;
-    let target = match method {
-        EnrollmentMethod::Ott => EnrollmentTarget::Identity(IdentityId::new(subject)),
-        EnrollmentMethod::Erott => EnrollmentTarget::Router(RouterId::new(subject)),
-    };
-    let enrollment = Enrollment { token: EnrollmentToken::new(token), expires_at };
-    Ok((Step::Enroll(target, enrollment), jwt))
+/// How a new entity is to enroll: as the body says, where it may, or as its kind does.
+fn wanted_enrollment<R: Resource>(
+    fields: &mut Map<String, Value>,
+) -> Result<Option<Wanted>, Failure> {
+    let said = if R::KIND == EntityKind::Identity { fields.remove("enrollment") } else { None };
+    match said {
+        Some(said) => Wanted::for_identity(read::<IdentityEnrollment>(said)?),
+        None => Ok(R::ENROLLMENT.map(Wanted::new)),
+    }
+}
+
+/// Reads a part of a body.
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+    serde_json::from_value(value).map_err(|error| Failure::unreadable(&error))
 }

@@ -1,7 +1,9 @@
 //! The interface for operators.
 
 mod audit;
+mod cas;
 pub(crate) mod configs;
+mod enrollments;
 mod entities;
 mod explain;
 mod identities;
@@ -10,7 +12,7 @@ mod resource;
 mod routers;
 mod services;
 mod terminators;
-mod validate;
+pub(super) mod validate;
 
 use std::sync::Arc;
 
@@ -19,8 +21,8 @@ use axum::{
     routing::{get, post, put},
 };
 use nightgate_model::entity::{
-    Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service, ServiceEdgeRouterPolicy,
-    ServicePolicy,
+    Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
+    ServiceEdgeRouterPolicy, ServicePolicy,
 };
 
 use super::client;
@@ -38,6 +40,9 @@ pub(super) fn router() -> Router<Arc<Core>> {
             "/identities/{id}/password",
             put(identities::set_password).delete(identities::remove_password),
         )
+        .merge(enrollments::routes())
+        .merge(entities::routes::<Ca>())
+        .merge(cas::routes())
         .merge(entities::routes::<EdgeRouter>())
         .merge(entities::routes::<ConfigType>())
         .merge(entities::routes::<Config>())

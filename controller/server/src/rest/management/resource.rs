@@ -45,7 +45,7 @@ pub(super) trait Resource: Kept<Spec: Send> + Send + Sync + 'static {
     }
 
     /// What else is done, before, when it is deleted.
-    fn with_deleted(&self) -> Vec<Step> {
+    fn with_deleted(&self, _model: &Model) -> Vec<Step> {
         Vec::new()
     }
 }

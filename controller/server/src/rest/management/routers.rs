@@ -69,7 +69,7 @@ impl Resource for EdgeRouter {
         renamed.into_iter().collect()
     }
 
-    fn with_deleted(&self) -> Vec<Step> {
+    fn with_deleted(&self, _model: &Model) -> Vec<Step> {
         if self.is_tunneler_enabled {
             vec![Step::Delete(EntityKind::Identity, self.id.to_string())]
         } else {

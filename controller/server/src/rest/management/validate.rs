@@ -14,7 +14,7 @@ const MAX_NAME: usize = 255;
 const MAX_ATTRIBUTES: usize = 256;
 
 /// Checks an entity's name.
-pub(super) fn name(name: &str) -> Result<(), Failure> {
+pub(in crate::rest) fn name(name: &str) -> Result<(), Failure> {
     if is_printable(name) && !name.starts_with(['#', '@']) {
         return Ok(());
     }
@@ -56,6 +56,17 @@ pub(super) fn roles<E: Kept>(roles: &[Role], model: &Model) -> Result<(), Failur
             Err(Failure::invalid(format!("role {role}: there is no {} with this id", E::KIND)))
         }
     }
+}
+
+/// Checks the format of names.
+pub(super) fn name_format(format: &str) -> Result<(), Failure> {
+    if is_printable(format) {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "identityNameFormat {format:?}: expected 1 to {MAX_NAME} bytes without control characters and outer \
+         spaces"
+    )))
 }
 
 fn is_printable(text: &str) -> bool {

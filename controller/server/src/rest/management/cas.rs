@@ -1,0 +1,117 @@
+//! Certificate authorities of others.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::{HeaderMap, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use nightgate_model::{entity::Ca, id::IdentityId};
+use nightgate_pki::ForeignCertificate;
+use nightgate_store::{Model, Step, Stored};
+use serde_json::{Value, json};
+
+use super::{
+    enrollments,
+    entities::{Seen, find, update},
+    resource::{Resource, View},
+    validate,
+};
+use crate::{
+    clock,
+    core::Core,
+    rest::{
+        Failure, answer,
+        body::Raw,
+        caller::{Admin, Caller},
+        shape,
+    },
+};
+
+impl Resource for Ca {
+    const FIELDS: &'static [&'static str] = &[
+        "fingerprint",
+        "isVerified",
+        "isAuthEnabled",
+        "isAutoCaEnrollmentEnabled",
+        "isOttCaEnrollmentEnabled",
+        "identityRoles",
+        "identityNameFormat",
+    ];
+
+    fn shape(stored: &Stored<Self>, _view: &View<'_>) -> Value {
+        shape::ca(stored)
+    }
+
+    fn check(&self, _model: &Model) -> Result<(), Failure> {
+        validate::name(&self.name)?;
+        validate::attributes(&self.identity_roles)?;
+        validate::name_format(&self.identity_name_format)?;
+        Ok(ForeignCertificate::from_pem(&self.cert_pem)?.check_ca(clock::now())?)
+    }
+
+    fn check_change(&self, before: &Self, _caller: &Caller) -> Result<(), Failure> {
+        if self.cert_pem == before.cert_pem {
+            return Ok(());
+        }
+        Err(Failure::conflict("certPem cannot be changed; register the certificate as another CA"))
+    }
+
+    /// Identities whose certificates come from it lose them: nobody vouches for them any more.
+    fn with_deleted(&self, model: &Model) -> Vec<Step> {
+        let identities = identities_of(self, model);
+        identities.map(|identity| Step::Decertify(identity.clone())).collect()
+    }
+}
+
+/// Routes of CAs besides those of every entity.
+pub(super) fn routes() -> Router<Arc<Core>> {
+    Router::new().route("/cas/{id}/jwt", get(token)).route("/cas/{id}/verify", post(verify))
+}
+
+/// The identities that authenticate with a certificate of this CA.
+fn identities_of<'a>(ca: &'a Ca, model: &'a Model) -> impl Iterator<Item = &'a IdentityId> {
+    let of_ca = model.certificates.iter().filter(|(_, c)| c.ca.as_ref() == Some(&ca.id));
+    of_ca.map(|(identity, _)| identity)
+}
+
+/// `GET /cas/{id}/jwt`: by which anybody with a certificate of the CA enrolls.
+async fn token(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let ca = core.read(|memory| find::<Ca>(&memory.model, &id).map(|ca| ca.entity.clone()))?;
+    if !(ca.is_verified && ca.is_auto_ca_enrollment_enabled) {
+        let message = "the CA has to be verified and isAutoCaEnrollmentEnabled";
+        return Err(Failure::conflict(message));
+    }
+    let jwt = enrollments::ca_token(&core, &ca)?;
+    Ok(([(CONTENT_TYPE, "application/jwt")], jwt).into_response())
+}
+
+/// `POST /cas/{id}/verify`: the body is a certificate, PEM, with the CA's `verificationToken` as its common
+/// name, signed with the CA's key.
+async fn verify(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Raw(body): Raw,
+) -> Result<Response, Failure> {
+    let pem = String::from_utf8_lossy(&body).into_owned();
+    update(&core, caller, id, Seen::of(&headers), move |ca: Ca| {
+        if ca.is_verified {
+            return Err(Failure::conflict("the CA is verified already"));
+        }
+        let certificate = ForeignCertificate::from_pem(&ca.cert_pem)?;
+        let proof = ForeignCertificate::from_pem(&pem)?;
+        certificate.check_proof(&proof, ca.id.as_str(), clock::now())?;
+        Ok(Ca { is_verified: true, ..ca })
+    })
+    .await?;
+    Ok(answer::ok(json!({})))
+}
