@@ -94,6 +94,16 @@ impl World<'_> {
         self.datapath.commit(&self.rules.image()).expect("commit");
     }
 
+    /// Tells the programs the interfaces' addresses, which masqueraded flows get.
+    pub fn tell_addresses(&mut self) {
+        for (interface, number) in [(LAN, 1), (WAN, 2)] {
+            let index = IfIndex::of(interface).expect("an interface");
+            let addresses = [format!("10.{number}.0.1"), format!("2001:db8:{number}::1")]
+                .map(|address| address.parse().expect("an address"));
+            self.datapath.set_addresses(index, &addresses).expect("addresses");
+        }
+    }
+
     /// Sends a frame in by an interface.
     pub fn receive(&mut self, interface: &str, frame: &[u8]) -> Outcome {
         self.run(Hook::Ingress, interface, None, frame)

@@ -14,7 +14,6 @@ const UNREACHED: &[(Reason, &str)] = &[
     (TraceLost, "the ring of records is read faster than a test fills it"),
     (LogLost, "the ring of records is read faster than a test fills it"),
     (NatRestored, "the table pushes an alias out and leaves its flow only when it is full"),
-    (NatRewrite, "the kernel refuses to write into a packet for want of memory only"),
     (MirrorRefused, "the kernel refuses a copy for want of memory only"),
 ];
 

@@ -1,0 +1,6 @@
+//! Address translation: rewritten bytes with all their checksums, both ways.
+
+mod changes;
+mod destination;
+mod source;
+mod support;
