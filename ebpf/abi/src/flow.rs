@@ -187,6 +187,15 @@ impl Flow {
         End::from_number(self.origin)
     }
 
+    /// The end of its key that sends in a direction.
+    #[inline(always)]
+    pub const fn end_of(&self, direction: Direction) -> End {
+        match direction {
+            Direction::Original => self.originator(),
+            Direction::Reply => self.originator().other(),
+        }
+    }
+
     /// Direction of what an end of its key sends.
     #[inline(always)]
     pub const fn direction_of(&self, sender: End) -> Direction {

@@ -4,7 +4,10 @@
 //! been changed, before the source is. Packets from outside find it by an alias, an entry of the same table under
 //! the addresses and ports that are used outside.
 
-use crate::{Address, Flow, FlowKey, Slot, flow::End};
+use crate::{
+    Address, Flow, FlowKey, Slot,
+    flow::{Direction, End},
+};
 
 /// How the ends of a flow appear to each other; in an alias, what it stands for.
 #[repr(C)]
@@ -64,6 +67,20 @@ impl Guise {
     #[inline(always)]
     pub const fn endpoint(&self) -> (Address, u16) {
         (self.address, self.port)
+    }
+}
+
+impl Translation {
+    /// Whom the packets of a direction appear to come from once they have left; none if they come from whom they come
+    /// from.
+    #[inline(always)]
+    pub const fn guise(&self, direction: Direction) -> Option<&Guise> {
+        let [originator, responder] = &self.guises;
+        let (flag, guise) = match direction {
+            Direction::Original => (translated::ORIGINATOR, originator),
+            Direction::Reply => (translated::RESPONDER, responder),
+        };
+        if self.flags & flag == 0 { None } else { Some(guise) }
     }
 }
 

@@ -177,7 +177,7 @@ reasons! {
     NatRerouted = "nat-rerouted", Drop;
     /// The way to a translated flow had been pushed out of the flow table; it is there again.
     NatRestored = "nat-restored", Drop;
-    /// New addresses or ports could not be written into the packet.
+    /// New addresses or ports could not be written into the packet: it ends before its checksum.
     NatRewrite = "nat-rewrite", Drop;
     /// The destination is intercepted, but not for this protocol's packets.
     InterceptProtocol = "intercept-protocol", Drop;

@@ -1,11 +1,11 @@
 //! Giving packets other addresses and ports, with all their checksums kept true.
 //!
-//! [`rewrite`] changes one end of a packet; [`rewrite_quoted`] one end of the packet that an ICMP error quotes
-//! (RFC 5508 section 4.2), whatever of it is there. Which bytes change is decided here; [`Rewritable`] is how.
+//! [`rewrite`] changes one end of a packet; [`rewrite_quoted`] one end of the packet that an ICMP error quotes,
+//! whatever of it is there; [`rewrite_error`] that and the error's own end (RFC 5508 section 4.2). Which bytes change is decided here; [`Rewritable`] is how.
 
 use nightgate_abi::{Address, Family, Reason};
 
-use crate::{Frame, checksum::Difference, protocol};
+use crate::{Frame, PacketMeta, checksum::Difference, protocol};
 
 /// A frame whose bytes can be replaced.
 pub trait Rewritable: Frame {
@@ -100,6 +100,11 @@ pub struct Change {
     pub new: (Address, u16),
 }
 
+/// Offset of the total length in an IPv4 header (RFC 791).
+const V4_LENGTH: usize = 2;
+/// Offset of the payload length in an IPv6 header, and the header's length (RFC 8200).
+const V6_LENGTH: usize = 4;
+const V6_HEADER: usize = 40;
 /// Offset of the checksum in an IPv4 header (RFC 791).
 const V4_CHECKSUM: usize = 10;
 /// Offset of the checksum in a TCP header (RFC 9293).
@@ -159,36 +164,85 @@ pub fn rewrite_quoted(
     quoted: &Layout,
     change: &Change,
 ) -> Result<(), Reason> {
+    let end = datagram_end(frame, error).ok_or(Reason::NatRewrite)?;
     let address = Difference::of_address(quoted.family, change.old.0, change.new.0);
     let (old, new) = (change.old.1.to_be_bytes(), change.new.1.to_be_bytes());
     let mut total = address;
     replace_address(frame, quoted, change)?;
     if quoted.family == Family::V4 {
-        total = total.and(amend(frame, quoted.network + V4_CHECKSUM, Zero::Sum, address)?);
+        let header = Checksum { offset: quoted.network + V4_CHECKSUM, zero: Zero::Sum };
+        total = total.and(amend(frame, header, address)?);
     }
     let mut message = Difference::NONE;
     if let Some(offset) = port_offset(quoted, change.side)
         && old != new
-        && frame.read::<2>(offset).is_some()
+        && offset + 2 <= end
     {
         frame.replace(offset, new)?;
         message = Difference::of_word(old, new);
         total = total.and(message);
     }
-    if let Some(checksum) = checksum(quoted) {
+    if let Some(checksum) = checksum(quoted)
+        && checksum.offset + 2 <= end
+    {
         let covered = if has_pseudo_header(quoted) { message.and(address) } else { message };
-        total = total.and(amend(frame, checksum.offset, checksum.zero, covered)?);
+        total = total.and(amend(frame, checksum, covered)?);
     }
     let checksum = Checksum { offset: error.transport + ICMP_CHECKSUM, zero: Zero::Sum };
     frame.adjust(checksum, total, Covered::Message)
 }
 
-/// Changes a checksum that is part of another message, if it is there, and says what that changes there.
+/// Whose source address an ICMP error has that is about to leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reporter {
+    /// The gateway's, which everyone may see.
+    Gateway,
+    /// Another host's or router's, on the side of the end that appears as another.
+    Another,
+}
+
+/// Changes one end of the packet that an ICMP error quotes, and with it the error itself: who gets it is the quoted
+/// packet's source; and as its source appears who the quoted packet's destination appears as, be it that host itself or
+/// a router on its side, whose address is not to be seen either (RFC 5508 section 4.2, REQ-4 and REQ-5).
+///
+/// # Errors
+/// The frame cannot be written.
+#[inline(always)]
+pub fn rewrite_error(
+    frame: &impl Rewritable,
+    error: &PacketMeta,
+    quoted: &PacketMeta,
+    change: &Change,
+    reporter: Reporter,
+) -> Result<(), Reason> {
+    let at = error.layout();
+    rewrite_quoted(frame, &at, &quoted.layout(), change)?;
+    let (side, old) = match change.side {
+        Side::Source => (Side::Destination, error.destination),
+        Side::Destination => (Side::Source, error.source),
+    };
+    if side == Side::Source && reporter == Reporter::Gateway && old != change.old.0 {
+        return Ok(());
+    }
+    rewrite(frame, &at, &Change { side, old: (old, 0), new: (change.new.0, 0) })
+}
+
+/// Offset of the end of a datagram; what is behind it in the frame is padding.
+#[inline(always)]
+fn datagram_end(frame: &impl Frame, at: &Layout) -> Option<usize> {
+    let (field, before) = match at.family {
+        Family::V4 => (V4_LENGTH, 0),
+        Family::V6 => (V6_LENGTH, V6_HEADER),
+    };
+    let length = u16::from_be_bytes(frame.read(at.network + field)?);
+    Some(at.network + before + usize::from(length))
+}
+
+/// Changes a checksum that is part of another message, and says what that changes there.
 #[inline(always)]
 fn amend(
     frame: &impl Rewritable,
-    offset: usize,
-    zero: Zero,
+    Checksum { offset, zero }: Checksum,
     change: Difference,
 ) -> Result<Difference, Reason> {
     match frame.read::<2>(offset) {

@@ -7,10 +7,11 @@ use std::{cell::RefCell, net::IpAddr};
 
 use nightgate_abi::{Address, Family, Reason};
 use nightgate_packet::{
-    Frame,
+    Frame, PacketMeta,
     checksum::Difference,
     rewrite::{
-        Change, Checksum, Covered, Layout, Message, Rewritable, Side, Zero, rewrite, rewrite_quoted,
+        Change, Checksum, Covered, Layout, Message, Reporter, Rewritable, Side, Zero, rewrite,
+        rewrite_error, rewrite_quoted,
     },
 };
 use proptest::prelude::*;
@@ -72,6 +73,32 @@ proptest! {
         let quoted_at = before.layout(0).transport + 8 - ETHERNET;
         rewrite_quoted(&frame, &before.layout(0), &packet.layout(quoted_at), &change).unwrap();
         prop_assert_eq!(frame.bytes(), error(&packet.changed(&change)).build(Sums::Right));
+    }
+
+    #[test]
+    fn an_error_goes_to_who_it_quotes_and_comes_from_who_that_one_knows(
+        packet in packet(), new in any::<[u8; 16]>(), port: u16, router: Option<[u8; 16]>,
+        ends in any::<(bool, bool)>(), padding in 0_usize..24,
+    ) {
+        let (is_source, is_own) = ends;
+        let change = packet.change(is_source, new, port);
+        let reporter = if is_own { Reporter::Gateway } else { Reporter::Another };
+        let error = |quoted: &Generated, source| {
+            // Shorter than the header of TCP: behind it, there is padding only.
+            let datagram = &quoted.build(Sums::Right)[ETHERNET..][..quoted.header() + 8];
+            let payload = [&[0; 4][..], datagram].concat();
+            Generated { protocol: packet.icmp(), payload, source, destination: quoted.source, ..outer(packet.family) }
+        };
+        let after = packet.changed(&change);
+        let stays = is_source || (is_own && router.is_some());
+        let before = error(&packet, router.unwrap_or(packet.destination));
+        let source = if stays { before.source } else { after.destination };
+        let padding = vec![0x5a; padding];
+        let frame = Bytes::new([before.build(Sums::Right), padding.clone()].concat());
+        let quoted = packet.meta(before.layout(0).transport + 8 - ETHERNET);
+        rewrite_error(&frame, &before.meta(0), &quoted, &change, reporter).unwrap();
+        let expected = [error(&after, source).build(Sums::Right), padding].concat();
+        prop_assert_eq!(frame.bytes(), expected);
     }
 
     /// What half a checksum becomes depends on the other half, which is not there.
@@ -165,6 +192,14 @@ impl Generated {
         let network = ETHERNET + shift;
         let (transport, message) = (network + self.header(), Message::Headed);
         Layout { family: self.family, network, transport, protocol: self.protocol, message }
+    }
+
+    fn meta(&self, shift: usize) -> PacketMeta {
+        let [source, destination] = [self.source, self.destination].map(|a| self.address(a));
+        let Layout { network, transport, .. } = self.layout(shift);
+        let [network, transport] = [network, transport].map(|offset| offset.try_into().unwrap());
+        let meta = PacketMeta::between(self.protocol, (source, 0), (destination, 0));
+        PacketMeta { network, transport, ..meta }
     }
 
     fn change(&self, is_source: bool, new: [u8; 16], port: u16) -> Change {

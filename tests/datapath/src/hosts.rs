@@ -1,8 +1,20 @@
 //! Hosts on both sides of the gateway.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
 use nightgate_lab::{Namespace, veth};
 
 use crate::{LAN, WAN, World};
+
+/// How long a socket waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a transfer.
+const BULK: usize = 4 << 20;
 
 /// A client, and a router behind which a server is.
 ///
@@ -51,6 +63,30 @@ impl Hosts {
             world.namespace.add_route(network, router).expect("a route");
         }
         own
+    }
+
+    /// Sends a lot from the client to the server by TCP, and returns whom the server has seen.
+    pub fn transfer(&self, server: SocketAddr) -> IpAddr {
+        let bind = || TcpListener::bind(server).expect("bound");
+        let listener = self.server.enter(bind).expect("entered");
+        let receive = move || {
+            let (mut stream, peer) = listener.accept().expect("accepted");
+            stream.set_read_timeout(Some(PATIENCE)).expect("set");
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).expect("received");
+            (received.len(), peer.ip())
+        };
+        let connect = || TcpStream::connect_timeout(&server, PATIENCE).expect("connected");
+        thread::scope(|scope| {
+            let received = scope.spawn(receive);
+            let mut stream = self.client.enter(connect).expect("entered");
+            stream.set_write_timeout(Some(PATIENCE)).expect("set");
+            stream.write_all(&vec![7; BULK]).expect("sent");
+            drop(stream);
+            let (received, peer) = received.join().expect("received");
+            assert_eq!(received, BULK, "{server}");
+            peer
+        })
     }
 
     fn addresses(&self) {

@@ -1,11 +1,6 @@
 //! Real sockets on both sides of the gateway.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    thread,
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use nightgate_abi::Reason::{TcpAcknowledgement, TcpReset, TcpState, TcpWindow};
 use nightgate_datapath_tests::{
@@ -13,9 +8,6 @@ use nightgate_datapath_tests::{
     with_world,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of a transfer.
-const BULK: usize = 4 << 20;
 /// The least MTU of IPv6 (RFC 8200 section 5).
 const SMALL_MTU: usize = 1280;
 
@@ -34,7 +26,7 @@ fn a_sender_learns_of_a_smaller_mtu_behind_the_gateway() {
             hosts.server.ip(&line).expect("changed");
         }
         for server in SERVER {
-            transfer(hosts, &SocketAddr::new(ip(server), 7100));
+            hosts.transfer(SocketAddr::new(ip(server), 7100));
         }
         let learnt =
             SERVER.map(|server| hosts.client.ip(&format!("route get {server}")).expect("a route"));
@@ -58,7 +50,7 @@ fn nothing_of_a_transfer_over_a_lossy_link_is_refused() {
             hosts.router.shell(&format!("nft {line}")).expect("a rule");
         }
         for server in SERVER {
-            transfer(&hosts, &SocketAddr::new(ip(server), 7100));
+            hosts.transfer(SocketAddr::new(ip(server), 7100));
         }
         let lost = hosts.router.shell("nft list table inet lossy").expect("listed");
         assert!(lost.contains("counter packets") && !lost.contains("packets 0 "), "{lost}");
@@ -74,28 +66,6 @@ fn with_hosts(rules: &str, test: impl FnOnce(&Hosts) + Send) {
     with_world(rules, |world| {
         let hosts = Hosts::new(world);
         test(&hosts);
-    });
-}
-
-/// Sends a lot by TCP.
-fn transfer(hosts: &Hosts, server: &SocketAddr) {
-    let listener =
-        hosts.server.enter(|| TcpListener::bind(server).expect("bound")).expect("entered");
-    let receive = move || {
-        let (mut stream, _) = listener.accept().expect("accepted");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).expect("received");
-        received.len()
-    };
-    let connect = || TcpStream::connect_timeout(server, PATIENCE).expect("connected");
-    thread::scope(|scope| {
-        let received = scope.spawn(receive);
-        let mut stream = hosts.client.enter(connect).expect("entered");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set");
-        stream.write_all(&vec![7; BULK]).expect("sent");
-        drop(stream);
-        assert_eq!(received.join().expect("received"), BULK, "{server}");
     });
 }
 

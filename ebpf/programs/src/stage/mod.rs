@@ -127,7 +127,9 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
     let place = track::Place { hook, here, active };
     if parsed == Parsed::IcmpError {
         related::read(ctx, work)?;
-        return related::pass(ctx, work, &place);
+        let way = related::pass(ctx, work, &place)?;
+        nat::translate_error(ctx, work)?;
+        return Ok(way);
     }
     let passage = track::pass(ctx, work, &place)?;
     let reason = act::act(ctx, &work.meta, &place, &passage)?;

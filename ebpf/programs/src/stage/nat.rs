@@ -4,12 +4,13 @@
 mod choose;
 mod enter;
 mod leave;
+mod quoted;
 mod recount;
 mod redirect;
 mod reserve;
 mod undo;
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::{
     Active, Address, Flow, FlowKey, Group, Reason, Slot,
     flow::End,
@@ -21,6 +22,7 @@ use nightgate_packet::rewrite::{self, Change, Side};
 pub(crate) use self::{
     enter::enter,
     leave::leave,
+    quoted::{describe_error, find_quoted, translate_error},
     recount::recount,
     redirect::{admit, redirect},
     reserve::move_aliases,
@@ -29,7 +31,7 @@ pub(crate) use self::{
 use crate::{
     frame::TcFrame,
     maps,
-    stage::{Work, report},
+    stage::{Work, lend, report},
 };
 
 /// What address translation needs of [`Work`].
@@ -48,8 +50,10 @@ pub(crate) struct NatWork {
     holder: FlowKey,
     /// The entry of the alias.
     entry: Flow,
-    /// What becomes of an end of the packet at hand.
+    /// What becomes of an end of the packet at hand, or of the packet that it quotes.
     change: Change,
+    /// Whether an error is changed.
+    error: quoted::Due,
 }
 
 impl NatWork {
@@ -89,11 +93,20 @@ fn rewrite(
     [old, new]: [(Address, u16); 2],
 ) -> Result<(), Reason> {
     work.nat.change = Change { side, old, new };
-    rewrite_end(ctx, work)
+    lend(work);
+    if nightgate_rewrite(ctx.skb.skb) == 0 { Ok(()) } else { Err(Reason::NatRewrite) }
 }
 
-/// Makes the change in the work space. A function of its own in the object, as it is long and used often.
+/// Makes the change in the work space to the packet at hand. A global function, as `nightgate_parse` is. Returns 0 if it
+/// is made.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn rewrite_end(ctx: &TcContext, work: &Work) -> Result<(), Reason> {
-    rewrite::rewrite(&TcFrame(ctx), &work.meta.layout(), &work.nat.change)
+pub(crate) extern "C" fn nightgate_rewrite(skb: *mut __sk_buff) -> u32 {
+    let Some(work) = maps::WORK.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: the slot belongs to this CPU; `rewrite` has lent its reference to it.
+    let work = unsafe { &*work };
+    let ctx = TcContext::new(skb);
+    u32::from(rewrite::rewrite(&TcFrame(&ctx), &work.meta.layout(), &work.nat.change).is_err())
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::__sk_buff, helpers::generated::bpf_ktime_get_coarse_ns, programs::TcContext,
 };
-use nightgate_abi::{Flow, INTERCEPT_MARK, Reason, Sender, flow::Direction, nat::translated};
+use nightgate_abi::{Flow, INTERCEPT_MARK, Reason, Sender, flow::Direction};
 use nightgate_packet::{connection, protocol, quote};
 
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     hook::Hook,
     maps,
     stage::{
-        Work, act, lend, report,
-        track::{self, Place, remember, table},
+        Work, act, lend, nat, report,
+        track::{self, Place, remember},
     },
 };
 
@@ -42,7 +42,7 @@ pub(crate) extern "C" fn nightgate_quote(skb: *mut __sk_buff) -> u32 {
 
 /// Lets an error pass that quotes a packet of a flow of the epoch in force, towards the end that sent that packet. It
 /// may come from any router on the flow's path, so its own source says nothing. [`read`] has left
-/// what it quotes.
+/// what it quotes. If the flow is translated, so has the error to be, by [`nat::translate_error`].
 ///
 /// # Errors
 /// The quote is of no flow.
@@ -52,17 +52,16 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Re
     (work.key, sender) = work.quoted.flow_key();
     // SAFETY: reads the clock.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let (slot, _) = table::find(&work.key).ok_or(Reason::IcmpUnrelated)?;
+    let quoted = nat::find_quoted(work, place.hook, sender)?;
     // SAFETY: the slot stays mapped while the program runs.
-    let flow = unsafe { &*slot };
+    let flow = unsafe { &*quoted.slot };
     if flow.is_idle(now) || flow.epoch != place.active.epoch() {
         return Err(Reason::IcmpUnrelated);
     }
-    let quoted = flow.direction_of(sender);
-    if !is_recent(work, flow, quoted) {
+    if !is_recent(work, flow, quoted.direction) {
         return Err(Reason::IcmpUnrelated);
     }
-    let direction = quoted.other();
+    let direction = quoted.direction.other();
     let is_on_path = match place.hook {
         Hook::Ingress => place.here == flow.from || place.here == flow.to,
         Hook::Egress => {
@@ -72,19 +71,12 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Re
     if !is_on_path {
         return Err(Reason::ZoneMismatch);
     }
-    // What it quotes would tell the address that the other end is not to see.
-    let guise = match direction {
-        Direction::Original => translated::ORIGINATOR,
-        Direction::Reply => translated::RESPONDER,
-    };
-    if place.hook == Hook::Egress && flow.translation.flags & guise != 0 {
-        return Err(Reason::IcmpUnrelated);
-    }
     if track::is_counted(ctx, place.hook) {
         report::count_rules(ctx, place.active, flow, now);
-        remember::count_beside(ctx, slot, direction);
+        remember::count_beside(ctx, quoted.slot, direction);
     }
     let way = act::way(place.hook, [flow.from, flow.to], direction);
+    nat::describe_error(ctx, work, place, &quoted, now);
     if way == Reason::Intercepted {
         // The connection that it is about is the gateway's, at an address that is not.
         ctx.set_mark(INTERCEPT_MARK);

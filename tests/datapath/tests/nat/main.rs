@@ -2,5 +2,6 @@
 
 mod changes;
 mod destination;
+mod errors;
 mod source;
 mod support;
