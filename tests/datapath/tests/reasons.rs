@@ -13,7 +13,6 @@ const UNREACHED: &[(Reason, &str)] = &[
     (AssignRefused, "the kernel refuses no socket that the lookup in the same place has found"),
     (TraceLost, "the ring of records is read faster than a test fills it"),
     (LogLost, "the ring of records is read faster than a test fills it"),
-    (NatRestored, "the table pushes an alias out and leaves its flow only when it is full"),
     (MirrorRefused, "the kernel refuses a copy for want of memory only"),
 ];
 

@@ -1,8 +1,11 @@
 //! What becomes of translated flows when something else changes.
 
-use nightgate_abi::Reason::{NatConflict, NatNoAddress, NatRerouted, NoRule, Rule, Sent};
-use nightgate_datapath::IfIndex;
-use nightgate_datapath_tests::{LAN, WAN, checksum::summed, frame::*};
+use nightgate_abi::{
+    Reason::{Forwarded, NatConflict, NatNoAddress, NatRerouted, NatRestored, NoRule, Rule, Sent},
+    limits,
+};
+use nightgate_datapath::{Hook, IfIndex, Probe};
+use nightgate_datapath_tests::{LAN, WAN, World, checksum::summed, frame::*};
 use tcp_flags::{ACK, SYN};
 
 use crate::support::{MASQUERADE, PORT_FORWARD, flows, packets, through, with_addresses};
@@ -98,4 +101,33 @@ fn a_masqueraded_flow_that_leaves_by_another_interface_ends() {
         assert_eq!(world.forward(LAN, LAN, &udp(client, server)).reason, NatRerouted);
         assert_eq!(world.receive(WAN, &udp(server, "10.2.0.1:4000")).reason, NoRule);
     });
+}
+
+#[test]
+fn a_way_back_that_was_pushed_out_of_the_table_is_made_anew() {
+    let rules = format!("{MASQUERADE}{PORT_FORWARD}")
+        .replace("from: lan, to: wan, action", "from: [lan, wan], to: [lan, wan], action");
+    with_addresses(&rules, |world| {
+        let (far, public, inside) = ("192.0.2.9:5", "198.51.100.7:8000", "10.1.0.10:80");
+        through(world, (WAN, LAN), &tcp(far, public, SYN), &tcp(far, inside, SYN));
+        let answer = segment(inside, far, SYN | ACK, [5_000, 2], 0);
+        // Answers keep the flow in the table; nobody asks for what it is reached by.
+        for number in 0..3 * limits::OPENING {
+            if number % 64 == 0 {
+                receive(world, LAN, &answer);
+            }
+            let client = format!("10.1.{}.{}:4000", 1 + number / 200, 10 + number % 200);
+            receive(world, LAN, &tcp(&client, "192.0.2.1:80", SYN));
+        }
+        let next = segment(far, public, ACK, [2, 5_001], 0);
+        assert_eq!(world.receive(WAN, &next).reason, NatRestored);
+        through(world, (WAN, LAN), &next, &segment(far, inside, ACK, [2, 5_001], 0));
+    });
+}
+
+/// Lets a frame in by an interface, without a look at the counters.
+fn receive(world: &mut World<'_>, interface: &str, frame: &[u8]) {
+    let interface = IfIndex::of(interface).expect("an interface");
+    let probe = Probe { hook: Hook::Ingress, interface, received_by: None, frame, repeat: 1 };
+    assert_eq!(world.datapath.probe(&probe).expect("run").reason, Forwarded);
 }

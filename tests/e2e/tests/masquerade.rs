@@ -1,0 +1,101 @@
+//! Masqueraded flows have the address that their interface has, also when it changes while nobody tells the kernel.
+
+use std::{
+    fs,
+    net::{IpAddr, UdpSocket},
+    time::Duration,
+};
+
+use nightgate_lab::{
+    Namespace,
+    overlay::{Deployment, Family, Programs, SCENES, stage},
+    until, veth,
+};
+
+const GATEWAY: &str = "gw-a";
+const LONG: Duration = Duration::from_secs(30);
+/// Scenes until the gateways run.
+const START: usize = 3;
+/// Who is outside, and the addresses that the gateway has there one after the other.
+const STRANGER: &str = "10.77.0.2";
+const ADDRESSES: [&str; 3] = ["10.77.0.1", "10.77.0.11", "10.77.0.21"];
+
+#[test]
+fn the_address_of_the_outside_follows_the_interface_through_kill_and_restart() {
+    let mut scene = Scene::new();
+    let [first, second, third] = ADDRESSES;
+    assert_eq!(scene.seen(), ip(first));
+
+    scene.replace_address(first, second);
+    let is_second = || Ok((scene.seen() == ip(second)).then_some(()));
+    until("the second address", LONG, is_second).expect("a running gateway follows");
+
+    scene.deployment.kill(GATEWAY).expect("killed");
+    scene.replace_address(second, third);
+    assert_eq!(scene.seen(), ip(second), "the one known last");
+
+    scene.deployment.start_router("gateway", GATEWAY).expect("started");
+    let is_third = || Ok((scene.seen() == ip(third)).then_some(()));
+    until("the third address", LONG, is_third).expect("a gateway that starts looks");
+}
+
+/// A gateway that hides its lan from a stranger.
+struct Scene {
+    deployment: Deployment,
+    _stranger: Namespace,
+    receiver: UdpSocket,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut deployment =
+            Programs::find().and_then(|programs| stage(programs, Family::V4)).expect("a stage");
+        for scene in &SCENES[..START] {
+            (scene.play)(&mut deployment).expect(scene.name);
+        }
+        let stranger = Namespace::new("stranger").expect("a namespace");
+        let gateway = &deployment.topology().gateway_a;
+        gateway.set("net/ipv4/ip_forward", "1").expect("set");
+        veth((gateway, "extra0"), (&stranger, "eth0")).expect("plugged");
+        gateway.add_address("extra0", &format!("{}/24", ADDRESSES[0])).expect("an address");
+        stranger.add_address("eth0", &format!("{STRANGER}/24")).expect("an address");
+        let bind = || UdpSocket::bind((STRANGER, 7000)).expect("bound");
+        let receiver = stranger.enter(bind).expect("entered");
+        receiver.set_read_timeout(Some(LONG)).expect("set");
+        let scene = Self { deployment, _stranger: stranger, receiver };
+        scene.hide();
+        scene
+    }
+
+    /// Lets the lan reach the stranger, by the gateway's address.
+    fn hide(&self) {
+        let own = self.deployment.file(&format!("{GATEWAY}.yaml"));
+        let text = fs::read_to_string(own).expect("a configuration");
+        let text = text
+            .replace("zones:\n", "zones:\n  dmz: { interfaces: [extra0] }\n")
+            .replace("rules:\n", "rules:\n  - { id: out, from: lan, to: dmz, action: accept }\n");
+        let nat = "nat:\n  source:\n    - { id: hide, from: lan, to: dmz, becomes: masquerade }\n";
+        let file = self.deployment.write("hide.yaml", &(text + nat)).expect("written");
+        self.deployment.ask(GATEWAY, &format!("fw apply {}", file.display())).expect("applied");
+    }
+
+    fn replace_address(&self, old: &str, new: &str) {
+        let gateway = &self.deployment.topology().gateway_a;
+        gateway.ip(&format!("address del {old}/24 dev extra0")).expect("gone");
+        gateway.add_address("extra0", &format!("{new}/24")).expect("an address");
+    }
+
+    /// Whom the stranger takes the client for, in a flow that begins.
+    fn seen(&self) -> IpAddr {
+        let send = || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
+            socket.send_to(b"who?", (STRANGER, 7000)).expect("sent");
+        };
+        self.deployment.topology().client.enter(send).expect("entered");
+        self.receiver.recv_from(&mut [0; 8]).expect("received").1.ip()
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
