@@ -123,6 +123,56 @@ pub struct CreateEnrollment {
     pub username: Option<String>,
 }
 
+/// Body of `POST /authenticators`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CreateAuthenticator {
+    /// `updb`.
+    pub method: String,
+    /// Whose.
+    pub identity_id: IdentityId,
+    /// Name to log in with.
+    pub username: String,
+    /// The password, 10 to 1024 bytes.
+    pub password: String,
+}
+
+/// Body of `POST /authenticators/{id}/re-enroll`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ReEnroll {
+    /// When the token ends, RFC 3339; after 24 hours if it is not said.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+}
+
+/// Body of `POST /current-identity/authenticators/{id}/extend`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtendCertificate {
+    /// Certificate signing request, PEM.
+    pub client_cert_csr: String,
+}
+
+/// Answer of `POST /current-identity/authenticators/{id}/extend`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtendedCertificate {
+    /// The new certificate and its issuer, PEM. It counts once its holder has authenticated with it, or has
+    /// sent it back to `extend-verify`.
+    pub client_cert: String,
+    /// Certificates to trust, PEM.
+    pub ca: String,
+}
+
+/// Body of `POST /current-identity/authenticators/{id}/extend-verify`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyCertificate {
+    /// The new certificate, PEM; what stands behind it is not looked at.
+    pub client_cert: String,
+}
+
 /// Answer of `POST /enroll`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,13 +1,13 @@
 //! The part of the model that routers hold, so that no dial has to ask the controller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     authorization::Authorizations,
     entity::{Service, Terminator},
-    id::{IdentityId, RouterId, ServiceId},
+    id::{ApiSessionId, IdentityId, RouterId, ServiceId},
 };
 
 /// Everything a router needs to authenticate clients, authorize dials and choose a path.
@@ -21,6 +21,8 @@ pub struct Replica {
     pub token_keys: Vec<String>,
     /// Certificates that clients' certificates may come from, besides those a router trusts already: PEM, one each.
     pub client_cas: Vec<String>,
+    /// API sessions that were ended before their time: their tokens are refused, and what began with them ends.
+    pub ended_sessions: BTreeSet<ApiSessionId>,
     /// Enrolled routers that are not disabled.
     pub routers: Vec<ReplicaRouter>,
     /// Identities that are not disabled.

@@ -17,8 +17,7 @@ pub(crate) fn now() -> OffsetDateTime {
 
 /// Now, in milliseconds.
 pub(crate) fn timestamp() -> Timestamp {
-    let milliseconds = now().unix_timestamp_nanos() / 1_000_000;
-    Timestamp(i64::try_from(milliseconds).unwrap_or(i64::MAX))
+    timestamp_of(now())
 }
 
 /// `2026-01-01T00:00:00.000Z`.
@@ -29,10 +28,14 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
         .unwrap_or_else(|| "1970-01-01T00:00:00.000Z".into())
 }
 
+/// A moment, in milliseconds.
+pub(crate) fn timestamp_of(at: OffsetDateTime) -> Timestamp {
+    Timestamp(i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX))
+}
+
 /// Reads RFC 3339.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
-    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp)
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(timestamp_of)
 }
 
 #[cfg(test)]

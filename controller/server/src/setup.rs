@@ -13,7 +13,9 @@ use nightgate_model::{
     kind::EntityKind,
 };
 use nightgate_pki::{Authority, FileAccess, IssuedWithKey, PkiError, write_atomically};
-use nightgate_store::{Action, AuditRecord, Author, Change, SqliteStore, Step, Store, StoreError};
+use nightgate_store::{
+    Action, AuditRecord, Author, Certificate, Change, SqliteStore, Step, Store, StoreError,
+};
 
 use crate::{
     Settings, SettingsError, StartError, clock,
@@ -103,8 +105,15 @@ fn make_admin(
         disabled: false,
         disabled_until: None,
         role_attributes: BTreeSet::new(),
-        fingerprint: Some(made.issued.fingerprint),
+        fingerprint: None,
     };
+    let certificate = Certificate {
+        fingerprint: made.issued.fingerprint,
+        pem: made.issued.chain_pem,
+        ca: None,
+        offered: None,
+    };
+    let certify = Step::Certify(identity.id.clone(), certificate);
     let created = AuditRecord {
         author: Author::controller(),
         action: Action::Create,
@@ -114,7 +123,8 @@ fn make_admin(
         before: None,
         after: serde_json::to_value(&identity).ok(),
     };
-    let change = Change { steps: vec![Step::Create(identity.into())], audit: vec![created] };
+    let steps = vec![Step::Create(identity.into()), certify];
+    let change = Change { steps, audit: vec![created] };
     store.apply(&change, clock::timestamp())?;
     Ok(())
 }

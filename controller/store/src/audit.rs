@@ -51,6 +51,8 @@ pub enum Action {
     OfferEnrollment,
     /// It may not enroll any more.
     WithdrawEnrollment,
+    /// It got the certificate that follows its present one.
+    OfferCertificate,
     /// It authenticates with another certificate.
     SetCertificate,
     /// It cannot authenticate with its certificate any more.

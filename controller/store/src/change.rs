@@ -37,6 +37,8 @@ pub enum Step {
     RemovePassword(IdentityId),
     /// Lets an identity authenticate with a certificate, in the place of one that it had.
     Certify(IdentityId, Certificate),
+    /// Issues an identity the certificate that follows its present one, in the place of an earlier offer.
+    OfferCertificate(IdentityId, OfferedCertificate),
     /// Takes the certificate of an identity away; sessions that began with it end.
     Decertify(IdentityId),
     /// Uses up an enrollment token and records what the identity or router will authenticate with.
@@ -74,6 +76,17 @@ pub struct Certificate {
     pub pem: String,
     /// The CA of others that it comes from; none if it is our own.
     pub ca: Option<CaId>,
+    /// One of our own that takes its place as soon as the identity has shown to hold it.
+    pub offered: Option<OfferedCertificate>,
+}
+
+/// A certificate that was issued to an identity and not yet used by it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OfferedCertificate {
+    /// SHA-1 of its DER, lower-case hex.
+    pub fingerprint: String,
+    /// The certificate, PEM.
+    pub pem: String,
 }
 
 /// Names a pending enrollment: the first half of the SHA-256 of its token, lower-case hex, so that it says

@@ -15,9 +15,9 @@ mod store;
 pub use audit::{Action, AuditEntry, AuditRecord, Author};
 pub use change::{
     Certificate, Change, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken,
-    PasswordLogin, PendingEnrollment, Redeemed, Step,
+    OfferedCertificate, PasswordLogin, PendingEnrollment, Redeemed, Step,
 };
 pub use error::StoreError;
 pub use model::{AnyEntity, Kept, Model, Stored, Timestamp};
 pub use sqlite::SqliteStore;
-pub use store::{ApiSession, Loaded, Store};
+pub use store::{ApiSession, Loaded, Store, TOKEN_RESERVE};

@@ -176,6 +176,11 @@ impl Model {
                 Step::SetPassword(login) => self.set_password(login),
                 Step::RemovePassword(identity) => drop(self.usernames.remove(identity)),
                 Step::Certify(identity, certificate) => self.certify(identity, certificate, at),
+                Step::OfferCertificate(identity, offered) => {
+                    if let Some(certificate) = self.certificates.get_mut(identity) {
+                        certificate.offered = Some(offered.clone());
+                    }
+                }
                 Step::Decertify(identity) => self.decertify(identity, at),
                 Step::Redeem { token, redeemed } => {
                     self.enrollments.remove(&token.id());
@@ -212,6 +217,15 @@ impl Model {
             .values()
             .map(|stored| &stored.entity)
             .find(|identity| identity.fingerprint.as_deref() == Some(fingerprint))
+    }
+
+    /// The identity that was offered the certificate of this SHA-1 fingerprint.
+    pub fn identity_by_offer(&self, fingerprint: &str) -> Option<&Identity> {
+        let is_offered = |certificate: &Certificate| {
+            certificate.offered.as_ref().is_some_and(|offered| offered.fingerprint == fingerprint)
+        };
+        let (id, _) = self.certificates.iter().find(|(_, certificate)| is_offered(certificate))?;
+        self.identities.get(id).map(|stored| &stored.entity)
     }
 
     /// The router that enrolled with the certificate of this SHA-1 fingerprint.

@@ -1,6 +1,6 @@
 //! The boundary to the database.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use nightgate_model::id::{ApiSessionId, IdentityId};
 
@@ -15,7 +15,13 @@ pub struct Loaded {
     pub index: u64,
     /// API sessions, also expired ones.
     pub api_sessions: Vec<ApiSession>,
+    /// API sessions that were ended before their time, and until when their tokens may be good.
+    pub ended_sessions: BTreeMap<ApiSessionId, Timestamp>,
 }
+
+/// How much longer than a session's stored end its tokens may be good, in milliseconds: sessions that are asked
+/// for again and again are not written each time. As long as a session itself.
+pub const TOKEN_RESERVE: i64 = 60 * 60 * 1000;
 
 /// One authenticated client.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,9 +81,10 @@ pub trait Store: Send + Sync {
     /// The identity does not exist or the database fails.
     fn put_api_session(&self, session: &ApiSession, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Forgets an API session.
+    /// Ends an API session before its time, in one transaction that also increments the model index, which is
+    /// returned.
     ///
     /// # Errors
     /// The database fails.
-    fn remove_api_session(&self, id: &ApiSessionId) -> Result<(), StoreError>;
+    fn remove_api_session(&self, id: &ApiSessionId) -> Result<u64, StoreError>;
 }

@@ -19,7 +19,8 @@ use nightgate_model::{
 };
 use nightgate_store::{
     Action, ApiSession, AuditRecord, Author, Certificate, Change, Enrollment, EnrollmentTarget,
-    EnrollmentToken, PasswordLogin, Redeemed, SqliteStore, Step, Store, StoreError, Timestamp,
+    EnrollmentToken, OfferedCertificate, PasswordLogin, Redeemed, SqliteStore, Step, Store,
+    StoreError, TOKEN_RESERVE, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -51,7 +52,7 @@ fn enrollment(token: &str) -> Enrollment {
 }
 
 fn certificate(fingerprint: &str) -> Certificate {
-    Certificate { fingerprint: fingerprint.into(), pem: "PEM".into(), ca: None }
+    Certificate { fingerprint: fingerprint.into(), pem: "PEM".into(), ca: None, offered: None }
 }
 
 fn create_identity(id: &str, name: &str) -> Change {
@@ -288,8 +289,15 @@ fn a_session_of_nobody_is_refused_and_ended_ones_are_forgotten() {
     store.put_api_session(&session("a", 20), Timestamp(2)).unwrap();
     store.put_api_session(&session("b", 40), Timestamp(20)).unwrap();
     assert_eq!(store.load().unwrap().api_sessions, [session("b", 40)]);
-    store.remove_api_session(&ApiSessionId::new("b")).unwrap();
-    assert_eq!(store.load().unwrap().api_sessions, []);
+    assert!(store.load().unwrap().ended_sessions.is_empty(), "they ended by themselves");
+    let index = store.load().unwrap().index;
+    assert_eq!(store.remove_api_session(&ApiSessionId::new("b")).unwrap(), index + 1);
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.api_sessions, []);
+    let until = Timestamp(40 + TOKEN_RESERVE);
+    assert_eq!(loaded.ended_sessions, BTreeMap::from([(ApiSessionId::new("b"), until)]));
+    store.put_api_session(&session("c", until.0 + 9), until).unwrap();
+    assert!(store.load().unwrap().ended_sessions.is_empty());
 }
 
 #[test]
@@ -444,7 +452,7 @@ fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..19_u8).prop_map(|(id, which)| {
+    (id, 0..20_u8).prop_map(|(id, which)| {
         let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
         match which {
             0 => create_identity(&i, &i),
@@ -462,6 +470,11 @@ fn any_change() -> impl Strategy<Value = Change> {
             12 => vec![Step::Certify(IdentityId::new(&i), certificate("new"))].into(),
             13 => vec![Step::DeleteEnrollment(EnrollmentToken::new(&i).id())].into(),
             14 => vec![Step::SetPassword(login(&i, &i))].into(),
+            17 => {
+                let offered =
+                    OfferedCertificate { fingerprint: format!("offer-{i}"), pem: "PEM".into() };
+                vec![Step::OfferCertificate(IdentityId::new(&i), offered)].into()
+            }
             16 => vec![Step::Decertify(IdentityId::new(&i))].into(),
             15 => vec![Step::RemovePassword(IdentityId::new(&i))].into(),
             _ => redeem_router(&r, &r, &r),

@@ -10,11 +10,12 @@ use std::{
 
 use nightgate_identity::Identity;
 use nightgate_model::{entity::Permission, id::ServiceId};
+use time::OffsetDateTime;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    controller::{AuthenticateError, Controller, Service, ServiceSession},
+    controller::{AuthenticateError, Controller, RenewError, Service, ServiceSession},
     dial::{self, DialError, DialFailure, DialOptions},
     edge::Pool,
     listen::{BindError, BindFailure, BindOptions, Listener},
@@ -27,6 +28,9 @@ const SESSION_RESERVE: Duration = Duration::from_secs(10);
 
 /// Time between two looks at the list of edge routers.
 const ROUTERS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time between two looks at the end of the certificate.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Pause before a failed renewal of the API session is tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
@@ -44,8 +48,17 @@ pub struct Context {
 pub(crate) struct Inner {
     pub(crate) controller: Arc<Controller>,
     pub(crate) pool: Pool,
+    // Held while the certificate is renewed.
+    kept: tokio::sync::Mutex<Kept>,
     services: Mutex<HashMap<String, Service>>,
     sessions: Mutex<HashMap<(ServiceId, Permission), ServiceSession>>,
+}
+
+/// The identity as its file holds it.
+struct Kept {
+    identity: Identity,
+    /// The controller knows that its certificate has arrived.
+    in_use: bool,
 }
 
 impl Context {
@@ -62,11 +75,24 @@ impl Context {
         let inner = Arc::new(Inner {
             controller,
             pool,
+            kept: tokio::sync::Mutex::new(Kept { identity: identity.clone(), in_use: true }),
             services: Mutex::default(),
             sessions: Mutex::default(),
         });
         let upkeep = AbortOnDropHandle::new(tokio::spawn(keep_up(Arc::clone(&inner))));
         Ok(Self { inner, _upkeep: Arc::new(upkeep) })
+    }
+
+    /// Gets a new key and a certificate that follows the present one, keeps both in the file that the identity was
+    /// loaded from, and uses them from now on; the certificate before is not accepted any more. Open streams go on.
+    ///
+    /// The context does this by itself when two thirds of the certificate's life are over, if the identity was
+    /// loaded from a file. Without a file, whoever calls this keeps the identity that is returned.
+    ///
+    /// # Errors
+    /// See [`RenewError`].
+    pub async fn renew_certificate(&self) -> Result<Identity, RenewError> {
+        self.inner.renew_certificate().await
     }
 
     /// Name of the identity.
@@ -188,6 +214,20 @@ impl Inner {
         Ok(session)
     }
 
+    async fn renew_certificate(&self) -> Result<Identity, RenewError> {
+        let mut kept = self.kept.lock().await;
+        // A certificate that has not been used yet is not followed by another: a crash before that one were
+        // kept would leave a file that the controller does not accept.
+        if kept.in_use {
+            let identity = self.controller.extend_certificate(&kept.identity).await?;
+            *kept = Kept { identity, in_use: false };
+        }
+        self.controller.use_certificate(&kept.identity).await?;
+        kept.in_use = true;
+        self.pool.set_tls(kept.identity.client_config(&[nightgate_wire::edge::ALPN])?);
+        Ok(kept.identity.clone())
+    }
+
     /// Makes the next use of the service ask for a new session.
     pub(crate) fn forget_session(&self, service: &Service, permission: Permission) {
         self.sessions().remove(&(service.id.clone(), permission));
@@ -261,7 +301,28 @@ impl Inner {
 
 /// Renews the API session before it expires and follows the list of edge routers.
 async fn keep_up(inner: Arc<Inner>) {
-    tokio::join!(keep_session(&inner), keep_routers(&inner));
+    tokio::join!(keep_session(&inner), keep_routers(&inner), keep_certificate(&inner));
+}
+
+/// Renews the certificate in time, where the new one can be kept.
+async fn keep_certificate(inner: &Inner) {
+    loop {
+        sleep(CERTIFICATE_INTERVAL).await;
+        let due = {
+            let Kept { identity, in_use } = &*inner.kept.lock().await;
+            let now = OffsetDateTime::now_utc().unix_timestamp();
+            let is_old = identity.validity().is_some_and(|life| is_due(life, now));
+            !in_use || (is_old && identity.path().is_some())
+        };
+        if due && let Err(error) = inner.renew_certificate().await {
+            tracing::warn!(error = &error as &dyn Error, "certificate not renewed");
+        }
+    }
+}
+
+/// Whether two thirds of a life are over.
+fn is_due((begin, end): (i64, i64), now: i64) -> bool {
+    now >= begin + (end - begin) / 3 * 2
 }
 
 async fn keep_session(inner: &Inner) {
@@ -283,5 +344,17 @@ async fn keep_routers(inner: &Inner) {
                 tracing::info!(error = &error as &dyn Error, "edge routers not listed");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_due_when_two_thirds_of_its_life_are_over() {
+        assert!(!is_due((100, 400), 299));
+        assert!(is_due((100, 400), 300));
+        assert!(is_due((100, 400), 500));
     }
 }

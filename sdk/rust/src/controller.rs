@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use nightgate_identity::{Identity, TlsSetupError};
+use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 use nightgate_model::{
-    api::Pagination,
+    api::{ExtendedCertificate, Pagination},
     entity::Permission,
     id::{IdentityId, ServiceId},
 };
@@ -18,12 +18,16 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
+    enroll,
     rest::{ControllerError, Rest},
     tls::REST_ALPN,
 };
 
 /// Header that carries the API session token.
 const SESSION_HEADER: &str = "zt-session";
+
+/// The caller's own authenticators.
+const AUTHENTICATORS: &str = "/current-identity/authenticators?sort=id";
 
 /// Entries asked for in one page of a list.
 const PAGE: usize = 100;
@@ -62,6 +66,33 @@ pub enum AuthenticateError {
     Controller(#[from] ControllerError),
 }
 
+/// Why a certificate was not renewed. The one before still counts, unless the file holds the new one: then that
+/// counts as soon as it is used.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// The key or the certificate signing request could not be made.
+    #[error("make a P-256 key and a certificate signing request")]
+    Request(#[from] rcgen::Error),
+    /// The controller did not answer, or refused.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// The controller knows no certificate of the identity.
+    #[error("renew the certificate: the controller knows none of this identity")]
+    NoCertificate,
+    /// The new certificate cannot be used, or not be saved.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The new certificate does not do for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+}
+
+#[derive(Deserialize)]
+struct ListedAuthenticator {
+    id: String,
+    method: String,
+}
+
 /// An edge router as the controller lists it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,7 +120,7 @@ pub(crate) struct AuthenticatedAs {
 /// One identity's standing with its controller.
 #[derive(Debug)]
 pub(crate) struct Controller {
-    rest: Rest,
+    rest: RwLock<Rest>,
     session: watch::Sender<ApiSession>,
     // Held while authenticating, so that many failing requests lead to one new session.
     renewing: Mutex<()>,
@@ -132,7 +163,48 @@ impl Controller {
         let rest =
             Rest::discover(identity.client_config(&REST_ALPN)?, identity.controller()).await?;
         let session = watch::Sender::new(open_session(&rest).await?);
-        Ok(Self { rest, session, renewing: Mutex::new(()) })
+        Ok(Self { rest: RwLock::new(rest), session, renewing: Mutex::new(()) })
+    }
+
+    /// Gets a certificate that follows the identity's present one, and keeps it where the identity is kept. The
+    /// present one counts until the new one is used.
+    pub(crate) async fn extend_certificate(
+        &self,
+        identity: &Identity,
+    ) -> Result<Identity, RenewError> {
+        let (key, request) = enroll::key_and_request(self.identity().id.as_str())?;
+        let listed =
+            self.list::<ListedAuthenticator>("list authenticators", AUTHENTICATORS).await?;
+        let own = listed.into_iter().find(|listed| listed.method == "cert");
+        let id = own.ok_or(RenewError::NoCertificate)?.id;
+        let path = format!("/current-identity/authenticators/{id}/extend");
+        let body = json!({ "clientCertCsr": request }).to_string();
+        let extended: ExtendedCertificate =
+            self.authenticated("extend the certificate", || self.post(&path, &body)).await?.data;
+        let renewed = identity.renewed(key, extended.client_cert, extended.ca)?;
+        if let Some(path) = renewed.path() {
+            renewed.save(path)?;
+        }
+        Ok(renewed)
+    }
+
+    /// Authenticates with this identity's certificate, and uses it from now on: that says that it has arrived.
+    pub(crate) async fn use_certificate(&self, identity: &Identity) -> Result<(), RenewError> {
+        let rest =
+            Rest::discover(identity.client_config(&REST_ALPN)?, identity.controller()).await?;
+        let session = open_session(&rest).await?;
+        *self.rest.write().unwrap_or_else(PoisonError::into_inner) = rest;
+        self.session.send_replace(session);
+        Ok(())
+    }
+
+    fn rest(&self) -> Rest {
+        self.rest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn post(&self, path: &str, body: &str) -> reqwest::RequestBuilder {
+        let request = self.rest().post(path).header("content-type", "application/json");
+        request.body(body.to_owned())
     }
 
     /// The API session's token, as edge routers want it in a hello.
@@ -153,9 +225,10 @@ impl Controller {
     /// Extends the API session, or opens another one if the controller no longer knows it.
     pub(crate) async fn renew(&self) -> Result<(), ControllerError> {
         let stale = self.token();
-        let request = self.rest.get("/current-api-session").header(SESSION_HEADER, &*stale);
+        let rest = self.rest();
+        let request = rest.get("/current-api-session").header(SESSION_HEADER, &*stale);
         let answer: Result<ApiSessionAnswer, _> =
-            self.rest.data("extend the API session", request).await;
+            rest.data("extend the API session", request).await;
         match answer {
             Ok(answer) => {
                 self.session.send_replace(ApiSession::new(answer));
@@ -183,12 +256,7 @@ impl Controller {
         permission: Permission,
     ) -> Result<ServiceSession, ControllerError> {
         let body = json!({ "serviceId": service, "type": permission }).to_string();
-        let make = || {
-            self.rest
-                .post("/sessions")
-                .header("content-type", "application/json")
-                .body(body.clone())
-        };
+        let make = || self.post("/sessions", &body);
         let operation = match permission {
             Permission::Dial => "open a dial session",
             Permission::Bind => "open a bind session",
@@ -210,7 +278,7 @@ impl Controller {
         loop {
             let offset = entries.len();
             let page = format!("{path}&limit={PAGE}&offset={offset}");
-            let answer = self.authenticated(operation, || self.rest.get(&page)).await?;
+            let answer = self.authenticated(operation, || self.rest().get(&page)).await?;
             let mut found: Vec<T> = answer.data;
             let done = found.is_empty();
             entries.append(&mut found);
@@ -232,11 +300,11 @@ impl Controller {
     ) -> Result<nightgate_model::api::Envelope<T>, ControllerError> {
         let token = self.token();
         let request = make().header(SESSION_HEADER, &*token);
-        match self.rest.envelope(operation, request).await {
+        match self.rest().envelope(operation, request).await {
             Err(error) if error.is_unauthorized() => {
                 self.reopen(&token).await?;
                 let request = make().header(SESSION_HEADER, &*self.token());
-                self.rest.envelope(operation, request).await
+                self.rest().envelope(operation, request).await
             }
             answer => answer,
         }
@@ -246,7 +314,7 @@ impl Controller {
     async fn reopen(&self, stale: &str) -> Result<(), ControllerError> {
         let _one_at_a_time = self.renewing.lock().await;
         if *self.token() == *stale {
-            self.session.send_replace(open_session(&self.rest).await?);
+            self.session.send_replace(open_session(&self.rest()).await?);
         }
         Ok(())
     }

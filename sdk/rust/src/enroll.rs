@@ -123,13 +123,12 @@ async fn redeem(
 ) -> Result<Identity, EnrollError> {
     let claims = token.claims();
     let rest = Rest::discover(tls::trusting(trusted(token).await?)?, &claims.iss).await?;
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let body = body(signing_request(&key, &claims.sub)?);
+    let (key, csr) = key_and_request(&claims.sub)?;
+    let body = body(csr);
     let enrolled: Enrolled = rest.data("enroll", request(&rest, token, body)).await?;
 
-    let identity =
-        Identity::new(claims.iss.clone(), key.serialize_pem(), enrolled.cert, enrolled.ca)
-            .map_err(EnrollError::Answer)?;
+    let identity = Identity::new(claims.iss.clone(), key, enrolled.cert, enrolled.ca)
+        .map_err(EnrollError::Answer)?;
     // A certificate for another key is noticed here and not at the first use.
     identity.client_config(&REST_ALPN)?;
     Ok(identity)
@@ -153,6 +152,13 @@ fn request(
         .query(&[("method", claims.em.as_str()), ("token", &claims.jti)])
         .header(CONTENT_TYPE, content_type)
         .body(body)
+}
+
+/// A new P-256 key and a request to certify it, PEM both.
+pub(crate) fn key_and_request(subject: &str) -> Result<(String, String), rcgen::Error> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let request = signing_request(&key, subject)?;
+    Ok((key.serialize_pem(), request))
 }
 
 fn signing_request(key: &KeyPair, subject: &str) -> Result<String, rcgen::Error> {

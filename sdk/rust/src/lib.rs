@@ -57,7 +57,7 @@ pub use bundle::BundleError;
 #[cfg(feature = "hyper")]
 pub use connector::{Connector, ConnectorError};
 pub use context::Context;
-pub use controller::{AuthenticateError, Service};
+pub use controller::{AuthenticateError, RenewError, Service};
 pub use dial::{DialError, DialFailure, DialOptions};
 pub use enroll::{EnrollError, enroll, enroll_password, enroll_router, enroll_with_certificate};
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};

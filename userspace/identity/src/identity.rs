@@ -26,6 +26,7 @@ pub struct Identity {
     key_pem: String,
     certificates_pem: String,
     trusted_pem: String,
+    path: Option<PathBuf>,
 }
 
 /// An identity file that cannot be used.
@@ -100,7 +101,8 @@ impl Identity {
         certificates_pem: String,
         trusted_pem: String,
     ) -> Result<Self, IdentityError> {
-        let identity = Self { controller, key_pem, certificates_pem, trusted_pem };
+        let path = None;
+        let identity = Self { controller, key_pem, certificates_pem, trusted_pem, path };
         identity.private_key()?;
         identity.certificates()?;
         identity.trusted()?;
@@ -115,7 +117,35 @@ impl Identity {
         let path = path.as_ref();
         let text = fs::read_to_string(path)
             .map_err(|source| IdentityError::Read { path: path.to_owned(), source })?;
-        Self::from_json(&text)
+        let identity = Self::from_json(&text)?;
+        Ok(Self { path: Some(path.to_owned()), ..identity })
+    }
+
+    /// The file it was loaded from; none if it came from somewhere else.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The same identity with a later certificate, in the same file once it is saved there.
+    ///
+    /// # Errors
+    /// A part holds no usable PEM.
+    pub fn renewed(
+        &self,
+        key_pem: String,
+        certificates_pem: String,
+        trusted_pem: String,
+    ) -> Result<Self, IdentityError> {
+        let renewed = Self::new(self.controller.clone(), key_pem, certificates_pem, trusted_pem)?;
+        Ok(Self { path: self.path.clone(), ..renewed })
+    }
+
+    /// When its certificate begins and ends, in seconds since the Unix epoch; none if it cannot be read.
+    pub fn validity(&self) -> Option<(i64, i64)> {
+        let certificates = self.certificates().ok()?;
+        let (_, leaf) = X509Certificate::from_der(certificates.first()?).ok()?;
+        let validity = leaf.validity();
+        Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
     }
 
     /// Writes the identity file, readable and writable by its owner only. An existing file is

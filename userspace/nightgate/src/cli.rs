@@ -19,8 +19,9 @@ use crate::{
     learn::{self, LearnArgs},
     lint::{self, LintArgs},
     management::{
-        ApplyNetworkArgs, AuditArgs, CaCommand, EntityCommand, ExplainArgs, ExportArgs,
-        IdentityCommand, LoginArgs, LogoutArgs, TerminatorCommand,
+        ApplyNetworkArgs, AuditArgs, AuthenticatorCommand, CaCommand, EnrollmentCommand,
+        EntityCommand, ExplainArgs, ExportArgs, IdentityCommand, LoginArgs, LogoutArgs,
+        SessionCommand, TerminatorCommand,
     },
     observe::{self, ObserveArgs},
     router,
@@ -96,6 +97,15 @@ pub(crate) enum Command {
     /// Manage certificate authorities of others, whose certificates can stand for identities
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Manage the certificates and passwords of identities
+    #[command(subcommand)]
+    Authenticator(AuthenticatorCommand),
+    /// Manage enrollments that nobody has redeemed yet
+    #[command(subcommand)]
+    Enrollment(EnrollmentCommand),
+    /// Manage who is authenticated
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Manage what can be dialed and hosted
     #[command(subcommand)]
     Service(EntityCommand<Service>),
@@ -253,6 +263,9 @@ impl Command {
             Self::Logout(args) => args.run().await,
             Self::Identity(command) => command.run().await,
             Self::Ca(command) => command.run().await,
+            Self::Authenticator(command) => command.run().await,
+            Self::Enrollment(command) => command.run().await,
+            Self::Session(command) => command.run().await,
             Self::Service(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::ConfigType(command) => command.run().await,

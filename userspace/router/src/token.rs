@@ -28,6 +28,8 @@ pub(crate) enum TokenError {
     OtherPermission,
     #[error("the identity is unknown or disabled")]
     Disabled,
+    #[error("the API session was ended")]
+    Ended,
     #[error("no edge-router policy lets the identity use this router")]
     OtherRouter,
     #[error("this router has not heard of the change the token rests on")]
@@ -49,6 +51,9 @@ pub(crate) async fn check_api_session(
     if !replica.borrow().identities.contains_key(&claims.sub) {
         return Err(TokenError::Disabled);
     }
+    if replica.borrow().ended_sessions.contains(&claims.api_session) {
+        return Err(TokenError::Ended);
+    }
     if !replica.borrow().authorizations.may_use(&claims.sub, router) {
         return Err(TokenError::OtherRouter);
     }
@@ -67,6 +72,9 @@ pub(crate) async fn check_session(
     catch_up(claims.index, replica).await?;
     if claims.identity != channel.sub {
         return Err(TokenError::OtherIdentity);
+    }
+    if replica.borrow().ended_sessions.contains(&claims.api_session) {
+        return Err(TokenError::Ended);
     }
     if claims.permission != permission {
         return Err(TokenError::OtherPermission);

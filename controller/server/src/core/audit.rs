@@ -51,6 +51,9 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
         Step::Certify(identity, certificate) => {
             of_identity(Action::SetCertificate, identity, Some(&certificate.fingerprint))
         }
+        Step::OfferCertificate(identity, offered) => {
+            of_identity(Action::OfferCertificate, identity, Some(&offered.fingerprint))
+        }
         Step::Decertify(identity) => of_identity(Action::RemoveCertificate, identity, None),
         Step::Redeem { redeemed: Redeemed::Password(login), .. } => {
             of_identity(Action::SetPassword, &login.identity, None)

@@ -1,7 +1,7 @@
 //! Everything that is held in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -13,7 +13,8 @@ use nightgate_model::{
 };
 use nightgate_policy::{Entities as PolicyEntities, authorize};
 use nightgate_store::{
-    AnyEntity, ApiSession, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored, Timestamp,
+    AnyEntity, ApiSession, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored,
+    TOKEN_RESERVE, Timestamp,
 };
 
 use super::live::{Live, LiveReport};
@@ -28,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) services_changed_at: Timestamp,
     /// API sessions.
     pub(crate) api_sessions: HashMap<ApiSessionId, LiveApiSession>,
+    /// API sessions that were ended before their time, and until when their tokens may be good.
+    ended_sessions: BTreeMap<ApiSessionId, Timestamp>,
     /// What connected routers report.
     pub(crate) live: Live,
     /// Routers reported something since the last publication.
@@ -45,6 +48,8 @@ pub(super) struct Snapshot {
     pub(super) entities: Entities,
     /// What routers report.
     pub(super) live: LiveReport,
+    /// API sessions that were ended before their time.
+    pub(super) ended_sessions: BTreeSet<ApiSessionId>,
 }
 
 /// The entities at one moment.
@@ -83,6 +88,7 @@ impl Memory {
             index: loaded.index,
             services_changed_at: now,
             api_sessions: HashMap::new(),
+            ended_sessions: loaded.ended_sessions,
             live: Live::default(),
             live_changed: false,
             authorizations: Arc::default(),
@@ -106,11 +112,12 @@ impl Memory {
                 | Step::Enroll(..)
                 | Step::DeleteEnrollment(_)
                 | Step::Certify(..)
+                | Step::OfferCertificate(..)
                 | Step::Redeem { redeemed: Redeemed::Identity { .. }, .. }
                 | Step::Redeem { redeemed: Redeemed::Router { .. }, .. } => {}
                 Step::Decertify(identity) => {
-                    self.api_sessions.retain(|_, live| {
-                        live.session.identity != *identity || live.session.fingerprint.is_none()
+                    self.end_sessions(|session| {
+                        session.identity == *identity && session.fingerprint.is_some()
                     });
                 }
                 Step::SetPassword(PasswordLogin { identity, .. })
@@ -119,15 +126,15 @@ impl Memory {
                     ..
                 }
                 | Step::RemovePassword(identity) => {
-                    self.api_sessions.retain(|_, live| {
-                        live.session.identity != *identity || live.session.fingerprint.is_some()
+                    self.end_sessions(|session| {
+                        session.identity == *identity && session.fingerprint.is_none()
                     });
                 }
                 Step::Update(AnyEntity::Identity(identity)) if identity.disabled => {
-                    self.forget_sessions_of(&identity.id);
+                    self.end_sessions(|session| session.identity == identity.id);
                 }
                 Step::Delete(EntityKind::Identity, id) => {
-                    self.forget_sessions_of(&IdentityId::new(id));
+                    self.end_sessions(|session| session.identity.as_str() == id);
                 }
                 Step::Create(_) | Step::Update(_) | Step::Delete(..) => {
                     self.services_changed_at = at;
@@ -144,6 +151,7 @@ impl Memory {
 
     pub(super) fn put_api_session(&mut self, session: ApiSession, now: Timestamp) {
         self.api_sessions.retain(|_, live| live.session.expires_at > now);
+        self.ended_sessions.retain(|_, until| *until > now);
         if session.expires_at <= now {
             return;
         }
@@ -168,7 +176,12 @@ impl Memory {
 
     /// Everything that is published, as it is now.
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { index: self.index, entities: self.entities(), live: self.live.report() }
+        Snapshot {
+            index: self.index,
+            entities: self.entities(),
+            live: self.live.report(),
+            ended_sessions: self.ended_sessions.keys().cloned().collect(),
+        }
     }
 
     /// The services an identity may dial or bind, by name, with what it may do.
@@ -221,8 +234,20 @@ impl Memory {
         ca.is_some_and(|ca| ca.is_verified && ca.is_auth_enabled)
     }
 
-    fn forget_sessions_of(&mut self, identity: &IdentityId) {
-        self.api_sessions.retain(|_, live| live.session.identity != *identity);
+    /// Ends an API session and its service sessions, at this position in the history of changes.
+    pub(super) fn end_session(&mut self, id: &ApiSessionId, index: u64) {
+        self.end_sessions(|session| session.id == *id);
+        self.index = index;
+    }
+
+    /// Ends sessions; routers are told of those whose tokens they would take.
+    fn end_sessions(&mut self, which: impl Fn(&ApiSession) -> bool) {
+        for (id, live) in self.api_sessions.extract_if(|_, live| which(&live.session)) {
+            if live.session.fingerprint.is_some() {
+                let until = Timestamp(live.session.expires_at.0 + TOKEN_RESERVE);
+                self.ended_sessions.insert(id, until);
+            }
+        }
     }
 }
 

@@ -20,22 +20,22 @@ use nightgate_model::{
 use nightgate_pki::{Authority, TokenError};
 use nightgate_store::{
     AnyEntity, ApiSession, AuditEntry, Author, Change, PasswordLogin, Step, Store, StoreError,
-    Timestamp,
+    TOKEN_RESERVE, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::{
     expiry::enable_when_due,
     live::{Connection, Live, LiveError},
-    memory::{Memory, ServiceSession},
+    memory::{LiveApiSession, Memory, ServiceSession},
     publish::{Published, publish_changes},
     replica::resolved_config,
 };
 use crate::{Address, clock, password::Passwords, rest::built_in_config_types, trust::ClientTrust};
 
-/// How long an API session lasts without being refreshed, in milliseconds. Short, because a session
-/// that was ended early stays good at routers until its token expires.
-pub(crate) const API_SESSION_LIFETIME: i64 = 60 * 60 * 1000;
+/// How long an API session lasts without being refreshed, in milliseconds. Short, because routers have to be told
+/// of sessions that were ended early until their tokens expire.
+pub(crate) const API_SESSION_LIFETIME: i64 = TOKEN_RESERVE;
 
 /// Shared by every connection.
 pub(crate) struct Core {
@@ -191,8 +191,10 @@ impl Core {
         id: ApiSessionId,
     ) -> Result<(), StoreError> {
         self.blocking(move |core| {
-            core.store.remove_api_session(&id)?;
-            core.write(|memory| memory.api_sessions.remove(&id));
+            let _order = core.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = core.store.remove_api_session(&id)?;
+            core.write(|memory| memory.end_session(&id, index));
+            core.changed.notify_one();
             Ok(())
         })
         .await

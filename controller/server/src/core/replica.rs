@@ -24,6 +24,7 @@ pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
     Replica {
         index: snapshot.index,
         token_keys: vec![token_key.into()],
+        ended_sessions: snapshot.ended_sessions.clone(),
         client_cas: trusted_cas(&snapshot.entities.model)
             .filter(|ca| ca.is_auth_enabled)
             .map(|ca| ca.cert_pem.clone())

@@ -1,6 +1,7 @@
 //! The REST interfaces: one for clients, one for operators.
 
 mod answer;
+mod authenticator;
 mod body;
 mod caller;
 mod client;

@@ -10,9 +10,13 @@ use nightgate_model::{
     id::{IdentityId, RouterId, ServiceId},
 };
 use nightgate_pki::ForeignCertificate;
-use nightgate_store::{ApiSession, Model, Stored, Timestamp};
+use nightgate_store::{ApiSession, EnrollmentId, Model, PendingEnrollment, Stored, Timestamp};
 use serde_json::{Map, Value, json};
 
+use super::{
+    authenticator::{Authenticator, Method},
+    management,
+};
 use crate::{
     clock::{rfc3339, timestamp},
     core::{Memory, ServiceSession, resolved_config},
@@ -23,11 +27,13 @@ pub(super) fn reference(path: &str, id: &str, name: &str) -> Value {
     json!({ "id": id, "name": name, "entity": path, "_links": links(path, id) })
 }
 
-/// An identity, for operators and for itself; `authenticated` are those that have a session.
+/// An identity, for operators and for itself; `authenticated` are those that have a session, `pending` its
+/// enrollments.
 pub(super) fn identity(
     stored: &Stored<Identity>,
     memory: &Memory,
     authenticated: &HashSet<&IdentityId>,
+    pending: &[(&EnrollmentId, &PendingEnrollment)],
 ) -> Value {
     let identity = &stored.entity;
     let id = identity.id.as_str();
@@ -53,8 +59,8 @@ pub(super) fn identity(
         "appData": {},
         "authPolicyId": "default",
         "authPolicy": reference("auth-policies", "default", "Default"),
-        "authenticators": {},
-        "enrollment": {},
+        "authenticators": authenticators_of(stored, &memory.model),
+        "enrollment": enrollments(pending, memory),
         "envInfo": {},
         "sdkInfo": {},
         "externalId": null,
@@ -64,6 +70,18 @@ pub(super) fn identity(
         "serviceHostingCosts": {},
     });
     entity("identities", id, (stored.created_at, stored.updated_at), own)
+}
+
+fn authenticators_of(stored: &Stored<Identity>, model: &Model) -> Value {
+    let own = Authenticator::of(stored, model);
+    own.map(|one| (one.method.as_str().to_owned(), one.shape(model))).collect::<Map<_, _>>().into()
+}
+
+fn enrollments(pending: &[(&EnrollmentId, &PendingEnrollment)], memory: &Memory) -> Value {
+    let shaped = pending.iter().map(|(id, pending)| {
+        (pending.method.as_str().to_owned(), management::enrollment(id, pending, memory))
+    });
+    shaped.collect::<Map<_, _>>().into()
 }
 
 /// A service, for operators.
@@ -233,6 +251,7 @@ pub(super) fn reachable_routers(memory: &Memory) -> Vec<&Stored<EdgeRouter>> {
 /// An API session, with its token.
 pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str) -> Value {
     let remaining = (session.expires_at.0 - timestamp().0) / 1000;
+    let method = if session.fingerprint.is_some() { Method::Cert } else { Method::Updb };
     let own = json!({
         "token": token,
         "identityId": identity.id,
@@ -246,9 +265,9 @@ pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str
         "postureQueries": [],
         "isMfaRequired": false,
         "isMfaComplete": true,
-        "isCertExtendable": false,
+        "isCertExtendable": method == Method::Cert && identity.kind == IdentityKind::Default,
         "improperClientCertChain": false,
-        "authenticatorId": "cert",
+        "authenticatorId": method.id(&identity.id),
         "deviceId": "",
         "ipAddress": "",
     });

@@ -14,8 +14,8 @@ use super::{
     sessions,
 };
 use crate::{
-    Certificate, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken, PendingEnrollment,
-    Redeemed, StoreError, Timestamp,
+    Certificate, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken, OfferedCertificate,
+    PendingEnrollment, Redeemed, StoreError, Timestamp,
 };
 
 /// The name of an enrollment, as [`EnrollmentToken::id`] makes it.
@@ -50,12 +50,19 @@ pub(super) fn enrollments(
 pub(super) fn certificates(
     connection: &Connection,
 ) -> Result<BTreeMap<IdentityId, Certificate>, StoreError> {
-    let sql = "SELECT identity, fingerprint, pem, ca FROM certificates";
+    let sql =
+        "SELECT identity, fingerprint, pem, ca, offered_fingerprint, offered_pem FROM certificates";
     collect(connection, sql, |row| {
         let certificate = Certificate {
             fingerprint: row.get("fingerprint")?,
             pem: row.get("pem")?,
             ca: row.get::<Option<String>>("ca")?.map(CaId::new),
+            offered: match row.get::<Option<String>>("offered_fingerprint")? {
+                None => None,
+                Some(fingerprint) => {
+                    Some(OfferedCertificate { fingerprint, pem: row.get("offered_pem")? })
+                }
+            },
         };
         Ok((IdentityId::new(row.get::<String>("identity")?), certificate))
     })
@@ -138,10 +145,23 @@ pub(super) fn certify(
     }
     let sql = "INSERT INTO certificates (identity, fingerprint, pem, ca) VALUES (?1, ?2, ?3, ?4) \
         ON CONFLICT (identity) DO UPDATE SET \
-        fingerprint = excluded.fingerprint, pem = excluded.pem, ca = excluded.ca";
+        fingerprint = excluded.fingerprint, pem = excluded.pem, ca = excluded.ca, \
+        offered_fingerprint = NULL, offered_pem = NULL";
     let ca = certificate.ca.as_ref().map(CaId::as_str);
     let values = params![identity.as_str(), certificate.fingerprint, certificate.pem, ca];
     connection.execute(sql, values).map(drop).map_err(taken(certificate))
+}
+
+/// Issues the certificate that follows the present one.
+pub(super) fn offer(
+    connection: &Connection,
+    identity: &IdentityId,
+    offered: &OfferedCertificate,
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE certificates SET offered_fingerprint = ?2, offered_pem = ?3 WHERE identity = ?1";
+    let values = params![identity.as_str(), offered.fingerprint, offered.pem];
+    connection.execute(sql, values).map(drop).map_err(database("offer certificate"))
 }
 
 /// Takes the certificate of an identity away; sessions that began with it end.

@@ -65,6 +65,7 @@ impl Store for SqliteStore {
             model: read::model(&transaction)?,
             index: read::index(&transaction)?,
             api_sessions: sessions::all(&transaction)?,
+            ended_sessions: sessions::ended(&transaction)?,
         })
     }
 
@@ -103,8 +104,15 @@ impl Store for SqliteStore {
         sessions::put(&self.connection(), session, now)
     }
 
-    fn remove_api_session(&self, id: &ApiSessionId) -> Result<(), StoreError> {
-        sessions::remove(&self.connection(), id)
+    fn remove_api_session(&self, id: &ApiSessionId) -> Result<u64, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(database("begin"))?;
+        sessions::remove(&transaction, id)?;
+        let index = write::advance_index(&transaction)?;
+        transaction.commit().map_err(database("commit"))?;
+        Ok(index)
     }
 }
 

@@ -6,8 +6,8 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 6] =
-    [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS, CREDENTIALS];
+const MIGRATIONS: [&str; 7] =
+    [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS, CREDENTIALS, RENEWAL];
 
 const FIRST: &str = "
 CREATE TABLE history (
@@ -195,6 +195,20 @@ CREATE TABLE certificates (
 CREATE INDEX certificates_ca ON certificates (ca);
 INSERT INTO certificates SELECT id, fingerprint, '', NULL FROM identities
     WHERE fingerprint IS NOT NULL;
+";
+
+const RENEWAL: &str = "
+ALTER TABLE certificates ADD COLUMN offered_fingerprint TEXT;
+ALTER TABLE certificates ADD COLUMN offered_pem TEXT;
+CREATE UNIQUE INDEX certificates_offered ON certificates (offered_fingerprint);
+INSERT OR IGNORE INTO certificates (identity, fingerprint, pem)
+    SELECT id, fingerprint, '' FROM identities WHERE fingerprint IS NOT NULL;
+
+CREATE TABLE ended_sessions (
+    id TEXT PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT;
+CREATE INDEX ended_sessions_until ON ended_sessions (until);
 ";
 
 /// Brings the schema up to date, one transaction for each step.

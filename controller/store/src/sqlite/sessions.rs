@@ -1,5 +1,7 @@
 //! API sessions to rows and back.
 
+use std::collections::BTreeMap;
+
 use nightgate_model::{
     id::{ApiSessionId, IdentityId},
     kind::EntityKind,
@@ -10,7 +12,7 @@ use super::{
     database,
     record::{json, parse},
 };
-use crate::{ApiSession, StoreError, Timestamp};
+use crate::{ApiSession, StoreError, TOKEN_RESERVE, Timestamp};
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError> {
     let read = database("read API sessions");
@@ -48,9 +50,12 @@ pub(super) fn put(
 ) -> Result<(), StoreError> {
     let write = database("write API session");
     let transaction = connection.unchecked_transaction().map_err(&write)?;
-    transaction
-        .execute("DELETE FROM api_sessions WHERE expires_at <= ?1", [now.0])
-        .map_err(&write)?;
+    for sql in [
+        "DELETE FROM api_sessions WHERE expires_at <= ?1",
+        "DELETE FROM ended_sessions WHERE until <= ?1",
+    ] {
+        transaction.execute(sql, [now.0]).map_err(&write)?;
+    }
     let config_types = json("API session config types", &session.config_types)?;
     let sql = "INSERT INTO api_sessions \
         (id, identity, fingerprint, config_types, created_at, expires_at) \
@@ -71,35 +76,55 @@ pub(super) fn put(
     transaction.commit().map_err(&write)
 }
 
+/// Sessions that were ended before their time, until their tokens have expired.
+pub(super) fn ended(
+    connection: &Connection,
+) -> Result<BTreeMap<ApiSessionId, Timestamp>, StoreError> {
+    let read = database("read ended API sessions");
+    let mut statement =
+        connection.prepare("SELECT id, until FROM ended_sessions").map_err(&read)?;
+    let rows = statement
+        .query_map([], |row| {
+            Ok((ApiSessionId::new(row.get::<_, String>(0)?), Timestamp(row.get(1)?)))
+        })
+        .map_err(&read)?;
+    rows.map(|row| row.map_err(&read)).collect()
+}
+
 pub(super) fn remove(connection: &Connection, id: &ApiSessionId) -> Result<(), StoreError> {
-    connection
-        .execute("DELETE FROM api_sessions WHERE id = ?1", [id.as_str()])
-        .map(drop)
-        .map_err(database("remove API session"))
+    end(connection, "id = ?1", id.as_str())
 }
 
 pub(super) fn remove_all_of(
     connection: &Connection,
     identity: &IdentityId,
 ) -> Result<(), StoreError> {
-    connection
-        .execute("DELETE FROM api_sessions WHERE identity = ?1", [identity.as_str()])
-        .map(drop)
-        .map_err(database("remove API sessions"))
+    end(connection, "identity = ?1", identity.as_str())
 }
 
 pub(super) fn remove_certificate_sessions_of(
     connection: &Connection,
     identity: &IdentityId,
 ) -> Result<(), StoreError> {
-    let sql = "DELETE FROM api_sessions WHERE identity = ?1 AND fingerprint <> ''";
-    connection.execute(sql, [identity.as_str()]).map(drop).map_err(database("remove API sessions"))
+    end(connection, "identity = ?1 AND fingerprint <> ''", identity.as_str())
 }
 
 pub(super) fn remove_password_sessions_of(
     connection: &Connection,
     identity: &IdentityId,
 ) -> Result<(), StoreError> {
-    let sql = "DELETE FROM api_sessions WHERE identity = ?1 AND fingerprint = ''";
-    connection.execute(sql, [identity.as_str()]).map(drop).map_err(database("remove API sessions"))
+    end(connection, "identity = ?1 AND fingerprint = ''", identity.as_str())
+}
+
+/// Removes sessions, and remembers those whose tokens routers would take.
+fn end(connection: &Connection, which: &str, value: &str) -> Result<(), StoreError> {
+    let write = database("end API sessions");
+    let sql = format!(
+        "INSERT OR REPLACE INTO ended_sessions \
+         SELECT id, expires_at + {TOKEN_RESERVE} FROM api_sessions \
+         WHERE fingerprint <> '' AND {which}"
+    );
+    connection.execute(&sql, [value]).map_err(&write)?;
+    let sql = format!("DELETE FROM api_sessions WHERE {which}");
+    connection.execute(&sql, [value]).map(drop).map_err(&write)
 }

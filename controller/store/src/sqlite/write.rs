@@ -42,6 +42,9 @@ pub(super) fn apply(
             Step::Certify(identity, certificate) => {
                 credentials::certify(connection, identity, certificate, at)?;
             }
+            Step::OfferCertificate(identity, offered) => {
+                credentials::offer(connection, identity, offered)?;
+            }
             Step::Decertify(identity) => credentials::decertify(connection, identity, at)?,
             Step::Redeem { token, redeemed } => {
                 credentials::redeem(connection, token, redeemed, at)?;

@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Channels to the edge routers an identity may use.
 pub(crate) struct Pool {
-    tls: Arc<ClientConfig>,
+    tls: watch::Sender<Arc<ClientConfig>>,
     controller: Arc<Controller>,
     slots: Mutex<HashMap<String, Slot>>,
     changed: Arc<Notify>,
@@ -41,11 +41,16 @@ struct Slot {
 impl Pool {
     pub(crate) fn new(tls: ClientConfig, controller: Arc<Controller>) -> Self {
         Self {
-            tls: Arc::new(tls),
+            tls: watch::Sender::new(Arc::new(tls)),
             controller,
             slots: Mutex::default(),
             changed: Arc::new(Notify::new()),
         }
+    }
+
+    /// Uses this for channels that are opened from now on.
+    pub(crate) fn set_tls(&self, tls: ClientConfig) {
+        self.tls.send_replace(Arc::new(tls));
     }
 
     /// Connects to the routers that are not known yet.
@@ -108,7 +113,7 @@ impl Pool {
         let (sender, channel) = watch::channel(None);
         let supervisor = supervise(
             address,
-            Arc::clone(&self.tls),
+            self.tls.subscribe(),
             Arc::clone(&self.controller),
             sender,
             Arc::clone(&self.changed),
@@ -124,14 +129,15 @@ impl Pool {
 /// Keeps one channel open for as long as the task is not aborted.
 async fn supervise(
     address: String,
-    tls: Arc<ClientConfig>,
+    tls: watch::Receiver<Arc<ClientConfig>>,
     controller: Arc<Controller>,
     current: watch::Sender<Option<Channel>>,
     changed: Arc<Notify>,
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match connect(&tls, &address, &controller.token()).await {
+        let config = Arc::clone(&tls.borrow());
+        match connect(&config, &address, &controller.token()).await {
             Ok(channel) => {
                 tracing::debug!(address, "channel open");
                 let opened = Instant::now();

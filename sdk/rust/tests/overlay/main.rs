@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod credentials;
 mod examples;
 mod foreign;
 mod hostile;

@@ -145,6 +145,26 @@ impl Operator {
         self.send(self.http.post(format!("{url}/{action}"))).await;
     }
 
+    /// Ends the API sessions of the identity of this name.
+    pub(crate) async fn end_sessions_of(&self, name: &str) {
+        let url = format!("{}/api-sessions", self.base);
+        let listed = self.send(self.http.get(&url).query(&[("limit", "500")])).await;
+        for session in listed.as_array().unwrap() {
+            if session["identity"]["name"] == name {
+                let url = format!("{url}/{}", session["id"].as_str().unwrap());
+                self.send(self.http.delete(url)).await;
+            }
+        }
+    }
+
+    /// Takes the certificate of the identity of this name away.
+    pub(crate) async fn revoke_certificate_of(&self, name: &str) {
+        let url = self.url_of("identities", name).await;
+        let listed = self.send(self.http.get(format!("{url}/authenticators"))).await;
+        let id = listed[0]["id"].as_str().unwrap();
+        self.send(self.http.delete(format!("{}/authenticators/{id}", self.base))).await;
+    }
+
     async fn url_of(&self, kind: &str, name: &str) -> String {
         let url = format!("{}/{kind}", self.base);
         let filter = format!("name=\"{name}\"");

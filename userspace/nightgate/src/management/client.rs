@@ -191,6 +191,11 @@ impl ManagementClient {
         Ok(found)
     }
 
+    /// Deletes what is at a path.
+    pub(super) async fn delete_at(&self, path: &str) -> anyhow::Result<()> {
+        self.send::<Value>(self.http.delete(self.url(path))).await.map(drop)
+    }
+
     /// The entity with this name, or else with this id.
     pub(super) async fn find<T: DeserializeOwned>(
         &self,

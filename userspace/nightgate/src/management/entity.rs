@@ -92,6 +92,12 @@ pub(crate) struct ListArgs {
     management: ManagementArgs,
 }
 
+impl From<ListArgs> for (Option<String>, ManagementArgs) {
+    fn from(args: ListArgs) -> Self {
+        (args.filter, args.management)
+    }
+}
+
 /// Names one entity.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NameArgs {

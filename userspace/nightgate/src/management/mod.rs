@@ -5,6 +5,7 @@ mod audit;
 mod ca;
 mod client;
 mod config;
+mod credential;
 mod entity;
 mod explain;
 mod identity;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 pub(crate) use self::{
     audit::AuditArgs,
     ca::CaCommand,
+    credential::{AuthenticatorCommand, EnrollmentCommand, SessionCommand},
     entity::EntityCommand,
     explain::ExplainArgs,
     identity::IdentityCommand,

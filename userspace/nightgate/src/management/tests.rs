@@ -37,6 +37,12 @@ enum Command {
     #[command(subcommand)]
     Ca(CaCommand),
     #[command(subcommand)]
+    Authenticator(AuthenticatorCommand),
+    #[command(subcommand)]
+    Enrollment(EnrollmentCommand),
+    #[command(subcommand)]
+    Session(SessionCommand),
+    #[command(subcommand)]
     Terminator(TerminatorCommand),
     Explain(ExplainArgs),
     Audit(AuditArgs),
@@ -94,6 +100,9 @@ impl Lab {
             Command::EdgeRouterPolicy(command) => command.run().await,
             Command::ServiceEdgeRouterPolicy(command) => command.run().await,
             Command::Ca(command) => command.run().await,
+            Command::Authenticator(command) => command.run().await,
+            Command::Enrollment(command) => command.run().await,
+            Command::Session(command) => command.run().await,
             Command::Terminator(command) => command.run().await,
             Command::Explain(command) => command.run().await,
             Command::Audit(command) => command.run().await,
@@ -126,6 +135,9 @@ async fn an_operator_goes_from_nothing_to_an_explained_policy() {
     assert_eq!(refused, "alice cannot dial web: nobody hosts web now");
     for line in [
         "identity list",
+        "authenticator list",
+        "enrollment list --json",
+        "session list",
         "identity list --json",
         "identity show alice",
         "router list",

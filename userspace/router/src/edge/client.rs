@@ -47,7 +47,9 @@ enum ClientError {
     Refused(#[from] TokenError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    #[error("the identity was disabled or deleted")]
+    #[error(
+        "the identity was disabled or deleted, its session ended, or this router taken from it"
+    )]
     Revoked,
 }
 
@@ -227,12 +229,14 @@ async fn write<W: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Ends when the model no longer knows the identity, or no longer lets it use this router.
+/// Ends when the model no longer knows the identity, its session was ended, or it may not use this router any more.
 async fn revoked(client: &Client) {
     let mut replica = client.router.replica();
-    let (identity, router) = (&client.session.sub, client.router.id());
+    let (identity, session) = (&client.session.sub, &client.session.api_session);
+    let router = client.router.id();
     let gone = replica.wait_for(|replica| {
         !replica.identities.contains_key(identity)
+            || replica.ended_sessions.contains(session)
             || !replica.authorizations.may_use(identity, router)
     });
     drop(gone.await);

@@ -10,6 +10,7 @@ use nightgate_model::{entity::Identity, id::ApiSessionId};
 use nightgate_store::{ApiSession, StoreError, Timestamp};
 use serde::Deserialize;
 
+use super::authenticators;
 use crate::{
     clock,
     core::{API_SESSION_LIFETIME, Core},
@@ -48,7 +49,7 @@ pub(crate) async fn authenticate(
     let mut body: Authenticate =
         if body.is_empty() { Authenticate::default() } else { parse(&body)? };
     let (identity, fingerprint) = match parameters.method.as_deref() {
-        Some("cert") => by_certificate(&core, peer)?,
+        Some("cert") => by_certificate(&core, peer).await?,
         Some("password") => (by_password(&core, &mut body).await?, None),
         Some(_) | None => {
             let message = "the method must be cert (present the certificate in the TLS handshake) or \
@@ -74,8 +75,12 @@ pub(crate) async fn authenticate(
     Ok(answer::ok(shape::api_session(&session, &identity, &token)))
 }
 
-fn by_certificate(core: &Core, peer: Peer) -> Result<(Identity, Option<String>), Failure> {
+async fn by_certificate(
+    core: &Arc<Core>,
+    peer: Peer,
+) -> Result<(Identity, Option<String>), Failure> {
     let fingerprint = peer.fingerprint.ok_or_else(Failure::invalid_auth)?;
+    authenticators::begin_using(core, fingerprint.clone()).await?;
     let identity = core
         .read(|memory| memory.identity_by_certificate(&fingerprint).cloned())
         .ok_or_else(Failure::invalid_auth)?;

@@ -54,7 +54,7 @@ pub(crate) async fn identity(
     core.read(|memory| {
         let stored = memory.model.identities.get(&caller.identity.id);
         let authenticated = HashSet::from([&caller.identity.id]);
-        stored.map(|stored| answer::ok(shape::identity(stored, memory, &authenticated)))
+        stored.map(|stored| answer::ok(shape::identity(stored, memory, &authenticated, &[])))
     })
     .ok_or_else(Failure::unauthorized)
 }

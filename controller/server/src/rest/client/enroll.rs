@@ -236,11 +236,16 @@ fn foreign(
     let ca = issuer.and_then(find).ok_or_else(Failure::untrusted_certificate)?;
     let leaf = peer.chain.first().ok_or_else(Failure::untrusted_certificate)?;
     let leaf = ForeignCertificate::from_der(leaf)?;
-    Ok(Certificate { fingerprint: leaf.fingerprint(), pem: leaf.pem(), ca: Some(ca) })
+    Ok(Certificate {
+        fingerprint: leaf.fingerprint(),
+        pem: leaf.pem(),
+        ca: Some(ca),
+        offered: None,
+    })
 }
 
 fn own(issued: Issued) -> Certificate {
-    Certificate { fingerprint: issued.fingerprint, pem: issued.chain_pem, ca: None }
+    Certificate { fingerprint: issued.fingerprint, pem: issued.chain_pem, ca: None, offered: None }
 }
 
 fn author() -> Author {

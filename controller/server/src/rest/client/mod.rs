@@ -1,6 +1,7 @@
 //! The interface for clients: SDKs, tunnelers, and routers that enroll.
 
 mod authenticate;
+mod authenticators;
 mod current;
 mod enroll;
 mod posture;
@@ -30,6 +31,7 @@ pub(super) fn router() -> Router<Arc<Core>> {
         .route("/current-api-session", get(current::api_session).delete(current::end_api_session))
         .route("/current-api-session/service-updates", get(current::service_updates))
         .route("/current-identity", get(current::identity))
+        .merge(authenticators::routes())
         .route("/current-identity/edge-routers", get(current::edge_routers))
         .route("/services", get(services::list))
         .route("/services/{id}", get(services::one))

@@ -49,9 +49,9 @@ const FIELDS: &[&str] = &["method", "identityId", "edgeRouterId", "caId", "usern
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) method: EnrollmentMethod,
-    ca: Option<CaId>,
-    username: Option<String>,
-    expires_at: Timestamp,
+    pub(super) ca: Option<CaId>,
+    pub(super) username: Option<String>,
+    pub(super) expires_at: Timestamp,
 }
 
 /// Body of `POST /enrollments/{id}/refresh`.
@@ -317,7 +317,7 @@ fn pending<'a>(model: &'a Model, id: &str) -> Result<&'a PendingEnrollment, Fail
     model.enrollments.get(id).ok_or_else(|| Failure::not_found("the enrollment"))
 }
 
-fn time(text: &str) -> Result<Timestamp, Failure> {
+pub(super) fn time(text: &str) -> Result<Timestamp, Failure> {
     clock::parse_rfc3339(text)
         .ok_or_else(|| Failure::invalid(format!("expiresAt {text:?}: expected RFC 3339")))
 }

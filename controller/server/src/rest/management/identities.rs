@@ -46,7 +46,8 @@ impl Resource for Identity {
     const ENROLLMENT: Option<EnrollmentMethod> = Some(EnrollmentMethod::Ott);
 
     fn shape(stored: &Stored<Self>, view: &View<'_>) -> Value {
-        shape::identity(stored, view.memory, view.authenticated())
+        let pending = view.enrollments_of(&stored.entity.id);
+        shape::identity(stored, view.memory, view.authenticated(), pending)
     }
 
     fn check(&self, _model: &Model) -> Result<(), Failure> {

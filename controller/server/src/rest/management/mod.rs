@@ -1,6 +1,7 @@
 //! The interface for operators.
 
 mod audit;
+mod authenticators;
 mod cas;
 pub(crate) mod configs;
 mod enrollments;
@@ -11,6 +12,7 @@ mod policies;
 mod resource;
 mod routers;
 mod services;
+mod sessions;
 mod terminators;
 pub(super) mod validate;
 
@@ -25,6 +27,7 @@ use nightgate_model::entity::{
     ServiceEdgeRouterPolicy, ServicePolicy,
 };
 
+pub(super) use self::enrollments::shape as enrollment;
 use super::client;
 use crate::core::Core;
 
@@ -40,7 +43,9 @@ pub(super) fn router() -> Router<Arc<Core>> {
             "/identities/{id}/password",
             put(identities::set_password).delete(identities::remove_password),
         )
+        .merge(authenticators::routes())
         .merge(enrollments::routes())
+        .merge(sessions::routes())
         .merge(entities::routes::<Ca>())
         .merge(cas::routes())
         .merge(entities::routes::<EdgeRouter>())

@@ -1,9 +1,14 @@
 //! What makes an entity of the model a resource of the management interface.
 
-use std::{cell::OnceCell, collections::HashSet};
+use std::{
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
+};
 
 use nightgate_model::{id::IdentityId, token::EnrollmentMethod};
-use nightgate_store::{Kept, Model, Step, Stored};
+use nightgate_store::{
+    EnrollmentId, EnrollmentTarget, Kept, Model, PendingEnrollment, Step, Stored,
+};
 use serde_json::Value;
 
 use crate::{
@@ -55,16 +60,36 @@ pub(super) struct View<'a> {
     /// The memory.
     pub(super) memory: &'a Memory,
     authenticated: OnceCell<HashSet<&'a IdentityId>>,
+    enrollments: OnceCell<HashMap<&'a IdentityId, Pending<'a>>>,
 }
+
+type Pending<'a> = Vec<(&'a EnrollmentId, &'a PendingEnrollment)>;
 
 impl<'a> View<'a> {
     /// A view of the memory as it is.
     pub(super) fn new(memory: &'a Memory) -> Self {
-        Self { memory, authenticated: OnceCell::new() }
+        Self { memory, authenticated: OnceCell::new(), enrollments: OnceCell::new() }
     }
 
     /// The identities that have an API session.
     pub(super) fn authenticated(&self) -> &HashSet<&'a IdentityId> {
         self.authenticated.get_or_init(|| self.memory.authenticated())
+    }
+
+    /// The pending enrollments of an identity.
+    pub(super) fn enrollments_of(
+        &self,
+        identity: &IdentityId,
+    ) -> &[(&'a EnrollmentId, &'a PendingEnrollment)] {
+        let all = self.enrollments.get_or_init(|| {
+            let mut all = HashMap::<_, Pending<'a>>::new();
+            for (id, pending) in &self.memory.model.enrollments {
+                if let EnrollmentTarget::Identity(identity) = &pending.target {
+                    all.entry(identity).or_default().push((id, pending));
+                }
+            }
+            all
+        });
+        all.get(identity).map(Vec::as_slice).unwrap_or_default()
     }
 }
