@@ -38,6 +38,17 @@ impl EnrollmentMethod {
     }
 }
 
+/// How an enrollment token is signed (RFC 7518 section 3.1).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JwtAlgorithm {
+    /// ECDSA on P-256.
+    #[default]
+    Es256,
+    /// RSA, for OpenZiti clients of 2022, which speak TLS 1.2 and verify nothing else.
+    Rs256,
+}
+
 /// Claims of an enrollment token: what the operator hands to a new endpoint.
 ///
 /// Signed with the key of the controller's TLS server certificate, so that a client can check it

@@ -10,7 +10,7 @@ use std::{
 
 use nightgate_model::{
     id::{IdentityId, RouterId},
-    token::EnrollmentClaims,
+    token::{EnrollmentClaims, JwtAlgorithm},
 };
 use rcgen::{
     BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -23,7 +23,7 @@ use x509_parser::prelude::{GeneralName, X509Certificate};
 use crate::{
     CaBundle, Issued, IssuedWithKey, PkiError, RequestError, TokenError, TokenKey,
     issue::{fingerprint, host_name, leaf, params, pem_of},
-    pair::{PairFiles, make_key, parse},
+    pair::{KeyKind, PairFiles, make_key, parse},
     request::proven_key,
 };
 
@@ -40,12 +40,26 @@ pub struct Authority {
     root: CertificateDer<'static>,
     intermediate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
-    server: CertificateDer<'static>,
-    server_key: KeyPair,
-    enrollment_key: TokenKey,
+    server: ServerPair,
+    legacy_server: Option<ServerPair>,
     session_key: TokenKey,
     bundle: CaBundle,
     trust_domain: String,
+}
+
+/// A TLS server certificate with its key, which also signs enrollment tokens.
+struct ServerPair {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+    tokens: TokenKey,
+}
+
+/// What a TLS server presents.
+pub struct ServerIdentity {
+    /// Leaf, then intermediate.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Private key of the leaf.
+    pub key: PrivateKeyDer<'static>,
 }
 
 impl Authority {
@@ -67,28 +81,52 @@ impl Authority {
         let (intermediate, key) = open_intermediate(dir, &root, now)?;
         let issuer = Issuer::from_ca_cert_der(&intermediate, key)
             .map_err(|source| PkiError::Make { what: "the issuer", source })?;
-        let (server, server_key) = open_server(dir, names, (&intermediate, &issuer), now)?;
+        let files = PairFiles::new(dir, "server");
+        let server = open_server(&files, KeyKind::P256, names, (&intermediate, &issuer), now)?;
         Ok(Self {
             bundle: CaBundle::new(&[root.clone(), intermediate.clone()])?,
-            enrollment_key: TokenKey::new(&server_key)?,
             session_key: TokenKey::open(&dir.join("token.key"))?,
             trust_domain: fingerprint(&root),
             root,
             intermediate,
             issuer,
             server,
-            server_key,
+            legacy_server: None,
         })
     }
 
-    /// The certificates of the TLS server: leaf, then intermediate.
-    pub fn server_chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.server.clone(), self.intermediate.clone()]
+    /// Opens a second server certificate, with an RSA key, for clients that verify nothing but
+    /// RS256 in an enrollment token: they check it with the certificate that the server presents.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_legacy_server(
+        &mut self,
+        dir: &Path,
+        names: &[ServerName<'static>],
+        now: OffsetDateTime,
+    ) -> Result<(), PkiError> {
+        let files = PairFiles::new(dir, "server-legacy");
+        let issuer = (&self.intermediate, &self.issuer);
+        self.legacy_server = Some(open_server(&files, KeyKind::Rsa, names, issuer, now)?);
+        Ok(())
     }
 
-    /// The private key of the TLS server.
-    pub fn server_key(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.server_key.serialize_der()).into()
+    /// What the TLS server presents.
+    pub fn server(&self) -> ServerIdentity {
+        self.presented(&self.server)
+    }
+
+    /// What it presents to legacy clients, if it serves any.
+    pub fn legacy_server(&self) -> Option<ServerIdentity> {
+        self.legacy_server.as_ref().map(|pair| self.presented(pair))
+    }
+
+    fn presented(&self, pair: &ServerPair) -> ServerIdentity {
+        ServerIdentity {
+            chain: vec![pair.certificate.clone(), self.intermediate.clone()],
+            key: PrivatePkcs8KeyDer::from(pair.key.serialize_der()).into(),
+        }
     }
 
     /// Root and intermediate: what client certificates are checked against. Both, because some SDKs
@@ -107,13 +145,21 @@ impl Authority {
         &self.session_key
     }
 
-    /// Signs an enrollment token with the key of the TLS server certificate, which is how clients
-    /// check it at first contact.
+    /// Signs an enrollment token with the key of the TLS server certificate that the client will be
+    /// presented, which is how it checks the token at first contact.
     ///
     /// # Errors
-    /// The key fails.
-    pub fn sign_enrollment(&self, claims: &EnrollmentClaims) -> Result<String, TokenError> {
-        self.enrollment_key.sign(claims)
+    /// The key fails, or there is none for this algorithm.
+    pub fn sign_enrollment(
+        &self,
+        claims: &EnrollmentClaims,
+        algorithm: JwtAlgorithm,
+    ) -> Result<String, TokenError> {
+        let pair = match algorithm {
+            JwtAlgorithm::Es256 => &self.server,
+            JwtAlgorithm::Rs256 => self.legacy_server.as_ref().ok_or(TokenError::NoLegacyKey)?,
+        };
+        pair.tokens.sign(claims)
     }
 
     /// Signs a client certificate for an identity.
@@ -221,7 +267,7 @@ fn open_root(dir: &Path, now: OffsetDateTime) -> Result<CertificateDer<'static>,
     if present.exists() {
         return Err(PkiError::Missing { missing: files.certificate, present });
     }
-    let key = make_key(&files.key)?;
+    let key = make_key(&files.key, KeyKind::P256)?;
     let mut params = params("Nightgate root CA", now, ROOT_LIFETIME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -241,13 +287,13 @@ fn open_intermediate(
     let files = PairFiles::new(dir, "intermediate");
     if let Some(intermediate) = files.load_certificate()? {
         files.check_valid(&intermediate, now)?;
-        let key = files.load_key_of(&intermediate)?;
+        let key = files.load_key_of(&intermediate, KeyKind::P256)?;
         return Ok((intermediate, key));
     }
     let make = |source| PkiError::Make { what: "the intermediate certificate", source };
-    let root_key = PairFiles::new(dir, "root").load_key_of(root)?;
+    let root_key = PairFiles::new(dir, "root").load_key_of(root, KeyKind::P256)?;
     let issuer = Issuer::from_ca_cert_der(root, root_key).map_err(make)?;
-    let key = make_key(&files.key)?;
+    let key = make_key(&files.key, KeyKind::P256)?;
     let mut params = params("Nightgate signing CA", now, INTERMEDIATE_LIFETIME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -256,24 +302,24 @@ fn open_intermediate(
     Ok((intermediate.der().clone(), key))
 }
 
-/// The TLS server certificate, for these names and with time left. Its key stays: outstanding
+/// A TLS server certificate, for these names and with time left. Its key stays: outstanding
 /// enrollment tokens are signed with it.
 fn open_server(
-    dir: &Path,
+    files: &PairFiles,
+    kind: KeyKind,
     names: &[ServerName<'static>],
     (intermediate, issuer): (&CertificateDer<'static>, &Issuer<'static, KeyPair>),
     now: OffsetDateTime,
-) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
-    let files = PairFiles::new(dir, "server");
+) -> Result<ServerPair, PkiError> {
     let key = match files.load_certificate()? {
         Some(server) => {
-            let key = files.load_key_of(&server)?;
+            let key = files.load_key_of(&server, kind)?;
             if is_current(&server, names, now) {
-                return Ok((server, key));
+                return server_pair(kind, server, key);
             }
             key
         }
-        None => make_key(&files.key)?,
+        None => make_key(&files.key, kind)?,
     };
     let make = |source| PkiError::Make { what: "the server certificate", source };
     let sans = names.iter().map(host_name).collect::<Result<Vec<_>, _>>().map_err(make)?;
@@ -281,7 +327,19 @@ fn open_server(
     let params = leaf(params("Nightgate controller", now, SERVER_LIFETIME), &usages, sans);
     let server = params.signed_by(&key, issuer).map_err(make)?;
     files.save_certificates(&(pem_of(server.der()) + &pem_of(intermediate)))?;
-    Ok((server.der().clone(), key))
+    server_pair(kind, server.der().clone(), key)
+}
+
+fn server_pair(
+    kind: KeyKind,
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+) -> Result<ServerPair, PkiError> {
+    let tokens = match kind {
+        KeyKind::P256 => TokenKey::new(&key)?,
+        KeyKind::Rsa => TokenKey::rsa(&key)?,
+    };
+    Ok(ServerPair { certificate, key, tokens })
 }
 
 fn is_current(

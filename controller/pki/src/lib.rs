@@ -16,7 +16,7 @@ mod pair;
 mod request;
 mod token;
 
-pub use authority::Authority;
+pub use authority::{Authority, ServerIdentity};
 pub use bundle::CaBundle;
 pub use error::PkiError;
 pub use files::{FileAccess, write_atomically};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -11,6 +11,46 @@ use crate::{
     FileAccess, PkiError,
     files::{read, write},
 };
+
+/// A kind of key that the authority makes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeyKind {
+    /// ECDSA on P-256: everywhere but where clients cannot verify it.
+    P256,
+    /// RSA of 3072 bits, as strong as P-256 (NIST SP 800-57 part 1 table 2).
+    Rsa,
+}
+
+impl KeyKind {
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        match self {
+            Self::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            Self::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
+        }
+    }
+
+    fn read(self, pem: &str) -> Result<KeyPair, rcgen::Error> {
+        let algorithm = match self {
+            Self::P256 => &PKCS_ECDSA_P256_SHA256,
+            Self::Rsa => &PKCS_RSA_SHA256,
+        };
+        KeyPair::from_pem_and_sign_algo(pem, algorithm)
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::P256 => "a P-256 private key in PEM (PKCS #8)",
+            Self::Rsa => "an RSA private key in PEM (PKCS #8)",
+        }
+    }
+
+    fn made(self) -> &'static str {
+        match self {
+            Self::P256 => "a P-256 key",
+            Self::Rsa => "an RSA key",
+        }
+    }
+}
 
 /// Where a pair lives.
 pub(crate) struct PairFiles {
@@ -41,8 +81,9 @@ impl PairFiles {
     pub(crate) fn load_key_of(
         &self,
         certificate: &CertificateDer<'_>,
+        kind: KeyKind,
     ) -> Result<KeyPair, PkiError> {
-        let key = load_key(&self.key)?.ok_or_else(|| PkiError::Missing {
+        let key = load_key(&self.key, kind)?.ok_or_else(|| PkiError::Missing {
             missing: self.key.clone(),
             present: self.certificate.clone(),
         })?;
@@ -78,22 +119,18 @@ pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> X509Certificate<
 }
 
 /// Loads a private key; `None` if there is no file.
-pub(crate) fn load_key(path: &Path) -> Result<Option<KeyPair>, PkiError> {
+pub(crate) fn load_key(path: &Path, kind: KeyKind) -> Result<Option<KeyPair>, PkiError> {
     let Some(pem) = read(path)? else { return Ok(None) };
     std::str::from_utf8(&pem)
         .ok()
-        .and_then(|pem| KeyPair::from_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256).ok())
+        .and_then(|pem| kind.read(pem).ok())
         .map(Some)
-        .ok_or_else(|| PkiError::Content {
-            path: path.into(),
-            expected: "a P-256 private key in PEM (PKCS #8)",
-        })
+        .ok_or_else(|| PkiError::Content { path: path.into(), expected: kind.expected() })
 }
 
-/// Makes a P-256 key and writes it.
-pub(crate) fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
-        .map_err(|source| PkiError::Make { what: "a P-256 key", source })?;
+/// Makes a key and writes it.
+pub(crate) fn make_key(path: &Path, kind: KeyKind) -> Result<KeyPair, PkiError> {
+    let key = kind.generate().map_err(|source| PkiError::Make { what: kind.made(), source })?;
     write(path, key.serialize_pem().as_bytes(), FileAccess::Owner)?;
     Ok(key)
 }

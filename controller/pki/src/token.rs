@@ -1,4 +1,4 @@
-//! Signed tokens (RFC 7519) with ES256 (RFC 7518 section 3.4).
+//! Signed tokens (RFC 7519): ES256, and RS256 for clients that know no other (RFC 7518 sections 3.3, 3.4).
 
 use std::path::Path;
 
@@ -8,7 +8,10 @@ use rcgen::KeyPair;
 use serde::{Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
-use crate::{PkiError, pair};
+use crate::{
+    PkiError,
+    pair::{self, KeyKind},
+};
 
 /// Claims that a token can carry: they say when they end.
 pub trait Claims: DeserializeOwned + Serialize {
@@ -19,8 +22,8 @@ pub trait Claims: DeserializeOwned + Serialize {
 /// Why a token was not made or not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The key cannot be used for ES256.
-    #[error("key is not usable for ES256: {0}")]
+    /// The key cannot be used to sign tokens.
+    #[error("key is not usable for tokens: {0}")]
     Key(jsonwebtoken::errors::Error),
     /// Signing failed.
     #[error("sign token: {0}")]
@@ -28,13 +31,17 @@ pub enum TokenError {
     /// Not a token of this key and kind.
     #[error("token was not signed by this controller or is of another kind: {0}")]
     Invalid(jsonwebtoken::errors::Error),
+    /// There is no key for RS256.
+    #[error("no RS256 tokens: legacy clients are not served")]
+    NoLegacyKey,
     /// It ended.
     #[error("token expired")]
     Expired,
 }
 
-/// A P-256 key that signs and verifies tokens.
+/// A key that signs and verifies tokens.
 pub struct TokenKey {
+    algorithm: Algorithm,
     signing: EncodingKey,
     verifying: DecodingKey,
     public_pem: String,
@@ -43,18 +50,31 @@ pub struct TokenKey {
 impl TokenKey {
     /// Loads the key file, or makes it when there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, PkiError> {
-        let key = match pair::load_key(path)? {
+        let key = match pair::load_key(path, KeyKind::P256)? {
             Some(key) => key,
-            None => pair::make_key(path)?,
+            None => pair::make_key(path, KeyKind::P256)?,
         };
         Ok(Self::new(&key)?)
     }
 
+    /// From a P-256 key.
     pub(crate) fn new(key: &KeyPair) -> Result<Self, TokenError> {
         let public_pem = key.public_key_pem();
         Ok(Self {
+            algorithm: Algorithm::ES256,
             signing: EncodingKey::from_ec_der(&key.serialize_der()),
             verifying: DecodingKey::from_ec_pem(public_pem.as_bytes()).map_err(TokenError::Key)?,
+            public_pem,
+        })
+    }
+
+    /// From an RSA key.
+    pub(crate) fn rsa(key: &KeyPair) -> Result<Self, TokenError> {
+        let (private_pem, public_pem) = (key.serialize_pem(), key.public_key_pem());
+        Ok(Self {
+            algorithm: Algorithm::RS256,
+            signing: EncodingKey::from_rsa_pem(private_pem.as_bytes()).map_err(TokenError::Key)?,
+            verifying: DecodingKey::from_rsa_pem(public_pem.as_bytes()).map_err(TokenError::Key)?,
             public_pem,
         })
     }
@@ -69,7 +89,7 @@ impl TokenKey {
     /// # Errors
     /// The claims cannot be encoded as JSON or the key fails.
     pub fn sign(&self, claims: &impl Claims) -> Result<String, TokenError> {
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), claims, &self.signing)
+        jsonwebtoken::encode(&Header::new(self.algorithm), claims, &self.signing)
             .map_err(TokenError::Sign)
     }
 
@@ -78,7 +98,7 @@ impl TokenKey {
     /// # Errors
     /// Any of the three does not hold.
     pub fn verify<T: Claims>(&self, token: &str, now: OffsetDateTime) -> Result<T, TokenError> {
-        let mut validation = Validation::new(Algorithm::ES256);
+        let mut validation = Validation::new(self.algorithm);
         // Expiry is compared with `now` below; audiences are not used between our own parts.
         validation.validate_exp = false;
         validation.validate_aud = false;

@@ -9,9 +9,9 @@ use cms::{content_info::ContentInfo, signed_data::SignedData};
 use der::{Decode as _, Encode as _};
 use nightgate_model::{
     id::{IdentityId, RouterId},
-    token::{EnrollmentClaims, EnrollmentMethod},
+    token::{EnrollmentClaims, EnrollmentMethod, JwtAlgorithm},
 };
-use nightgate_pki::{Authority, PkiError, RequestError, fingerprint};
+use nightgate_pki::{Authority, PkiError, RequestError, TokenError, fingerprint};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use time::{Duration, OffsetDateTime};
@@ -50,7 +50,7 @@ fn a_second_start_finds_what_the_first_made() {
     let pki = dir.path().join("pki");
     let first = open(&pki).unwrap();
     let second = open(&pki).unwrap();
-    assert_eq!(first.server_chain(), second.server_chain());
+    assert_eq!(first.server().chain, second.server().chain);
     assert_eq!(first.bundle().pem(), second.bundle().pem());
     assert_eq!(first.session_key().public_key_pem(), second.session_key().public_key_pem());
 }
@@ -69,7 +69,7 @@ fn keys_are_readable_by_their_owner_only() {
 fn the_server_certificate_chains_to_the_root_and_names_every_host() {
     let dir = tempfile::tempdir().unwrap();
     let authority = open(dir.path()).unwrap();
-    let chain = authority.server_chain();
+    let chain = authority.server().chain;
     let [root, intermediate] = authority.trust_anchors();
     assert_eq!(chain[1], intermediate);
     assert!(verifies(&chain[0], &intermediate));
@@ -84,8 +84,8 @@ fn another_host_name_renews_the_server_certificate_with_the_same_key() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path()).unwrap();
     let second = Authority::open(dir.path(), &names(&["other.example"]), now()).unwrap();
-    assert_ne!(first.server_chain()[0], second.server_chain()[0]);
-    assert_eq!(first.server_key().secret_der(), second.server_key().secret_der());
+    assert_ne!(first.server().chain[0], second.server().chain[0]);
+    assert_eq!(first.server().key.secret_der(), second.server().key.secret_der());
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_server_certificate_near_its_end_is_renewed() {
     let hosts = names(&["ctrl.example"]);
     let first = Authority::open(dir.path(), &hosts, now()).unwrap();
     let later = Authority::open(dir.path(), &hosts, now() + Duration::days(320)).unwrap();
-    assert_ne!(first.server_chain()[0], later.server_chain()[0]);
+    assert_ne!(first.server().chain[0], later.server().chain[0]);
 }
 
 #[test]
@@ -232,16 +232,8 @@ fn the_bundle_is_a_certs_only_message_with_both_cas() {
 fn an_enrollment_token_verifies_against_the_tls_leaf() {
     let dir = tempfile::tempdir().unwrap();
     let authority = open(dir.path()).unwrap();
-    let claims = EnrollmentClaims {
-        iss: "https://ctrl.example:443".into(),
-        sub: "abc".into(),
-        aud: vec![String::new()],
-        exp: now().unix_timestamp() + 60,
-        jti: "token".into(),
-        em: EnrollmentMethod::Ott,
-    };
-    let token = authority.sign_enrollment(&claims).unwrap();
-    let chain = authority.server_chain();
+    let token = authority.sign_enrollment(&enrollment(), JwtAlgorithm::Es256).unwrap();
+    let chain = authority.server().chain;
     let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
     let point = &leaf.public_key().subject_public_key.data;
     let key = jsonwebtoken::DecodingKey::from_ec_components(
@@ -249,9 +241,56 @@ fn an_enrollment_token_verifies_against_the_tls_leaf() {
         &BASE64_URL_SAFE_NO_PAD.encode(&point[33..65]),
     )
     .unwrap();
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
+    assert_eq!(verified(&token, &key, jsonwebtoken::Algorithm::ES256), enrollment());
+}
+
+#[test]
+fn a_token_for_legacy_clients_verifies_against_the_leaf_they_get() {
+    let dir = tempfile::tempdir().unwrap();
+    let leaf = |authority: &Authority| authority.legacy_server().unwrap().chain[0].clone();
+    let authority = open_with_legacy(dir.path());
+    let token = authority.sign_enrollment(&enrollment(), JwtAlgorithm::Rs256).unwrap();
+    // The key is kept: a token outlives a restart.
+    let again = open_with_legacy(dir.path());
+    assert_eq!(leaf(&authority), leaf(&again));
+    let leaf = leaf(&again);
+    let (_, leaf) = X509Certificate::from_der(&leaf).unwrap();
+    let key = jsonwebtoken::DecodingKey::from_rsa_der(&leaf.public_key().subject_public_key.data);
+    assert_eq!(verified(&token, &key, jsonwebtoken::Algorithm::RS256), enrollment());
+}
+
+#[test]
+fn without_legacy_clients_there_is_no_rs256() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused =
+        open(dir.path()).unwrap().sign_enrollment(&enrollment(), JwtAlgorithm::Rs256).unwrap_err();
+    assert!(matches!(refused, TokenError::NoLegacyKey), "{refused:?}");
+}
+
+fn open_with_legacy(dir: &Path) -> Authority {
+    let mut authority = open(dir).unwrap();
+    authority.open_legacy_server(dir, &names(&["ctrl.example"]), now()).unwrap();
+    authority
+}
+
+fn enrollment() -> EnrollmentClaims {
+    EnrollmentClaims {
+        iss: "https://ctrl.example:443".into(),
+        sub: "abc".into(),
+        aud: vec![String::new()],
+        exp: now().unix_timestamp() + 60,
+        jti: "token".into(),
+        em: EnrollmentMethod::Ott,
+    }
+}
+
+fn verified(
+    token: &str,
+    key: &jsonwebtoken::DecodingKey,
+    algorithm: jsonwebtoken::Algorithm,
+) -> EnrollmentClaims {
+    let mut validation = jsonwebtoken::Validation::new(algorithm);
     validation.validate_exp = false;
     validation.validate_aud = false;
-    let read = jsonwebtoken::decode::<EnrollmentClaims>(&token, &key, &validation).unwrap();
-    assert_eq!(read.claims, claims);
+    jsonwebtoken::decode::<EnrollmentClaims>(token, key, &validation).unwrap().claims
 }

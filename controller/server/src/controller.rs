@@ -82,7 +82,11 @@ impl Controller {
         let settings =
             Settings::load(dir)?.ok_or_else(|| StartError::NotInitialized(dir.to_owned()))?;
         let lock = DirectoryLock::acquire(dir)?;
-        let authority = Authority::open(&pki_dir(dir), &settings.hosts()?, clock::now())?;
+        let (pki, hosts, now) = (pki_dir(dir), settings.hosts()?, clock::now());
+        let mut authority = Authority::open(&pki, &hosts, now)?;
+        if settings.legacy_clients {
+            authority.open_legacy_server(&pki, &hosts, now)?;
+        }
         let trust = ClientTrust::new(&authority.trust_anchors()).map_err(TlsError::from)?;
         let trust = Arc::new(trust);
         let tls = tls::server_config(&authority, Arc::clone(&trust))?;

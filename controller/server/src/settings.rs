@@ -27,6 +27,9 @@ pub struct Settings {
     /// Further host names and addresses that its certificate is valid for.
     #[serde(default)]
     pub names: Vec<String>,
+    /// Whether OpenZiti clients of 2022 are served too, with TLS 1.2 and an RSA certificate.
+    #[serde(default)]
+    pub legacy_clients: bool,
 }
 
 /// Why `controller.json` was not read or written.
@@ -66,7 +69,7 @@ pub enum SettingsError {
 impl Settings {
     /// Settings without further names.
     pub fn new(address: Address, listen: SocketAddr) -> Self {
-        Self { version: VERSION, address, listen, names: Vec::new() }
+        Self { version: VERSION, address, listen, names: Vec::new(), legacy_clients: false }
     }
 
     /// Reads the settings of a directory; `None` if it was never initialized.

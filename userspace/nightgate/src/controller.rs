@@ -49,6 +49,10 @@ struct DirectoryArgs {
     /// Further host name or IP address that the certificate is valid for; may be repeated
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
+    /// Also serve OpenZiti clients of 2022, which speak TLS 1.2 and take RS256 enrollment tokens
+    /// only; their routers need `legacy_clients: true`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    legacy_clients: Option<bool>,
 }
 
 impl ControllerCommand {
@@ -113,6 +117,9 @@ fn settings(args: &DirectoryArgs, stored: Option<Settings>) -> anyhow::Result<Se
     if !args.names.is_empty() {
         settings.names.clone_from(&args.names);
     }
+    if let Some(legacy_clients) = args.legacy_clients {
+        settings.legacy_clients = legacy_clients;
+    }
     Ok(settings)
 }
 
@@ -139,7 +146,7 @@ mod tests {
 
     fn args(dir: PathBuf, address: Option<&str>) -> DirectoryArgs {
         let address = address.map(|address| address.parse().unwrap());
-        DirectoryArgs { dir, address, listen: None, names: vec![] }
+        DirectoryArgs { dir, address, listen: None, names: vec![], legacy_clients: None }
     }
 
     #[test]
@@ -166,5 +173,18 @@ mod tests {
         let stored = Settings::load(&dir).unwrap().unwrap();
         assert_eq!(stored.address.to_string(), "other.example:443");
         assert_eq!(stored.listen, "127.0.0.1:9".parse().unwrap());
+    }
+
+    #[test]
+    fn legacy_clients_are_served_until_somebody_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().to_owned();
+        for (asked, kept) in [(None, false), (Some(true), true), (None, true), (Some(false), false)]
+        {
+            let mut wanted = args(dir.clone(), Some("localhost:1280"));
+            wanted.legacy_clients = asked;
+            prepare(&wanted).unwrap();
+            assert_eq!(Settings::load(&dir).unwrap().unwrap().legacy_clients, kept, "{asked:?}");
+        }
     }
 }

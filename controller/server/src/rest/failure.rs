@@ -165,7 +165,16 @@ impl From<PasswordError> for Failure {
 
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
-        Self::internal(&error)
+        match &error {
+            TokenError::NoLegacyKey => Self::conflict(
+                "RS256 tokens are for clients that speak TLS 1.2, which this controller does not \
+                 serve; start it with --legacy-clients",
+            ),
+            TokenError::Key(_)
+            | TokenError::Sign(_)
+            | TokenError::Invalid(_)
+            | TokenError::Expired => Self::internal(&error),
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use nightgate_model::api::{Created, Enrolled};
 use nightgate_server::{Controller, Initialized, Settings, init};
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, version::TLS13};
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion, crypto::aws_lc_rs, version::TLS13,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -45,10 +47,20 @@ pub(crate) struct Answer {
 
 impl Lab {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts one that also serves legacy clients.
+    pub(crate) async fn start_legacy() -> Self {
+        Self::start_with(|settings| settings.legacy_clients = true).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings =
             Settings::new("localhost:443".parse().unwrap(), "127.0.0.1:0".parse().unwrap());
         settings.names = vec!["127.0.0.1".into()];
+        change(&mut settings);
         let initialized = init(dir.path(), &settings).unwrap();
         assert!(matches!(initialized, Initialized::New { .. }));
         let ca = part(&identity_file(&dir), "ca");
@@ -70,10 +82,12 @@ impl Lab {
     }
 
     pub(crate) fn caller(&self, credentials: Option<&Credentials>) -> Caller {
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls(&self.ca, credentials, &[]))
-            .build()
-            .unwrap();
+        self.caller_by(tls(&self.ca, credentials, &[]))
+    }
+
+    /// A caller whose TLS is this.
+    pub(crate) fn caller_by(&self, tls: ClientConfig) -> Caller {
+        let http = Client::builder().tls_backend_preconfigured(tls).build().unwrap();
         Caller { http, base: format!("https://{}", self.address()), token: None }
     }
 
@@ -250,12 +264,25 @@ pub(crate) fn claims(jwt: &str) -> Value {
 
 /// TLS 1.3 that trusts the controller's CA.
 pub(crate) fn tls(ca: &str, credentials: Option<&Credentials>, alpn: &[&[u8]]) -> ClientConfig {
+    tls_of(&TLS13, ca, credentials, alpn)
+}
+
+/// One version of TLS that trusts the controller's CA.
+pub(crate) fn tls_of(
+    version: &'static SupportedProtocolVersion,
+    ca: &str,
+    credentials: Option<&Credentials>,
+    alpn: &[&[u8]],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13])
+    // As other libraries do, a client offers no cipher suites of versions that it does not speak.
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| suite.version() == version);
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match credentials {

@@ -11,6 +11,7 @@ mod control;
 mod directory;
 mod enroll;
 mod enrollments;
+mod legacy;
 mod management;
 mod password;
 mod update;

@@ -137,8 +137,9 @@ impl ManagementClient {
         &self,
         kind: EntityKind,
         spec: &Map<String, Value>,
+        options: &[(&str, String)],
     ) -> anyhow::Result<Created> {
-        self.send(self.http.post(self.url(kind.path())).json(spec)).await
+        self.send(self.http.post(self.url(kind.path())).query(options).json(spec)).await
     }
 
     /// Changes fields of an entity.

@@ -45,6 +45,11 @@ pub(crate) trait Managed: Entity + 'static {
         None
     }
 
+    /// How it is to be created: query of the call.
+    fn options(_args: &Self::Create) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// What is to be changed: fields of the spec.
     fn changes(args: Self::Update) -> anyhow::Result<Map<String, Value>> {
         given(&args)
@@ -207,6 +212,7 @@ async fn create<M: Managed>(args: CreateArgs<M>) -> anyhow::Result<()> {
     if let Some(token) = &token {
         token.check()?;
     }
+    let options = M::options(&args.own);
     let client = args.management.connect().await?;
     let enrollment = M::enrollment(&args.own);
     let Value::Object(spec) = serde_json::to_value(M::wanted(args.own)?)? else {
@@ -219,7 +225,7 @@ async fn create<M: Managed>(args: CreateArgs<M>) -> anyhow::Result<()> {
         }
         spec.insert("enrollment".into(), serde_json::to_value(enrollment)?);
     }
-    let created = client.create(M::KIND, &spec).await?;
+    let created = client.create(M::KIND, &spec, &options).await?;
     let name = spec["name"].as_str().unwrap_or_default();
     match token {
         Some(token) => token.deliver(&args.management, name, &created, M::ENROLL),

@@ -52,6 +52,9 @@ pub(crate) struct CreateIdentity {
     /// It enrolls by setting a password, to log in with by this name
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
+    /// How the enrollment token is signed: RS256 for OpenZiti clients of 2022, which take no other
+    #[arg(long, value_name = "ALGORITHM", default_value = "ES256", value_parser = ["ES256", "RS256"])]
+    jwt_algorithm: String,
     #[command(flatten)]
     token: TokenArgs,
 }
@@ -142,6 +145,10 @@ impl Managed for Identity {
 
     fn token(args: &CreateIdentity) -> Option<&TokenArgs> {
         Some(&args.token)
+    }
+
+    fn options(args: &CreateIdentity) -> Vec<(&'static str, String)> {
+        vec![("jwtAlgorithm", args.jwt_algorithm.clone())]
     }
 
     fn cells(shown: &Shown<Self>, _names: &Names) -> Vec<String> {

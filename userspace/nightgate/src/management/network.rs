@@ -113,7 +113,8 @@ async fn make(
     let Difference { action, kind, name, fields } = difference;
     match action {
         Action::Create => {
-            let created = client.create(*kind, &client.resolved(fields.clone()).await?).await?;
+            let created =
+                client.create(*kind, &client.resolved(fields.clone()).await?, &[]).await?;
             match (&created.enrollment_jwt, jwt_dir) {
                 (Some(jwt), Some(dir)) => token::write(&token_file(dir, name), jwt),
                 (Some(_) | None, _) => Ok(()),

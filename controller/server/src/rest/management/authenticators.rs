@@ -19,6 +19,7 @@ use serde_json::json;
 use super::{
     enrollments::{self, Wanted},
     entities::find,
+    signing::Signing,
     validate,
 };
 use crate::{
@@ -123,6 +124,7 @@ async fn enroll_again(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
     Path(id): Path<String>,
+    Signing(algorithm): Signing,
     Body(body): Body<ReEnroll>,
 ) -> Result<Response, Failure> {
     let wanted = core.read(|memory| {
@@ -140,7 +142,7 @@ async fn enroll_again(
     if let Some(expires_at) = &body.expires_at {
         wanted.expires_at = enrollments::time(expires_at)?;
     }
-    let (step, jwt) = wanted.issue(&core, target)?;
+    let (step, jwt) = wanted.issue(&core, target, algorithm)?;
     let Step::Enroll(_, enrollment) = &step else { return Err(Failure::invalid_token()) };
     let new = enrollment.token.id();
     core.edit(caller.author(), move |memory| {

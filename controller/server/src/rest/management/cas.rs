@@ -18,6 +18,7 @@ use super::{
     enrollments,
     entities::{Seen, find, update},
     resource::{Resource, View},
+    signing::Signing,
     validate,
 };
 use crate::{
@@ -83,13 +84,14 @@ async fn token(
     State(core): State<Arc<Core>>,
     _: Admin,
     Path(id): Path<String>,
+    Signing(algorithm): Signing,
 ) -> Result<Response, Failure> {
     let ca = core.read(|memory| find::<Ca>(&memory.model, &id).map(|ca| ca.entity.clone()))?;
     if !(ca.is_verified && ca.is_auto_ca_enrollment_enabled) {
         let message = "the CA has to be verified and isAutoCaEnrollmentEnabled";
         return Err(Failure::conflict(message));
     }
-    let jwt = enrollments::ca_token(&core, &ca)?;
+    let jwt = enrollments::ca_token(&core, &ca, algorithm)?;
     Ok(([(CONTENT_TYPE, "application/jwt")], jwt).into_response())
 }
 

@@ -13,7 +13,7 @@ use nightgate_model::{
     api::{CreateEnrollment, Created, IdentityEnrollment},
     entity::{Ca, Identity},
     id::{CaId, IdentityId, RouterId},
-    token::{EnrollmentClaims, EnrollmentMethod},
+    token::{EnrollmentClaims, EnrollmentMethod, JwtAlgorithm},
 };
 use nightgate_pki::TokenError;
 use nightgate_store::{
@@ -23,7 +23,7 @@ use nightgate_store::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{entities::find, validate};
+use super::{entities::find, signing::Signing, validate};
 use crate::{
     clock,
     core::{Core, Memory},
@@ -135,10 +135,12 @@ impl Wanted {
         self,
         core: &Core,
         target: EnrollmentTarget,
+        algorithm: JwtAlgorithm,
     ) -> Result<(Step, String), TokenError> {
         let token = uuid::Uuid::new_v4().to_string();
         let (_, subject) = target.subject();
-        let jwt = sign(core, subject, token.clone(), self.method, self.expires_at)?;
+        let claims = claims(core, subject, token.clone(), self.method, self.expires_at);
+        let jwt = core.authority.sign_enrollment(&claims, algorithm)?;
         let enrollment = Enrollment {
             token: EnrollmentToken::new(token),
             method: self.method,
@@ -162,26 +164,31 @@ pub(super) fn target(method: EnrollmentMethod, id: &str) -> EnrollmentTarget {
 }
 
 /// The token by which anybody with a certificate of this CA enrolls.
-pub(super) fn ca_token(core: &Core, ca: &Ca) -> Result<String, TokenError> {
+pub(super) fn ca_token(
+    core: &Core,
+    ca: &Ca,
+    algorithm: JwtAlgorithm,
+) -> Result<String, TokenError> {
     let expires_at = Timestamp(clock::timestamp().0 + CA_TOKEN_LIFETIME);
-    sign(core, ca.id.as_str(), ca.id.to_string(), EnrollmentMethod::Ca, expires_at)
+    let claims = claims(core, ca.id.as_str(), ca.id.to_string(), EnrollmentMethod::Ca, expires_at);
+    core.authority.sign_enrollment(&claims, algorithm)
 }
 
-fn sign(
+fn claims(
     core: &Core,
     subject: &str,
     token: String,
     method: EnrollmentMethod,
     expires_at: Timestamp,
-) -> Result<String, TokenError> {
-    core.authority.sign_enrollment(&EnrollmentClaims {
+) -> EnrollmentClaims {
+    EnrollmentClaims {
         iss: format!("https://{}", core.address),
         sub: subject.into(),
         aud: vec![String::new()],
         exp: expires_at.0 / 1000,
         jti: token,
         em: method,
-    })
+    }
 }
 
 /// An enrollment in OpenZiti's shape.
@@ -251,13 +258,14 @@ async fn one(
 async fn create(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
+    Signing(algorithm): Signing,
     Body(body): Body<CreateEnrollment>,
 ) -> Result<Response, Failure> {
     let expires_at = body.expires_at.as_deref().map(time).transpose()?;
     let mut wanted = Wanted { ca: body.ca_id, username: body.username, ..Wanted::new(body.method) };
     wanted.expires_at = expires_at.unwrap_or(wanted.expires_at);
     let target = EnrollmentTarget::Identity(body.identity_id.clone());
-    let (step, jwt) = wanted.clone().issue(&core, target)?;
+    let (step, jwt) = wanted.clone().issue(&core, target, algorithm)?;
     let Step::Enroll(_, enrollment) = &step else { return Err(Failure::invalid_token()) };
     let id = enrollment.token.id();
     core.edit(caller.author(), move |memory| {
@@ -283,12 +291,13 @@ async fn refresh(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
     Path(id): Path<String>,
+    Signing(algorithm): Signing,
     Body(body): Body<Refresh>,
 ) -> Result<Response, Failure> {
     let old = core.read(|memory| pending(&memory.model, &id).cloned())?;
     let expires_at = time(&body.expires_at)?;
     let wanted = Wanted { method: old.method, ca: old.ca, username: old.username, expires_at };
-    let (step, jwt) = wanted.clone().issue(&core, old.target)?;
+    let (step, jwt) = wanted.clone().issue(&core, old.target, algorithm)?;
     let Step::Enroll(_, enrollment) = &step else { return Err(Failure::invalid_token()) };
     let new = enrollment.token.id();
     core.edit(caller.author(), move |memory| {

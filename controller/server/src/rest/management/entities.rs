@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use super::{
     enrollments::{self, Wanted},
     resource::{Resource, View},
+    signing::Signing,
 };
 use crate::{
     core::{Core, Memory},
@@ -113,6 +114,7 @@ async fn one<R: Resource>(
 async fn create<R: Resource>(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
+    Signing(algorithm): Signing,
     Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<Response, Failure> {
     let id = uuid::Uuid::new_v4().to_string();
@@ -121,7 +123,7 @@ async fn create<R: Resource>(
         None => (None, None),
         Some(wanted) => {
             let target = enrollments::target(wanted.method, &id);
-            let (step, jwt) = wanted.issue(&core, target)?;
+            let (step, jwt) = wanted.issue(&core, target, algorithm)?;
             (Some(step), Some(jwt))
         }
     };

@@ -13,6 +13,7 @@ mod resource;
 mod routers;
 mod services;
 mod sessions;
+mod signing;
 mod terminators;
 pub(super) mod validate;
 
