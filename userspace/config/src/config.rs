@@ -49,6 +49,8 @@ pub struct Router {
     pub listen: Option<SocketAddr>,
     /// Where clients and other routers reach it; present if `listen` is.
     pub advertise: Option<Endpoint>,
+    /// Whether OpenZiti clients of 2022, which speak TLS 1.2, are accepted too. Default no.
+    pub legacy_clients: bool,
 }
 
 /// A gateway's firewall, DNS and mirror.
@@ -114,8 +116,14 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
             reader.report(line, "missing beside advertise", "an address and port", remedy);
         });
     }
+    let legacy_clients = reader.optional(&mut section, "legacy_clients", decode::boolean);
     reader.close(section);
-    Some(Router { identity: identity?, listen: listen?, advertise: advertise? })
+    Some(Router {
+        identity: identity?,
+        listen: listen?,
+        advertise: advertise?,
+        legacy_clients: legacy_clients?.unwrap_or_default(),
+    })
 }
 
 /// The outer `None` means that something is wrong with it.

@@ -81,6 +81,17 @@ pub(crate) fn integer<T: TryFrom<i64>>(
     number
 }
 
+/// Decodes `true` or `false`.
+pub(crate) fn boolean(reader: &mut Reader<'_>, node: Node) -> Option<bool> {
+    match node.value {
+        Value::Bool(value) => Some(value),
+        Value::Text(_) | Value::Null | Value::Integer(_) | Value::List(_) | Value::Map(_) => {
+            reader.report(node.line, node.value.describe(), "true or false", "write true or false");
+            None
+        }
+    }
+}
+
 /// A time of whole seconds, minutes, hours or days, such as `90s`; `None` if the text is none.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|end: char| !end.is_ascii_digit());

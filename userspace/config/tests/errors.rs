@@ -23,6 +23,13 @@ const CASES: &[(&str, &str, &str, u32, &str)] = &[
     ("identity: gw.json", "identity: a, advertise: a.example:5", "router.listen", 2, "dials out"),
     (
         "identity: gw.json",
+        "identity: a, legacy_clients: 1",
+        "router.legacy_clients",
+        2,
+        "true or false",
+    ),
+    (
+        "identity: gw.json",
         "identity: a, listen: localhost:5, advertise: a:5",
         "router.listen",
         2,

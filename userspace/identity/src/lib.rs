@@ -10,5 +10,5 @@ mod trust;
 
 pub use fingerprint::fingerprint;
 pub use identity::{Identity, IdentityError};
-pub use tls::{TlsSetupError, provider};
+pub use tls::{OldestTls, TlsSetupError, provider};
 pub use trust::ClientTrust;

@@ -1,11 +1,11 @@
-//! TLS 1.3 between parts of the overlay: both ends prove who they are.
+//! TLS between parts of the overlay: both ends prove who they are. TLS 1.3, unless told otherwise.
 
 use std::sync::Arc;
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    version::TLS13,
+    version::{TLS12, TLS13},
 };
 
 use crate::{ClientTrust, Identity, IdentityError};
@@ -29,6 +29,16 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// The oldest version of TLS that a server speaks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OldestTls {
+    /// TLS 1.3 (RFC 8446).
+    #[default]
+    Tls13,
+    /// TLS 1.2 (RFC 5246), for OpenZiti clients of 2022.
+    Tls12,
+}
+
 impl Identity {
     /// TLS 1.3 as a client that presents this identity and trusts only its CA.
     ///
@@ -43,7 +53,7 @@ impl Identity {
         Ok(config)
     }
 
-    /// TLS 1.3 as a server that presents this identity and demands a certificate that is trusted.
+    /// TLS as a server that presents this identity and demands a certificate that is trusted.
     ///
     /// # Errors
     /// The identity's key or certificates do not do for TLS.
@@ -51,11 +61,18 @@ impl Identity {
         &self,
         clients: Arc<ClientTrust>,
         protocols: &[&[u8]],
+        oldest: OldestTls,
     ) -> Result<ServerConfig, TlsSetupError> {
+        let versions: &[_] = match oldest {
+            OldestTls::Tls13 => &[&TLS13],
+            OldestTls::Tls12 => &[&TLS13, &TLS12],
+        };
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])?
+            .with_protocol_versions(versions)?
             .with_client_cert_verifier(clients)
             .with_single_cert(self.certificates()?, self.private_key()?)?;
+        // Client certificates prove nothing in TLS 1.2 without it (RFC 7627 section 1).
+        config.require_ems = true;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(config)
     }

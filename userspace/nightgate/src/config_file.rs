@@ -48,6 +48,7 @@ impl ConfigArgs {
             identity,
             listen: config.router.listen,
             advertise: config.router.advertise.as_ref().map(Endpoint::to_string),
+            legacy_clients: config.router.legacy_clients,
         })
     }
 }

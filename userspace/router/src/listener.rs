@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nightgate_identity::{ClientTrust, Identity, TlsSetupError, fingerprint};
+use nightgate_identity::{ClientTrust, Identity, OldestTls, TlsSetupError, fingerprint};
 use nightgate_model::replica::Replica;
 use nightgate_wire::{edge, link as link_wire};
 use tokio::{
@@ -39,9 +39,14 @@ enum RefusedConnection {
 }
 
 impl Listener {
-    pub(crate) fn new(identity: &Identity, router: Router) -> Result<Self, TlsSetupError> {
+    pub(crate) fn new(
+        identity: &Identity,
+        oldest: OldestTls,
+        router: Router,
+    ) -> Result<Self, TlsSetupError> {
         let trust = ClientTrust::new(identity)?;
-        let config = identity.server_config(Arc::clone(&trust), &[edge::ALPN, link_wire::ALPN])?;
+        let protocols = [edge::ALPN, link_wire::ALPN];
+        let config = identity.server_config(Arc::clone(&trust), &protocols, oldest)?;
         router.spawn(follow(trust, router.replica()));
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), router })
     }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, LinkInfo};
-use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+use nightgate_identity::{Identity, IdentityError, OldestTls, TlsSetupError};
 use nightgate_model::{
     entity::Terminator,
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
@@ -33,6 +33,8 @@ pub struct RouterConfig {
     pub listen: Option<SocketAddr>,
     /// `host:port` under which clients and routers reach the listener.
     pub advertise: Option<String>,
+    /// Whether OpenZiti clients of 2022 are accepted too, with TLS 1.2.
+    pub legacy_clients: bool,
 }
 
 /// A router that cannot start.
@@ -146,7 +148,9 @@ impl Router {
         router.spawn(control.run(replica_writer));
         router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
         if let Some(listener) = listener {
-            router.spawn(listener::Listener::new(&config.identity, router.clone())?.run(listener));
+            let oldest = if config.legacy_clients { OldestTls::Tls12 } else { OldestTls::Tls13 };
+            let clients = listener::Listener::new(&config.identity, oldest, router.clone())?;
+            router.spawn(clients.run(listener));
         }
         Ok(router)
     }

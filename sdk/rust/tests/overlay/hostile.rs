@@ -1,6 +1,6 @@
 //! Peers at a router's port that speak the protocol and mean no good.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use nightgate_sdk::{Context, Identity, enroll};
@@ -8,7 +8,10 @@ use nightgate_wire::{
     channel::{self, Limits, Message},
     edge, link,
 };
-use rustls::{ClientConfig, RootCertStore, version::TLS13};
+use rustls::{
+    ClientConfig, RootCertStore,
+    version::{TLS12, TLS13},
+};
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::{
@@ -18,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::Overlay;
+use crate::support::{Clients, Overlay};
 
 /// Nothing here waits for time to pass; a router that does not answer fails the test instead of
 /// hanging it.
@@ -144,6 +147,30 @@ async fn without_a_certificate_of_our_authority_nobody_gets_a_word() {
         assert_eq!(wire.next().await, None);
     }
     overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_older_than_1_3_is_for_routers_that_were_told_so() {
+    for (clients, is_served) in [(Clients::Modern, false), (Clients::AlsoLegacy, true)] {
+        let overlay = Overlay::start_for(Ipv4Addr::LOCALHOST.into(), clients).await;
+        let peer = Peer::join(&overlay, "anna", &[]).await;
+        let mut roots = RootCertStore::empty();
+        for certificate in peer.identity.trusted().unwrap() {
+            roots.add(certificate).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_protocol_versions(&[&TLS12]).unwrap();
+        let certificates = peer.identity.certificates().unwrap();
+        let key = peer.identity.private_key().unwrap();
+        // Clients of 2022 name no application protocol.
+        let old = builder.with_root_certificates(roots).with_client_auth_cert(certificates, key);
+        match Wire::open(&overlay, old.unwrap()).await {
+            Ok(mut wire) => assert!(is_served && wire.hello(&peer.token).await),
+            Err(_refused) => assert!(!is_served),
+        }
+        overlay.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
 };
 
 use nightgate_model::{
@@ -22,7 +23,17 @@ pub(crate) struct Overlay {
     controller: Controller,
     router_identity: Identity,
     router_address: SocketAddr,
-    _folder: tempfile::TempDir,
+    clients: Clients,
+    folder: tempfile::TempDir,
+}
+
+/// For whom controller and router are set up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Clients {
+    /// As they are by default.
+    Modern,
+    /// Also OpenZiti clients of 2022.
+    AlsoLegacy,
 }
 
 /// The administrator, logged in.
@@ -39,9 +50,16 @@ impl Overlay {
 
     /// Starts everything on this address.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
+        Self::start_for(ip, Clients::Modern).await
+    }
+
+    /// Starts everything on this address, for these clients.
+    pub(crate) async fn start_for(ip: IpAddr, clients: Clients) -> Self {
+        let legacy_clients = clients == Clients::AlsoLegacy;
         let folder = tempfile::tempdir().unwrap();
         let address = free_address(ip);
-        let settings = Settings::new(address.to_string().parse().unwrap(), address);
+        let mut settings = Settings::new(address.to_string().parse().unwrap(), address);
+        settings.legacy_clients = legacy_clients;
         init(folder.path(), &settings).unwrap();
         let controller = Controller::start(folder.path()).await.unwrap();
         let admin = Identity::load(folder.path().join("admin.json")).unwrap();
@@ -50,20 +68,25 @@ impl Overlay {
         let token = operator.create_router("r1").await;
         let router_identity =
             enroll_router(&token, Some(&router_address.to_string())).await.unwrap();
-        let router = start_router(&router_identity, router_address).await;
-        Self { router, operator, controller, router_identity, router_address, _folder: folder }
+        let router = start_router(&router_identity, router_address, clients).await;
+        Self { router, operator, controller, clients, router_identity, router_address, folder }
     }
 
     /// Stops the router and starts another one in its place.
     pub(crate) async fn restart_router(&mut self) {
         self.router.shutdown().await;
-        self.router = start_router(&self.router_identity, self.router_address).await;
+        self.router = start_router(&self.router_identity, self.router_address, self.clients).await;
     }
 
     /// Creates, enrolls and loads an identity with these attributes.
     pub(crate) async fn join(&self, name: &str, attributes: &[&str]) -> Context {
         let token = self.operator.create_identity(name, attributes).await;
         Context::load(&enroll(&token).await.unwrap()).await.unwrap()
+    }
+
+    /// A folder that goes with the overlay.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) async fn stop(self) {
@@ -89,13 +112,24 @@ impl Operator {
 
     /// Creates an identity and returns its enrollment token.
     pub(crate) async fn create_identity(&self, name: &str, attributes: &[&str]) -> String {
+        self.create_identity_for(name, attributes, "ES256").await
+    }
+
+    /// Creates an identity and returns its enrollment token, signed in this way.
+    pub(crate) async fn create_identity_for(
+        &self,
+        name: &str,
+        attributes: &[&str],
+        algorithm: &str,
+    ) -> String {
         let body = IdentitySpec {
             name: name.into(),
             is_admin: false,
             disabled: false,
             role_attributes: texts(attributes),
         };
-        self.create("identities", &body).await.enrollment_jwt.unwrap()
+        let path = format!("identities?jwtAlgorithm={algorithm}");
+        self.create(&path, &body).await.enrollment_jwt.unwrap()
     }
 
     /// Creates an edge router and returns its enrollment token.
@@ -199,11 +233,12 @@ impl Operator {
 }
 
 /// Starts a router and waits until it knows the model.
-async fn start_router(identity: &Identity, address: SocketAddr) -> Router {
+async fn start_router(identity: &Identity, address: SocketAddr, clients: Clients) -> Router {
     let config = RouterConfig {
         identity: identity.clone(),
         listen: Some(address),
         advertise: Some(address.to_string()),
+        legacy_clients: clients == Clients::AlsoLegacy,
     };
     let router = Router::start(config).await.unwrap();
     let mut replica = router.replica();

@@ -1,7 +1,8 @@
 //! A client hosts.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use nightgate_fabric::FailureCause;
 use nightgate_model::{
     entity::{Permission, Terminator},
@@ -37,6 +38,15 @@ const MAX_INSTANCE: usize = 1024;
 /// A client's bindings by connection id; all end with the channel.
 #[derive(Default)]
 pub(super) struct Bindings(HashMap<u32, JoinHandle<()>>);
+
+/// What a host said of itself when it began to host.
+struct Host {
+    /// The binding's connection id.
+    bind: u32,
+    ids: ConnIds,
+    /// Its public key; clients of 2022 name it here and not with each dial they accept.
+    public_key: Bytes,
+}
 
 /// How connection ids of accepted dials are chosen.
 #[derive(Clone, Copy)]
@@ -95,11 +105,14 @@ async fn host(client: Client, conn: u32, message: Message) {
         answer.headers.put_true(header::ROUTER_PROVIDED_CONN_ID);
     }
     client.send(answer).await;
+    let public_key = message.headers.bytes(header::PUBLIC_KEY).cloned().unwrap_or_default();
+    let host = Arc::new(Host { bind: conn, ids, public_key });
     let mut next = ROUTER_CONN_IDS;
     while let Some(incoming) = binding.accept().await {
         match reserve(&client, &mut next) {
             Some(offered) => {
-                client.router.spawn(offer(client.clone(), conn, offered, ids, incoming));
+                let host = Arc::clone(&host);
+                client.router.spawn(offer(client.clone(), host, offered, incoming));
             }
             None => incoming.refuse(FailureCause::Capacity, "the host has too many connections"),
         }
@@ -166,8 +179,8 @@ fn reserve(client: &Client, next: &mut u32) -> Option<Reservation> {
 }
 
 /// Asks the host whether it takes a dial, and joins the two if it does.
-async fn offer(client: Client, bind: u32, offered: Reservation, ids: ConnIds, incoming: Incoming) {
-    let request = client.request(dial_message(&client, bind, offered.conn(), ids, &incoming));
+async fn offer(client: Client, host: Arc<Host>, offered: Reservation, incoming: Incoming) {
+    let request = client.request(dial_message(&client, &host, offered.conn(), &incoming));
     let Ok(Some(answer)) = tokio::time::timeout(ANSWER_TIME, request).await else {
         incoming.refuse(FailureCause::DialTimeout, "the hosting application did not answer");
         return;
@@ -176,7 +189,7 @@ async fn offer(client: Client, bind: u32, offered: Reservation, ids: ConnIds, in
         incoming.refuse(FailureCause::HostRefused, &String::from_utf8_lossy(&answer.body));
         return;
     }
-    let reservation = match ids {
+    let reservation = match host.ids {
         ConnIds::Router => Some(offered),
         ConnIds::Host => chosen_by_host(&client, &answer),
     };
@@ -184,14 +197,14 @@ async fn offer(client: Client, bind: u32, offered: Reservation, ids: ConnIds, in
         incoming.refuse(FailureCause::Protocol, "the host chose no free connection id");
         return;
     };
-    let key = answer.headers.bytes(header::PUBLIC_KEY).cloned().unwrap_or_default();
-    let Ok(circuit) = incoming.accept(key).await else {
+    let key = answer.headers.bytes(header::PUBLIC_KEY).unwrap_or(&host.public_key);
+    let Ok(circuit) = incoming.accept(key.clone()).await else {
         client.send(state_closed(reservation.conn(), "the dialer has gone")).await;
         return;
     };
-    if matches!(ids, ConnIds::Host) {
+    if matches!(host.ids, ConnIds::Host) {
         let mut confirm = Message::new(content::STATE_CONNECTED).in_reply_to(answer.sequence);
-        confirm.headers.put_u32(header::CONN_ID, bind);
+        confirm.headers.put_u32(header::CONN_ID, host.bind);
         client.send(confirm).await;
     }
     reservation.join(&client, circuit);
@@ -202,17 +215,11 @@ fn chosen_by_host(client: &Client, answer: &Message) -> Option<Reservation> {
     client.connections.reserve(u32::from_le_bytes(chosen))
 }
 
-fn dial_message(
-    client: &Client,
-    bind: u32,
-    offered: u32,
-    ids: ConnIds,
-    incoming: &Incoming,
-) -> Message {
+fn dial_message(client: &Client, host: &Host, offered: u32, incoming: &Incoming) -> Message {
     let mut message = Message::new(content::DIAL);
     let headers = &mut message.headers;
-    headers.put_u32(header::CONN_ID, bind);
-    if matches!(ids, ConnIds::Router) {
+    headers.put_u32(header::CONN_ID, host.bind);
+    if matches!(host.ids, ConnIds::Router) {
         headers.put_u32(header::ROUTER_PROVIDED_CONN_ID, offered);
     }
     headers
