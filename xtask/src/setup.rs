@@ -5,6 +5,7 @@
 mod kernel_toolchain;
 mod packages;
 mod plan;
+mod python;
 
 use std::time::Instant;
 
@@ -24,6 +25,8 @@ pub(crate) enum Need {
     Kernel,
     /// To make networks and look at their traffic.
     Lab,
+    /// To let a client of others dial and host.
+    Client,
     /// To run `cargo xtask check`.
     Check,
     /// To build fuzz targets.
@@ -34,8 +37,8 @@ pub(crate) enum Need {
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Host, Self::Kernel, Self::Lab, Self::Check, Self::Fuzz, Self::Bench];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Host, Self::Kernel, Self::Lab, Self::Client, Self::Check, Self::Fuzz, Self::Bench];
 }
 
 /// Whether missing things may be installed.
@@ -81,6 +84,7 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
             Need::Host => packages::plan(&mut plan, Group::Compiler),
             Need::Kernel => kernel_toolchain::plan(workspace, &mut plan)?,
             Need::Lab => packages::plan(&mut plan, Group::Network),
+            Need::Client => python::plan(workspace, &mut plan),
             Need::Check => {
                 kernel_toolchain::plan_clippy(workspace, &mut plan)?;
                 packages::plan_cargo_deny(workspace, &mut plan);

@@ -83,9 +83,10 @@ pub(crate) fn run(workspace: &Workspace, part: Option<Part>) -> Result<()> {
 
 fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     if parts == [Part::Unit] {
-        return setup::ensure(workspace, &[Need::Host], Mode::Install);
+        return setup::ensure(workspace, &[Need::Host, Need::Client], Mode::Install);
     }
-    setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Lab], Mode::Install)?;
+    let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Client];
+    setup::ensure(workspace, &needs, Mode::Install)?;
     nightgate_lab::sweep().context("remove what an earlier run left behind")?;
     build::kernel_programs(workspace)?;
     if parts.contains(&Part::Net) {

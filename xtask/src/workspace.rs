@@ -82,6 +82,12 @@ impl Workspace {
         self.kernel_target().join("nightgate-ebpf")
     }
 
+    /// The Python environment with OpenZiti's client of 2022; where tests look for it, whatever the
+    /// target folder is.
+    pub(crate) fn openziti_client(&self) -> PathBuf {
+        self.root.join("target/openziti-2022")
+    }
+
     /// The target folder of the kernel programs.
     pub(crate) fn kernel_target(&self) -> PathBuf {
         self.root.join("target/ebpf")

@@ -1,6 +1,9 @@
 //! Programs that come as Debian packages, and cargo-deny.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
 
 use super::plan::{Build, Plan};
 use crate::workspace::{Workspace, find_program};
@@ -14,6 +17,8 @@ pub(crate) enum Group {
     Network,
     /// To compile libFuzzer.
     Fuzzer,
+    /// To install Python packages.
+    Python,
     /// What benchmarks measure beside this project.
     Peers,
 }
@@ -31,6 +36,7 @@ impl Group {
                 ("tshark", "tshark"),
             ],
             Self::Fuzzer => &[("c++", "g++")],
+            Self::Python => &[("python3", "python3")],
             Self::Peers => &[("nft", "nftables")],
         }
     }
@@ -42,6 +48,9 @@ pub(crate) fn plan(plan: &mut Plan, group: Group) {
         if find_program(program).is_none() {
             add(plan, program, package);
         }
+    }
+    if group == Group::Python && !has_ensurepip() {
+        add(plan, "Python's module venv", "python3-venv");
     }
     if group == Group::Compiler && !std::path::Path::new("/usr/include/stdio.h").exists() {
         add(plan, "the C library's headers", "libc6-dev");
@@ -61,6 +70,13 @@ pub(crate) fn plan_cargo_deny(workspace: &Workspace, plan: &mut Plan) {
         env: BTreeMap::new(),
         root,
     });
+}
+
+/// Debian keeps what `python3 -m venv` needs in a package of its own.
+fn has_ensurepip() -> bool {
+    let mut look = Command::new("python3");
+    look.args(["-c", "import ensurepip"]).stdin(Stdio::null()).stderr(Stdio::null());
+    look.status().is_ok_and(|status| status.success())
 }
 
 /// Whether packages can be installed the Debian way.

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Result;
 
+use super::python::Environment;
 use crate::progress;
 
 /// Everything that is missing, and how to get it.
@@ -16,6 +17,7 @@ pub(crate) struct Plan {
     missing: Vec<String>,
     packages: BTreeSet<&'static str>,
     builds: Vec<Build>,
+    environments: Vec<Environment>,
     manual: Vec<String>,
 }
 
@@ -50,6 +52,12 @@ impl Plan {
     pub(crate) fn add_build(&mut self, build: Build) {
         self.add_missing(build.name);
         self.builds.push(build);
+    }
+
+    /// Adds a folder of Python packages.
+    pub(crate) fn add_environment(&mut self, environment: Environment) {
+        self.add_missing(environment.name);
+        self.environments.push(environment);
     }
 
     /// Adds something that only the user can bring, and how.
@@ -94,6 +102,8 @@ impl Plan {
             lines.push(format!("sudo env {}", shell_line(&self.apt_install())));
         }
         lines.extend(self.builds.iter().map(|build| shell_line(&build.command())));
+        let environments = self.environments.iter().flat_map(Environment::commands);
+        lines.extend(environments.map(|command| shell_line(&command)));
         lines
     }
 
@@ -114,6 +124,12 @@ impl Plan {
         for build in &self.builds {
             let log = logs.join(format!("{}.log", build.name));
             progress::run(build.name, &mut build.command(), &log)?;
+        }
+        for environment in &self.environments {
+            for mut command in environment.commands() {
+                let log = logs.join(format!("{}.log", environment.name.replace(' ', "-")));
+                progress::run(environment.name, &mut command, &log)?;
+            }
         }
         Ok(())
     }

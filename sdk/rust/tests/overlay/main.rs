@@ -6,6 +6,7 @@ mod credentials;
 mod examples;
 mod foreign;
 mod hostile;
+mod openziti;
 mod support;
 
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
