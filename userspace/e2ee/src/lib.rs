@@ -1,31 +1,53 @@
 //! End-to-end encryption of circuits on libsodium.
 //!
-//! OpenZiti's method: an X25519 key exchange ([`KeyPair`], libsodium's `crypto_kx`) gives one key per
-//! direction, and each direction is one secret stream ([`Outbound`], [`Inbound`], libsodium's
-//! `crypto_secretstream_xchacha20poly1305`). The end that dials is the key exchange's client, the end
-//! that hosts its server; public keys travel in the `PublicKey` header (1003) of Connect and Dial
-//! and of their answers. Routers between the two ends see only ciphertext.
+//! There are two methods. Each end of a circuit sends a [`Share`] for both, OpenZiti's part in the
+//! `PublicKey` header (1003) of Connect and Dial and of their answers, ours in a header that others
+//! ignore; [`Proposal`] and [`Protection::answer`] settle on one. Routers between the two ends see
+//! only ciphertext.
 //!
-//! On a circuit, the first Data message of each direction carries [`Outbound::header`] and nothing
-//! else; the body of each later Data message is one sealed record. An empty body is never sealed: it
-//! only carries flags, such as the end of the stream. The method does not authenticate that end, so
-//! a router can cut a stream short unnoticed; protocols that care must frame their own messages.
+//! - OpenZiti's: an X25519 key exchange ([`KeyPair`], libsodium's `crypto_kx`) gives one key per
+//!   direction, and each direction is one secret stream ([`Outbound`], [`Inbound`], libsodium's
+//!   `crypto_secretstream_xchacha20poly1305`). The first Data message of each direction carries
+//!   [`Outbound::header`] and nothing else; the body of each later one is one sealed record. An empty
+//!   body is never sealed: it only carries flags, such as the end of the stream. The method proves
+//!   no identities and does not authenticate the end: a router can put itself in the middle, and cut
+//!   a stream short.
+//! - Ours, for two ends that both have [`nightgate_identity::Credentials`]: X-Wing, a signature of
+//!   each end over the whole handshake, records of AEGIS-256 or ChaCha20-Poly1305 whose flags are
+//!   authenticated too, a last record that says so, and keys that change. `docs/end-to-end-encryption.md`
+//!   has it byte by byte.
 //!
 //! ```
-//! use nightgate_e2ee::KeyPair;
+//! use nightgate_e2ee::{Binding, KeyPair, Proposal, Protection};
 //!
-//! let (dialer, host) = (KeyPair::generate()?, KeyPair::generate()?);
-//! let (mut to_host, _) = dialer.dialer_keys(host.public_key())?.into_streams()?;
-//! let (_, mut from_dialer) = host.host_keys(dialer.public_key())?.into_streams()?;
+//! let binding = Binding { service: "service id", app_data: b"" };
+//! let proposal = Proposal::new(None, binding)?;
+//! let offered = proposal.share();
+//! let keys = KeyPair::generate()?;
+//! let (answer, mut host) =
+//!     Protection::answer(&keys, None, binding, &offered.public_key, &offered.handshake)?;
+//! let mut dialer = proposal.complete(&answer.public_key, &answer.handshake)?;
 //!
-//! assert_eq!(from_dialer.open(&to_host.header())?, None);
-//! let record = to_host.seal(b"hello")?;
-//! assert_eq!(from_dialer.open(&record)?, Some(b"hello".to_vec()));
+//! if let Some(header) = dialer.sealer.header() {
+//!     assert_eq!(host.opener.open(&header, 0)?, None);
+//! }
+//! let record = dialer.sealer.seal(b"hello", 0)?;
+//! assert_eq!(host.opener.open(&record, 0)?, Some(b"hello".to_vec()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod exchange;
-mod stream;
+mod error;
+mod native;
+mod openziti;
+mod protection;
 
-pub use exchange::{KeyExchangeError, KeyPair, PUBLIC_KEY_LENGTH, PublicKey, SessionKeys};
-pub use stream::{HEADER_LENGTH, Inbound, Outbound, RECORD_OVERHEAD, RecordError, SealError};
+pub use error::{RecordError, SealError};
+pub use native::{Binding, Cipher, HandshakeError, REKEY_AFTER};
+pub use openziti::{
+    HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, PUBLIC_KEY_LENGTH, PublicKey,
+    RECORD_OVERHEAD, SessionKeys,
+};
+pub use protection::{AgreementError, END, Method, Opener, Proposal, Protection, Sealer, Share};
+
+#[cfg(test)]
+mod testing;

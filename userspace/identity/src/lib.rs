@@ -3,11 +3,13 @@
 //! Everything that joins the overlay (applications, routers, gateways, the command line) holds one
 //! identity file; this crate reads and writes it and makes TLS configurations of it.
 
+mod credentials;
 mod fingerprint;
 mod identity;
 mod tls;
 mod trust;
 
+pub use credentials::{Credentials, CredentialsError, ProofError, ProvenIdentity, Signature};
 pub use fingerprint::fingerprint;
 pub use identity::{Identity, IdentityError};
 pub use tls::{OldestTls, TlsSetupError, provider};

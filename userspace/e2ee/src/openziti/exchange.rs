@@ -4,7 +4,8 @@ use std::fmt;
 
 use libsodium_rs::{crypto_kx, ensure_init};
 
-use crate::stream::{Inbound, Outbound, SealError};
+use super::stream::{Inbound, Outbound};
+use crate::SealError;
 
 /// Bytes of a public key (RFC 7748 section 6.1; `crypto_kx_PUBLICKEYBYTES`).
 pub const PUBLIC_KEY_LENGTH: usize = 32;

@@ -7,6 +7,8 @@ use libsodium_rs::crypto_secretstream::xchacha20poly1305::{
     self as secretstream, Key, PullState, PushState, TAG_MESSAGE,
 };
 
+use crate::{RecordError, SealError};
+
 /// Bytes of the first message of each direction
 /// (`crypto_secretstream_xchacha20poly1305_HEADERBYTES`).
 pub const HEADER_LENGTH: usize = 24;
@@ -33,39 +35,10 @@ enum InboundState {
     Broken,
 }
 
-/// A record that could not be sealed.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("seal a record of {length} bytes: libsodium refused, expected at most 256 GiB")]
-pub struct SealError {
-    length: usize,
-}
-
-/// A received record that is refused. Every later record of the direction is refused too: the only
-/// thing left to do is to close the circuit.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum RecordError {
-    /// The first message is not a stream header.
-    #[error("first encrypted message: found {found} bytes, expected a {HEADER_LENGTH}-byte header")]
-    HeaderLength {
-        /// Bytes received.
-        found: usize,
-    },
-    /// The record was changed, replayed, reordered or sealed with another key, or one before it is
-    /// missing.
-    #[error("open a record of {length} bytes: authentication failed")]
-    Authentication {
-        /// Bytes received.
-        length: usize,
-    },
-    /// An earlier record of this direction was refused.
-    #[error("open a record: an earlier record was refused, expected the circuit to be closed")]
-    Broken,
-}
-
 impl Outbound {
     pub(crate) fn new(key: [u8; 32]) -> Result<Self, SealError> {
-        let (state, header) =
-            PushState::init_push(&Key::from(key)).map_err(|_cause| SealError { length: 0 })?;
+        let (state, header) = PushState::init_push(&Key::from(key))
+            .map_err(|_cause| SealError::Length { length: 0 })?;
         Ok(Self { header, state })
     }
 
@@ -82,7 +55,7 @@ impl Outbound {
     pub fn seal(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         self.state
             .push(plaintext, None, TAG_MESSAGE)
-            .map_err(|_cause| SealError { length: plaintext.len() })
+            .map_err(|_cause| SealError::Length { length: plaintext.len() })
     }
 }
 

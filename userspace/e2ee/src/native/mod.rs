@@ -1,0 +1,15 @@
+//! The method between our own ends; `docs/end-to-end-encryption.md` describes it.
+
+mod cipher;
+mod handshake;
+mod message;
+mod record;
+mod schedule;
+
+pub use cipher::Cipher;
+pub use handshake::{Binding, HandshakeError};
+pub use record::REKEY_AFTER;
+
+pub(crate) use handshake::{Agreed, Dialing, respond};
+pub(crate) use message::is_of_another_version;
+pub(crate) use record::{Opening, Sealing};

@@ -1,0 +1,344 @@
+//! One interface to both methods: agree on one, then seal and open.
+
+use std::sync::Arc;
+
+use nightgate_identity::{Credentials, ProvenIdentity};
+use rustls_pki_types::UnixTime;
+
+use crate::{
+    RecordError, SealError,
+    native::{self, Binding, Cipher, HandshakeError},
+    openziti::{
+        HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, PublicKey, SessionKeys,
+    },
+};
+
+/// Data flag (header 1010, OpenZiti's FIN): the message is the last of its direction.
+pub const END: u32 = 1;
+
+/// How a circuit is encrypted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// OpenZiti's: X25519 and XChaCha20-Poly1305. Proves nobody's identity; its end can be forged.
+    OpenZiti,
+    /// Ours: X-Wing, this cipher, both identities proven, an authenticated end.
+    Native(Cipher),
+}
+
+/// The ends of a circuit that cannot agree on keys.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreementError {
+    /// OpenZiti's key exchange failed.
+    #[error(transparent)]
+    KeyExchange(#[from] KeyExchangeError),
+    /// The handshake of the native method failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The peer takes part in no method.
+    #[error("the peer sent no key, but the service requires encryption")]
+    NoKey,
+    /// The first record could not be prepared.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// What one end sends for an agreement.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Share {
+    /// For OpenZiti's method; empty if it is not used.
+    pub public_key: Vec<u8>,
+    /// For the native method; empty if it is not used.
+    pub handshake: Vec<u8>,
+}
+
+/// The dialer's side of an agreement, while the host has not answered.
+pub struct Proposal {
+    keys: KeyPair,
+    native: Option<(native::Dialing, Arc<Credentials>)>,
+}
+
+/// Both directions of an encrypted circuit.
+#[derive(Debug)]
+pub struct Protection {
+    /// Seals what goes out.
+    pub sealer: Sealer,
+    /// Opens what comes in.
+    pub opener: Opener,
+    /// The method the ends agreed on.
+    pub method: Method,
+    /// Who the peer proved to be; none with OpenZiti's method.
+    pub peer: Option<ProvenIdentity>,
+}
+
+/// The sealing half.
+#[derive(Debug)]
+pub struct Sealer(Sealing);
+
+#[derive(Debug)]
+enum Sealing {
+    OpenZiti(Box<Outbound>),
+    Native(Box<native::Sealing>),
+}
+
+/// The opening half.
+#[derive(Debug)]
+pub struct Opener(Opening);
+
+#[derive(Debug)]
+enum Opening {
+    OpenZiti(Box<Inbound>),
+    Native(Box<native::Opening>),
+}
+
+impl Proposal {
+    /// Proposes OpenZiti's method and, with credentials, the native one.
+    ///
+    /// # Errors
+    /// The system has no source of randomness, or the credentials' key does not sign.
+    pub fn new(
+        credentials: Option<Arc<Credentials>>,
+        binding: Binding<'_>,
+    ) -> Result<Self, AgreementError> {
+        let keys = KeyPair::generate()?;
+        let native = credentials
+            .map(|credentials| {
+                let public_key = keys.public_key().as_bytes();
+                let ciphers = Cipher::offered_here();
+                native::Dialing::start(&credentials, ciphers, binding, public_key)
+                    .map(|dialing| (dialing, credentials))
+            })
+            .transpose()?;
+        Ok(Self { keys, native })
+    }
+
+    /// What to send to the host.
+    pub fn share(&self) -> Share {
+        Share {
+            public_key: self.keys.public_key().as_bytes().to_vec(),
+            handshake: self
+                .native
+                .as_ref()
+                .map_or_else(Vec::new, |(dialing, _)| dialing.offer().to_vec()),
+        }
+    }
+
+    /// Completes the agreement with what the host sent. A host that does not know the native method
+    /// leads to OpenZiti's: the caller decides by [`Protection::method`] whether that will do.
+    ///
+    /// # Errors
+    /// The host sent no key, a weak one, or an answer that is not its answer to this proposal.
+    pub fn complete(
+        self,
+        public_key: &[u8],
+        handshake: &[u8],
+    ) -> Result<Protection, AgreementError> {
+        match self.native {
+            Some((dialing, credentials)) if !handshake.is_empty() => {
+                Ok(dialing.finish(&credentials, handshake, UnixTime::now())?.into())
+            }
+            Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
+            Some(_) | None => {
+                let keys = self.keys.dialer_keys(&PublicKey::try_from(public_key)?)?;
+                Protection::open_ziti(keys)
+            }
+        }
+    }
+}
+
+impl Protection {
+    /// The host's side of an agreement, at once: takes the native method if the dialer proposes it
+    /// and there are credentials, else OpenZiti's with `keys`. Returns what to answer.
+    ///
+    /// # Errors
+    /// The dialer sent no key, a weak one, or a proposal that proves no identity.
+    pub fn answer(
+        keys: &KeyPair,
+        credentials: Option<&Credentials>,
+        binding: Binding<'_>,
+        public_key: &[u8],
+        handshake: &[u8],
+    ) -> Result<(Share, Self), AgreementError> {
+        match credentials {
+            Some(credentials)
+                if !handshake.is_empty() && !native::is_of_another_version(handshake) =>
+            {
+                let (ciphers, now) = (Cipher::offered_here(), UnixTime::now());
+                let (answer, agreed) =
+                    native::respond(credentials, ciphers, binding, public_key, handshake, now)?;
+                Ok((Share { public_key: Vec::new(), handshake: answer }, agreed.into()))
+            }
+            Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
+            Some(_) | None => {
+                let agreed = keys.host_keys(&PublicKey::try_from(public_key)?)?;
+                let public_key = keys.public_key().as_bytes().to_vec();
+                Ok((Share { public_key, handshake: Vec::new() }, Self::open_ziti(agreed)?))
+            }
+        }
+    }
+
+    fn open_ziti(keys: SessionKeys) -> Result<Self, AgreementError> {
+        let (outbound, inbound) = keys.into_streams()?;
+        Ok(Self {
+            sealer: Sealer(Sealing::OpenZiti(Box::new(outbound))),
+            opener: Opener(Opening::OpenZiti(Box::new(inbound))),
+            method: Method::OpenZiti,
+            peer: None,
+        })
+    }
+}
+
+impl From<native::Agreed> for Protection {
+    fn from(agreed: native::Agreed) -> Self {
+        let native::Agreed { cipher, peer, outbound, inbound } = agreed;
+        Self {
+            sealer: Sealer(Sealing::Native(Box::new(native::Sealing::new(cipher, outbound)))),
+            opener: Opener(Opening::Native(Box::new(native::Opening::new(cipher, inbound)))),
+            method: Method::Native(cipher),
+            peer: Some(peer),
+        }
+    }
+}
+
+impl Sealer {
+    /// What the first message must carry alone, if the method has such a message.
+    pub fn header(&self) -> Option<[u8; HEADER_LENGTH]> {
+        match &self.0 {
+            Sealing::OpenZiti(outbound) => Some(outbound.header()),
+            Sealing::Native(_) => None,
+        }
+    }
+
+    /// Makes the body of one message that will carry these flags. Bodies must be sent in the order
+    /// they are made. With OpenZiti's method, flags are not authenticated and nothing stays nothing.
+    ///
+    /// # Errors
+    /// `plaintext` is longer than 256 GiB, or the native method's last record was sealed before.
+    pub fn seal(&mut self, plaintext: &[u8], flags: u32) -> Result<Vec<u8>, SealError> {
+        match &mut self.0 {
+            Sealing::OpenZiti(_) if plaintext.is_empty() => Ok(Vec::new()),
+            Sealing::OpenZiti(outbound) => outbound.seal(plaintext),
+            Sealing::Native(sealing) => sealing.seal(plaintext, flags),
+        }
+    }
+}
+
+impl Opener {
+    /// Opens the body of one message that carried these flags, in the order of arrival. Returns none
+    /// for what carries no plaintext: OpenZiti's stream header and empty bodies.
+    ///
+    /// # Errors
+    /// The message is not what the peer sealed next; see [`RecordError`].
+    pub fn open(&mut self, body: &[u8], flags: u32) -> Result<Option<Vec<u8>>, RecordError> {
+        match &mut self.0 {
+            Opening::OpenZiti(inbound) => inbound.open(body),
+            Opening::Native(opening) => opening.open(body, flags).map(Some),
+        }
+    }
+
+    /// To be asked when the circuit is over: whether the stream is complete. OpenZiti's method cannot
+    /// tell and says yes.
+    ///
+    /// # Errors
+    /// [`RecordError::Truncated`]: the peer did not end its stream. [`RecordError::Broken`]: a record
+    /// was refused.
+    pub fn finish(&self) -> Result<(), RecordError> {
+        match &self.0 {
+            Opening::OpenZiti(_) => Ok(()),
+            Opening::Native(opening) => opening.finish(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proposal").field("native", &self.native.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::identity;
+
+    const BINDING: Binding<'_> = Binding { service: "s1", app_data: b"" };
+
+    #[test]
+    fn two_of_our_ends_take_the_native_method() {
+        let (mut dialer, mut host) = agree(true, true).unwrap();
+        assert!(matches!(dialer.method, Method::Native(_)));
+        assert_eq!(dialer.method, host.method);
+        assert_eq!(dialer.peer.unwrap().id, "web");
+        assert_eq!(host.peer.unwrap().id, "anna");
+        assert_eq!(dialer.sealer.header(), None);
+        let body = dialer.sealer.seal(b"marker", 0).unwrap();
+        assert_eq!(host.opener.open(&body, 0), Ok(Some(b"marker".to_vec())));
+        assert_eq!(host.opener.finish(), Err(RecordError::Truncated));
+        let end = dialer.sealer.seal(b"", END).unwrap();
+        assert_eq!(host.opener.open(&end, END), Ok(Some(Vec::new())));
+        assert_eq!(host.opener.finish(), Ok(()));
+    }
+
+    #[test]
+    fn if_either_end_is_not_ours_it_is_open_zitis_method() {
+        for (dialer, host) in [(true, false), (false, true), (false, false)] {
+            let (mut dialer, mut host) = agree(dialer, host).unwrap();
+            assert_eq!((dialer.method, host.method), (Method::OpenZiti, Method::OpenZiti));
+            let header = host.sealer.header().unwrap();
+            assert_eq!(dialer.opener.open(&header, 0), Ok(None));
+            let body = host.sealer.seal(b"marker", 0).unwrap();
+            assert_eq!(dialer.opener.open(&body, 0), Ok(Some(b"marker".to_vec())));
+            assert_eq!(host.sealer.seal(b"", END), Ok(Vec::new()));
+            assert_eq!(dialer.opener.open(b"", END), Ok(None));
+            assert_eq!(dialer.opener.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_peer_without_any_key_is_refused() {
+        let keys = KeyPair::generate().unwrap();
+        assert!(matches!(
+            Protection::answer(&keys, None, BINDING, b"", b""),
+            Err(AgreementError::NoKey)
+        ));
+        let proposal = Proposal::new(None, BINDING).unwrap();
+        assert!(matches!(proposal.complete(b"", b""), Err(AgreementError::NoKey)));
+    }
+
+    #[test]
+    fn an_offer_of_a_later_version_is_none() {
+        let (anna, web) = (Arc::new(identity("anna")), identity("web"));
+        let keys = KeyPair::generate().unwrap();
+        let mut share = Proposal::new(Some(anna), BINDING).unwrap().share();
+        share.handshake[0] = 2;
+
+        let (_, host) =
+            Protection::answer(&keys, Some(&web), BINDING, &share.public_key, &share.handshake)
+                .unwrap();
+
+        assert_eq!(host.method, Method::OpenZiti);
+    }
+
+    #[test]
+    fn a_damaged_offer_does_not_fall_back() {
+        let (anna, web) = (Arc::new(identity("anna")), identity("web"));
+        let keys = KeyPair::generate().unwrap();
+        let mut share = Proposal::new(Some(anna), BINDING).unwrap().share();
+        share.handshake.truncate(100);
+
+        let refused =
+            Protection::answer(&keys, Some(&web), BINDING, &share.public_key, &share.handshake);
+
+        assert!(matches!(refused, Err(AgreementError::Handshake(HandshakeError::Malformed))));
+    }
+
+    fn agree(dialer: bool, host: bool) -> Result<(Protection, Protection), AgreementError> {
+        let anna = dialer.then(|| Arc::new(identity("anna")));
+        let web = host.then(|| identity("web"));
+        let proposal = Proposal::new(anna, BINDING)?;
+        let Share { public_key, handshake } = proposal.share();
+        let keys = KeyPair::generate()?;
+        let (answer, host) =
+            Protection::answer(&keys, web.as_ref(), BINDING, &public_key, &handshake)?;
+        Ok((proposal.complete(&answer.public_key, &answer.handshake)?, host))
+    }
+}
