@@ -36,7 +36,6 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "config",
             "ruleset",
             "e2ee",
-            "identity",
             "model",
             "abi",
             "packet",

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use nightgate_e2ee::{KeyExchangeError, KeyPair, PublicKey, SessionKeys};
+use nightgate_e2ee::{AgreementError, Binding as CircuitBinding, KeyPair, Protection, Share};
 use nightgate_model::{entity::Permission, id::IdentityId};
 use nightgate_wire::{
     channel::Message,
@@ -22,7 +22,7 @@ use crate::{
     dial::is_invalid_session,
     edge::{Channel, Closed, Event, Port, PortKind, Receiver},
     listen::{BindFailure, BindOptions, Caller},
-    stream::{StartError, Stream},
+    stream::Stream,
 };
 
 /// Routers at which one listener is bound at most; OpenZiti's SDKs use as many.
@@ -225,27 +225,44 @@ impl Binding {
     async fn accept(&self, port: &Port, dial: Message) -> Result<(), Refusal> {
         let place = self.accepted.try_reserve().map_err(|_full| Refusal::Busy)?;
         let id = dial.headers.u32(header::ROUTER_PROVIDED_CONN_ID).ok_or(Refusal::NoConnId)?;
-        let keys = self.circuit_keys(&dial)?;
+        let (share, protection) = self.agree(&dial)?;
+        let caller = caller(&dial, protection.as_ref())?;
         let (circuit, events) = port
             .channel()
             .open_port_as(id, PortKind::Circuit)
             .map_err(|Closed| Refusal::ChannelLost)?;
         let mut answer = port.message(content::DIAL_SUCCESS).in_reply_to(dial.sequence);
         answer.body = Bytes::copy_from_slice(&id.to_le_bytes());
-        if let Some(keys) = &self.keys {
-            answer.headers.put(header::PUBLIC_KEY, keys.public_key().as_bytes().to_vec());
+        for (key, part) in
+            [(header::PUBLIC_KEY, share.public_key), (header::HANDSHAKE, share.handshake)]
+        {
+            if !part.is_empty() {
+                answer.headers.put(key, part);
+            }
         }
         port.send(answer).await.map_err(|Closed| Refusal::ChannelLost)?;
-        let stream = Stream::start(circuit, events, keys)?;
-        place.send((stream, caller(&dial)));
+        let stream =
+            Stream::start(circuit, events, protection).map_err(|Closed| Refusal::ChannelLost)?;
+        place.send((stream, caller));
         Ok(())
     }
 
-    /// The keys of a new circuit; none if the service is not encrypted.
-    fn circuit_keys(&self, dial: &Message) -> Result<Option<SessionKeys>, Refusal> {
-        let Some(keys) = &self.keys else { return Ok(None) };
-        let dialer = dial.headers.bytes(header::PUBLIC_KEY).ok_or(Refusal::NotEncrypted)?;
-        Ok(Some(keys.host_keys(&PublicKey::try_from(dialer.as_ref())?)?))
+    /// Agrees on the keys of a new circuit; there are none if the service is not encrypted.
+    fn agree(&self, dial: &Message) -> Result<(Share, Option<Protection>), Refusal> {
+        let Some(keys) = &self.keys else { return Ok((Share::default(), None)) };
+        let bytes = |key| dial.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
+        let service = self.service.id.as_str();
+        let (share, protection) = Protection::answer(
+            keys,
+            self.context.inner().credentials().as_deref(),
+            CircuitBinding { service, app_data: bytes(header::APP_DATA) },
+            bytes(header::PUBLIC_KEY),
+            bytes(header::HANDSHAKE),
+        )?;
+        if !self.options.end_to_end.admits(Some(&protection)) {
+            return Err(Refusal::NotNative);
+        }
+        Ok((share, Some(protection)))
     }
 }
 
@@ -256,22 +273,30 @@ enum Refusal {
     Busy,
     #[error("the hosting router chose no connection id")]
     NoConnId,
-    #[error("the service requires encryption, but the dialer sent no public key")]
-    NotEncrypted,
+    #[error("the host takes only circuits that prove the dialer's identity end to end")]
+    NotNative,
+    #[error("the dialer proved to be another identity than its router said")]
+    AnotherIdentity,
     #[error("the host lost its router")]
     ChannelLost,
     #[error(transparent)]
-    KeyExchange(#[from] KeyExchangeError),
-    #[error(transparent)]
-    Start(#[from] StartError),
+    Agreement(#[from] AgreementError),
 }
 
-fn caller(dial: &Message) -> Caller {
+/// Who dials, as its router says and, with our own encryption, as it has proven itself.
+fn caller(dial: &Message, protection: Option<&Protection>) -> Result<Caller, Refusal> {
     let text = |key| dial.headers.text(key).filter(|text| !text.is_empty());
+    let proven = protection.and_then(|it| it.peer.as_ref()).map(|peer| peer.id.as_str());
+    let id = text(header::DIALER_IDENTITY_ID);
+    if let (Some(proven), Some(id)) = (proven, id)
+        && proven != id
+    {
+        return Err(Refusal::AnotherIdentity);
+    }
     let vouched = text(header::DIALER_IDENTITY_NAME);
-    Caller {
-        id: text(header::DIALER_IDENTITY_ID).map(IdentityId::new),
+    Ok(Caller {
+        id: proven.or(id).map(IdentityId::new),
         name: vouched.or_else(|| text(header::CALLER_ID)).unwrap_or_default().to_owned(),
         app_data: dial.headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
-    }
+    })
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_identity::Identity;
+use nightgate_identity::{Credentials, Identity};
 use nightgate_model::{entity::Permission, id::ServiceId};
 use time::OffsetDateTime;
 use tokio::time::{sleep, sleep_until};
@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     controller::{AuthenticateError, Controller, RenewError, Service, ServiceSession},
-    dial::{self, DialError, DialFailure, DialOptions},
+    dial::{self, DialError, DialFailure, DialOptions, Dialer},
     edge::Pool,
     listen::{BindError, BindFailure, BindOptions, Listener},
     rest::ControllerError,
@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) pool: Pool,
     // Held while the certificate is renewed.
     kept: tokio::sync::Mutex<Kept>,
+    /// What proves this identity to the other end of a circuit.
+    credentials: Mutex<Option<Arc<Credentials>>>,
     services: Mutex<HashMap<String, Service>>,
     sessions: Mutex<HashMap<(ServiceId, Permission), ServiceSession>>,
 }
@@ -76,6 +78,7 @@ impl Context {
             controller,
             pool,
             kept: tokio::sync::Mutex::new(Kept { identity: identity.clone(), in_use: true }),
+            credentials: Mutex::new(credentials(identity)),
             services: Mutex::default(),
             sessions: Mutex::default(),
         });
@@ -225,6 +228,8 @@ impl Inner {
         self.controller.use_certificate(&kept.identity).await?;
         kept.in_use = true;
         self.pool.set_tls(kept.identity.client_config(&[nightgate_wire::edge::ALPN])?);
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) =
+            credentials(&kept.identity);
         Ok(kept.identity.clone())
     }
 
@@ -259,7 +264,8 @@ impl Inner {
             .await
             .ok_or(DialFailure::NoRouter { routers: session.routers.len() })?;
         let caller = self.controller.identity().name;
-        dial::dial(&channel, &session.token, service, &caller, options).await
+        let caller = Dialer { name: &caller, credentials: self.credentials() };
+        dial::dial(&channel, &session.token, service, caller, options).await
     }
 
     /// After a failure, what is known of the service may be out of date.
@@ -290,12 +296,28 @@ impl Inner {
         Ok(listed)
     }
 
+    /// What proves this identity to the other end of a circuit; none if nobody would believe it.
+    pub(crate) fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn services(&self) -> MutexGuard<'_, HashMap<String, Service>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<(ServiceId, Permission), ServiceSession>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn credentials(identity: &Identity) -> Option<Arc<Credentials>> {
+    match Credentials::new(identity) {
+        Ok(credentials) => Some(Arc::new(credentials)),
+        Err(error) => {
+            let error = &error as &dyn Error;
+            tracing::warn!(error, "circuits of this identity prove no identity end to end");
+            None
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Dialing: from a service session to a stream, through one router.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use nightgate_e2ee::{KeyExchangeError, KeyPair, PublicKey, SealError};
+use nightgate_e2ee::{AgreementError, Binding, Method, Proposal, Protection};
+use nightgate_identity::Credentials;
 use nightgate_wire::{
     FailureCause,
     channel::Message,
@@ -15,10 +16,10 @@ use crate::{
     controller::Service,
     edge::{Channel, Closed, Port, PortKind},
     rest::ControllerError,
-    stream::{StartError, Stream},
+    stream::Stream,
 };
 
-/// Value of the CryptoMethod header (1009) for the method of `nightgate-e2ee`, in the Go SDK's form.
+/// Value of the CryptoMethod header (1009) for libsodium's method, in the Go SDK's form.
 const LIBSODIUM: &[u8] = &[0];
 
 /// What routers answer, among other reasons, when the service session is not valid any more.
@@ -27,7 +28,8 @@ const INVALID_SESSION: &str = "invalid session";
 /// What to say to the host, and how long to wait for it.
 #[derive(Clone, Debug)]
 pub struct DialOptions {
-    /// Opaque bytes that the host gets with the circuit; at most about 15 KiB.
+    /// Opaque bytes that the host gets with the circuit; at most about 11 KiB. With our own method of
+    /// end-to-end encryption, no router can change them unnoticed; every router can read them.
     pub app_data: Bytes,
     /// Dial a host that bound the service under this name ([`BindOptions::instance`]); if none, one
     /// that bound it without a name.
@@ -36,12 +38,45 @@ pub struct DialOptions {
     pub instance: Option<String>,
     /// Longest wait for the host's answer once a router is connected, and for a router before that.
     pub timeout: Duration,
+    /// Which methods of end-to-end encryption will do.
+    pub end_to_end: EndToEnd,
+}
+
+/// Which methods of end-to-end encryption will do, where a service requires encryption at all.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EndToEnd {
+    /// Our own with ends that have it, OpenZiti's with others.
+    #[default]
+    Negotiated,
+    /// Our own alone: whoever does not prove an identity is refused.
+    Native,
+}
+
+/// Who dials.
+pub(crate) struct Dialer<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) credentials: Option<Arc<Credentials>>,
 }
 
 impl Default for DialOptions {
-    /// No data for the host, no instance, ten seconds.
+    /// No data for the host, no instance, ten seconds, negotiated encryption.
     fn default() -> Self {
-        Self { app_data: Bytes::new(), instance: None, timeout: Duration::from_secs(10) }
+        Self {
+            app_data: Bytes::new(),
+            instance: None,
+            timeout: Duration::from_secs(10),
+            end_to_end: EndToEnd::Negotiated,
+        }
+    }
+}
+
+impl EndToEnd {
+    /// Whether a circuit that ended up with this protection may be used.
+    pub(crate) fn admits(self, protection: Option<&Protection>) -> bool {
+        match self {
+            Self::Negotiated => true,
+            Self::Native => protection.is_some_and(|it| matches!(it.method, Method::Native(_))),
+        }
     }
 }
 
@@ -98,15 +133,15 @@ pub enum DialFailure {
         /// `host:port` of the router.
         router: String,
     },
-    /// The keys for end-to-end encryption could not be agreed on.
+    /// The two ends could not agree on keys for end-to-end encryption.
     #[error(transparent)]
-    KeyExchange(#[from] KeyExchangeError),
-    /// The encrypted streams could not be started.
-    #[error(transparent)]
-    Encryption(#[from] SealError),
-    /// The service requires encryption, but the host did not take part in the key exchange.
-    #[error("the host sent no public key, but the service requires encryption")]
-    NotEncrypted,
+    Agreement(#[from] AgreementError),
+    /// The host did not take part in our own method of end-to-end encryption, which was asked for.
+    #[error(
+        "the host proved no identity: it does not speak our end-to-end encryption, or a router on \
+        the path suppressed it"
+    )]
+    NotNative,
 }
 
 impl DialFailure {
@@ -126,15 +161,17 @@ pub(crate) async fn dial(
     channel: &Channel,
     session: &str,
     service: &Service,
-    caller: &str,
+    dialer: Dialer<'_>,
     options: &DialOptions,
 ) -> Result<Stream, DialFailure> {
     let router = || channel.router().to_owned();
     let lost = |Closed| DialFailure::ChannelLost { router: router() };
 
-    let keys = service.encryption_required.then(KeyPair::generate).transpose()?;
+    let binding = Binding { service: service.id.as_str(), app_data: &options.app_data };
+    let propose = || Proposal::new(dialer.credentials.clone(), binding);
+    let proposal = service.encryption_required.then(propose).transpose()?;
     let (port, events) = channel.open_port(PortKind::Circuit).map_err(lost)?;
-    let request = connect_message(&port, session, caller, keys.as_ref(), options);
+    let request = connect_message(&port, session, dialer.name, proposal.as_ref(), options);
     let answer = timeout(options.timeout, port.request(request))
         .await
         .map_err(|_elapsed| DialFailure::Timeout { router: router(), waited: options.timeout })?
@@ -144,17 +181,13 @@ pub(crate) async fn dial(
         let reason = String::from_utf8_lossy(&answer.body).into_owned();
         return Err(DialFailure::Refused { router: router(), cause: cause(&reason), reason });
     }
-    let keys = match keys {
-        None => None,
-        Some(keys) => {
-            let host = host_key(&answer)?.ok_or(DialFailure::NotEncrypted)?;
-            Some(keys.dialer_keys(&host)?)
-        }
-    };
-    Stream::start(port, events, keys).map_err(|error| match error {
-        StartError::ChannelLost => lost(Closed),
-        StartError::Seal(source) => source.into(),
-    })
+    let bytes = |key| answer.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
+    let complete = |it: Proposal| it.complete(bytes(header::PUBLIC_KEY), bytes(header::HANDSHAKE));
+    let protection = proposal.map(complete).transpose()?;
+    if !options.end_to_end.admits(protection.as_ref()) {
+        return Err(DialFailure::NotNative);
+    }
+    Stream::start(port, events, protection).map_err(lost)
 }
 
 /// Our routers begin their words with the cause.
@@ -162,28 +195,23 @@ fn cause(reason: &str) -> Option<FailureCause> {
     reason.split_once(": ").and_then(|(word, _)| FailureCause::from_word(word))
 }
 
-fn host_key(answer: &Message) -> Result<Option<PublicKey>, KeyExchangeError> {
-    answer
-        .headers
-        .bytes(header::PUBLIC_KEY)
-        .map(|bytes| PublicKey::try_from(bytes.as_ref()))
-        .transpose()
-}
-
 fn connect_message(
     port: &Port,
     session: &str,
     caller: &str,
-    keys: Option<&KeyPair>,
+    proposal: Option<&Proposal>,
     options: &DialOptions,
 ) -> Message {
     let mut message =
         port.message(content::CONNECT).with_body(Bytes::copy_from_slice(session.as_bytes()));
     message.headers.put_text(header::CALLER_ID, caller);
-    if let Some(keys) = keys {
-        let public = Bytes::copy_from_slice(keys.public_key().as_bytes());
-        message.headers.put(header::PUBLIC_KEY, public);
+    if let Some(proposal) = proposal {
+        let share = proposal.share();
+        message.headers.put(header::PUBLIC_KEY, share.public_key);
         message.headers.put(header::CRYPTO_METHOD, LIBSODIUM);
+        if !share.handshake.is_empty() {
+            message.headers.put(header::HANDSHAKE, share.handshake);
+        }
     }
     if !options.app_data.is_empty() {
         message.headers.put(header::APP_DATA, options.app_data.clone());
@@ -197,7 +225,9 @@ fn connect_message(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scripted::{channel, dial_echo, service};
+    use nightgate_e2ee::KeyExchangeError;
+
+    use crate::scripted::{alice, channel, dial_echo, service};
 
     #[tokio::test]
     async fn refusal_carries_the_words_of_the_router() {
@@ -223,7 +253,7 @@ mod tests {
             router.send(Message::new(content::STATE_CONNECTED).in_reply_to(connect.sequence)).await;
         });
 
-        assert!(matches!(dialed, Err(DialFailure::NotEncrypted)), "{dialed:?}");
+        assert!(matches!(dialed, Err(DialFailure::Agreement(AgreementError::NoKey))), "{dialed:?}");
         assert_eq!(router.recv().await.content_type, content::STATE_CLOSED);
     }
 
@@ -238,7 +268,12 @@ mod tests {
         });
 
         assert!(
-            matches!(dialed, Err(DialFailure::KeyExchange(KeyExchangeError::WeakPublicKey))),
+            matches!(
+                dialed,
+                Err(DialFailure::Agreement(AgreementError::KeyExchange(
+                    KeyExchangeError::WeakPublicKey
+                )))
+            ),
             "{dialed:?}"
         );
     }
@@ -275,7 +310,7 @@ mod tests {
             ..DialOptions::default()
         };
         let service = service(false);
-        let dialing = dial(&channel, "session", &service, "alice", &options);
+        let dialing = dial(&channel, "session", &service, alice(), &options);
 
         let (dialed, connect) = tokio::join!(dialing, async {
             let connect = router.recv().await;

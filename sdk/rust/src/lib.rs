@@ -25,7 +25,9 @@
 //! # What protects a stream
 //! TLS 1.3 with both certificates to the edge router, and, for services that require it, end-to-end
 //! encryption from one application to the other, which no router can read; see
-//! [`nightgate_e2ee`]. The protocol is OpenZiti's, so either end may be any OpenZiti SDK.
+//! [`nightgate_e2ee`]. The protocol is OpenZiti's, so either end may be any OpenZiti SDK. Between two
+//! ends that are ours, a stream also proves who is at the other end ([`Stream::peer`]) and ends where
+//! the other end ended it.
 //!
 //! # Features
 //! `axum` makes [`Listener`] an `axum::serve::Listener`, with [`Caller`] as connection info. `hyper` adds
@@ -58,11 +60,12 @@ pub use bundle::BundleError;
 pub use connector::{Connector, ConnectorError};
 pub use context::Context;
 pub use controller::{AuthenticateError, RenewError, Service};
-pub use dial::{DialError, DialFailure, DialOptions};
+pub use dial::{DialError, DialFailure, DialOptions, EndToEnd};
 pub use enroll::{EnrollError, enroll, enroll_password, enroll_router, enroll_with_certificate};
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
 pub use messages::{MAX_MESSAGE, Messages};
-pub use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+pub use nightgate_e2ee::{AgreementError, Cipher, Method, RecordError};
+pub use nightgate_identity::{Identity, IdentityError, ProvenIdentity, TlsSetupError};
 pub use nightgate_model::token::EnrollmentMethod;
 pub use nightgate_model::{
     entity::Permission,

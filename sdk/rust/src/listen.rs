@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    binding, context::Context, controller::Service, rest::ControllerError, stream::Stream,
+    binding, context::Context, controller::Service, dial::EndToEnd, rest::ControllerError,
+    stream::Stream,
 };
 
 /// How a service is hosted.
@@ -23,6 +24,8 @@ pub struct BindOptions {
     pub instance: Option<String>,
     /// Static cost; hosts of lower cost are preferred.
     pub cost: u16,
+    /// Which methods of end-to-end encryption will do; a dial without is refused.
+    pub end_to_end: EndToEnd,
 }
 
 /// A hosted service: circuits arrive here, and no port is opened for them.
@@ -39,7 +42,8 @@ pub struct Listener {
 /// Who dialed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Caller {
-    /// Id of the dialing identity, as its router vouches for it; none if the router did not say.
+    /// Id of the dialing identity: proven by its certificate if [`Stream::peer`] says so, else as its
+    /// router vouches for it; none if the router did not say.
     pub id: Option<IdentityId>,
     /// Name of the dialing identity, as its router vouches for it; what the dialer calls itself if
     /// the router did not say (then [`id`](Self::id) is none).

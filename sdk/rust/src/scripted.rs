@@ -12,7 +12,7 @@ use tokio::io::DuplexStream;
 
 use crate::{
     controller::Service,
-    dial::{DialFailure, DialOptions, dial},
+    dial::{DialFailure, DialOptions, Dialer, dial},
     edge::{Channel, FrameReader, greet},
     stream::Stream,
 };
@@ -55,9 +55,14 @@ pub(crate) fn service(encryption_required: bool) -> Service {
     }
 }
 
+/// A dialer without credentials, who knows OpenZiti's method only.
+pub(crate) fn alice() -> Dialer<'static> {
+    Dialer { name: "alice", credentials: None }
+}
+
 /// A dial that does not wait long.
 pub(crate) async fn dial_echo(channel: &Channel, encrypted: bool) -> Result<Stream, DialFailure> {
-    dial(channel, "session", &service(encrypted), "alice", &DialOptions::default()).await
+    dial(channel, "session", &service(encrypted), alice(), &DialOptions::default()).await
 }
 
 /// A stream through the scripted router.

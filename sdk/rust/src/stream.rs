@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use nightgate_e2ee::{Inbound, Outbound, SealError, SessionKeys};
+use nightgate_e2ee::{Method, Opener, Protection, RecordError, Sealer};
+use nightgate_identity::ProvenIdentity;
 use nightgate_wire::{
     channel::Message,
     edge::{content, flag, header},
@@ -46,6 +47,10 @@ const MULTIPART_MESSAGE: u32 = 16;
 /// another [`Context`](crate::Context) for it.
 ///
 /// # End of the stream
+/// Between ends that are both ours ([`Method::Native`]), only the other end can end its half. A stream
+/// that is cut anywhere else fails with [`io::ErrorKind::UnexpectedEof`] and
+/// [`RecordError::Truncated`] inside.
+///
 /// Neither the end of a half nor a close is authenticated by OpenZiti's encryption: a router that
 /// forwards the circuit could cut it short. Protocols that say how much is to come, as HTTP and TLS
 /// do, notice.
@@ -53,8 +58,10 @@ pub struct Stream {
     port: Port,
     events: Receiver<Event>,
     payload: PayloadSender,
-    seal: Option<Outbound>,
-    open: Option<Inbound>,
+    seal: Option<Sealer>,
+    open: Option<Opener>,
+    method: Option<Method>,
+    peer: Option<ProvenIdentity>,
     unread: Bytes,
     reading: Reading,
     writing: Writing,
@@ -75,34 +82,31 @@ enum Writing {
     Ended,
 }
 
-/// Why a stream could not be started.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error("the channel to the router was lost")]
-    ChannelLost,
-    #[error(transparent)]
-    Seal(#[from] SealError),
-}
-
 impl Stream {
-    /// Starts a stream on a circuit that stands: with session keys, it is encrypted.
+    /// Starts a stream on a circuit that stands: with a protection, it is encrypted.
     pub(crate) fn start(
         port: Port,
         events: Receiver<Event>,
-        keys: Option<SessionKeys>,
-    ) -> Result<Self, StartError> {
-        let (seal, open) = keys.map(SessionKeys::into_streams).transpose()?.unzip();
-        if let Some(seal) = &seal {
+        protection: Option<Protection>,
+    ) -> Result<Self, Closed> {
+        if let Some(header) = protection.as_ref().and_then(|it| it.sealer.header()) {
             let mut message = port.message(content::DATA);
-            message.body = Bytes::copy_from_slice(&seal.header());
-            port.send_weightless(message).map_err(|Closed| StartError::ChannelLost)?;
+            message.body = Bytes::copy_from_slice(&header);
+            port.send_weightless(message)?;
         }
+        let method = protection.as_ref().map(|it| it.method);
+        let (seal, open, peer) = match protection {
+            Some(Protection { sealer, opener, peer, .. }) => (Some(sealer), Some(opener), peer),
+            None => (None, None, None),
+        };
         Ok(Self {
             payload: port.payload_sender(),
             port,
             events,
             seal,
             open,
+            method,
+            peer,
             unread: Bytes::new(),
             reading: Reading::Open,
             writing: Writing::Open,
@@ -112,6 +116,17 @@ impl Stream {
     /// Whether the two ends encrypt what passes between them.
     pub fn is_encrypted(&self) -> bool {
         self.seal.is_some()
+    }
+
+    /// How the two ends encrypt what passes between them; none if they do not.
+    pub fn method(&self) -> Option<Method> {
+        self.method
+    }
+
+    /// Who is at the other end, proven by its certificate and key; none if the ends do not use
+    /// [`Method::Native`].
+    pub fn peer(&self) -> Option<&ProvenIdentity> {
+        self.peer.as_ref()
     }
 
     /// `host:port` of the edge router this end uses.
@@ -168,6 +183,7 @@ impl Stream {
         match event {
             Some(Event::Data { flags, body }) => self.receive_data(flags, body),
             Some(Event::Closed { reason }) if reason.is_empty() => {
+                self.open.as_ref().map_or(Ok(()), Opener::finish).map_err(refused)?;
                 self.reading = Reading::Ended;
                 Ok(())
             }
@@ -186,10 +202,9 @@ impl Stream {
         }
         self.unread = match &mut self.open {
             None => body,
-            Some(open) => open
-                .open(&body)
-                .map_err(|refused| io::Error::new(io::ErrorKind::InvalidData, refused))?
-                .map_or_else(Bytes::new, Bytes::from),
+            Some(open) => {
+                open.open(&body, flags).map_err(refused)?.map_or_else(Bytes::new, Bytes::from)
+            }
         };
         if flags & flag::FIN != 0 {
             self.reading = Reading::Ended;
@@ -201,7 +216,7 @@ impl Stream {
         let mut message = self.port.message(content::DATA);
         message.body = match &mut self.seal {
             None => Bytes::copy_from_slice(plaintext),
-            Some(seal) => seal.seal(plaintext).map_err(io::Error::other)?.into(),
+            Some(seal) => seal.seal(plaintext, 0).map_err(io::Error::other)?.into(),
         };
         Ok(message)
     }
@@ -214,13 +229,16 @@ impl Stream {
     /// Sends the end of this half, unless that has been done or the circuit is closed.
     fn end_writing(&mut self) {
         if matches!(self.writing, Writing::Open) {
+            if self.port.is_gone() {
+                self.writing = Writing::Ended;
+                return;
+            }
             let mut fin = self.port.message(content::DATA);
             fin.headers.put_u32(header::FLAGS, flag::FIN);
-            self.writing = if self.port.is_gone() {
-                Writing::Ended
-            } else {
-                Writing::Ending(self.port.send_last(fin))
-            };
+            if let Some(Ok(end)) = self.seal.as_mut().map(|seal| seal.seal(&[], flag::FIN)) {
+                fin.body = end.into();
+            }
+            self.writing = Writing::Ending(self.port.send_last(fin));
         }
     }
 
@@ -295,6 +313,17 @@ impl fmt::Debug for Stream {
             .field("reading", &self.reading)
             .finish_non_exhaustive()
     }
+}
+
+fn refused(error: RecordError) -> io::Error {
+    let kind = match error {
+        RecordError::Truncated => io::ErrorKind::UnexpectedEof,
+        RecordError::HeaderLength { .. }
+        | RecordError::Authentication { .. }
+        | RecordError::Broken
+        | RecordError::AfterEnd => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
 }
 
 fn invalid(what: &'static str) -> io::Error {

@@ -6,6 +6,16 @@ use nightgate_wire::link::{CircuitId, Frame, Payload};
 
 use crate::{DialRefusal, EndId, FailureCause, LinkId};
 
+/// What one end sends the other so that they agree on keys. Routers pass it on unread; both parts are
+/// empty without end-to-end encryption.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeyShare {
+    /// Public key of OpenZiti's key exchange.
+    pub public_key: Bytes,
+    /// Message of our own handshake.
+    pub handshake: Bytes,
+}
+
 /// A wish for a circuit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Dial {
@@ -17,8 +27,8 @@ pub struct Dial {
     pub instance: String,
     /// What the dialer calls itself towards the host.
     pub caller: String,
-    /// Key exchange public key; empty without end-to-end encryption.
-    pub public_key: Bytes,
+    /// The dialer's part of the agreement on keys.
+    pub key_share: KeyShare,
     /// Opaque data for the host.
     pub app_data: Bytes,
 }
@@ -41,8 +51,8 @@ pub enum Command {
     DropLink(LinkId, FailureCause),
     /// Ask the hosting endpoint; answer with [`crate::Router::accept`] or [`crate::Router::refuse`].
     Offer(EndId, CircuitId, Offer),
-    /// The dial succeeded; the bytes are the host's public key.
-    Opened(EndId, CircuitId, Bytes),
+    /// The dial succeeded; the host's part of the agreement on keys.
+    Opened(EndId, CircuitId, KeyShare),
     /// The dial failed; the end is gone.
     Refused(EndId, DialRefusal),
     /// Give a message to the end's client; report it with [`crate::Router::consumed`].

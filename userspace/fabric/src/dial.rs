@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use nightgate_model::{
     entity::{Permission, Terminator},
     id::RouterId,
@@ -13,9 +12,9 @@ use nightgate_wire::{
 };
 
 use crate::{
-    Command, Dial, DialRefusal, EndId, FailureCause, LinkId, Offer, Role, Router,
+    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, Offer, Role, Router,
     end::{End, EndState, Hop},
-    open::Open,
+    open::{Open, put_key_share},
     path::{self, Path},
 };
 
@@ -60,15 +59,15 @@ impl Router {
         Ok(id)
     }
 
-    /// Accepts an offer; `public_key` is the host's, empty without end-to-end encryption.
-    pub fn accept(&mut self, id: EndId, public_key: Bytes) {
+    /// Accepts an offer; `share` is the host's part of the agreement on keys.
+    pub fn accept(&mut self, id: EndId, share: KeyShare) {
         let Some(end) = self.ends.get_mut(&id) else { return };
         if end.role != Role::Host {
             return;
         }
         end.state = EndState::Open;
         let mut headers = Headers::new();
-        headers.put(header::PUBLIC_KEY, public_key);
+        put_key_share(&mut headers, share);
         let (hop, frame) = (end.next, Frame::Opened(end.circuit, headers));
         self.emit(hop, frame);
         self.settle();

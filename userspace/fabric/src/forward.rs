@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use nightgate_wire::{
     Headers,
     link::{CircuitId, Frame, Payload, header},
@@ -11,6 +10,7 @@ use nightgate_wire::{
 use crate::{
     Command, DialRefusal, EndId, FailureCause, LinkId, Role, Router,
     end::{EndState, Hop},
+    open::key_share,
 };
 
 impl Router {
@@ -61,8 +61,7 @@ impl Router {
         let Some(end) = self.ends.get_mut(&id) else { return };
         match (frame, end.role, end.state) {
             (Frame::Opened(_, headers), Role::Dialer, EndState::Waiting(_)) => {
-                let key = headers.bytes(header::PUBLIC_KEY).cloned().unwrap_or_else(Bytes::new);
-                self.deliver_opened(id, key);
+                self.deliver_opened(id, key_share(&headers));
             }
             (Frame::Refused(_, headers), Role::Dialer, EndState::Waiting(_)) => {
                 self.remove_end(id);

@@ -18,7 +18,7 @@ mod path;
 mod router;
 
 pub use cause::DialRefusal;
-pub use command::{Command, Dial, Offer};
+pub use command::{Command, Dial, KeyShare, Offer};
 pub use flow::{SendError, WINDOW, weight};
 pub use ids::{EndId, LinkId};
 pub use info::{CircuitInfo, LinkInfo, Role};

@@ -1,10 +1,9 @@
-//! The body of an `Open` frame.
+//! The bodies of `Open` and `Opened` frames.
 
-use bytes::Bytes;
 use nightgate_model::id::{IdentityId, RouterId, ServiceId, TerminatorId};
 use nightgate_wire::{Headers, link::header};
 
-use crate::{Dial, Offer};
+use crate::{Dial, KeyShare, Offer};
 
 /// Most routers on a path.
 const MAX_PATH: usize = 16;
@@ -28,8 +27,8 @@ impl Open {
             .put_text(header::DIALER, dial.dialer.as_str())
             .put_text(header::INSTANCE, &dial.instance)
             .put_text(header::CALLER, &dial.caller)
-            .put(header::PUBLIC_KEY, dial.public_key.clone())
             .put(header::APP_DATA, dial.app_data.clone());
+        put_key_share(&mut headers, dial.key_share.clone());
         headers
     }
 
@@ -41,16 +40,29 @@ impl Open {
         if path.len() > MAX_PATH || loops {
             return None;
         }
-        let bytes = |key| headers.bytes(key).cloned().unwrap_or_else(Bytes::new);
         let dial = Dial {
             service: ServiceId::new(headers.text(header::SERVICE)?),
             dialer: IdentityId::new(headers.text(header::DIALER)?),
             instance: headers.text(header::INSTANCE).unwrap_or_default().to_owned(),
             caller: headers.text(header::CALLER)?.to_owned(),
-            public_key: bytes(header::PUBLIC_KEY),
-            app_data: bytes(header::APP_DATA),
+            key_share: key_share(headers),
+            app_data: headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
         };
         let terminator = TerminatorId::new(headers.text(header::TERMINATOR)?);
         Some(Self { path, offer: Offer { terminator, dial } })
     }
+}
+
+/// Writes one end's part of the agreement on keys, of an `Open` or `Opened` frame.
+pub(crate) fn put_key_share(headers: &mut Headers, share: KeyShare) {
+    headers.put(header::PUBLIC_KEY, share.public_key);
+    if !share.handshake.is_empty() {
+        headers.put(header::HANDSHAKE, share.handshake);
+    }
+}
+
+/// Reads one end's part of the agreement on keys.
+pub(crate) fn key_share(headers: &Headers) -> KeyShare {
+    let bytes = |key| headers.bytes(key).cloned().unwrap_or_default();
+    KeyShare { public_key: bytes(header::PUBLIC_KEY), handshake: bytes(header::HANDSHAKE) }
 }

@@ -6,7 +6,6 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use nightgate_model::{
     entity::{Permission, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
@@ -15,7 +14,7 @@ use nightgate_model::{
 use nightgate_wire::link::{CircuitId, Frame, Payload};
 
 use crate::{
-    CircuitInfo, Command, EndId, FailureCause, LinkId, LinkInfo, Role, SendError,
+    CircuitInfo, Command, EndId, FailureCause, KeyShare, LinkId, LinkInfo, Role, SendError,
     end::{End, EndState, Hop},
     link::{Link, LinkDue},
 };
@@ -346,10 +345,10 @@ impl Router {
         self.ends.len() + self.routes.len() >= MAX_CIRCUITS
     }
 
-    pub(crate) fn deliver_opened(&mut self, id: EndId, public_key: Bytes) {
+    pub(crate) fn deliver_opened(&mut self, id: EndId, host: KeyShare) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.state = EndState::Open;
-            self.commands.push_back(Command::Opened(id, end.circuit, public_key));
+            self.commands.push_back(Command::Opened(id, end.circuit, host));
         }
     }
 }

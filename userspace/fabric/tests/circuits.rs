@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use nightgate_fabric::{
-    Command, Dial, DialRefusal, EndId, FailureCause, LinkId, Role, Router, SendError, WINDOW,
-    weight,
+    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, Role, Router, SendError,
+    WINDOW, weight,
 };
 use nightgate_model::{
     authorization::Terms,
@@ -101,8 +101,8 @@ impl Row {
         };
         assert_eq!((*at, &offer.dial), (self.routers.len() - 1, &dial()));
         let (host, circuit) = (*host, *circuit);
-        self.last().accept(host, Bytes::from_static(b"host key"));
-        let opened = Command::Opened(dialer, circuit, Bytes::from_static(b"host key"));
+        self.last().accept(host, key_share("host"));
+        let opened = Command::Opened(dialer, circuit, key_share("host"));
         assert_eq!(self.take_events(), [(0, opened)]);
         (dialer, host)
     }
@@ -158,8 +158,15 @@ fn dial() -> Dial {
         service: ServiceId::new("web"),
         dialer: IdentityId::new("anna"),
         caller: "anna".into(),
-        public_key: Bytes::from_static(b"dialer key"),
+        key_share: key_share("dialer"),
         app_data: Bytes::from_static(b"{}"),
+    }
+}
+
+fn key_share(of: &str) -> KeyShare {
+    KeyShare {
+        public_key: format!("key of the {of}").into(),
+        handshake: format!("handshake of the {of}").into(),
     }
 }
 

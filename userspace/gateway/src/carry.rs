@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
 };
 
-use crate::protection::{MAX_PLAINTEXT, Opener, Sealer};
+use crate::protection::{MAX_PLAINTEXT, Opener, Protected, Sealer};
 
 /// Data flag (header 1010) that ends a direction.
 const FIN: u32 = 1;
@@ -56,10 +56,10 @@ pub enum CarryError {
 pub async fn carry(
     mut stream: TcpStream,
     circuit: Circuit,
-    protection: (Sealer, Opener),
+    protection: Protected,
     metrics: &Metrics,
 ) -> Result<(), CarryError> {
-    let (sealer, opener) = protection;
+    let Protected { sealer, opener, .. } = protection;
     let Circuit { sender, mut receiver, .. } = circuit;
     let result = async {
         prepare(&stream).map_err(CarryError::Read)?;
@@ -116,11 +116,11 @@ async fn upload(
             .await
             .map_err(CarryError::Read)?;
         if length == 0 {
-            send(circuit, FIN, Bytes::new()).await;
+            send(circuit, FIN, sealer.seal(&mut plaintext, FIN)?).await;
             return Ok(());
         }
         metrics.bytes_sent(length);
-        send(circuit, 0, sealer.seal(&mut plaintext)?).await;
+        send(circuit, 0, sealer.seal(&mut plaintext, 0)?).await;
     }
 }
 
@@ -144,7 +144,7 @@ async fn download(
         if !open {
             continue;
         }
-        let plaintext = opener.open(body)?;
+        let plaintext = opener.open(body, flags)?;
         metrics.bytes_received(plaintext.len());
         connection.write_all(&plaintext).await.map_err(CarryError::Write)?;
         if flags & FIN != 0 {
@@ -154,8 +154,9 @@ async fn download(
         }
     }
     match circuit.cause() {
-        // OpenZiti's SDKs end a stream by closing the circuit, without a FIN before.
+        // OpenZiti's SDKs end a stream by closing the circuit, without a FIN before; ours do not.
         None | Some(FailureCause::ClosedByPeer) if open => {
+            opener.finish()?;
             connection.shutdown().await.map_err(CarryError::Write)
         }
         Some(cause) if open => Err(CarryError::Cut(cause)),

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use nightgate_e2ee::Binding;
 use nightgate_model::{
     configs::{ConfigShapeError, HostV1, Protocol},
     entity::Permission,
     id::{IdentityId, ServiceId},
     replica::Replica,
 };
-use nightgate_router::{BindRequest, Binding, FailureCause, Incoming, Router};
+use nightgate_router::{BindRequest, FailureCause, Incoming, KeyShare, Router};
 use nightgate_telemetry::{End, Metrics};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -22,7 +22,7 @@ use tracing::{debug, info};
 use crate::{
     carry::carry,
     intercept::Encryption,
-    protection::{Offer, Opener, ProtectionError, Sealer},
+    protection::{Protected, ProtectionError},
 };
 
 /// A service as it is hosted here.
@@ -165,7 +165,7 @@ impl Host {
 
     async fn accept_all(
         &self,
-        mut binding: Binding,
+        mut binding: nightgate_router::Binding,
         service: &HostedService,
         circuits: &mut JoinSet<()>,
     ) {
@@ -184,7 +184,7 @@ impl Host {
     }
 
     async fn connect(&self, incoming: Incoming, service: &HostedService) {
-        let (public_key, protection) = match answer(service, incoming.public_key()) {
+        let (share, protection) = match self.answer(service, &incoming) {
             Ok(agreed) => agreed,
             Err(error) => {
                 return self.refuse(
@@ -202,7 +202,7 @@ impl Host {
             }
         };
         let dialer = incoming.caller().to_owned();
-        let circuit = match incoming.accept(public_key).await {
+        let circuit = match incoming.accept(share).await {
             Ok(circuit) => circuit,
             Err(error) => {
                 debug!(service = %service.name, %dialer, %error, "circuit went before it was accepted");
@@ -212,6 +212,26 @@ impl Host {
         self.metrics.circuit_opened(End::Host);
         if let Err(error) = carry(stream, circuit, protection, &self.metrics).await {
             debug!(service = %service.name, %dialer, %error, "hosted connection ended");
+        }
+    }
+
+    /// What to answer a dialer with, and how the circuit is protected. A dialer that has proven an
+    /// identity must be the one that the routers have authorized.
+    fn answer(
+        &self,
+        service: &HostedService,
+        incoming: &Incoming,
+    ) -> Result<(KeyShare, Protected), ProtectionError> {
+        let binding = Binding { service: service.id.as_str(), app_data: incoming.app_data() };
+        let credentials = self.router.credentials().map(AsRef::as_ref);
+        let dialer = incoming.key_share();
+        let answered = Protected::answer(service.encryption, credentials, binding, dialer)?;
+        match &answered.1.peer {
+            Some(peer) if peer != incoming.dialer().as_str() => {
+                let expected = format!("expected {}", incoming.dialer());
+                Err(ProtectionError::Peer { found: peer.clone(), expected })
+            }
+            Some(_) | None => Ok(answered),
         }
     }
 
@@ -227,15 +247,6 @@ impl Host {
         info!(service = %service.name, dialer, cause = cause.as_str(), detail, "circuit refused");
         incoming.refuse(cause, detail);
     }
-}
-
-/// The key to answer a dialer's with, and what both keys together give.
-fn answer(
-    service: &HostedService,
-    dialer_key: &[u8],
-) -> Result<(Bytes, (Sealer, Opener)), ProtectionError> {
-    let offer = Offer::new(service.encryption)?;
-    Ok((offer.public_key(), offer.as_host(dialer_key)?))
 }
 
 /// Connects to the first address of the server that answers.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use nightgate_e2ee::KeyExchangeError;
-use nightgate_model::id::IdentityId;
+use nightgate_e2ee::Binding;
+use nightgate_model::{entity::Permission, id::IdentityId};
 use nightgate_router::{Circuit, DialRefusal, DialRequest, FailureCause, Router};
 use nightgate_telemetry::{End, Metrics};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::{
     carry::{CarryError, carry, reset},
     intercept::{InterceptTable, InterceptedService},
-    protection::{Offer, Opener, ProtectionError, Sealer},
+    protection::{Offer, Protected, ProtectionError},
 };
 
 /// A listening socket that accepts connections to any destination address.
@@ -61,8 +61,6 @@ pub struct Interceptor {
 enum InterceptError {
     #[error(transparent)]
     Dial(#[from] DialRefusal),
-    #[error(transparent)]
-    Keys(#[from] KeyExchangeError),
     #[error(transparent)]
     Protection(#[from] ProtectionError),
     #[error(transparent)]
@@ -182,15 +180,18 @@ impl Interceptor {
         client: SocketAddr,
         destination: SocketAddr,
         service: &InterceptedService,
-    ) -> Result<(Circuit, (Sealer, Opener)), InterceptError> {
-        let offer = Offer::new(service.encryption)?;
+    ) -> Result<(Circuit, Protected), InterceptError> {
+        let app_data = self.app_data(client, destination);
+        let binding = Binding { service: service.id.as_str(), app_data: &app_data };
+        let credentials = self.router.credentials().cloned();
+        let offer = Offer::new(service.encryption, credentials, binding)?;
         let request = DialRequest {
             service: service.id.clone(),
             identity: self.identity.clone(),
             instance: String::new(),
             caller: self.caller(),
-            public_key: offer.public_key(),
-            app_data: self.app_data(client, destination),
+            key_share: offer.key_share(),
+            app_data,
         };
         let circuit = match self.router.dial(request).await {
             Ok(circuit) => circuit,
@@ -201,11 +202,29 @@ impl Interceptor {
                 return Err(refusal.into());
             }
         };
-        let protection = offer.as_dialer(&circuit.peer_key).inspect_err(|error| {
+        let protection =
+            offer.complete(&circuit.peer).and_then(|protected| self.known(service, protected));
+        let protection = protection.inspect_err(|error| {
             self.metrics.circuit_refused(End::Dialer, FailureCause::Encryption.as_str());
             warn!(service = %service.name, %error, "circuit refused");
         })?;
         Ok((circuit, protection))
+    }
+
+    /// A host that has proven an identity must be one that may host the service.
+    fn known(
+        &self,
+        service: &InterceptedService,
+        protected: Protected,
+    ) -> Result<Protected, ProtectionError> {
+        let Some(peer) = &protected.peer else { return Ok(protected) };
+        let replica = self.router.replica();
+        let authorizations = &replica.borrow().authorizations;
+        if authorizations.allows(&IdentityId::new(peer), Permission::Bind, &service.id) {
+            return Ok(protected);
+        }
+        let expected = format!("expected one that may host service {}", service.name);
+        Err(ProtectionError::Peer { found: peer.clone(), expected })
     }
 
     /// The name under which the host sees this gateway.

@@ -1,30 +1,44 @@
 //! What travels in a circuit's messages: sealed records where the service demands encryption, plain
 //! bytes where it does not.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use nightgate_e2ee::{
-    Inbound, KeyExchangeError, KeyPair, Outbound, PublicKey, RecordError, SealError, SessionKeys,
+    AgreementError, Binding, KeyPair, Proposal, Protection, RecordError, SealError, Share,
 };
+use nightgate_router::{Credentials, KeyShare};
 
 use crate::intercept::Encryption;
 
 /// Plaintext bytes of one message at most; OpenZiti's SDKs merge writes up to this size.
 pub const MAX_PLAINTEXT: usize = 31 * 1024;
 
-/// One end's part of the key exchange, before the other end's is known.
+/// The dialing end's part of the agreement, before the host has answered.
 #[derive(Debug)]
 pub enum Offer {
-    /// A fresh key pair.
-    Encrypted(KeyPair),
+    /// Fresh keys, for every method that this end knows.
+    Encrypted(Box<Proposal>),
     /// Nothing is offered: the service is not encrypted.
     Plain,
+}
+
+/// A circuit that both ends agree on how to protect.
+#[derive(Debug)]
+pub struct Protected {
+    /// The sending half.
+    pub sealer: Sealer,
+    /// The receiving half.
+    pub opener: Opener,
+    /// Id of the peer's identity, if it has proven one.
+    pub peer: Option<String>,
 }
 
 /// The sending half of a protected circuit.
 #[derive(Debug)]
 pub enum Sealer {
     /// Each message is one record.
-    Encrypted(Box<Outbound>),
+    Encrypted(nightgate_e2ee::Sealer),
     /// Messages carry the bytes as they are.
     Plain,
 }
@@ -33,7 +47,7 @@ pub enum Sealer {
 #[derive(Debug)]
 pub enum Opener {
     /// Each message is one record.
-    Encrypted(Box<Inbound>),
+    Encrypted(nightgate_e2ee::Opener),
     /// Messages carry the bytes as they are.
     Plain,
 }
@@ -41,100 +55,125 @@ pub enum Opener {
 /// Two ends that cannot agree on how to protect their circuit.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtectionError {
-    /// The service must be encrypted and the peer sent no key, or the other way round.
-    #[error("the peer sent a public key of {found} bytes, expected {expected}")]
-    PeerKey {
-        /// Bytes received.
-        found: usize,
-        /// What the service's settings ask for.
-        expected: &'static str,
+    /// The service is not encrypted, but the peer would encrypt.
+    #[error("the peer sent a key, expected none: the service is not encrypted end to end")]
+    Unexpected,
+    /// The keys do not fit, are missing, or prove no identity.
+    #[error(transparent)]
+    Agreement(#[from] AgreementError),
+    /// The peer is somebody else than it should be.
+    #[error("the peer proved to be identity {found}, {expected}")]
+    Peer {
+        /// Who it is.
+        found: String,
+        /// Who it should be.
+        expected: String,
     },
-    /// The keys do not fit.
-    #[error(transparent)]
-    Exchange(#[from] KeyExchangeError),
-    /// The outbound stream could not be started.
-    #[error(transparent)]
-    Seal(#[from] SealError),
 }
 
 impl Offer {
     /// Makes what a service needs.
     ///
     /// # Errors
-    /// The system has no source of randomness.
-    pub fn new(encryption: Encryption) -> Result<Self, KeyExchangeError> {
+    /// The system has no source of randomness, or the own key does not sign.
+    pub fn new(
+        encryption: Encryption,
+        credentials: Option<Arc<Credentials>>,
+        binding: Binding<'_>,
+    ) -> Result<Self, ProtectionError> {
         Ok(match encryption {
-            Encryption::Required => Self::Encrypted(KeyPair::generate()?),
+            Encryption::Required => Self::Encrypted(Box::new(Proposal::new(credentials, binding)?)),
             Encryption::Off => Self::Plain,
         })
     }
 
-    /// What to send to the peer; empty for nothing.
-    pub fn public_key(&self) -> Bytes {
+    /// What to send to the host.
+    pub fn key_share(&self) -> KeyShare {
         match self {
-            Self::Encrypted(keys) => Bytes::copy_from_slice(keys.public_key().as_bytes()),
-            Self::Plain => Bytes::new(),
+            Self::Encrypted(proposal) => key_share(proposal.share()),
+            Self::Plain => KeyShare::default(),
         }
     }
 
-    /// Completes the exchange at the end that dialed, with what the host sent.
+    /// Completes the agreement with what the host sent.
     ///
     /// # Errors
-    /// The host's key is missing, unexpected or weak.
-    pub fn as_dialer(&self, peer_key: &[u8]) -> Result<(Sealer, Opener), ProtectionError> {
-        self.complete(peer_key, KeyPair::dialer_keys)
-    }
-
-    /// Completes the exchange at the end that hosts, with what the dialer sent.
-    ///
-    /// # Errors
-    /// The dialer's key is missing, unexpected or weak.
-    pub fn as_host(&self, peer_key: &[u8]) -> Result<(Sealer, Opener), ProtectionError> {
-        self.complete(peer_key, KeyPair::host_keys)
-    }
-
-    fn complete(
-        &self,
-        peer_key: &[u8],
-        agree: impl FnOnce(&KeyPair, &PublicKey) -> Result<SessionKeys, KeyExchangeError>,
-    ) -> Result<(Sealer, Opener), ProtectionError> {
+    /// The host's key is missing, unexpected or weak, or its handshake proves no identity.
+    pub fn complete(self, host: &KeyShare) -> Result<Protected, ProtectionError> {
         match self {
-            Self::Encrypted(_) if peer_key.is_empty() => Err(ProtectionError::PeerKey {
-                found: 0,
-                expected: "a key: the service must be encrypted end to end",
-            }),
-            Self::Encrypted(keys) => {
-                let (outbound, inbound) =
-                    agree(keys, &PublicKey::try_from(peer_key)?)?.into_streams()?;
-                Ok((Sealer::Encrypted(Box::new(outbound)), Opener::Encrypted(Box::new(inbound))))
+            Self::Encrypted(proposal) => {
+                Ok(proposal.complete(&host.public_key, &host.handshake)?.into())
             }
-            // The peer would encrypt what this end cannot read.
-            Self::Plain if !peer_key.is_empty() => Err(ProtectionError::PeerKey {
-                found: peer_key.len(),
-                expected: "none: the service is not encrypted end to end",
-            }),
-            Self::Plain => Ok((Sealer::Plain, Opener::Plain)),
+            Self::Plain => Protected::plain(host),
         }
     }
+}
+
+impl Protected {
+    /// The hosting end's part of the agreement, at once: what to send to the dialer, and what comes of
+    /// it.
+    ///
+    /// # Errors
+    /// The dialer's key is missing, unexpected or weak, or its handshake proves no identity.
+    pub fn answer(
+        encryption: Encryption,
+        credentials: Option<&Credentials>,
+        binding: Binding<'_>,
+        dialer: &KeyShare,
+    ) -> Result<(KeyShare, Self), ProtectionError> {
+        match encryption {
+            Encryption::Off => Ok((KeyShare::default(), Self::plain(dialer)?)),
+            Encryption::Required => {
+                let keys = KeyPair::generate().map_err(AgreementError::from)?;
+                let (key, handshake) = (&dialer.public_key, &dialer.handshake);
+                let (share, protection) =
+                    Protection::answer(&keys, credentials, binding, key, handshake)?;
+                Ok((key_share(share), protection.into()))
+            }
+        }
+    }
+
+    fn plain(peer: &KeyShare) -> Result<Self, ProtectionError> {
+        // The peer would encrypt what this end cannot read.
+        if *peer != KeyShare::default() {
+            return Err(ProtectionError::Unexpected);
+        }
+        Ok(Self { sealer: Sealer::Plain, opener: Opener::Plain, peer: None })
+    }
+}
+
+impl From<Protection> for Protected {
+    fn from(protection: Protection) -> Self {
+        Self {
+            sealer: Sealer::Encrypted(protection.sealer),
+            opener: Opener::Encrypted(protection.opener),
+            peer: protection.peer.map(|peer| peer.id),
+        }
+    }
+}
+
+fn key_share(share: Share) -> KeyShare {
+    KeyShare { public_key: share.public_key.into(), handshake: share.handshake.into() }
 }
 
 impl Sealer {
     /// What the first message must carry, if there is such a message.
     pub fn header(&self) -> Option<Bytes> {
         match self {
-            Self::Encrypted(outbound) => Some(Bytes::copy_from_slice(&outbound.header())),
+            Self::Encrypted(sealer) => sealer.header().map(|it| Bytes::copy_from_slice(&it)),
             Self::Plain => None,
         }
     }
 
-    /// Makes one message of all of `plaintext`, which is empty afterwards.
+    /// Makes the body of one message, which will carry these flags, of all of `plaintext`, which is
+    /// empty afterwards.
     ///
     /// # Errors
     /// The record could not be sealed.
-    pub fn seal(&mut self, plaintext: &mut BytesMut) -> Result<Bytes, SealError> {
+    pub fn seal(&mut self, plaintext: &mut BytesMut, flags: u32) -> Result<Bytes, SealError> {
         match self {
-            Self::Encrypted(outbound) => {
-                let record = outbound.seal(plaintext)?;
+            Self::Encrypted(sealer) => {
+                let record = sealer.seal(plaintext, flags)?;
                 plaintext.clear();
                 Ok(record.into())
             }
@@ -144,16 +183,28 @@ impl Sealer {
 }
 
 impl Opener {
-    /// Takes the plaintext out of a message; empty if it carries none.
+    /// Takes the plaintext out of a message that carried these flags; empty if it carries none.
     ///
     /// # Errors
     /// The message is not what the peer sealed next.
-    pub fn open(&mut self, message: Bytes) -> Result<Bytes, RecordError> {
+    pub fn open(&mut self, message: Bytes, flags: u32) -> Result<Bytes, RecordError> {
         match self {
-            Self::Encrypted(inbound) => inbound
-                .open(&message)
+            Self::Encrypted(opener) => opener
+                .open(&message, flags)
                 .map(|plaintext| plaintext.map(Bytes::from).unwrap_or_default()),
             Self::Plain => Ok(message),
+        }
+    }
+
+    /// To be asked when the circuit is over: whether the peer's stream is complete, as far as can be
+    /// told.
+    ///
+    /// # Errors
+    /// The stream was cut.
+    pub fn finish(&self) -> Result<(), RecordError> {
+        match self {
+            Self::Encrypted(opener) => opener.finish(),
+            Self::Plain => Ok(()),
         }
     }
 }
@@ -162,43 +213,57 @@ impl Opener {
 mod tests {
     use super::*;
 
+    const BINDING: Binding<'_> = Binding { service: "s1", app_data: b"{}" };
+
     #[test]
     fn encrypted_ends_understand_each_other_and_nobody_else_does() {
-        let dialer = Offer::new(Encryption::Required).unwrap();
-        let host = Offer::new(Encryption::Required).unwrap();
-        let (mut sealer, _) = dialer.as_dialer(&host.public_key()).unwrap();
-        let (_, mut opener) = host.as_host(&dialer.public_key()).unwrap();
+        let offer = Offer::new(Encryption::Required, None, BINDING).unwrap();
+        let (share, mut host) = answer(Encryption::Required, &offer.key_share()).unwrap();
+        let mut dialer = offer.complete(&share).unwrap();
 
-        assert_eq!(opener.open(sealer.header().unwrap()).unwrap(), "");
-        let sealed = sealer.seal(&mut BytesMut::from("marker")).unwrap();
+        assert_eq!(host.opener.open(dialer.sealer.header().unwrap(), 0).unwrap(), "");
+        let sealed = dialer.sealer.seal(&mut BytesMut::from("marker"), 0).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"marker"));
-        assert_eq!(opener.open(sealed).unwrap(), "marker");
+        assert_eq!(host.opener.open(sealed, 0).unwrap(), "marker");
     }
 
     #[test]
     fn plain_ends_pass_the_bytes_on() {
-        let offer = Offer::new(Encryption::Off).unwrap();
-        assert!(offer.public_key().is_empty());
-        let (mut sealer, mut opener) = offer.as_host(&[]).unwrap();
+        let offer = Offer::new(Encryption::Off, None, BINDING).unwrap();
+        assert_eq!(offer.key_share(), KeyShare::default());
+        let (share, mut host) = answer(Encryption::Off, &offer.key_share()).unwrap();
+        let mut dialer = offer.complete(&share).unwrap();
 
-        assert_eq!(sealer.header(), None);
-        let message = sealer.seal(&mut BytesMut::from("hello")).unwrap();
-        assert_eq!(opener.open(message).unwrap(), "hello");
+        assert_eq!(dialer.sealer.header(), None);
+        let message = dialer.sealer.seal(&mut BytesMut::from("hello"), 0).unwrap();
+        assert_eq!(host.opener.open(message, 0).unwrap(), "hello");
     }
 
     #[test]
     fn a_peer_that_does_not_encrypt_is_refused_when_encryption_is_required() {
-        let offer = Offer::new(Encryption::Required).unwrap();
-
-        assert!(matches!(offer.as_dialer(&[]), Err(ProtectionError::PeerKey { found: 0, .. })));
-        assert!(offer.as_host(&[1; 31]).is_err());
-        assert!(offer.as_dialer(&[0; 32]).is_err());
+        let of = |key: &'static [u8]| KeyShare {
+            public_key: Bytes::from_static(key),
+            handshake: Bytes::new(),
+        };
+        for key in [&[][..], &[1; 31], &[0; 32]] {
+            let offer = Offer::new(Encryption::Required, None, BINDING).unwrap();
+            assert!(offer.complete(&of(key)).is_err());
+            assert!(answer(Encryption::Required, &of(key)).is_err());
+        }
     }
 
     #[test]
     fn a_peer_that_encrypts_is_refused_when_encryption_is_off() {
-        let key = Offer::new(Encryption::Required).unwrap().public_key();
+        let offer = Offer::new(Encryption::Required, None, BINDING).unwrap();
 
-        assert!(Offer::Plain.as_host(&key).is_err());
+        assert!(answer(Encryption::Off, &offer.key_share()).is_err());
+        assert!(Offer::Plain.complete(&offer.key_share()).is_err());
+    }
+
+    fn answer(
+        encryption: Encryption,
+        dialer: &KeyShare,
+    ) -> Result<(KeyShare, Protected), ProtectionError> {
+        Protected::answer(encryption, None, BINDING, dialer)
     }
 }

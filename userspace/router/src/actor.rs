@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use nightgate_fabric::{
-    CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, LinkId, LinkInfo, Router as Core,
+    CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, LinkInfo,
+    Router as Core,
 };
 use nightgate_model::{
     entity::Terminator,
@@ -26,7 +26,7 @@ pub(crate) enum Event {
     Dial { dial: Dial, reply: oneshot::Sender<Result<Circuit, DialRefusal>> },
     Bind { terminator: Terminator, offers: mpsc::UnboundedSender<Incoming> },
     Unbind(TerminatorId),
-    Accept { end: EndId, public_key: Bytes, peer_key: Bytes, reply: oneshot::Sender<Circuit> },
+    Accept { end: EndId, share: KeyShare, peer: KeyShare, reply: oneshot::Sender<Circuit> },
     Refuse { end: EndId, refusal: DialRefusal },
     Send { end: EndId, payload: Payload },
     Consumed { end: EndId, weight: u64 },
@@ -109,9 +109,7 @@ impl Actor {
                 self.core.unhost(&terminator);
                 self.publish();
             }
-            Event::Accept { end, public_key, peer_key, reply } => {
-                self.accept(end, public_key, peer_key, reply);
-            }
+            Event::Accept { end, share, peer, reply } => self.accept(end, (share, peer), reply),
             Event::Refuse { end, refusal } => {
                 self.ends.remove(&end);
                 self.core.refuse(end, &refusal);
@@ -160,15 +158,14 @@ impl Actor {
     fn accept(
         &mut self,
         end: EndId,
-        public_key: Bytes,
-        peer_key: Bytes,
+        (share, peer): (KeyShare, KeyShare),
         reply: oneshot::Sender<Circuit>,
     ) {
         // Absent when the dialer has gone: dropping `reply` says so.
         let Some(EndClient::Offered(id)) = self.ends.get(&end) else { return };
-        let (circuit, io) = Circuit::new((end, *id), peer_key, self.events.clone());
+        let (circuit, io) = Circuit::new((end, *id), peer, self.events.clone());
         self.ends.insert(end, EndClient::Open(io));
-        self.core.accept(end, public_key);
+        self.core.accept(end, share);
         // A host that no longer waits drops the circuit, which closes it.
         drop(reply.send(circuit));
     }
@@ -187,7 +184,7 @@ impl Actor {
                     self.links.remove(&link);
                 }
                 Command::Offer(end, circuit, offer) => self.offer(end, circuit, offer),
-                Command::Opened(end, circuit, key) => self.opened(end, circuit, key),
+                Command::Opened(end, circuit, host) => self.opened(end, circuit, host),
                 Command::Refused(end, refusal) => {
                     if let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) {
                         drop(reply.send(Err(refusal)));
@@ -230,9 +227,9 @@ impl Actor {
         drop(offers.send(Incoming::new(end, offer, self.events.clone())));
     }
 
-    fn opened(&mut self, end: EndId, circuit: CircuitId, peer_key: Bytes) {
+    fn opened(&mut self, end: EndId, circuit: CircuitId, peer: KeyShare) {
         let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) else { return };
-        let (circuit, io) = Circuit::new((end, circuit), peer_key, self.events.clone());
+        let (circuit, io) = Circuit::new((end, circuit), peer, self.events.clone());
         self.ends.insert(end, EndClient::Open(io));
         // A dialer that no longer waits drops the circuit, which closes it.
         drop(reply.send(Ok(circuit)));

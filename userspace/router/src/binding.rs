@@ -1,7 +1,7 @@
 //! Hosting a service behind this router.
 
 use bytes::Bytes;
-use nightgate_fabric::{DialRefusal, EndId, FailureCause, Offer};
+use nightgate_fabric::{DialRefusal, EndId, FailureCause, KeyShare, Offer};
 use nightgate_model::id::{IdentityId, TerminatorId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -60,9 +60,9 @@ impl Incoming {
         &self.offer.dial.caller
     }
 
-    /// The dialer's public key; empty without end-to-end encryption.
-    pub fn public_key(&self) -> &Bytes {
-        &self.offer.dial.public_key
+    /// The dialer's part of the agreement on keys.
+    pub fn key_share(&self) -> &KeyShare {
+        &self.offer.dial.key_share
     }
 
     /// Opaque data from the dialer.
@@ -70,15 +70,15 @@ impl Incoming {
         &self.offer.dial.app_data
     }
 
-    /// Accepts; `public_key` is the host's, empty without end-to-end encryption.
+    /// Accepts; `share` is the host's part of the agreement on keys.
     ///
     /// # Errors
     /// The dialer has gone in the meantime.
-    pub async fn accept(mut self, public_key: Bytes) -> Result<Circuit, CircuitClosed> {
+    pub async fn accept(mut self, share: KeyShare) -> Result<Circuit, CircuitClosed> {
         self.answered = true;
         let (reply, circuit) = oneshot::channel();
-        let peer_key = self.offer.dial.public_key.clone();
-        let event = Event::Accept { end: self.end, public_key, peer_key, reply };
+        let peer = self.offer.dial.key_share.clone();
+        let event = Event::Accept { end: self.end, share, peer, reply };
         self.events.send(event).map_err(|_stopped| CircuitClosed)?;
         circuit.await.map_err(|_gone| CircuitClosed)
     }

@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use nightgate_fabric::{EndId, FailureCause, WINDOW, weight};
+use nightgate_fabric::{EndId, FailureCause, KeyShare, WINDOW, weight};
 use nightgate_wire::link::{CircuitId, Payload};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -19,8 +18,8 @@ pub struct CircuitClosed;
 pub struct Circuit {
     /// The same at every router of the path.
     pub id: CircuitId,
-    /// The other end's public key; empty without end-to-end encryption.
-    pub peer_key: Bytes,
+    /// The other end's part of the agreement on keys.
+    pub peer: KeyShare,
     /// Sends messages.
     pub sender: CircuitSender,
     /// Receives messages.
@@ -66,7 +65,7 @@ pub(crate) struct EndIo {
 impl Circuit {
     pub(crate) fn new(
         (end, id): (EndId, CircuitId),
-        peer_key: Bytes,
+        peer: KeyShare,
         events: mpsc::UnboundedSender<Event>,
     ) -> (Self, EndIo) {
         // Unbounded, but never longer than the window that flow control grants the other side.
@@ -76,7 +75,7 @@ impl Circuit {
         let sender = CircuitSender { credit: Arc::clone(&credit), owner: Arc::clone(&owner) };
         let cause = Arc::default();
         let receiver = CircuitReceiver { messages, cause: Arc::clone(&cause), owner };
-        (Self { id, peer_key, sender, receiver }, EndIo { messages: writer, credit, cause })
+        (Self { id, peer, sender, receiver }, EndIo { messages: writer, credit, cause })
     }
 }
 

@@ -20,7 +20,7 @@ mod token;
 
 pub use binding::{Binding, Incoming};
 pub use circuit::{Circuit, CircuitClosed, CircuitReceiver, CircuitSender};
-pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, LinkInfo};
-pub use nightgate_identity::Identity;
+pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, KeyShare, LinkInfo};
+pub use nightgate_identity::{Credentials, Identity};
 pub use nightgate_wire::link::{CircuitId, Payload};
 pub use router::{BindRequest, DialRequest, Router, RouterConfig, RouterStatus, StartError};

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, LinkInfo};
-use nightgate_identity::{Identity, IdentityError, OldestTls, TlsSetupError};
+use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo};
+use nightgate_identity::{Credentials, Identity, IdentityError, OldestTls, TlsSetupError};
 use nightgate_model::{
     entity::Terminator,
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
@@ -66,6 +66,7 @@ pub struct Router {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) replica: watch::Receiver<Arc<Replica>>,
     listening: Option<SocketAddr>,
+    credentials: Option<Arc<Credentials>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -81,8 +82,8 @@ pub struct DialRequest {
     pub instance: String,
     /// What the dialer calls itself towards the host.
     pub caller: String,
-    /// Key exchange public key; empty without end-to-end encryption.
-    pub public_key: Bytes,
+    /// The dialer's part of the agreement on keys.
+    pub key_share: KeyShare,
     /// Opaque data for the host.
     pub app_data: Bytes,
 }
@@ -140,6 +141,7 @@ impl Router {
             events: events.clone(),
             replica: replica.clone(),
             listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+            credentials: credentials(&config.identity),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -165,6 +167,12 @@ impl Router {
         self.listening
     }
 
+    /// What this router proves its identity with to the other end of a circuit; none if its certificate
+    /// is of another authority than it trusts.
+    pub fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
+    }
+
     /// The model as the controller last sent it; empty before.
     pub fn replica(&self) -> watch::Receiver<Arc<Replica>> {
         self.replica.clone()
@@ -180,7 +188,7 @@ impl Router {
             dialer: request.identity,
             instance: request.instance,
             caller: request.caller,
-            public_key: request.public_key,
+            key_share: request.key_share,
             app_data: request.app_data,
         };
         let (reply, answer) = oneshot::channel();
@@ -246,6 +254,17 @@ impl Router {
                 () = task => {}
             }
         });
+    }
+}
+
+fn credentials(identity: &Identity) -> Option<Arc<Credentials>> {
+    match Credentials::new(identity) {
+        Ok(credentials) => Some(Arc::new(credentials)),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "circuits of this gateway prove no identity end to end");
+            None
+        }
     }
 }
 

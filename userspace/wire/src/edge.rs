@@ -61,6 +61,9 @@ pub mod header {
     pub const DIALER_IDENTITY_ID: i32 = 1034;
     /// Text: name of the dialing identity.
     pub const DIALER_IDENTITY_NAME: i32 = 1035;
+    /// Handshake of our end-to-end encryption, beside [`PUBLIC_KEY`]. Ours alone (the letters `NG`),
+    /// so other clients ignore it.
+    pub const HANDSHAKE: i32 = 0x4e47_0001;
 }
 
 /// Bits of the data flags (header 1010).

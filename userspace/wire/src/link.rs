@@ -47,6 +47,8 @@ pub mod header {
     pub const APP_DATA: i32 = 16;
     /// Open, text: instance among the service's terminators; empty or missing for none.
     pub const INSTANCE: i32 = 17;
+    /// Open and Opened: handshake of our end-to-end encryption.
+    pub const HANDSHAKE: i32 = 18;
     /// Refused, text: cause, a closed list of words.
     pub const CAUSE: i32 = 20;
     /// Refused, text: for people.

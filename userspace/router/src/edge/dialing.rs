@@ -2,12 +2,13 @@
 
 use nightgate_model::entity::Permission;
 use nightgate_wire::{
+    Headers,
     channel::Message,
     edge::{content, header},
 };
 
 use super::{client::Client, connection::state_closed};
-use crate::{Circuit, DialRequest, token::check_session};
+use crate::{Circuit, DialRequest, KeyShare, token::check_session};
 
 /// The reason that makes OpenZiti's SDKs ask for a new session and dial again.
 pub(super) const INVALID_SESSION: &str = "Invalid Session";
@@ -41,14 +42,13 @@ async fn dial(client: &Client, message: Message) -> Result<Circuit, String> {
         .await
         .map_err(|_invalid| INVALID_SESSION.to_owned())?;
     let headers = &message.headers;
-    let bytes = |key| headers.bytes(key).cloned().unwrap_or_default();
     let request = DialRequest {
         service: session.sub,
         identity: session.identity,
         instance: headers.text(header::TERMINATOR_IDENTITY).unwrap_or_default().to_owned(),
         caller: headers.text(header::CALLER_ID).unwrap_or(&client.name).to_owned(),
-        public_key: bytes(header::PUBLIC_KEY),
-        app_data: bytes(header::APP_DATA),
+        key_share: key_share(headers),
+        app_data: headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
     };
     client.router.dial(request).await.map_err(|refusal| refusal.to_string())
 }
@@ -57,8 +57,22 @@ fn connected(conn: u32, circuit: &Circuit) -> Message {
     let mut answer = Message::new(content::STATE_CONNECTED);
     answer.headers.put_u32(header::CONN_ID, conn);
     answer.headers.put_text(header::CIRCUIT_ID, &circuit.id.to_string());
-    if !circuit.peer_key.is_empty() {
-        answer.headers.put(header::PUBLIC_KEY, circuit.peer_key.clone());
-    }
+    put_key_share(&mut answer.headers, &circuit.peer);
     answer
+}
+
+/// Reads what a client sends for the agreement on keys.
+pub(super) fn key_share(headers: &Headers) -> KeyShare {
+    let bytes = |key| headers.bytes(key).cloned().unwrap_or_default();
+    KeyShare { public_key: bytes(header::PUBLIC_KEY), handshake: bytes(header::HANDSHAKE) }
+}
+
+/// Writes what the other end sent for the agreement on keys.
+pub(super) fn put_key_share(headers: &mut Headers, share: &KeyShare) {
+    let parts = [(header::PUBLIC_KEY, &share.public_key), (header::HANDSHAKE, &share.handshake)];
+    for (key, part) in parts {
+        if !part.is_empty() {
+            headers.put(key, part.clone());
+        }
+    }
 }

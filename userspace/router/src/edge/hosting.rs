@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::{
     client::Client,
     connection::{Reservation, state_closed},
-    dialing::{INVALID_SESSION, TOO_MANY},
+    dialing::{INVALID_SESSION, TOO_MANY, key_share, put_key_share},
 };
 use crate::{BindRequest, Binding, Incoming, token::check_session};
 
@@ -197,8 +197,11 @@ async fn offer(client: Client, host: Arc<Host>, offered: Reservation, incoming: 
         incoming.refuse(FailureCause::Protocol, "the host chose no free connection id");
         return;
     };
-    let key = answer.headers.bytes(header::PUBLIC_KEY).unwrap_or(&host.public_key);
-    let Ok(circuit) = incoming.accept(key.clone()).await else {
+    let mut share = key_share(&answer.headers);
+    if share.public_key.is_empty() {
+        share.public_key = host.public_key.clone();
+    }
+    let Ok(circuit) = incoming.accept(share).await else {
         client.send(state_closed(reservation.conn(), "the dialer has gone")).await;
         return;
     };
@@ -226,9 +229,7 @@ fn dial_message(client: &Client, host: &Host, offered: u32, incoming: &Incoming)
         .put_text(header::CALLER_ID, incoming.caller())
         .put_text(header::DIALER_IDENTITY_ID, incoming.dialer().as_str())
         .put_text(header::DIALER_IDENTITY_NAME, &name_of(client, incoming.dialer()));
-    if !incoming.public_key().is_empty() {
-        headers.put(header::PUBLIC_KEY, incoming.public_key().clone());
-    }
+    put_key_share(headers, incoming.key_share());
     if !incoming.app_data().is_empty() {
         headers.put(header::APP_DATA, incoming.app_data().clone());
     }
