@@ -281,7 +281,7 @@ mod tests {
             "https://ctrl.example:443".into(),
             key.serialize_pem(),
             theirs.certificate(&key, "anna"),
-            ours.pem.clone(),
+            ours.pem,
         )
         .unwrap();
 

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
+    sync::{Arc, Mutex},
 };
 
 use nightgate_model::{
@@ -16,6 +17,8 @@ use nightgate_sdk::{Context, Identity, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde::Serialize;
 
+use crate::path::{self, Meddler};
+
 /// A controller with one router. Stops when dropped.
 pub(crate) struct Overlay {
     pub(crate) router: Router,
@@ -24,6 +27,8 @@ pub(crate) struct Overlay {
     router_identity: Identity,
     router_address: SocketAddr,
     clients: Clients,
+    /// Identities that joined, for the router on the path of [`Self::start_behind`].
+    joined: Arc<Mutex<Vec<Identity>>>,
     folder: tempfile::TempDir,
 }
 
@@ -68,20 +73,46 @@ impl Overlay {
         let token = operator.create_router("r1").await;
         let router_identity =
             enroll_router(&token, Some(&router_address.to_string())).await.unwrap();
-        let router = start_router(&router_identity, router_address, clients).await;
-        Self { router, operator, controller, clients, router_identity, router_address, folder }
+        let router =
+            start_router(&router_identity, (router_address, router_address), clients).await;
+        let joined = Arc::default();
+        Self {
+            router,
+            operator,
+            controller,
+            clients,
+            router_identity,
+            router_address,
+            joined,
+            folder,
+        }
+    }
+
+    /// Starts everything with something between the SDKs and the router that meddles with what passes.
+    pub(crate) async fn start_behind(meddler: &Meddler) -> Self {
+        let mut overlay = Self::start().await;
+        overlay.router.shutdown().await;
+        let in_front = free_address(overlay.router_address.ip());
+        let (identity, real) = (&overlay.router_identity, overlay.router_address);
+        let clients = Arc::clone(&overlay.joined);
+        path::stand_at(in_front, identity, real, clients, meddler.clone()).await;
+        overlay.router = start_router(identity, (real, in_front), overlay.clients).await;
+        overlay
     }
 
     /// Stops the router and starts another one in its place.
     pub(crate) async fn restart_router(&mut self) {
         self.router.shutdown().await;
-        self.router = start_router(&self.router_identity, self.router_address, self.clients).await;
+        let address = self.router_address;
+        self.router = start_router(&self.router_identity, (address, address), self.clients).await;
     }
 
     /// Creates, enrolls and loads an identity with these attributes.
     pub(crate) async fn join(&self, name: &str, attributes: &[&str]) -> Context {
         let token = self.operator.create_identity(name, attributes).await;
-        Context::load(&enroll(&token).await.unwrap()).await.unwrap()
+        let identity = enroll(&token).await.unwrap();
+        self.joined.lock().unwrap().push(identity.clone());
+        Context::load(&identity).await.unwrap()
     }
 
     /// A folder that goes with the overlay.
@@ -233,11 +264,15 @@ impl Operator {
 }
 
 /// Starts a router and waits until it knows the model.
-async fn start_router(identity: &Identity, address: SocketAddr, clients: Clients) -> Router {
+async fn start_router(
+    identity: &Identity,
+    (address, advertised): (SocketAddr, SocketAddr),
+    clients: Clients,
+) -> Router {
     let config = RouterConfig {
         identity: identity.clone(),
         listen: Some(address),
-        advertise: Some(address.to_string()),
+        advertise: Some(advertised.to_string()),
         legacy_clients: clients == Clients::AlsoLegacy,
     };
     let router = Router::start(config).await.unwrap();

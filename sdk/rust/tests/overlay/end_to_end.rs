@@ -1,0 +1,290 @@
+//! End-to-end encryption through the real router, and through one that meddles.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use nightgate_sdk::{
+    AgreementError, BindOptions, Caller, Context, DialFailure, DialOptions, EndToEnd, Listener,
+    Method, RecordError, Stream,
+};
+use nightgate_wire::{
+    channel::Message,
+    edge::{content, flag, header},
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    path::{Meddler, Way},
+    support::Overlay,
+};
+
+/// What no router may ever see.
+const MARKER: &[u8] = b"the plaintext marker";
+
+/// Refuses a host that proves no identity.
+fn native() -> DialOptions {
+    DialOptions { end_to_end: EndToEnd::Native, ..DialOptions::default() }
+}
+
+/// An overlay whose router meddles, with a host and a dialer of one service.
+struct Scene {
+    overlay: Overlay,
+    meddler: Meddler,
+    dialer: Context,
+    listener: Listener,
+    _host: Context,
+}
+
+impl Scene {
+    async fn set(end_to_end: EndToEnd) -> Self {
+        let meddler = Meddler::honest();
+        let overlay = Overlay::start_behind(&meddler).await;
+        overlay.operator.create_service("desk", true).await;
+        let host = overlay.join("host", &["desk-host"]).await;
+        let dialer = overlay.join("dialer", &["desk-dial"]).await;
+        let options = BindOptions { end_to_end, ..BindOptions::default() };
+        let listener = host.bind_with("desk", options).await.unwrap();
+        Self { overlay, meddler, dialer, listener, _host: host }
+    }
+
+    async fn circuit(&mut self) -> (Stream, Stream, Caller) {
+        let options = native();
+        let (dialed, (accepted, caller)) =
+            tokio::join!(self.dialer.dial_with("desk", &options), self.listener.accept());
+        (dialed.unwrap(), accepted, caller)
+    }
+
+    async fn dial(&self) -> DialFailure {
+        self.dialer.dial_with("desk", &native()).await.unwrap_err().failure
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_ends_prove_who_they_are_and_the_router_sees_no_plaintext() {
+    let mut scene = Scene::set(EndToEnd::Native).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    scene.meddler.turn(move |_, message| {
+        let mut wire = bytes::BytesMut::new();
+        message.encode(&mut wire);
+        record.lock().unwrap().extend_from_slice(&wire);
+        vec![message]
+    });
+
+    let (mut dialed, mut accepted, caller) = scene.circuit().await;
+
+    assert!(matches!(dialed.method(), Some(Method::Native(_))), "{dialed:?}");
+    assert_eq!(dialed.method(), accepted.method());
+    assert_eq!(caller.name, "dialer");
+    let ids = [&dialed, &accepted].map(|stream| stream.peer().unwrap().id.clone());
+    assert_eq!(caller.id.unwrap().as_str(), ids[1]);
+    assert_eq!(scene.listener.host().id.as_ref().unwrap().as_str(), ids[0]);
+
+    // Both halves end by themselves.
+    for end in [&mut dialed, &mut accepted] {
+        for _ in 0..100 {
+            end.write_all(MARKER).await.unwrap();
+        }
+        end.shutdown().await.unwrap();
+    }
+    for end in [&mut dialed, &mut accepted] {
+        let mut received = Vec::new();
+        end.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, MARKER.repeat(100));
+    }
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(seen.len() > 200 * MARKER.len(), "everything went through the router that records");
+    assert!(!seen.windows(MARKER.len()).any(|window| window == MARKER));
+    scene.overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_router_does_to_records_is_noticed() {
+    let mut scene = Scene::set(EndToEnd::Native).await;
+    // Each is done to the records to the dialer, the third of which is the one to be touched.
+    type Deed = fn(usize, Message) -> Vec<Message>;
+    let deeds: [(&str, Deed, io::ErrorKind); 8] = [
+        ("flip", |n, message| vec![if n == 2 { flipped(message) } else { message }], REFUSED),
+        ("replay", |n, message| vec![message; if n == 2 { 2 } else { 1 }], REFUSED),
+        ("drop", |n, message| vec![message; usize::from(n != 2)], REFUSED),
+        ("empty", |n, message| vec![if n == 2 { message.with_body("") } else { message }], REFUSED),
+        (
+            "early end",
+            |n, message| vec![if n == 2 { with_flags(message, 1) } else { message }],
+            REFUSED,
+        ),
+        (
+            "other flags",
+            |n, message| vec![if n == 2 { with_flags(message, 8) } else { message }],
+            REFUSED,
+        ),
+        (
+            "forged end",
+            |n, message| match n {
+                2 => vec![with_flags(message, 1).with_body("")],
+                _ => vec![message],
+            },
+            REFUSED,
+        ),
+        (
+            "close",
+            |n, message| match n {
+                0 | 1 => vec![message],
+                2 => vec![Message {
+                    content_type: content::STATE_CLOSED,
+                    body: Bytes::new(),
+                    ..message
+                }],
+                _ => vec![],
+            },
+            io::ErrorKind::UnexpectedEof,
+        ),
+    ];
+    for (name, deed, kind) in deeds {
+        scene.meddler.turn(|_, message| vec![message]);
+        let (mut dialed, mut accepted, _) = scene.circuit().await;
+        let mut records = 0;
+        scene.meddler.turn(move |way, message| {
+            if way != Way::ToClient || message.content_type != content::DATA {
+                return vec![message];
+            }
+            records += 1;
+            deed(records - 1, message)
+        });
+        // One record each, because each is read before the next is written where nothing happens.
+        let mut received = Vec::new();
+        let mut outcome = Ok(());
+        for _ in 0..5 {
+            accepted.write_all(MARKER).await.unwrap();
+            let mut part = [0; MARKER.len()];
+            if name == "drop" && received.len() == 2 * MARKER.len() {
+                received.push(0);
+                continue;
+            }
+            match dialed.read_exact(&mut part).await {
+                Ok(_) => received.extend(part),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let error = outcome.expect_err(name);
+        assert_eq!(error.kind(), kind, "{name}: {error}");
+        assert!(received.len() <= 3 * MARKER.len(), "{name}: {} bytes", received.len());
+        if name == "close" {
+            let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<RecordError>());
+            assert_eq!(cause, Some(&RecordError::Truncated));
+        }
+    }
+    scene.overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suppressing_the_handshake_is_noticed_where_it_is_demanded() {
+    let mut scene = Scene::set(EndToEnd::Native).await;
+    scene.meddler.turn(|_, message| vec![without_handshake(message)]);
+    // The host refuses first.
+    let failure = scene.dial().await;
+    assert!(matches!(&failure, DialFailure::Refused { reason, .. } if reason.contains("prove")));
+
+    // A host that takes anything is not taken by a dialer that does not.
+    let options = BindOptions::default();
+    scene.listener = scene._host.bind_with("desk", options).await.unwrap();
+    let mut failure = scene.dial().await;
+    // The binding before this one may still be being taken back.
+    while matches!(failure, DialFailure::Refused { .. }) {
+        failure = scene.dial().await;
+    }
+    assert!(matches!(failure, DialFailure::NotNative), "{failure:?}");
+    scene.overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_handshake_or_dial_is_refused() {
+    let scene = Scene::set(EndToEnd::Negotiated).await;
+    let tampered: [fn(Way, Message) -> Message; 4] = [
+        |_, message| on_handshake(message, content::CONNECT, |bytes| bytes[1_000] ^= 1),
+        |_, message| on_handshake(message, content::CONNECT, |bytes| bytes.truncate(50)),
+        |_, message| on_handshake(message, content::DIAL_SUCCESS, |bytes| bytes[700] ^= 1),
+        |_, mut message| {
+            if message.content_type == content::CONNECT {
+                message.headers.put(header::APP_DATA, "what the dialer did not say");
+            }
+            message
+        },
+    ];
+    for (at, tamper) in tampered.into_iter().enumerate() {
+        scene.meddler.turn(move |way, message| vec![tamper(way, message)]);
+        let failure = scene.dial().await;
+        let expected = match at {
+            2 => matches!(failure, DialFailure::Agreement(AgreementError::Handshake(_))),
+            _ => {
+                matches!(&failure, DialFailure::Refused { reason, .. } if reason.contains("handshake"))
+            }
+        };
+        assert!(expected, "{at}: {failure:?}");
+    }
+    scene.overlay.stop().await;
+}
+
+/// An SDK that does not know our method: the header never arrives, and it never answers one.
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_of_which_one_is_not_ours_use_open_zitis_method() {
+    let mut scene = Scene::set(EndToEnd::Negotiated).await;
+    scene.meddler.turn(|_, message| vec![without_handshake(message)]);
+
+    let (dialed, (mut accepted, caller)) =
+        tokio::join!(scene.dialer.dial("desk"), scene.listener.accept());
+    let mut dialed = dialed.unwrap();
+
+    assert_eq!(
+        (dialed.method(), accepted.method()),
+        (Some(Method::OpenZiti), Some(Method::OpenZiti))
+    );
+    assert_eq!(dialed.peer(), None);
+    assert_eq!(caller.name, "dialer");
+    dialed.write_all(MARKER).await.unwrap();
+    dialed.shutdown().await.unwrap();
+    let mut received = Vec::new();
+    accepted.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, MARKER);
+    scene.overlay.stop().await;
+}
+
+const REFUSED: io::ErrorKind = io::ErrorKind::InvalidData;
+
+fn flipped(mut message: Message) -> Message {
+    let mut body = message.body.to_vec();
+    body[3] ^= 0x10;
+    message.body = body.into();
+    message
+}
+
+fn with_flags(mut message: Message, flags: u32) -> Message {
+    debug_assert_eq!(flag::FIN, 1);
+    message.headers.put_u32(header::FLAGS, flags);
+    message
+}
+
+fn without_handshake(message: Message) -> Message {
+    let mut headers = nightgate_wire::Headers::new();
+    for key in 0..=2_000 {
+        if let Some(value) = message.headers.bytes(key) {
+            headers.put(key, value.clone());
+        }
+    }
+    Message { headers, ..message }
+}
+
+fn on_handshake(mut message: Message, of: i32, change: impl Fn(&mut Vec<u8>)) -> Message {
+    let handshake = message.headers.bytes(header::HANDSHAKE).map(|bytes| bytes.to_vec());
+    if let Some(mut bytes) = handshake.filter(|_| message.content_type == of) {
+        change(&mut bytes);
+        message.headers.put(header::HANDSHAKE, bytes);
+    }
+    message
+}
