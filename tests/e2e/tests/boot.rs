@@ -22,6 +22,8 @@ const START: usize = 3;
 const LATE: &str = "10.77.0.1";
 /// The port that rules accept.
 const OPEN: u16 = 2222;
+/// File with a set that the rules name.
+const STRANGERS: &str = "strangers.txt";
 
 #[test]
 fn down_leaves_nothing_and_restore_brings_the_last_good_rules_back() {
@@ -62,6 +64,14 @@ fn a_damaged_configuration_is_replaced_by_the_last_good_one_at_boot() {
     scene.gateway("down").expect("down");
     let yaml = scene.deployment.file("gw-a.yaml");
     let good = fs::read_to_string(&yaml).expect("a configuration");
+    let strangers = scene.deployment.file(STRANGERS);
+    fs::write(&strangers, "192.0.2.0/24\n\0\0\0").expect("damaged");
+    let text = scene.gateway("restore").expect("restored");
+    assert!(text.contains("gw-a.yaml are in force"), "{text}");
+    scene.assert_rules();
+    fs::remove_file(&strangers).expect("removed");
+    scene.gateway("restore").expect("restored without the file of a set");
+    scene.assert_rules();
     fs::write(&yaml, good.replace("zones:", "zoness:")).expect("damaged");
 
     let text = scene.gateway("restore").expect("restored");
@@ -114,8 +124,11 @@ impl Scene {
         deployment.kill(GATEWAY).expect("killed");
         let yaml = deployment.file("gw-a.yaml");
         let text = fs::read_to_string(&yaml).expect("a configuration");
+        fs::write(deployment.file(STRANGERS), "192.0.2.0/24 # a documentation network\n")
+            .expect("written");
         let rule = format!(
-            "rules:\n  - {{ id: open, from: lan, to: local, protocol: tcp, destination_ports: [{OPEN}], action: \
+            "sets: {{ strangers: {{ addresses: {{ file: {STRANGERS} }} }} }}\nrules:\n  - {{ id: strangers, from: lan, \
+             to: local, source: $strangers, action: drop }}\n  - {{ id: open, from: lan, to: local, protocol: tcp, destination_ports: [{OPEN}], action: \
              accept }}\n"
         );
         let text = text.replace("rules:\n", &rule).replace("[lan0]", "[lan0, late0]");

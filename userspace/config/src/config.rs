@@ -132,9 +132,11 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         .map(|key| (key, section.line_of(key)));
     let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
     let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
+    let sets = reader.optional(section, "sets", sets::decode);
+    let known = sets.as_ref().map(|sets| sets.clone().unwrap_or_default());
     let zones = reader.optional(section, "zones", |reader, node| {
         let line = node.line;
-        let zones = firewall::decode(reader, node)?;
+        let zones = firewall::decode(reader, node, known.as_ref())?;
         if zones.is_empty() {
             reader.report(line, "no zones", "at least one zone", "add one, or remove zones");
         }
@@ -144,8 +146,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         Some(Some(zones)) => Some(zones.keys().cloned().collect()),
         Some(None) | None => None,
     };
-    let sets = reader.optional(section, "sets", sets::decode);
-    let known = sets.as_ref().map(|sets| sets.clone().unwrap_or_default());
     let mut ids = BTreeMap::new();
     let rules = reader.optional(section, "rules", |reader, node| {
         let known = Known { zones: names.as_ref(), sets: known.as_ref() };

@@ -6,9 +6,10 @@ use crate::{
     decode::Malformed,
     ether::EtherType,
     guard::{self, Guard},
-    names::{InterfaceName, ZoneName},
+    names::{InterfaceName, SetName, ZoneName},
     node::{Key, Node},
     reader::Reader,
+    sets::Set,
 };
 
 /// Protocols beside IP and ARP that a zone lets pass at most.
@@ -25,14 +26,19 @@ pub struct Zone {
     pub pass_through: Vec<EtherType>,
 }
 
-pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<BTreeMap<ZoneName, Zone>> {
+/// Decodes the zones. `sets` are the configured sets, or `None` if those are wrong.
+pub(crate) fn decode(
+    reader: &mut Reader<'_>,
+    node: Node,
+    sets: Option<&BTreeMap<SetName, Set>>,
+) -> Option<BTreeMap<ZoneName, Zone>> {
     let mut zones = BTreeMap::new();
     let mut owners = BTreeMap::new();
     let mut is_complete = true;
     for (key, node) in reader.entries(node)? {
         let entry = reader.under(&key.text, |reader| {
             let name = name(reader, &key);
-            let zone = zone(reader, node, &key.text, &mut owners);
+            let zone = zone(reader, node, (&key.text, sets), &mut owners);
             Some((name?, zone?))
         });
         is_complete &= entry.is_some();
@@ -59,7 +65,7 @@ fn name(reader: &mut Reader<'_>, key: &Key) -> Option<ZoneName> {
 fn zone(
     reader: &mut Reader<'_>,
     node: Node,
-    name: &str,
+    (name, sets): (&str, Option<&BTreeMap<SetName, Set>>),
     owners: &mut BTreeMap<InterfaceName, String>,
 ) -> Option<Zone> {
     let mut section = reader.section(node)?;
@@ -74,7 +80,7 @@ fn zone(
         }
         Some(interfaces)
     });
-    let guard = guard::decode(reader, &mut section);
+    let guard = guard::decode(reader, &mut section, sets);
     let pass_through = reader.optional(&mut section, "pass_through", |reader, node| {
         let line = node.line;
         let types = reader.one_or_more(node, EtherType::decode)?;

@@ -4,7 +4,7 @@
 //! in range, or every error it found, each with its line, its path and a remedy. Unknown keys are errors: in
 //! a firewall a typing error is an open door.
 //!
-//! Pure: reads no files and knows no limits of the kernel programs (`ruleset` checks those).
+//! Pure: reads no files, which [`Files`] does for it, and knows no limits of the kernel programs (`ruleset` checks those).
 
 mod action;
 mod config;
@@ -14,6 +14,7 @@ mod dscp;
 mod endpoint;
 mod error;
 mod ether;
+mod files;
 mod firewall;
 mod guard;
 mod icmp;
@@ -31,6 +32,7 @@ mod ports;
 mod prefix;
 mod reader;
 mod rule;
+mod set_file;
 mod sets;
 mod tcp_flags;
 mod tracking;
@@ -42,6 +44,7 @@ pub use dscp::Dscp;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
 pub use ether::EtherType;
+pub use files::{FileError, Files};
 pub use firewall::Zone;
 pub use guard::{FloodLimits, Guard};
 pub use icmp::IcmpType;
@@ -61,12 +64,24 @@ pub use sets::{Element, Set};
 pub use tcp_flags::TcpFlags;
 pub use tracking::{FlowTables, Pickup, Timeouts, Tracking};
 
-/// Parses a configuration file's text. `file` is only named in errors.
+/// Parses the text of a configuration that names no other files. `file` is only named in errors.
 ///
 /// # Errors
 /// Everything that is wrong with the text, in the order of its lines.
 pub fn parse(text: &str, file: &str) -> Result<Config, Vec<ConfigError>> {
-    let mut reader = reader::Reader::new(file);
+    parse_with(text, file, &mut files::NoFiles)
+}
+
+/// Parses the text of a configuration with the files that it names.
+///
+/// # Errors
+/// Everything that is wrong with the text, in the order of its lines, and then with those files.
+pub fn parse_with(
+    text: &str,
+    file: &str,
+    files: &mut dyn Files,
+) -> Result<Config, Vec<ConfigError>> {
+    let mut reader = reader::Reader::new(file, files);
     let config = node::parse(text, &mut reader).and_then(|root| config::decode(&mut reader, root));
     reader.finish(config)
 }

@@ -58,28 +58,19 @@ impl<T: Element> Selection<T> {
         sets: Option<&BTreeMap<SetName, Set>>,
         decode: impl Fn(&mut Reader<'_>, Node) -> Option<T>,
     ) -> Option<Self> {
-        let part = |reader: &mut Reader<'_>, node: Node| part(reader, node, sets, &decode);
-        let (sense, parts) = if let Value::Map(_) = node.value {
+        let list = |reader: &mut Reader<'_>, node| Membership::decode(reader, node, sets, &decode);
+        let members = if let Value::Map(_) = node.value {
             let mut section = reader.section(node)?;
-            let parts =
-                reader.required(&mut section, "not", |reader, node| reader.one_or_more(node, part));
+            let members = reader.required(&mut section, "not", list);
             reader.close(section);
-            (Sense::NotIn, parts?)
+            Membership { sense: Sense::NotIn, ..members? }
         } else {
-            (Sense::In, reader.one_or_more(node, part)?)
+            list(reader, node)?
         };
-        let (mut elements, mut names) = (Vec::new(), Vec::new());
-        for part in parts {
-            match part {
-                Part::Element(element) => elements.push(element),
-                Part::Set(name) => names.push(name),
-            }
+        if members.sense == Sense::In && members.sets.is_empty() {
+            return Some(Self { elements: members.elements, members: None });
         }
-        if sense == Sense::In && names.is_empty() {
-            return Some(Self { elements, members: None });
-        }
-        let members = Some(Membership { sense, sets: names, elements });
-        Some(Self { elements: Vec::new(), members })
+        Some(Self { elements: Vec::new(), members: Some(members) })
     }
 }
 
@@ -89,11 +80,7 @@ fn part<T: Element>(
     sets: Option<&BTreeMap<SetName, Set>>,
     decode: impl Fn(&mut Reader<'_>, Node) -> Option<T>,
 ) -> Option<Part<T>> {
-    let name = match &node.value {
-        Value::Text(text) => text.strip_prefix('$').map(str::to_owned),
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::List(_) | Value::Map(_) => None,
-    };
-    let Some(name) = name else {
+    let Some(name) = node.value.set_name().map(str::to_owned) else {
         return decode(reader, node).map(Part::Element);
     };
     let name = SetName::decode(reader, Node { line: node.line, value: Value::Text(name) })?;
@@ -108,6 +95,24 @@ fn part<T: Element>(
 }
 
 impl<T: Element> Membership<T> {
+    /// Decodes an element, `$SET`, or a list of them: what has to be among them. `sets` as in [`Selection::decode`].
+    pub(crate) fn decode(
+        reader: &mut Reader<'_>,
+        node: Node,
+        sets: Option<&BTreeMap<SetName, Set>>,
+        decode: impl Fn(&mut Reader<'_>, Node) -> Option<T>,
+    ) -> Option<Self> {
+        let parts = reader.one_or_more(node, |reader, node| part(reader, node, sets, &decode))?;
+        let mut members = Self { sense: Sense::In, sets: Vec::new(), elements: Vec::new() };
+        for part in parts {
+            match part {
+                Part::Element(element) => members.elements.push(element),
+                Part::Set(name) => members.sets.push(name),
+            }
+        }
+        Some(members)
+    }
+
     /// Everything that is named: the elements, and those of the sets that there are.
     pub fn members<'a>(
         &'a self,

@@ -66,6 +66,14 @@ impl Node {
 }
 
 impl Value {
+    /// The name of a set, if it is meant to be one: what follows `$`.
+    pub(crate) fn set_name(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => text.strip_prefix('$'),
+            Self::Null | Self::Bool(_) | Self::Integer(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
     /// What it is, for error messages.
     pub(crate) fn describe(&self) -> String {
         match self {

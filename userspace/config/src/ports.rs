@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    decode,
+    decode::{self, Malformed},
     node::{Node, Value},
     reader::Reader,
 };
@@ -37,25 +37,33 @@ impl PortRange {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Self> {
-        if let Value::Text(text) = &node.value
-            && let Some((low, high)) = text.split_once('-')
-            && let (Ok(low), Ok(high)) = (low.trim().parse::<u16>(), high.trim().parse::<u16>())
-            && low > 0
-            && let Some(range) = Self::new(low, high)
-        {
-            return Some(range);
-        }
         if let Value::Text(_) = &node.value {
-            reader.report(
-                node.line,
-                node.value.describe(),
-                "a port from 1 to 65535 or a range \"low-high\" of them",
-                "write 443 or \"8000-8099\"",
-            );
-            return None;
+            return decode::checked(reader, node, Self::check_range);
         }
         let port = decode::integer(reader, node, 1, i64::from(u16::MAX))?;
         Self::new(port, port)
+    }
+
+    /// The ports that a text names, one or a range.
+    pub(crate) fn check(text: &str) -> Result<Self, Malformed> {
+        if text.contains('-') { Self::check_range(text) } else { Self::range(text, text) }
+    }
+
+    fn check_range(text: &str) -> Result<Self, Malformed> {
+        let (low, high) = text.split_once('-').unwrap_or_default();
+        Self::range(low.trim(), high.trim())
+    }
+
+    fn range(low: &str, high: &str) -> Result<Self, Malformed> {
+        let port =
+            |text: &str| text.parse().ok().filter(|port| *port > 0 && !text.starts_with('+'));
+        let range = port(low).zip(port(high)).and_then(|(low, high)| Self::new(low, high));
+        range.ok_or_else(|| {
+            Malformed::new(
+                "a port from 1 to 65535 or a range \"low-high\" of them",
+                "write 443 or \"8000-8099\"",
+            )
+        })
     }
 }
 

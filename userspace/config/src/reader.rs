@@ -1,13 +1,20 @@
 //! Walking a document: where we are, and every error on the way.
 
+use std::path::Path;
+
 use crate::{
     error::ConfigError,
+    files::{FileError, Files},
     node::{Key, Node, Value},
 };
 
 /// Collects errors while the document is decoded.
 pub(crate) struct Reader<'a> {
-    file: &'a str,
+    /// The configuration.
+    root: &'a str,
+    /// The file that is being decoded: the configuration or one that it names.
+    file: String,
+    files: &'a mut dyn Files,
     path: Vec<String>,
     errors: Vec<ConfigError>,
 }
@@ -20,13 +27,31 @@ pub(crate) struct Section {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(file: &'a str) -> Self {
-        Self { file, path: Vec::new(), errors: Vec::new() }
+    pub(crate) fn new(file: &'a str, files: &'a mut dyn Files) -> Self {
+        Self { root: file, file: file.into(), files, path: Vec::new(), errors: Vec::new() }
     }
 
-    /// The value if nothing was wrong with the document, else the errors by line.
+    /// The content of a file that the configuration names.
+    pub(crate) fn content(&mut self, path: &str) -> Result<String, FileError> {
+        self.files.content(path)
+    }
+
+    /// Decodes what is in a file that the configuration names by a path relative to its own.
+    pub(crate) fn in_file<T>(&mut self, path: &str, decode: impl FnOnce(&mut Self) -> T) -> T {
+        let folder = Path::new(self.root).parent().unwrap_or_else(|| Path::new(""));
+        let file = folder.join(path).display().to_string();
+        let outer = std::mem::replace(&mut self.file, file);
+        let value = decode(self);
+        self.file = outer;
+        value
+    }
+
+    /// The value if nothing was wrong with the document, else the errors by line, those of the files that it names
+    /// last.
     pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Vec<ConfigError>> {
-        self.errors.sort_by_key(|error| error.line);
+        let is_other = |error: &ConfigError| error.file != self.root;
+        self.errors
+            .sort_by(|a, b| (is_other(a), &a.file, a.line).cmp(&(is_other(b), &b.file, b.line)));
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
             Some(_) | None => Err(self.errors),
@@ -43,7 +68,7 @@ impl<'a> Reader<'a> {
     ) {
         let path = if self.path.is_empty() { "file".into() } else { self.path.concat() };
         self.errors.push(ConfigError {
-            file: self.file.to_owned(),
+            file: self.file.clone(),
             line,
             path,
             found: found.into(),

@@ -9,10 +9,11 @@ use std::{
 use crate::{
     decode::Malformed,
     names::SetName,
-    node::{Key, Node},
+    node::{Key, Node, Value},
     ports::PortRange,
     prefix::Prefix,
     reader::Reader,
+    set_file,
 };
 
 /// What rules name together.
@@ -83,10 +84,18 @@ fn name(reader: &mut Reader<'_>, key: &Key) -> Option<SetName> {
 fn set(reader: &mut Reader<'_>, node: Node) -> Option<Set> {
     let mut section = reader.section(node)?;
     let line = section.line();
-    let addresses = reader
-        .optional(&mut section, "addresses", |reader, node| elements(reader, node, Prefix::decode));
-    let ports = reader
-        .optional(&mut section, "ports", |reader, node| elements(reader, node, PortRange::decode));
+    let addresses = reader.optional(&mut section, "addresses", |reader, node| match node.value {
+        Value::Map(_) => set_file::decode(reader, node, Prefix::check),
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Text(_) | Value::List(_) => {
+            elements(reader, node, Prefix::decode)
+        }
+    });
+    let ports = reader.optional(&mut section, "ports", |reader, node| match node.value {
+        Value::Map(_) => set_file::decode(reader, node, PortRange::check),
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Text(_) | Value::List(_) => {
+            elements(reader, node, PortRange::decode)
+        }
+    });
     reader.close(section);
     match (addresses?, ports?) {
         (Some(addresses), None) => Some(Set::Addresses(addresses)),

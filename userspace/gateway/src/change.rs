@@ -36,8 +36,7 @@ impl Candidate {
     /// # Errors
     /// Every error in it, and everything that only a restart can change, one on each line.
     pub fn read(file: RuleFile, started: &Config) -> Result<Self, String> {
-        let config = nightgate_config::parse(&file.text, &file.name)
-            .map_err(|errors| lines(errors.iter()))?;
+        let config = file.parse().map_err(|errors| lines(errors.iter()))?;
         let fixed = fixed_differences(started, &config);
         if !fixed.is_empty() {
             let line = |(key, remedy)| {
@@ -245,6 +244,25 @@ mod tests {
         assert_eq!(differences, expected);
     }
 
+    #[test]
+    fn a_set_in_a_file_changes_with_the_file() {
+        let listed =
+            text(&[]).replace("zones:", "sets: { bad: { addresses: { file: bad.txt } } }\nzones:");
+        let listed = listed.replace("[lan0]", "[lan0], block: $bad");
+        let read = |content: &str| {
+            let mut file = file(&listed);
+            file.files.insert("bad.txt".into(), content.into());
+            Candidate::read(file, &config(&text(&[])))
+        };
+        let (old, new) = (read("192.0.2.1").unwrap(), read("192.0.2.1\n192.0.2.2").unwrap());
+        let name = |d: Difference| format!("{:?} {:?} {}", d.change, d.what, d.name);
+        let differences: Vec<_> = old.differences(&new).into_iter().map(name).collect();
+        assert_eq!(differences, ["Changed Set bad"]);
+        assert_eq!(new.rules.guards()[0].prefixes.len(), 2);
+        let error = read("192.0.2.1\n192.0.2.2\n192.0.2.300").unwrap_err();
+        assert!(error.contains("bad.txt:3: sets.bad.addresses"), "{error}");
+    }
+
     fn text(rules: &[&str]) -> String {
         let rules = rules.iter().map(|rule| format!("  - {rule}\n")).collect::<String>();
         let rules = if rules.is_empty() { "  []\n".into() } else { rules };
@@ -254,7 +272,7 @@ mod tests {
     }
 
     fn file(text: &str) -> RuleFile {
-        RuleFile { name: "new.yaml".into(), text: text.into() }
+        RuleFile::new("new.yaml", text)
     }
 
     fn candidate(rules: &[&str]) -> Candidate {

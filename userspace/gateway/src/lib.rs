@@ -24,5 +24,6 @@ pub mod mirror;
 pub mod names;
 pub mod protection;
 pub mod report;
+mod rule_file;
 pub mod state;
 pub mod trace;

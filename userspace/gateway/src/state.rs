@@ -1,6 +1,7 @@
 //! The rules that a restart uses, kept on disk.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -27,6 +28,9 @@ pub struct StateError {
 struct Kept {
     /// Text of the configuration that the gateway ran with when the rules were applied.
     configuration: String,
+    /// Contents of the files that it names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    files: BTreeMap<String, String>,
     /// The rules.
     file: RuleFile,
 }
@@ -64,7 +68,8 @@ impl StateFolder {
             path,
             source: error.into(),
         })?;
-        Ok(if kept.configuration == configuration.text { kept.file } else { configuration.clone() })
+        let is_same = kept.configuration == configuration.text && kept.files == configuration.files;
+        Ok(if is_same { kept.file } else { configuration.clone() })
     }
 
     /// Keeps the flows that have been recorded.
@@ -104,7 +109,8 @@ impl StateFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn keep(&self, configuration: &RuleFile, file: &RuleFile) -> Result<(), StateError> {
-        let kept = Kept { configuration: configuration.text.clone(), file: file.clone() };
+        let RuleFile { text, files, .. } = configuration.clone();
+        let kept = Kept { configuration: text, files, file: file.clone() };
         self.write(FILE, &kept)
     }
 
@@ -137,6 +143,14 @@ mod tests {
         folder.keep(&old, &applied).unwrap();
         assert_eq!(folder.newest(&old).unwrap(), applied);
         assert_eq!(folder.newest(&new).unwrap(), new);
+
+        // So does a file that it names.
+        let mut listed = old.clone();
+        listed.files.insert("bad.txt".into(), "192.0.2.1".into());
+        assert_eq!(folder.newest(&listed).unwrap(), listed);
+        folder.keep(&listed, &applied).unwrap();
+        assert_eq!(folder.newest(&listed).unwrap(), applied);
+        assert_eq!(folder.newest(&old).unwrap(), old);
     }
 
     #[test]
@@ -159,6 +173,6 @@ mod tests {
     }
 
     fn file(name: &str, text: &str) -> RuleFile {
-        RuleFile { name: name.into(), text: text.into() }
+        RuleFile::new(name, text)
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{fs, net::SocketAddr, os::unix::process::parent_id, path::PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use nightgate_config::{Config, ConfigError};
 use nightgate_gateway::admin::{self, Apply, Request, RuleFile, Session};
 use serde_json::Value;
 
 use crate::{
+    config_file,
     lint::{self, StrictArgs},
     observe::ObserveArgs,
     output::{OutputArgs, Table},
@@ -45,9 +47,9 @@ pub(crate) struct PlanArgs {
 
 /// Prints what a file would change, and what is odd about its rules.
 pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<()> {
-    let (file, observe) = (args.target.read()?, &args.target.observe);
-    let differences = admin::ask(&observe.socket, Request::Plan(file.clone())).await?;
-    let (gateway, rules) = lint::compile(&file.text, &file.name)?;
+    let ((file, parsed), observe) = (args.target.read()?, &args.target.observe);
+    let (gateway, rules) = lint::compile(parsed, &file.name)?;
+    let differences = admin::ask(&observe.socket, Request::Plan(file)).await?;
     let findings = lint::findings(&gateway, &rules);
     let answer = serde_json::json!({ "differences": differences, "findings": findings });
     observe.output.print(&answer, |_| match &findings[..] {
@@ -60,7 +62,8 @@ pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<()> {
 /// Puts the rules of a file in force.
 pub(crate) async fn apply(args: &ApplyArgs) -> anyhow::Result<()> {
     let session = if args.force { None } else { own_session() };
-    let file = args.target.read()?;
+    let (file, parsed) = args.target.read()?;
+    config_file::listed(parsed)?;
     let apply = Apply { file, confirm_within: args.confirm, session };
     let observe = &args.target.observe;
     let answer = admin::ask(&observe.socket, Request::Apply(apply)).await?;
@@ -78,10 +81,8 @@ pub(crate) async fn rollback(args: &ObserveArgs) -> anyhow::Result<()> {
 }
 
 impl TargetArgs {
-    fn read(&self) -> anyhow::Result<RuleFile> {
-        let name = self.file.display().to_string();
-        let text = fs::read_to_string(&self.file).with_context(|| format!("read {name}"))?;
-        Ok(RuleFile { name, text })
+    fn read(&self) -> anyhow::Result<(RuleFile, Result<Config, Vec<ConfigError>>)> {
+        config_file::read(&self.file, self.file.display().to_string())
     }
 }
 

@@ -1,12 +1,13 @@
 //! `nightgate fw check`: reads a configuration and compiles its rules, without touching anything.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
-use nightgate_config::{Config, Rule};
+use anyhow::bail;
+use nightgate_config::{Config, ConfigError, Rule};
 use serde::Serialize;
 
 use crate::{
+    config_file,
     lint::{self, FindingReport, StrictArgs},
     output::{OutputArgs, Table},
 };
@@ -53,8 +54,8 @@ struct RuleReport {
 /// Checks a configuration file and prints its rules, or every error in it.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let file = args.file.display().to_string();
-    let text = fs::read_to_string(&args.file).with_context(|| format!("read {file}"))?;
-    let report = examine(&text, &file);
+    let (_, parsed) = config_file::read(&args.file, file.clone())?;
+    let report = examine(parsed, &file);
     args.output.print(&report, Report::text)?;
     match report.errors.len() {
         0 => args.strict.judge(&report.findings),
@@ -63,9 +64,9 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<()> {
     }
 }
 
-fn examine(text: &str, file: &str) -> Report {
+fn examine(parsed: Result<Config, Vec<ConfigError>>, file: &str) -> Report {
     let empty = Report { file: file.into(), ..Report::default() };
-    match nightgate_config::parse(text, file) {
+    match parsed {
         Ok(config) => compile(&config, empty),
         Err(errors) => Report { errors: texts(&errors), ..empty },
     }
@@ -147,6 +148,10 @@ zones: { lan: { interfaces: [lan0] } }
 rules:
   - { id: dns, from: lan, to: local, protocol: udp, destination_ports: [53], action: accept }
 ";
+
+    fn examine(text: &str, file: &str) -> Report {
+        super::examine(nightgate_config::parse(text, file), file)
+    }
 
     #[test]
     fn a_good_configuration_is_summed_up_with_its_default() {

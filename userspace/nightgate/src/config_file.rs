@@ -1,9 +1,9 @@
 //! Reads the configuration file of a router or gateway.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use nightgate_config::{Config, Endpoint};
+use nightgate_config::{Config, ConfigError, Endpoint};
 use nightgate_gateway::admin::RuleFile;
 use nightgate_router::{Identity, RouterConfig};
 
@@ -23,8 +23,8 @@ impl ConfigArgs {
 
     /// As [`Self::load`], with the file itself.
     pub(crate) fn load_with_text(&self) -> anyhow::Result<(Config, RuleFile)> {
-        let text = read(&self.file)?;
-        Ok((parse(&text, &self.file)?, RuleFile { name: self.name(), text }))
+        let (file, parsed) = read(&self.file, self.name())?;
+        Ok((listed(parsed)?, file))
     }
 
     /// The file's absolute path.
@@ -55,17 +55,22 @@ impl ConfigArgs {
 
 /// Reads and checks a configuration file; the error lists everything that is wrong with it.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
-    parse(&read(file)?, file)
+    let (_, parsed) = read(file, file.display().to_string())?;
+    listed(parsed)
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(file)
+/// Reads a configuration file, with the files that it names, under a name for messages.
+pub(crate) fn read(
+    file: &Path,
+    name: String,
+) -> anyhow::Result<(RuleFile, Result<Config, Vec<ConfigError>>)> {
+    RuleFile::read(file, name)
         .with_context(|| format!("read the configuration file {}", file.display()))
 }
 
-/// Checks the text of a configuration file; the error lists everything that is wrong with it.
-pub(crate) fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
-    nightgate_config::parse(text, &file.display().to_string()).map_err(|errors| {
+/// What a configuration says; the error lists everything that is wrong with it.
+pub(crate) fn listed(parsed: Result<Config, Vec<ConfigError>>) -> anyhow::Result<Config> {
+    parsed.map_err(|errors| {
         let lines = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
         anyhow!("{} in the configuration:{lines}", count(errors.len()))
     })
@@ -77,6 +82,8 @@ fn count(errors: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

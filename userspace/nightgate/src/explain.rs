@@ -10,7 +10,7 @@ use nightgate_ruleset::Description;
 use serde_json::Value;
 
 use crate::{
-    lint,
+    config_file, lint,
     observe::{FLOWS, ObserveArgs},
     output::Table,
 };
@@ -66,9 +66,8 @@ pub(crate) async fn explain(args: &PacketArgs) -> anyhow::Result<()> {
 
 fn offline(packet: &str, file: &std::path::Path, scope: Scope) -> anyhow::Result<Value> {
     let name = file.display().to_string();
-    let text =
-        std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("read {name}: {error}"))?;
-    let (_, rules) = lint::compile(&text, &name)?;
+    let (_, parsed) = config_file::read(file, name.clone())?;
+    let (_, rules) = lint::compile(parsed, &name)?;
     let report = ExplainReport::new(&rules, &packet.parse()?, scope).map_err(anyhow::Error::msg)?;
     Ok(serde_json::to_value(report)?)
 }

@@ -1,6 +1,6 @@
 //! `nightgate gateway ...`: a router that owns interfaces. It needs root.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use nightgate_config::Config;
@@ -99,7 +99,7 @@ impl RestoreArgs {
     fn last_good(&self) -> anyhow::Result<(Config, RuleFile)> {
         let file = StateFolder::last_good(&self.gateway.state, &self.gateway.config.name())
             .context("and no gateway has started with a good one yet")?;
-        let config = config_file::parse(&file.text, Path::new(&file.name))?;
+        let config = config_file::listed(file.parse())?;
         tracing::warn!(file = file.name, "the configuration is damaged, using the last good one");
         Ok((config, file))
     }

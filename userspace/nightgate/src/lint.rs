@@ -1,13 +1,16 @@
 //! `nightgate fw lint`: what is odd about rules that are not wrong.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
-use nightgate_config::Gateway;
+use nightgate_config::{Config, ConfigError, Gateway};
 use nightgate_ruleset::{Finding, RuleSet, Severity};
 use serde::Serialize;
 
-use crate::output::{OutputArgs, Table};
+use crate::{
+    config_file,
+    output::{OutputArgs, Table},
+};
 
 /// `nightgate fw lint`
 #[derive(Clone, Debug, clap::Args)]
@@ -43,8 +46,8 @@ pub(crate) struct FindingReport {
 /// Prints what is odd about a file's rules.
 pub(crate) fn lint(args: &LintArgs) -> anyhow::Result<()> {
     let file = args.file.display().to_string();
-    let text = fs::read_to_string(&args.file).with_context(|| format!("read {file}"))?;
-    let (gateway, rules) = compile(&text, &file)?;
+    let (_, parsed) = config_file::read(&args.file, file.clone())?;
+    let (gateway, rules) = compile(parsed, &file)?;
     let findings = findings(&gateway, &rules);
     args.output.print(&findings, |findings| match &findings[..] {
         [] => format!("{file}: nothing odd about {} rules", rules.rules().len()),
@@ -73,8 +76,11 @@ pub(crate) fn table(findings: &[FindingReport]) -> Table {
 }
 
 /// The gateway and rules of a configuration; the error lists everything that is wrong with it.
-pub(crate) fn compile(text: &str, file: &str) -> anyhow::Result<(Gateway, RuleSet)> {
-    let config = nightgate_config::parse(text, file).map_err(|errors| lines(&errors))?;
+pub(crate) fn compile(
+    parsed: Result<Config, Vec<ConfigError>>,
+    file: &str,
+) -> anyhow::Result<(Gateway, RuleSet)> {
+    let config = parsed.map_err(|errors| lines(&errors))?;
     let gateway = config
         .gateway
         .with_context(|| format!("{file}: no zones; expected the configuration of a gateway"))?;
@@ -124,6 +130,10 @@ rules:
   - { id: no-smtp, from: lan, to: wan, protocol: tcp, destination_ports: [25], action: drop }
   - { id: rest, from: wan, to: lan, action: drop }
 ";
+
+    fn compile(text: &str, file: &str) -> anyhow::Result<(Gateway, RuleSet)> {
+        super::compile(nightgate_config::parse(text, file), file)
+    }
 
     #[test]
     fn warnings_come_first_and_fail_only_if_they_are_to() {

@@ -171,7 +171,9 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
         .zones
         .iter()
         .filter(|(_, zone)| zone.guard.is_asked_for())
-        .filter_map(|(name, zone)| Some(guard::lower(*zones.get(name)?, &zone.guard)))
+        .filter_map(|(name, zone)| {
+            Some(guard::lower(*zones.get(name)?, &zone.guard, &gateway.sets))
+        })
         .collect();
     let (count, limit) = (guards.iter().map(|g| g.prefixes.len()).sum(), limits::GUARD_PREFIXES);
     if count > limit {

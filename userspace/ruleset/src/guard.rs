@@ -1,10 +1,12 @@
 //! What zones guard themselves against, as the kernel reads it.
 
+use std::collections::BTreeMap;
+
 use nightgate_abi::{
     Address, Rate, ZoneId,
     guard::{Flood, Guard, list},
 };
-use nightgate_config::{FlowRate, Prefix};
+use nightgate_config::{FlowRate, Prefix, Set, SetName};
 
 /// A zone's guard.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,15 +20,20 @@ pub struct GuardImage {
 }
 
 /// Lowers a zone's guard.
-pub(crate) fn lower(zone: ZoneId, guard: &nightgate_config::Guard) -> GuardImage {
+pub(crate) fn lower(
+    zone: ZoneId,
+    guard: &nightgate_config::Guard,
+    sets: &BTreeMap<SetName, Set>,
+) -> GuardImage {
     let entry = |prefix: &Prefix, list| {
         /// Bits before the IPv4 address in the mapped form.
         const V4_OFFSET: u32 = 96;
         let offset = if prefix.is_ipv4() { V4_OFFSET } else { 0 };
         (Address::from(prefix.address()), offset + u32::from(prefix.length()), list)
     };
-    let blocked = guard.block.iter().map(|prefix| entry(prefix, list::BLOCK));
-    let allowed = guard.allow.iter().map(|prefix| entry(prefix, list::ALLOW));
+    let [block, allow] = guard.prefixes(sets);
+    let blocked = block.iter().map(|prefix| entry(prefix, list::BLOCK));
+    let allowed = allow.iter().map(|prefix| entry(prefix, list::ALLOW));
     let prefixes: Vec<_> = blocked.chain(allowed).collect();
     let floods = [
         (Flood::Syn, guard.flood.syn),

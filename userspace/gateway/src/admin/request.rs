@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::report::Scope;
+pub use crate::rule_file::RuleFile;
 
 /// A request line.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -109,16 +110,6 @@ impl From<Topic> for Request {
     fn from(topic: Topic) -> Self {
         Self::Show(topic)
     }
-}
-
-/// A configuration file whose rules are meant.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleFile {
-    /// Its name, for messages.
-    pub name: String,
-    /// What is in it.
-    pub text: String,
 }
 
 /// A change of the rules.
