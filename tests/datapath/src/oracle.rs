@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use nightgate_abi::{FlowKey, Reason, reason::Kind};
 use nightgate_config::{Action, RuleId, Sense};
+use nightgate_datapath::Hook;
 use nightgate_packet::{Packet, PacketMeta, parse};
 use nightgate_ruleset::{CompiledRule, Members, Verdict, ZoneName, classify, counting_rule};
 
@@ -73,9 +74,9 @@ impl Oracle {
         }
         let expected = self.expect(world, (from, to), &meta);
         let reason = match *from {
-            "local" => world.send(WAN, frame),
-            "lan" => world.receive(LAN, frame),
-            _ => world.receive(WAN, frame),
+            "local" => world.probe(Hook::Egress, WAN, None, frame),
+            "lan" => world.probe(Hook::Ingress, LAN, None, frame),
+            _ => world.probe(Hook::Ingress, WAN, None, frame),
         }
         .reason;
         let agrees = match expected {

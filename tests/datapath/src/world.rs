@@ -128,17 +128,9 @@ impl World<'_> {
         received_by: Option<&str>,
         frame: &[u8],
     ) -> Outcome {
-        let index = |name| IfIndex::of(name).expect("an interface of the world");
-        let probe = Probe {
-            hook,
-            interface: index(interface),
-            received_by: received_by.map(index),
-            frame,
-            repeat: 1,
-        };
         let before = self.datapath.statistics().expect("statistics");
         let ProbeResult { verdict, reason, frame: after_run, .. } =
-            self.datapath.probe(&probe).expect("run");
+            self.probe(hook, interface, received_by, frame);
         let after = self.datapath.statistics().expect("statistics");
         let expected = match reason.kind() {
             Kind::Pass => Verdict::Pass,
@@ -151,6 +143,20 @@ impl World<'_> {
         assert!(after.packets > before.packets, "{reason} is counted");
         assert!(after.bytes >= before.bytes + frame.len() as u64, "{reason} counts bytes");
         Outcome { verdict, reason, frame: after_run }
+    }
+
+    /// Runs a program without a look at the counters, which takes most of the time of [`World::run`].
+    pub fn probe(
+        &mut self,
+        hook: Hook,
+        interface: &str,
+        received_by: Option<&str>,
+        frame: &[u8],
+    ) -> ProbeResult {
+        let index = |name| IfIndex::of(name).expect("an interface of the world");
+        let (interface, received_by) = (index(interface), received_by.map(index));
+        let probe = Probe { hook, interface, received_by, frame, repeat: 1 };
+        self.datapath.probe(&probe).expect("run")
     }
 }
 
