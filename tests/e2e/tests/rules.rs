@@ -60,7 +60,7 @@ fn a_packet_is_explained_by_routes_rules_and_its_flow() {
 
     let text = scene.fw(&question).expect("explained");
     assert!(text.contains("from lan to local") && text.contains("comes in by lan0"), "{text}");
-    assert!(text.contains("drop by default") && text.contains("dns"), "{text}");
+    assert!(text.contains("drop: no rule matches") && text.contains("dns"), "{text}");
 
     scene.fw(&format!("apply {open}")).expect("applied");
     assert!(scene.fw(&question).expect("explained").contains("accept by rule ssh"));

@@ -1,5 +1,7 @@
 //! Limits on what a rule accepts.
 
+use std::fmt;
+
 use crate::{
     decode::{self, Malformed},
     node::Node,
@@ -88,6 +90,39 @@ impl FlowRate {
             };
             let count = count.parse().ok().filter(|count| (1..=LARGEST).contains(count));
             Ok(Self { count: count.ok_or_else(malformed)?, seconds })
+        })
+    }
+}
+
+/// As it is written.
+impl fmt::Display for FlowRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.seconds {
+            1 => "s",
+            60 => "min",
+            _ => "h",
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} new flows, {} at once, {}", self.rate, self.burst, self.per)
+    }
+}
+
+impl fmt::Display for ConnectionLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} flows at a time, {}", self.max, self.per)
+    }
+}
+
+impl fmt::Display for LimitScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "all together",
+            Self::Source => "for each source",
         })
     }
 }

@@ -42,8 +42,10 @@ The packet is the first of a flow, in these words, in quotes because of the >:
   SOURCE,      with tcp and udp an address and a port, 10.1.0.5:40000 or [2001:db8::5]:40000, where the
   DESTINATION  source may leave its port out; with any other protocol an address
   from, to     zones. A running gateway finds them by its routes and intercepts where they are not said;
-               with --config both have to be said
-  type, code   of an icmp or icmpv6 message; without a type it is an echo request
+               with --config both have to be said. Where a rule of address translation gives the packet
+               another destination, it is judged by that, and goes to the zone of that
+  type, code   of an icmp or icmpv6 message; without a type it is an echo request. An error passes with the
+               flow of the packet that it quotes, whatever the rules say
   dscp, mac    code point of differentiated services, and Ethernet address of the sender
 
   nightgate fw explain \"tcp 10.1.0.5 > 192.0.2.7:443\"
@@ -78,14 +80,22 @@ fn text(answer: &Value) -> String {
         let items = value.as_array().into_iter().flatten();
         items.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    let rule = answer["rule"]
-        .as_str()
-        .map_or_else(|| "by default".into(), |rule| format!("by rule {rule}"));
+    let rule = answer["rule"].as_str().map_or_else(String::new, |rule| format!(" by rule {rule}"));
     let mut text = format!("{}\n", word("packet"));
     for step in list(&answer["way"]) {
         text += &format!("{step}\n");
     }
-    text += &format!("{} {rule}: {}\n", word("verdict"), word("why"));
+    for (end, key) in [("destination", "redirected"), ("source", "disguised")] {
+        if let (Some(becomes), Some(rule)) =
+            (answer[key]["becomes"].as_str(), answer[key]["rule"].as_str())
+        {
+            text += &format!("its {end} becomes {becomes} by rule {rule}\n");
+        }
+    }
+    text += &format!("{}{rule}: {}\n", word("verdict"), word("why"));
+    for limit in list(&answer["limits"]) {
+        text += &format!("  it may be refused all the same by the limit of {limit}\n");
+    }
     if let Some(rule) = answer["counted_by"].as_str() {
         text += &format!("counted by rule {rule} on the way\n");
     }
@@ -112,12 +122,19 @@ mod tests {
         let text = text(&serde_json::json!({
             "packet": "tcp 10.1.0.5:49152 > 192.0.2.7:443 from lan to wan",
             "verdict": "drop", "rule": null, "why": "no rule matches", "flow": null,
-            "way": ["out by wan0"],
+            "way": ["out by wan0"], "limits": ["rule web: 10/s"],
+            "redirected": {"rule": "forward", "becomes": "10.1.0.10:80"}, "disguised": null,
             "passed_over": [{"rule": "dns", "differs": ["to is wan, not local"]}]
         }));
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[1..3], ["out by wan0", "drop by default: no rule matches"]);
-        assert_eq!(lines[5], "dns     to is wan, not local");
+        let expected = [
+            "out by wan0",
+            "its destination becomes 10.1.0.10:80 by rule forward",
+            "drop: no rule matches",
+            "  it may be refused all the same by the limit of rule web: 10/s",
+        ];
+        assert_eq!(lines[1..5], expected);
+        assert_eq!(lines[7], "dns     to is wan, not local");
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub fn counting_rule(
     (rules.rules()[first].action == Action::Count).then_some(first)
 }
 
-fn matches(rule: &CompiledRule, from: ZoneId, to: ZoneId, packet: &PacketMeta) -> bool {
+/// Whether a rule matches a packet between two zones.
+pub(crate) fn matches(rule: &CompiledRule, from: ZoneId, to: ZoneId, packet: &PacketMeta) -> bool {
     Field::ALL.iter().all(|field| field.holds(rule, (from, to), packet))
 }
 

@@ -27,7 +27,7 @@ pub use classify::{Verdict, classify, counting_rule};
 pub use compile::{CompileError, CompiledRule, RuleSet, compile};
 pub use describe::{Description, DescriptionError};
 pub use entry::Entry;
-pub use explain::{Explanation, Mismatch, PassedOver, explain};
+pub use explain::{Explanation, Mismatch, Outcome, PassedOver, explain, without_rules};
 pub use guard::GuardImage;
 pub use image::MapImage;
 pub use learn::{Observed, Proposal, propose};

@@ -14,7 +14,10 @@ use nightgate_config::{
     TcpFlags,
 };
 
+use nightgate_packet::PacketMeta;
+
 use crate::{
+    classify,
     compile::{CompileError, CompiledRule, ZoneResolver},
     entry::{Entry, Sets, entries},
 };
@@ -50,6 +53,31 @@ impl CompiledNat {
         self.destination.is_empty() && self.source.is_empty()
     }
 
+    /// What becomes of the destination of a flow that comes in from a zone of interfaces: the rule that gives it
+    /// another, and the packet with that.
+    pub fn redirect(
+        &self,
+        from: ZoneId,
+        packet: &PacketMeta,
+    ) -> Option<(&Translation, PacketMeta)> {
+        let found = first(&self.destination, (from, ZoneId::LOCAL), packet)?;
+        let target = &found.target;
+        let redirected = PacketMeta {
+            destination: target.address_for(packet.destination),
+            destination_port: target.destination_port(packet.destination_port),
+            ..*packet
+        };
+        let is_other = target.kind != kind::UNCHANGED && redirected != *packet;
+        is_other.then_some((found, redirected))
+    }
+
+    /// The rule that gives a flow that leaves for a zone of interfaces another source. The packet has the destination
+    /// that [`CompiledNat::redirect`] gives it.
+    pub fn disguise(&self, from: ZoneId, to: ZoneId, packet: &PacketMeta) -> Option<&Translation> {
+        let found = first(&self.source, (from, to), packet)?;
+        (found.target.kind != kind::UNCHANGED).then_some(found)
+    }
+
     /// Names of all rules, each once, in order.
     pub fn ids(&self) -> Vec<&RuleId> {
         let mut ids: Vec<&RuleId> = Vec::new();
@@ -60,6 +88,14 @@ impl CompiledNat {
         }
         ids
     }
+}
+
+fn first<'a>(
+    list: &'a [Translation],
+    (from, to): (ZoneId, ZoneId),
+    packet: &PacketMeta,
+) -> Option<&'a Translation> {
+    list.iter().find(|translation| classify::matches(&translation.matching, from, to, packet))
 }
 
 /// Resolves the rules.

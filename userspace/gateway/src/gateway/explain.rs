@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use nightgate_datapath::IfIndex;
 use nightgate_netlink::{InterfaceIndex, Netlink, Passenger, Way};
 use nightgate_packet::protocol;
-use nightgate_ruleset::{Description, ZoneName};
+use nightgate_ruleset::{Description, ZoneName, without_rules};
 
 use crate::{
     admin::Explain, clock::Clock, firewall::Firewall, intercept::InterceptTable,
@@ -25,25 +25,36 @@ pub(super) async fn explain(
         netlink: Netlink::connect().map_err(|error| error.to_string())?,
         steps: Vec::new(),
     };
-    let ends = [packet.packet.source.to_ip(), packet.packet.destination.to_ip()];
-    let input = guide.origin(&mut packet.from, ends[0]).await?;
-    if packet.to.is_none() {
-        let destination = SocketAddr::new(ends[1], packet.packet.destination_port);
-        let service = (input.is_some() && packet.packet.protocol == protocol::TCP)
-            .then(|| table.service_at(destination))
-            .flatten();
+    let rules = &firewall.rules;
+    let source = packet.packet.source.to_ip();
+    let input = guide.origin(&mut packet.from, source).await?;
+    let from = packet.from.as_ref().and_then(|name| rules.zones().get(name)).copied();
+    let is_judged = from.is_none_or(|from| without_rules(rules, from, &packet.packet).is_none());
+    let destination = packet.packet.destination.to_ip();
+    let destination = SocketAddr::new(destination, packet.packet.destination_port);
+    let service = (input.is_some() && packet.packet.protocol == protocol::TCP)
+        .then(|| table.service_at(destination))
+        .flatten();
+    let redirected = from
+        .filter(|_| input.is_some() && service.is_none())
+        .and_then(|from| rules.nat().redirect(from, &packet.packet));
+    // The flow tables know flows by the destination that they have inside, and routes are looked up for it.
+    let inside = redirected.map_or(packet.packet, |(_, redirected)| redirected);
+    if packet.to.is_none() && is_judged {
         packet.to = Some(match service {
             Some(service) => {
                 guide.steps.push(format!("intercepted for service {}", service.name));
                 ZoneName::overlay()
             }
-            None => guide.destination(ends, input).await?,
+            None => guide.destination([source, inside.destination.to_ip()], input).await?,
         });
     }
-    let mut report = ExplainReport::new(&firewall.rules, &packet, question.scope)?;
+    let mut report = ExplainReport::new(rules, &packet, question.scope)?;
     report.way = guide.steps;
-    report.flow =
-        firewall.flow_of(&packet.packet, table, clock).map_err(|error| error.to_string())?;
+    if is_judged {
+        let flow = firewall.flow_of(&inside, table, clock);
+        report.flow = flow.map_err(|error| error.to_string())?;
+    }
     Ok(report)
 }
 
