@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use becomes::{NewDestination, NewSource};
 
 use crate::{
+    line::Line,
     names::{RuleId, ZoneName},
     node::Node,
     ports::PortRange,
@@ -37,6 +38,8 @@ pub struct OneToOne {
     pub outside: Prefix,
     /// Addresses that the hosts have; of the same family and length.
     pub inside: Prefix,
+    /// Where it begins in its file.
+    pub line: Line,
 }
 
 /// A rule for the destination of flows that come in.
@@ -48,6 +51,8 @@ pub struct DestinationRule {
     pub matching: NatMatch,
     /// Whom they reach.
     pub becomes: NewDestination,
+    /// Where it begins in its file.
+    pub line: Line,
 }
 
 /// A rule for the source of flows that leave.
@@ -59,6 +64,8 @@ pub struct SourceRule {
     pub matching: NatMatch,
     /// Whom they appear to come from.
     pub becomes: NewSource,
+    /// Where it begins in its file.
+    pub line: Line,
 }
 
 /// Which flows a rule is about. Empty lists restrict nothing.
@@ -129,7 +136,8 @@ fn one_to_one(reader: &mut Reader<'_>, node: Node, context: &mut Context<'_>) ->
         );
     }
     reader.close(section);
-    Some(OneToOne { id: id?, zones: zones?, outside: outside?, inside: inside? })
+    let line = Line::new(line);
+    Some(OneToOne { id: id?, zones: zones?, outside: outside?, inside: inside?, line })
 }
 
 fn destination(
@@ -145,7 +153,8 @@ fn destination(
     let matching = matching(reader, &mut section, from, Some(BTreeSet::new()));
     let becomes = becomes::destination(reader, &mut section);
     reader.close(section);
-    let rule = DestinationRule { id: id?, matching: matching?, becomes: becomes? };
+    let (matching, becomes) = (matching?, becomes?);
+    let rule = DestinationRule { id: id?, matching, becomes, line: Line::new(line) };
     check_ports(reader, line, &rule.matching);
     check_families(reader, line, &rule.matching, rule.becomes.is_ipv4());
     becomes::check_port_sizes(reader, line, &rule);
@@ -161,7 +170,8 @@ fn source(reader: &mut Reader<'_>, node: Node, context: &mut Context<'_>) -> Opt
     let matching = matching(reader, &mut section, from, to);
     let becomes = becomes::source(reader, &mut section);
     reader.close(section);
-    let rule = SourceRule { id: id?, matching: matching?, becomes: becomes? };
+    let (matching, becomes) = (matching?, becomes?);
+    let rule = SourceRule { id: id?, matching, becomes, line: Line::new(line) };
     check_ports(reader, line, &rule.matching);
     check_families(reader, line, &rule.matching, rule.becomes.is_ipv4());
     if rule.becomes.ports().is_some() && !has_ports(rule.matching.protocol) {

@@ -6,6 +6,7 @@
 
 mod cover;
 mod finding;
+mod nat;
 mod sense;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,14 +16,15 @@ use nightgate_config::{Action, Gateway};
 use self::finding::LARGEST_LIST;
 pub use self::finding::{Finding, Kind, Place, Severity};
 use crate::{
-    compile::RuleSet,
+    compile::{CompiledRule, RuleSet},
     overlap::{self, Overlaps, Search},
-    region::{self, Fidelity, Region},
+    region::{self, Fidelity, Region, Regions},
 };
 
 /// Finds what is odd about the rules of a gateway, in the order of the rules.
 pub fn lint(gateway: &Gateway, rules: &RuleSet) -> Vec<Finding> {
-    let world = World::new(gateway, rules);
+    let places = gateway.rules.iter().map(|rule| Place::new(&rule.id, rule.line));
+    let world = World::new(rules.rules(), places.collect());
     let mut findings = Vec::new();
     for rule in 0..world.rules.len() {
         let never = sense::never_matches(&world, rule);
@@ -39,6 +41,7 @@ pub fn lint(gateway: &Gateway, rules: &RuleSet) -> Vec<Finding> {
         }
         findings.extend(sense::wide_accept(gateway, &world, rule));
     }
+    findings.extend(nat::findings(gateway, rules));
     findings.extend(sense::unused_zones(gateway));
     if world.overlaps.search == Search::CutShort {
         findings.push(Finding::cut_short());
@@ -48,7 +51,7 @@ pub fn lint(gateway: &Gateway, rules: &RuleSet) -> Vec<Finding> {
 
 /// The rules with all that is known of them.
 struct World<'a> {
-    rules: &'a [crate::compile::CompiledRule],
+    rules: &'a [CompiledRule],
     places: Vec<Place>,
     regions: Vec<Region>,
     /// Rule by region.
@@ -62,13 +65,10 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(gateway: &Gateway, rules: &'a RuleSet) -> Self {
-        let rules = rules.rules();
-        let lines = gateway.rules.iter().map(|rule| rule.line);
-        let places = rules.iter().zip(lines).map(|(rule, line)| Place::new(&rule.id, line));
+    fn new(rules: &'a [CompiledRule], places: Vec<Place>) -> Self {
         let mut world = Self {
             rules,
-            places: places.collect(),
+            places,
             regions: Vec::new(),
             owner: Vec::new(),
             first: vec![0],
@@ -76,8 +76,9 @@ impl<'a> World<'a> {
             overlaps: Overlaps::default(),
             neighbours: Vec::new(),
         };
+        let mut all = Regions::new();
         for (index, rule) in (0..).zip(rules) {
-            let (mut regions, fidelity) = region::regions(rule);
+            let (mut regions, fidelity) = all.of(rule);
             if rule.action == Action::Count {
                 // It decides nothing, so it is in the way of no other.
                 regions.clear();
@@ -138,8 +139,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Earlier rules that match everything this one matches, each where it is the first to do so.
-    fn shadow(&self, rule: usize) -> Option<Finding> {
+    /// Earlier rules that match everything this one matches, each where it is the first to do so; and whether it is one
+    /// that matches the same.
+    fn covering(&self, rule: usize) -> Option<(BTreeSet<usize>, bool)> {
         let mut by = BTreeSet::new();
         let mut is_same_match = self.fidelity[rule] != Fidelity::Within;
         for own in self.own(rule) {
@@ -157,6 +159,12 @@ impl<'a> World<'a> {
         is_same_match &= by.iter().all(|other| region::allows(own, &rules[*other]));
         is_same_match &=
             by.len() == 1 && by.iter().all(|other| self.own(*other).len() == self.own(rule).len());
+        Some((by, is_same_match))
+    }
+
+    /// A rule that decides nothing, because earlier ones do.
+    fn shadow(&self, rule: usize) -> Option<Finding> {
+        let (by, is_same_match) = self.covering(rule)?;
         let same_action = by.iter().all(|other| self.decide_alike(*other, rule));
         let (place, list) = (&self.places[rule], self.list(by));
         Some(match (same_action, is_same_match) {

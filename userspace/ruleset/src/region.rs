@@ -1,12 +1,9 @@
 //! What a rule can match, as boxes in the space of all packets.
 
 use nightgate_abi::{Address, Family};
-use nightgate_config::{IcmpType, PortRange, Prefix, Protocol};
+use nightgate_config::{IcmpType, PortRange, Prefix, Protocol, Sense};
 
-use crate::{
-    compile::{CompiledRule, alternatives},
-    entry::message_span,
-};
+use crate::{compile::CompiledRule, entry::message_span, members::Members};
 
 /// Dimensions of [`Region::ranges`]: source, destination, source port, destination port or ICMP
 /// message, protocol.
@@ -33,18 +30,66 @@ pub(crate) enum Fidelity {
     Within,
 }
 
-/// Regions of one rule at most; one with more combinations is described by what holds them all.
+/// Regions of one rule at most; one with more combinations is described by what holds them all. Each combination takes
+/// room in a bank as well.
 const MOST: usize = 4_096;
+/// Likewise for a rule that names sets or what must not be: in a bank all rules share a set.
+const MOST_OF_SETS: usize = 64;
+/// Regions of all those rules together.
+const ALL_OF_SETS: usize = 200_000;
 
-/// The regions of a rule. What narrows a rule and is not part of its regions makes them wider than the rule.
-pub(crate) fn regions(rule: &CompiledRule) -> (Vec<Region>, Fidelity) {
+/// Describes rules by regions.
+#[derive(Debug)]
+pub(crate) struct Regions {
+    /// Left of [`ALL_OF_SETS`].
+    left: usize,
+}
+
+impl Regions {
+    pub(crate) fn new() -> Self {
+        Self { left: ALL_OF_SETS }
+    }
+
+    /// The regions of a rule. What narrows a rule and is not part of its regions makes them wider than the rule.
+    pub(crate) fn of(&mut self, rule: &CompiledRule) -> (Vec<Region>, Fidelity) {
+        let has_members = rule.source_members.is_some()
+            || rule.destination_members.is_some()
+            || rule.source_port_members.is_some()
+            || rule.destination_port_members.is_some();
+        if !has_members {
+            return regions(rule, MOST);
+        }
+        let mut looser = rule.clone();
+        let is_looser = [
+            forget_large(&mut looser.source_members),
+            forget_large(&mut looser.destination_members),
+            forget_large(&mut looser.source_port_members),
+            forget_large(&mut looser.destination_port_members),
+        ];
+        let (found, fidelity) = regions(&looser, MOST_OF_SETS.min(self.left));
+        self.left = self.left.saturating_sub(found.len());
+        let is_looser = is_looser.contains(&true);
+        (found, if is_looser { Fidelity::Within } else { fidelity })
+    }
+}
+
+/// Makes members that are many restrict nothing. Returns whether there were such.
+fn forget_large<T>(members: &mut Option<Members<T>>) -> bool {
+    let is_large = members.as_ref().is_some_and(|members| members.all.len() > 4 * MOST_OF_SETS);
+    if is_large {
+        *members = None;
+    }
+    is_large
+}
+
+fn regions(rule: &CompiledRule, most: usize) -> (Vec<Region>, Fidelity) {
     // Every field by name, so that a new one cannot be forgotten here.
     let CompiledRule {
         id: _,
         from,
         to,
-        source: _,
-        destination: _,
+        source,
+        destination,
         protocol,
         source_ports,
         destination_ports,
@@ -62,33 +107,54 @@ pub(crate) fn regions(rule: &CompiledRule) -> (Vec<Region>, Fidelity) {
         log: _,
     } = rule;
     let zones = [from, to].map(|zones| zones.iter().fold(0, |set, zone| set | zone.bit()));
+    let source_ports = ports(source_ports, source_port_members);
+    let last = if icmp_types.is_empty() {
+        ports(destination_ports, destination_port_members)
+    } else {
+        messages(icmp_types)
+    };
+    let protocols = protocol_range(*protocol);
     let mut regions = Vec::new();
+    let mut is_exact = true;
     for family in families(*protocol) {
-        for (source, destination) in rule.prefix_pairs() {
-            let [Some(source), Some(destination)] =
-                [source, destination].map(|prefix| addresses(prefix, family))
-            else {
-                continue;
-            };
-            for source_ports in alternatives(source_ports) {
-                for last in messages_or_ports(icmp_types, destination_ports) {
-                    let first = ports(source_ports);
-                    let ranges = [source, destination, first, last, protocol_range(*protocol)];
-                    regions.push(Region { family, zones, ranges });
-                }
+        let mut fields: [Vec<(u128, u128)>; RANGES - 1] = [
+            addresses(source, source_members, family),
+            addresses(destination, destination_members, family),
+            source_ports.clone(),
+            last.clone(),
+        ];
+        if fields.iter().map(Vec::len).product::<usize>() > most {
+            is_exact = false;
+            fields.iter_mut().for_each(hull);
+        }
+        let [sources, destinations, firsts, lasts] = &fields;
+        for (source, destination) in pairs(sources, destinations) {
+            for (first, last) in pairs(firsts, lasts) {
+                let ranges = [source, destination, first, last, protocols];
+                regions.push(Region { family, zones, ranges });
             }
         }
     }
-    let has_members = source_members.is_some()
-        || destination_members.is_some()
-        || source_port_members.is_some()
-        || destination_port_members.is_some();
     let is_narrowed = !tcp_flags.is_any() || !dscp.is_empty() || !source_mac.is_empty();
-    match (regions.len() <= MOST, is_narrowed) {
-        (true, _) if has_members => (regions, Fidelity::Within),
-        (true, false) => (regions, Fidelity::Exact),
-        (true, true) => (regions, Fidelity::Narrowed),
-        (false, _) => (hulls(&regions), Fidelity::Within),
+    let fidelity = match (is_exact, is_narrowed) {
+        (true, false) => Fidelity::Exact,
+        (true, true) => Fidelity::Narrowed,
+        (false, _) => Fidelity::Within,
+    };
+    (regions, fidelity)
+}
+
+fn pairs(
+    a: &[(u128, u128)],
+    b: &[(u128, u128)],
+) -> impl Iterator<Item = ((u128, u128), (u128, u128))> {
+    a.iter().flat_map(|a| b.iter().map(|b| (*a, *b)))
+}
+
+/// Makes one range of many, with what is between them.
+fn hull(ranges: &mut Vec<(u128, u128)>) {
+    if let (Some((low, _)), Some((_, high))) = (ranges.first(), ranges.last()) {
+        *ranges = vec![(*low, *high)];
     }
 }
 
@@ -105,6 +171,10 @@ pub(crate) fn allows(wide: &CompiledRule, narrow: &CompiledRule) -> bool {
         protocol: narrow.protocol,
         source_ports: narrow.source_ports.clone(),
         destination_ports: narrow.destination_ports.clone(),
+        source_members: narrow.source_members.clone(),
+        destination_members: narrow.destination_members.clone(),
+        source_port_members: narrow.source_port_members.clone(),
+        destination_port_members: narrow.destination_port_members.clone(),
         icmp_types: narrow.icmp_types.clone(),
         action: narrow.action,
         limit: narrow.limit,
@@ -124,21 +194,6 @@ pub(crate) fn allows(wide: &CompiledRule, narrow: &CompiledRule) -> bool {
         looser.source_mac.clone_from(&narrow.source_mac);
     }
     looser == *narrow
-}
-
-/// One region for each family, around all regions of a rule.
-fn hulls(regions: &[Region]) -> Vec<Region> {
-    let of_family = |family| {
-        let mut members = regions.iter().filter(|region| region.family == family);
-        let first = *members.next()?;
-        Some(members.fold(first, |mut hull, region| {
-            for (wide, range) in hull.ranges.iter_mut().zip(region.ranges) {
-                *wide = (wide.0.min(range.0), wide.1.max(range.1));
-            }
-            hull
-        }))
-    };
-    [Family::V4, Family::V6].into_iter().filter_map(of_family).collect()
 }
 
 impl Region {
@@ -207,35 +262,82 @@ fn families(protocol: Protocol) -> Vec<Family> {
     }
 }
 
-/// The addresses of a prefix; `None` if it is of the other family.
-fn addresses(prefix: Option<Prefix>, family: Family) -> Option<(u128, u128)> {
+/// The addresses of a family that a rule lists, or that its members allow, in ranges that do not meet.
+fn addresses(
+    list: &[Prefix],
+    members: &Option<Members<Prefix>>,
+    family: Family,
+) -> Vec<(u128, u128)> {
     let width = match family {
         Family::V4 => 32,
         Family::V6 => 128,
     };
     let most = u128::MAX >> (128 - width);
-    let Some(prefix) = prefix else { return Some((0, most)) };
-    if prefix.is_ipv4() != (family == Family::V4) {
-        return None;
-    }
-    let [high, low] = Address::from(prefix.address()).halves().map(u64::from_be);
-    let first = (u128::from(high) << 64 | u128::from(low)) & most;
-    let hosts = most.checked_shr(u32::from(prefix.length())).unwrap_or(0);
-    Some((first, first | hosts))
+    chosen(list, members, most, |prefix| {
+        if prefix.is_ipv4() != (family == Family::V4) {
+            return None;
+        }
+        let [high, low] = Address::from(prefix.address()).halves().map(u64::from_be);
+        let first = (u128::from(high) << 64 | u128::from(low)) & most;
+        let hosts = most.checked_shr(u32::from(prefix.length())).unwrap_or(0);
+        Some((first, first | hosts))
+    })
 }
 
-/// The ranges of destination ports; of messages where there are any, as the kernel programs compare them.
-fn messages_or_ports(messages: &[IcmpType], ports: &[PortRange]) -> Vec<(u128, u128)> {
-    if messages.is_empty() {
-        return alternatives(ports).into_iter().map(self::ports).collect();
-    }
+fn ports(list: &[PortRange], members: &Option<Members<PortRange>>) -> Vec<(u128, u128)> {
+    let range = |ports: &PortRange| Some((ports.low().into(), ports.high().into()));
+    chosen(list, members, u16::MAX.into(), range)
+}
+
+/// Messages in the place of destination ports, as the kernel programs compare them.
+fn messages(messages: &[IcmpType]) -> Vec<(u128, u128)> {
     let range = |(first, span): (u16, u16)| (first.into(), (first + span).into());
-    messages.iter().map(|message| range(message_span(*message))).collect()
+    merged(messages.iter().map(|message| range(message_span(*message))).collect())
 }
 
-fn ports(range: Option<PortRange>) -> (u128, u128) {
-    let (low, high) = range.map_or((0, u16::MAX), |range| (range.low(), range.high()));
-    (low.into(), high.into())
+/// The values up to `most` that a list allows, which does not restrict if it is empty, or that members allow.
+fn chosen<T>(
+    list: &[T],
+    members: &Option<Members<T>>,
+    most: u128,
+    range: impl Fn(&T) -> Option<(u128, u128)>,
+) -> Vec<(u128, u128)> {
+    match members {
+        None if list.is_empty() => vec![(0, most)],
+        None => merged(list.iter().filter_map(range).collect()),
+        Some(members) => {
+            let ranges = merged(members.all.iter().filter_map(range).collect());
+            match members.membership.sense {
+                Sense::In => ranges,
+                Sense::NotIn => gaps(&ranges, most),
+            }
+        }
+    }
+}
+
+/// The same values, in order, without ranges that overlap or touch.
+fn merged(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+    for (low, high) in ranges {
+        match merged.last_mut() {
+            Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
+            Some(_) | None => merged.push((low, high)),
+        }
+    }
+    merged
+}
+
+/// The values up to `most` that merged ranges leave out.
+fn gaps(ranges: &[(u128, u128)], most: u128) -> Vec<(u128, u128)> {
+    let mut gaps = Vec::with_capacity(ranges.len() + 1);
+    let mut next = Some(0);
+    for (low, high) in ranges {
+        gaps.extend(next.filter(|next| next < low).map(|next| (next, low - 1)));
+        next = high.checked_add(1);
+    }
+    gaps.extend(next.filter(|next| *next <= most).map(|next| (next, most)));
+    gaps
 }
 
 fn protocol_range(protocol: Protocol) -> (u128, u128) {
@@ -276,19 +378,26 @@ mod tests {
     }
 
     #[test]
-    fn very_many_regions_become_one_around_them() {
-        let [low, high] = [(5, 6), (9, 20)].map(|source| region([2, 2], source, (1, 2)));
-        assert_eq!(hulls(&[low, high]), [region([2, 2], (5, 20), (1, 2))]);
+    fn ranges_that_touch_are_one_and_gaps_are_what_they_leave_out() {
+        assert_eq!(merged(vec![(5, 6), (1, 2), (3, 4), (9, 9), (2, 3)]), [(1, 6), (9, 9)]);
+        assert_eq!(gaps(&[(1, 6), (9, 9)], 9), [(0, 0), (7, 8)]);
+        assert_eq!(gaps(&[], 9), [(0, 9)]);
+        assert_eq!(gaps(&[(0, u128::MAX)], u128::MAX), []);
+        let mut ranges = vec![(1, 6), (9, 9)];
+        hull(&mut ranges);
+        assert_eq!(ranges, [(1, 9)]);
     }
 
     #[test]
     fn a_prefix_holds_its_first_and_last_address() {
-        let prefix = |address: &str, length| Prefix::new(address.parse().unwrap(), length);
-        let v4 = addresses(prefix("10.1.0.0", 16), Family::V4);
-        assert_eq!(v4, Some((0x0a01_0000, 0x0a01_ffff)));
-        assert_eq!(addresses(prefix("10.1.0.0", 16), Family::V6), None);
-        let v6 = addresses(prefix("2001:db8::", 32), Family::V6).unwrap();
+        let range = |address: &str, length, family| {
+            let prefix = Prefix::new(address.parse().unwrap(), length).unwrap();
+            addresses(&[prefix], &None, family)
+        };
+        assert_eq!(range("10.1.0.0", 16, Family::V4), [(0x0a01_0000, 0x0a01_ffff)]);
+        assert_eq!(range("10.1.0.0", 16, Family::V6), []);
+        let v6 = range("2001:db8::", 32, Family::V6)[0];
         assert_eq!((v6.0 >> 96, v6.1 - v6.0), (0x2001_0db8, u128::MAX >> 32));
-        assert_eq!(addresses(prefix("::", 0), Family::V6), addresses(None, Family::V6));
+        assert_eq!(range("::", 0, Family::V6), addresses(&[], &None, Family::V6));
     }
 }

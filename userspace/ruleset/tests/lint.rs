@@ -58,11 +58,18 @@ const CASES: &[(&str, &[&str])] = &[
          from: lan, to: [wan, dmz], protocol: tcp, dscp: ef, action: drop",
         &["shadowed r1"],
     ),
-    // Nobody knows what a rule with exceptions covers.
+    // A rule with exceptions covers what they leave.
     (
         "from: lan, to: [wan, dmz], source: { not: 10.0.0.0/8 }, action: drop
-         from: lan, to: [wan, dmz], source: 10.1.0.0/16, action: accept",
-        &[],
+         from: lan, to: [wan, dmz], source: 10.1.0.0/16, action: accept
+         from: lan, to: [wan, dmz], source: [11.0.0.0/8, '::/0'], action: accept",
+        &["shadowed r2"],
+    ),
+    (
+        "from: lan, to: [wan, dmz], source: [10.0.0.0/9, 10.128.0.0/9], action: drop
+         from: lan, to: [wan, dmz], source: { not: [0.0.0.0/5, 8.0.0.0/7, 11.0.0.0/8, 12.0.0.0/6, 16.0.0.0/4, \
+         32.0.0.0/3, 64.0.0.0/2, 128.0.0.0/1, '::/0'] }, action: drop",
+        &["redundant r0", "redundant r1"],
     ),
     // An exception before the rule is no contradiction.
     (
@@ -138,6 +145,63 @@ fn a_finding_names_lines_reason_and_remedy() {
     assert_eq!(finding.others[0].line.number(), 8);
     assert!(finding.why.contains("r0 (line 8)"), "{}", finding.why);
     assert!(!finding.remedy.is_empty());
+}
+
+#[test]
+fn a_forward_that_no_flow_comes_to_is_found() {
+    let text = "version: 1
+router: { identity: a }
+zones: { lan: { interfaces: [l] }, wan: { interfaces: [w] } }
+rules:
+- { id: in, from: [lan, wan], to: [lan, wan], protocol: tcp, destination_ports: [80], action: accept }
+nat:
+  one_to_one:
+  - { id: dmz, zone: wan, outside: 203.0.113.16/28, inside: 10.3.0.0/28 }
+  destination:
+  - { id: web, from: wan, protocol: tcp, destination_ports: 8000-8009, becomes: 10.1.0.10, becomes_ports: 80-89 }
+  - { id: again, from: wan, protocol: tcp, destination_ports: 8004, becomes: 10.1.0.11 }
+  - { id: inside, from: lan, destination: 203.0.113.17, becomes: 10.1.0.11 }
+  - { id: other, from: wan, protocol: tcp, destination_ports: 8010, becomes: 10.1.0.11 }
+  - { id: nobody, from: wan, source: 127.0.0.0/8, becomes: 10.1.0.11 }
+  source:
+  - { id: out, from: [lan, local], to: wan, becomes: masquerade }
+  - { id: late, from: lan, to: wan, protocol: udp, becomes: 198.51.100.8 }
+";
+    let gateway = parse(text, "gw.yaml").unwrap().gateway.unwrap();
+    let set = nightgate_ruleset::compile(&gateway).unwrap();
+    let findings = lint(&gateway, &set);
+    let found: Vec<_> = findings.iter().map(brief).collect();
+    assert_eq!(
+        found,
+        ["shadowed again", "shadowed inside", "never-matches nobody", "shadowed late"]
+    );
+    assert!(findings[0].why.contains("web (line 10)"), "{}", findings[0].why);
+    assert!(findings[1].why.contains("dmz (line 8)"), "{}", findings[1].why);
+}
+
+#[test]
+fn large_sets_are_not_searched_and_nothing_false_is_said() {
+    let entries = |from: u32| {
+        let entries = (from..from + 400).map(|n| format!("10.0.{}.{}", n / 200, n % 200));
+        entries.collect::<Vec<_>>().join(", ")
+    };
+    let rules = [
+        format!("from: lan, to: [wan, dmz], source: [{}], action: accept", entries(0)),
+        "from: lan, to: [wan, dmz], source: $many, action: drop".to_owned(),
+        "from: lan, to: [wan, dmz], source: { not: $many }, action: drop".to_owned(),
+        "from: lan, to: [wan, dmz], source: 10.0.0.1, action: accept".to_owned(),
+    ];
+    let text: String =
+        rules.iter().enumerate().map(|(n, rule)| format!("- {{ id: r{n}, {rule} }}\n")).collect();
+    let text = format!(
+        "version: 1\nrouter: {{ identity: a }}\nzones: {{ lan: {{ interfaces: [l] }}, wan: {{ interfaces: [w] }}, \
+         dmz: {{ interfaces: [d] }} }}\nrules:\n{text}sets: {{ many: {{ addresses: [{}] }} }}\n",
+        entries(0)
+    );
+    let gateway = parse(&text, "gw.yaml").unwrap().gateway.unwrap();
+    let set = nightgate_ruleset::compile(&gateway).unwrap();
+    let found: Vec<_> = lint(&gateway, &set).iter().map(brief).collect();
+    assert_eq!(found, ["redundant r3"]);
 }
 
 /// Ten thousand rules of every kind of overlap, in a time that an operator does not notice.
@@ -258,9 +322,15 @@ fn rules() -> impl Strategy<Value = Vec<String>> {
             "'::/0'",
             "'2001:db8::/127', 10.0.0.1",
             "'2001:db8::2/127', '2001:db8::1'",
+            "$few",
+            "$few, 10.0.0.3",
+            "not $few",
+            "not 10.0.0.0/31, '2001:db8::/126'",
         ])
-        .prop_map(move |list| {
-            if list.is_empty() { String::new() } else { format!("{key}: [{list}], ") }
+        .prop_map(move |list| match list.strip_prefix("not ") {
+            Some(list) => format!("{key}: {{ not: [{list}] }}, "),
+            None if list.is_empty() => String::new(),
+            None => format!("{key}: [{list}], "),
         })
     };
     let matches = prop::sample::select(vec![
@@ -270,6 +340,8 @@ fn rules() -> impl Strategy<Value = Vec<String>> {
         "protocol: udp, destination_ports: [1, '2-65535'], ",
         "protocol: tcp, source_ports: ['1-2'], destination_ports: [2], ",
         "protocol: tcp, destination_ports: ['1-2'], ",
+        "protocol: tcp, destination_ports: $low, ",
+        "protocol: tcp, source_ports: { not: [$low, 2] }, ",
         "protocol: icmp, ",
         "protocol: icmp, icmp_types: [echo-request], ",
         "protocol: icmpv6, icmp_types: ['3', echo-request], ",
@@ -288,7 +360,8 @@ fn rules() -> impl Strategy<Value = Vec<String>> {
                 format!("from: {from}, to: {to}, {source}{destination}{matches}action: {action}");
             let text = format!(
                 "version: 1\nrouter: {{ identity: a }}\nzones: {{ lan: {{ interfaces: [l] }}, wan: {{ interfaces: \
-                 [w] }} }}\nrules: [{{ id: r, {rule} }}]\n"
+                 [w] }} }}\nrules: [{{ id: r, {rule} }}]\n{}",
+                world::SETS
             );
             parse(&text, "rule.yaml").is_ok().then_some(rule)
         },

@@ -142,6 +142,16 @@ impl Finding {
         Self { others, ..Self::about(Kind::Conflict, rule, why, remedy) }
     }
 
+    /// A rule of address translation whose flows others translate, or leave as they are.
+    pub(super) fn never_translates(rule: &Place, (others, count): (Vec<Place>, usize)) -> Self {
+        let why = format!(
+            "it translates no flow: all that it matches comes to {} before",
+            names(&others, count)
+        );
+        let remedy = "move it before them, or remove it";
+        Self { others, ..Self::about(Kind::Shadowed, rule, why, remedy) }
+    }
+
     /// A rule whose packets later ones decide alike.
     pub(super) fn covered_later(rule: &Place, (others, count): (Vec<Place>, usize)) -> Self {
         let why = format!("without it {} decides its packets alike", names(&others, count));

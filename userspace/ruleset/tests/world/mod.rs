@@ -5,6 +5,13 @@ use nightgate_config::{Gateway, parse};
 use nightgate_packet::{PacketMeta, protocol};
 use nightgate_ruleset::{RuleSet, ZoneId, compile};
 
+/// Sets that rules may name.
+pub(crate) const SETS: &str = "\
+sets:
+  few: { addresses: [10.0.0.0/31, 10.0.0.2, '2001:db8::1', '2001:db8::2/127'] }
+  low: { ports: [1, '3-9'] }
+";
+
 /// Compiles rules, without their ids, for the zones `lan` and `wan`; the ids are `r0`, `r1` and so on.
 pub(crate) fn rules_of_two_zones(rules: &[String]) -> (Gateway, RuleSet) {
     compiled("  lan: { interfaces: [l] }\n  wan: { interfaces: [w] }\n", rules)
@@ -15,7 +22,8 @@ pub(crate) fn compiled(zones: &str, rules: &[String]) -> (Gateway, RuleSet) {
     let rules: String =
         rules.iter().enumerate().map(|(n, rule)| format!("  - {{ id: r{n}, {rule} }}\n")).collect();
     let rules = if rules.is_empty() { "  []\n".into() } else { rules };
-    let text = format!("version: 1\nrouter: {{ identity: a }}\nzones:\n{zones}rules:\n{rules}");
+    let text =
+        format!("version: 1\nrouter: {{ identity: a }}\nzones:\n{zones}rules:\n{rules}{SETS}");
     let config = parse(&text, "generated.yaml").unwrap_or_else(|e| panic!("{text}\n{e:#?}"));
     let gateway = config.gateway.expect("a gateway");
     let set = compile(&gateway).expect("within the limits");
