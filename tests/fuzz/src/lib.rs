@@ -4,8 +4,9 @@
 //! kept in `corpus/TARGET/`; `cargo xtask fuzz` looks for new ones with libFuzzer.
 
 use bytes::BytesMut;
+use nightgate_config::{FileError, Files, parse_with};
 use nightgate_model::filter::Query;
-use nightgate_packet::{Packet, parse};
+use nightgate_packet::{Packet, PacketMeta, parse, quote::quote};
 use nightgate_wire::{
     channel::{Limits, Message},
     link::Frame,
@@ -40,12 +41,23 @@ pub fn channel_frame(data: &[u8]) {
     }
 }
 
-/// The configuration file: a refusal always names a reason.
+/// The configuration file, and behind a zero byte what stands in every file that it names: a refusal always names a
+/// reason.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Err(errors) = nightgate_config::parse(text, "fuzz.yaml") {
+    let (text, named) = text.split_once('\0').unwrap_or((text, ""));
+    if let Err(errors) = parse_with(text, "fuzz.yaml", &mut Named(named)) {
         assert!(!errors.is_empty());
         assert!(errors.iter().all(|error| !error.to_string().is_empty()));
+    }
+}
+
+/// The content of every file.
+struct Named<'a>(&'a str);
+
+impl Files for Named<'_> {
+    fn content(&mut self, _path: &str) -> Result<String, FileError> {
+        Ok(self.0.to_owned())
     }
 }
 
@@ -77,9 +89,21 @@ pub fn link_frame(data: &[u8]) {
     }
 }
 
-/// Frames from the network: both directions of a packet belong to one flow, seen from its two ends.
+/// Frames from the network: both directions of a packet belong to one flow, seen from its two ends. So do those of
+/// the packet that an ICMP error quotes, which the error's receiver has sent.
 pub fn packet(data: &[u8]) {
     let Ok(Packet::Ip(meta)) = parse(&data) else { return };
+    check_flow(&meta);
+    if meta.is_icmp_error() {
+        let mut quoted = meta;
+        if quote(&data, &meta, &mut quoted).is_ok() {
+            assert_eq!((quoted.source, quoted.family), (meta.destination, meta.family));
+            check_flow(&quoted);
+        }
+    }
+}
+
+fn check_flow(meta: &PacketMeta) {
     let (key, end) = meta.flow_key();
     let (key_back, end_back) = meta.reversed().flow_key();
     assert_eq!(key, key_back);
