@@ -29,6 +29,28 @@ pub enum Operator {
     Above,
 }
 
+/// What a condition asks of a packet, or of the packets of a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PacketTerm {
+    /// The IP protocol.
+    Protocol(u8),
+    /// The address of an end.
+    Address(Side, Prefix),
+    /// The port of an end.
+    Port(Side, u16),
+}
+
+/// An end of a packet, or of the flow that it belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// One of the two.
+    Either,
+    /// Where it comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+}
+
 /// What is wrong with a filter.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("filter {term:?}: expected {expected}")]
@@ -86,11 +108,30 @@ impl Term {
         FilterError { term: format!("{}{sign}{}", self.key, self.value), expected: expected.into() }
     }
 
+    /// What the condition asks of packets; `None` if it looks at something else.
+    ///
+    /// # Errors
+    /// The value is none for the key, or the operator compares.
+    pub fn packet(&self) -> Result<Option<PacketTerm>, FilterError> {
+        let term = match self.key.as_str() {
+            "protocol" => PacketTerm::Protocol(self.protocol()?),
+            "host" => PacketTerm::Address(Side::Either, self.prefix()?),
+            "source" => PacketTerm::Address(Side::Source, self.prefix()?),
+            "destination" => PacketTerm::Address(Side::Destination, self.prefix()?),
+            "port" => PacketTerm::Port(Side::Either, self.port()?),
+            "source-port" => PacketTerm::Port(Side::Source, self.port()?),
+            "destination-port" => PacketTerm::Port(Side::Destination, self.port()?),
+            _ => return Ok(None),
+        };
+        self.equality()?;
+        Ok(Some(term))
+    }
+
     /// The value as an address or a prefix.
     ///
     /// # Errors
     /// It is neither.
-    pub fn prefix(&self) -> Result<Prefix, FilterError> {
+    fn prefix(&self) -> Result<Prefix, FilterError> {
         let (address, length) = match self.value.split_once('/') {
             Some((address, length)) => (address, length.parse().ok()),
             None => (self.value.as_str(), None),
@@ -110,7 +151,7 @@ impl Term {
     ///
     /// # Errors
     /// It is none.
-    pub fn port(&self) -> Result<u16, FilterError> {
+    fn port(&self) -> Result<u16, FilterError> {
         self.value.parse().map_err(|_no_number| self.expected("a port from 1 to 65535"))
     }
 
@@ -118,7 +159,7 @@ impl Term {
     ///
     /// # Errors
     /// It is none.
-    pub fn protocol(&self) -> Result<u8, FilterError> {
+    fn protocol(&self) -> Result<u8, FilterError> {
         match self.value.as_str() {
             "icmp" => Ok(1),
             "tcp" => Ok(6),
@@ -170,25 +211,46 @@ impl Term {
         amount.ok_or_else(|| self.expected("a number such as 1500, 10k, 5M or 1G"))
     }
 
-    /// Whether a property that is or is not there holds.
+    /// Refuses an operator that compares.
     ///
     /// # Errors
-    /// The operator compares.
-    pub fn holds(&self, is: bool) -> Result<bool, FilterError> {
+    /// It does.
+    pub fn equality(&self) -> Result<(), FilterError> {
         match self.operator {
-            Operator::Is => Ok(is),
-            Operator::IsNot => Ok(!is),
+            Operator::Is | Operator::IsNot => Ok(()),
             Operator::Below | Operator::Above => Err(self.expected("= or !=")),
         }
     }
+}
 
-    /// Whether a quantity compares to the condition's.
-    pub fn compares<T: PartialOrd>(&self, found: &T, wanted: &T) -> bool {
-        match self.operator {
-            Operator::Is => found == wanted,
-            Operator::IsNot => found != wanted,
-            Operator::Below => found < wanted,
-            Operator::Above => found > wanted,
+impl Operator {
+    /// Whether a property that is or is not there is as wanted; one cannot be below or above.
+    pub fn holds(self, is: bool) -> bool {
+        match self {
+            Self::Is => is,
+            Self::IsNot => !is,
+            Self::Below | Self::Above => false,
+        }
+    }
+
+    /// Whether a quantity compares to another.
+    pub fn compares<T: PartialOrd>(self, found: &T, wanted: &T) -> bool {
+        match self {
+            Self::Is => found == wanted,
+            Self::IsNot => found != wanted,
+            Self::Below => found < wanted,
+            Self::Above => found > wanted,
+        }
+    }
+}
+
+impl Side {
+    /// Whether something holds for the end that is meant, of a source and a destination.
+    pub fn any<T>(self, [source, destination]: [T; 2], holds: impl Fn(T) -> bool) -> bool {
+        match self {
+            Self::Either => holds(source) || holds(destination),
+            Self::Source => holds(source),
+            Self::Destination => holds(destination),
         }
     }
 }
@@ -196,6 +258,18 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_of_packets_is_told_from_other_things() {
+        let port = PacketTerm::Port(Side::Destination, 80);
+        assert_eq!(one("destination-port!=80").packet(), Ok(Some(port)));
+        assert_eq!(one("age>1h").packet(), Ok(None));
+        assert!(one("port>80").packet().unwrap_err().expected.contains("!="));
+        assert!(
+            Side::Either.any([1, 2], |end| end == 2) && !Side::Source.any([1, 2], |end| end == 2)
+        );
+        assert!(!Operator::IsNot.holds(true) && Operator::Above.compares(&2, &1));
+    }
 
     fn one(text: &str) -> Term {
         parse(&[text.to_owned()]).unwrap().remove(0)

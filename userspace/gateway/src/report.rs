@@ -2,10 +2,10 @@
 
 mod explain;
 mod firewall;
+mod flows;
 mod router;
 
 pub use explain::{ExplainReport, Scope};
-pub use firewall::{
-    DropReport, FlowError, FlowReport, KillReport, MirrorReport, ReasonReport, RuleReport,
-};
+pub use firewall::{DropReport, MirrorReport, ReasonReport, RuleReport};
+pub use flows::{FlowError, FlowReport, KillReport};
 pub use router::{NameReport, RouterReport};

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     admin::TraceRequest,
     clock::Clock,
-    filter::{self, FilterError, Operator, Term},
+    filter::{self, FilterError, Operator, PacketTerm, Side, Term},
 };
 
 /// Records that each CPU writes in a second at most.
@@ -71,14 +71,24 @@ fn add(
     term: &Term,
     interface: impl Fn(&str) -> Option<IfIndex>,
 ) -> Result<(), FilterError> {
+    if let Some(packet) = term.packet()? {
+        match packet {
+            PacketTerm::Protocol(protocol) => trace.protocol = u16::from(protocol) + 1,
+            PacketTerm::Address(side, prefix) => {
+                let slot = match side {
+                    Side::Either => &mut trace.host,
+                    Side::Source => &mut trace.source,
+                    Side::Destination => &mut trace.destination,
+                };
+                *slot = network(prefix);
+            }
+            PacketTerm::Port(Side::Either, port) => trace.port = port,
+            PacketTerm::Port(Side::Source, port) => trace.source_port = port,
+            PacketTerm::Port(Side::Destination, port) => trace.destination_port = port,
+        }
+        return Ok(());
+    }
     match term.key.as_str() {
-        "protocol" => trace.protocol = u16::from(term.protocol()?) + 1,
-        "host" => trace.host = network(term.prefix()?),
-        "source" => trace.source = network(term.prefix()?),
-        "destination" => trace.destination = network(term.prefix()?),
-        "port" => trace.port = term.port()?,
-        "source-port" => trace.source_port = term.port()?,
-        "destination-port" => trace.destination_port = term.port()?,
         "interface" => {
             let index = interface(&term.value)
                 .ok_or_else(|| term.expected("an interface of one of the gateway's zones"))?;

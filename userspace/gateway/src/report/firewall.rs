@@ -1,29 +1,18 @@
 //! What the admin socket tells about the firewall.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::collections::BTreeMap;
 
 use nightgate_abi::{
     Counter,
+    guard::{Flood, list},
     reason::{Kind, Reason},
 };
-use nightgate_datapath::{DatapathError, Drops, FlowEntry, FlowSide};
-use nightgate_packet::{PacketMeta, protocol};
-use nightgate_ruleset::Translation;
+use nightgate_datapath::{DatapathError, Drops};
+use nightgate_ruleset::{GuardImage, Translation, ZoneName};
 use nightgate_telemetry::{KernelSnapshot, Metrics};
 use serde::Serialize;
 
-use crate::{
-    admin::{FlowOrder, FlowRequest, KillRequest},
-    clock::Clock,
-    filter::FilterError,
-    firewall::Firewall,
-    flow_filter::{FlowFilter, Seen},
-    intercept::InterceptTable,
-    trace::protocol_name,
-};
+use crate::{clock::Clock, firewall::Firewall};
 
 /// An element of the answer to [`crate::admin::Topic::Counters`].
 #[derive(Clone, Debug, Serialize)]
@@ -49,65 +38,13 @@ pub struct DropReport {
 pub struct RuleReport {
     rule: String,
     action: &'static str,
-    /// What a translation rule makes of an end.
+    /// What a translation rule makes of an end; what a guard holds.
     becomes: Option<String>,
     packets: u64,
     bytes: u64,
     /// RFC 3339.
     last_hit: Option<String>,
     last_hit_age_ms: Option<u128>,
-}
-
-/// An element of the answer to [`crate::admin::Topic::Flows`].
-#[derive(Clone, Debug, Serialize)]
-pub struct FlowReport {
-    protocol: String,
-    origin: String,
-    destination: String,
-    /// Whom the destination knows the origin as, if that is another.
-    origin_appears_as: Option<String>,
-    /// Whom the origin knows the destination as, if that is another.
-    destination_appears_as: Option<String>,
-    pub(crate) zones: [Option<String>; 2],
-    pub(crate) rule: Option<String>,
-    pub(crate) service: Option<String>,
-    pub(crate) state: &'static str,
-    mirrored: bool,
-    sent_packets: u64,
-    sent_bytes: u64,
-    received_packets: u64,
-    received_bytes: u64,
-    age_ms: u128,
-    idle_ms: u128,
-}
-
-/// Answer to [`crate::admin::Request::KillFlows`].
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct KillReport {
-    flows: usize,
-    /// Whether they are gone.
-    killed: bool,
-}
-
-/// Flows that cannot be told about.
-#[derive(Debug, thiserror::Error)]
-pub enum FlowError {
-    /// It is not clear which are meant.
-    #[error(transparent)]
-    Filter(#[from] FilterError),
-    /// The kernel refuses.
-    #[error(transparent)]
-    Datapath(#[from] DatapathError),
-}
-
-impl FlowReport {
-    /// Everything that is a word.
-    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
-        let zones = self.zones.iter().flatten();
-        let names = [&self.rule, &self.service].into_iter().flatten();
-        let ends = [&self.protocol, &self.origin, &self.destination];
-        ends.into_iter().chain(zones).chain(names).map(String::as_str).chain([self.state])
-    }
 }
 
 /// An element of the answer to [`crate::admin::Topic::Mirror`].
@@ -185,7 +122,7 @@ impl Firewall {
         Ok(())
     }
 
-    /// Every rule in order with what it decided, and after them what none did.
+    /// What guards have refused, then every rule in order with what it decided, and after them what none did.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -202,13 +139,52 @@ impl Firewall {
             last_hit: clock.date(last_seen),
             last_hit_age_ms: clock.age(last_seen).map(|age| age.as_millis()),
         };
-        let mut reports = hits
-            .into_iter()
-            .zip(actions)
-            .map(|((rule, n), action)| report(rule.to_string(), action, n.counter, n.last_seen))
-            .collect::<Vec<_>>();
+        let mut reports = self.guard_reports()?;
+        let rules = hits.into_iter().zip(actions);
+        reports.extend(
+            rules.map(|((rule, n), action)| {
+                report(rule.to_string(), action, n.counter, n.last_seen)
+            }),
+        );
         let default = self.datapath.statistics()?.get(Reason::NoRule);
         reports.push(report("(default)".into(), ("drop", None), default, 0));
+        Ok(reports)
+    }
+
+    /// What guards hold, and what they have refused on the interfaces of their zones.
+    fn guard_reports(&self) -> Result<Vec<RuleReport>, DatapathError> {
+        let drops = self.datapath.drops()?;
+        let zones: BTreeMap<_, _> =
+            self.datapath.interfaces().map(|(index, _, zone)| (index, zone)).collect();
+        let refused = |zone: Option<&ZoneName>, reason| {
+            let of_zone = |drops: &&Drops| {
+                drops.reason == reason && zones.get(&drops.interface).copied() == zone
+            };
+            drops.iter().filter(of_zone).fold([0; 2], |[packets, bytes], drops| {
+                [packets + drops.counter.packets, bytes + drops.counter.bytes]
+            })
+        };
+        let mut reports = Vec::new();
+        for guard in self.rules.guards() {
+            let zone = self.rules.zone_name(guard.zone);
+            let name = zone.map(ZoneName::as_str).unwrap_or_default();
+            let lists = [
+                ("block", Reason::Blocked, blocked(guard)),
+                ("flood", Reason::Flood, floods(guard)),
+            ];
+            for (action, reason, becomes) in lists {
+                let [packets, bytes] = refused(zone, reason);
+                reports.extend(becomes.map(|becomes| RuleReport {
+                    rule: format!("(guard {name})"),
+                    action,
+                    becomes: Some(becomes),
+                    packets,
+                    bytes,
+                    last_hit: None,
+                    last_hit_age_ms: None,
+                }));
+            }
+        }
         Ok(reports)
     }
 
@@ -223,85 +199,6 @@ impl Firewall {
             let lists = [("source", nat.source.as_slice()), ("destination", &nat.destination)];
             lists.into_iter().filter_map(becomes).collect::<Vec<_>>().join(", ")
         })
-    }
-
-    /// The tracked flows that are asked for.
-    ///
-    /// # Errors
-    /// A condition is not understood, or the kernel refuses.
-    pub fn flow_reports(
-        &self,
-        request: &FlowRequest,
-        table: &InterceptTable,
-        clock: &Clock,
-    ) -> Result<Vec<FlowReport>, FlowError> {
-        let filter = FlowFilter::parse(&request.filter)?;
-        let mut flows = self.datapath.flows()?;
-        flows.sort_by_key(|flow| match request.sort {
-            FlowOrder::Idle => u64::MAX - flow.last_seen,
-            FlowOrder::Age => flow.first_seen,
-            FlowOrder::Bytes => u64::MAX - flow.origin.sent.bytes - flow.responder.sent.bytes,
-        });
-        let limit = request.limit.unwrap_or(usize::MAX);
-        let mut reports = Vec::new();
-        for flow in &flows {
-            let report = flow_report(flow, table, clock);
-            if reports.len() < limit && filter.matches(Seen { flow, report: &report, clock })? {
-                reports.push(report);
-            }
-        }
-        Ok(reports)
-    }
-
-    /// Removes the flows that are meant, or only finds out how many they are. Their next packets are judged anew.
-    ///
-    /// # Errors
-    /// A condition is not understood, or the kernel refuses.
-    pub fn kill_flows(
-        &mut self,
-        request: &KillRequest,
-        table: &InterceptTable,
-        clock: &Clock,
-    ) -> Result<KillReport, FlowError> {
-        let filter = FlowFilter::parse(&request.filter)?;
-        let is_meant = |flow: &FlowEntry| {
-            let report = flow_report(flow, table, clock);
-            filter.matches(Seen { flow, report: &report, clock }).unwrap_or(false)
-        };
-        if request.dry_run {
-            let flows = self.datapath.flows()?.iter().filter(|flow| is_meant(flow)).count();
-            return Ok(KillReport { flows, killed: false });
-        }
-        let flows = self.datapath.kill_flows(is_meant)?;
-        tracing::info!(filter = request.filter.join(" "), flows, "flows were killed");
-        Ok(KillReport { flows, killed: true })
-    }
-
-    /// The tracked flow that a packet belongs to, whichever end sends it.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn flow_of(
-        &self,
-        packet: &PacketMeta,
-        table: &InterceptTable,
-        clock: &Clock,
-    ) -> Result<Option<FlowReport>, DatapathError> {
-        // An ICMP query's identifier, which stands in the ports' place, is nobody's to know beforehand.
-        let has_ports = [protocol::TCP, protocol::UDP].contains(&packet.protocol);
-        let end = |ip: IpAddr, port| SocketAddr::new(ip, if has_ports { port } else { 0 });
-        let ends = [
-            end(packet.source.to_ip(), packet.source_port),
-            end(packet.destination.to_ip(), packet.destination_port),
-        ];
-        let is_it = |flow: &&FlowEntry| {
-            let [origin, responder] = [flow.origin.address, flow.responder.address]
-                .map(|address| end(address.ip(), address.port()));
-            flow.protocol == packet.protocol
-                && (ends == [origin, responder] || ends == [responder, origin])
-        };
-        let flows = self.datapath.flows()?;
-        Ok(flows.iter().find(is_it).map(|flow| flow_report(flow, table, clock)))
     }
 
     /// What became of the copies, by session.
@@ -329,75 +226,34 @@ impl Firewall {
     }
 }
 
-fn flow_report(flow: &FlowEntry, table: &InterceptTable, clock: &Clock) -> FlowReport {
-    let zone = |side: &FlowSide| side.zone.as_ref().map(ToString::to_string);
-    let service = flow.service.map(|tag| {
-        table.service_tagged(tag).map_or_else(|| format!("#{tag}"), |service| service.name.clone())
-    });
-    FlowReport {
-        protocol: protocol_name(flow.protocol),
-        origin: flow.origin.address.to_string(),
-        destination: flow.responder.address.to_string(),
-        origin_appears_as: flow.origin.appears_as.map(|address| address.to_string()),
-        destination_appears_as: flow.responder.appears_as.map(|address| address.to_string()),
-        zones: [zone(&flow.origin), zone(&flow.responder)],
-        rule: flow.rule.as_ref().map(ToString::to_string),
-        service,
-        state: flow.phase.as_str(),
-        mirrored: flow.mirror_session.is_some(),
-        sent_packets: flow.origin.sent.packets,
-        sent_bytes: flow.origin.sent.bytes,
-        received_packets: flow.responder.sent.packets,
-        received_bytes: flow.responder.sent.bytes,
-        age_ms: clock.age(flow.first_seen).unwrap_or_default().as_millis(),
-        idle_ms: clock.age(flow.last_seen).unwrap_or_default().as_millis(),
-    }
+/// How many prefixes a guard blocks, and how many it lets alone, as the kernel holds them; `None` without any.
+fn blocked(guard: &GuardImage) -> Option<String> {
+    let count = |of| guard.prefixes.iter().filter(|(_, _, list)| *list == of).count();
+    let [block, allow] = [count(list::BLOCK), count(list::ALLOW)];
+    (block + allow > 0).then(|| format!("{block} prefixes, {allow} allowed"))
+}
+
+/// What a guard counts by source; `None` if nothing.
+fn floods(guard: &GuardImage) -> Option<String> {
+    let floods = [(Flood::Syn, "syn"), (Flood::Udp, "udp"), (Flood::Icmp, "icmp")];
+    let words = floods.into_iter().filter(|(flood, _)| guard.guard.rate(*flood).is_some());
+    let words: Vec<_> = words.map(|(_, word)| word).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use nightgate_abi::flow::Phase;
-
     use super::*;
 
     #[test]
-    fn a_flow_is_reported_from_its_origin_with_the_names_of_what_it_matched() {
-        let side = |address: &str, packets| FlowSide {
-            address: address.parse().unwrap(),
-            zone: None,
-            sent: Counter { packets, bytes: packets * 100 },
-            appears_as: None,
-        };
-        let flow = FlowEntry {
-            protocol: 6,
-            origin: side("[fd01::2]:40000", 3),
-            responder: side("[fd64::1]:80", 2),
-            interface: None,
-            rule: None,
-            service: Some(9),
-            mirror_session: Some(1),
-            phase: Phase::Established,
-            first_seen: 0,
-            last_seen: 1_500_000_000,
-        };
-
-        let clock = Clock::at(Duration::from_secs(2), Duration::from_secs(1_000));
-        let report = flow_report(&flow, &InterceptTable::default(), &clock);
-
-        let report = serde_json::to_value(report).unwrap();
-        assert_eq!(report["protocol"], "tcp");
-        assert_eq!(
-            (&report["origin"], &report["sent_bytes"]),
-            (&"[fd01::2]:40000".into(), &300.into())
-        );
-        assert_eq!(
-            (&report["state"], &report["received_packets"]),
-            (&"established".into(), &2.into())
-        );
-        // The service has gone, its number stays.
-        assert_eq!(report["service"], "#9");
-        assert_eq!(report["idle_ms"], 500);
+    fn guards_are_described_by_what_they_hold() {
+        let text = "version: 1\nrouter: { identity: a }\nzones:\n  lan: { interfaces: [l], block: [192.0.2.0/24, \
+            '2001:db8::/32'], allow: 192.0.2.1 }\n  wan: { interfaces: [w], flood: { syn: 9/s, icmp: 1/s } }\n";
+        let gateway = nightgate_config::parse(text, "gw.yaml").unwrap().gateway.unwrap();
+        let rules = nightgate_ruleset::compile(&gateway).unwrap();
+        let found = rules.guards().iter().map(|guard| [blocked(guard), floods(guard)]);
+        let expected =
+            [[Some("2 prefixes, 1 allowed".into()), None], [None, Some("syn, icmp".into())]];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }
