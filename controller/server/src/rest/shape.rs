@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use nightgate_model::{
     entity::{
         Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission,
-        Service, ServiceEdgeRouterPolicy, ServicePolicy,
+        Service, ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
     },
     id::{IdentityId, RouterId, ServiceId},
 };
@@ -49,6 +49,7 @@ pub(super) fn identity(
         "isAdmin": identity.is_admin,
         "isDefaultAdmin": false,
         "isMfaEnabled": false,
+        "permissions": [],
         "disabled": identity.disabled,
         "disabledUntil": identity.disabled_until.map(|at| rfc3339(Timestamp(at))),
         "roleAttributes": identity.role_attributes,
@@ -261,6 +262,7 @@ pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str
         "expirationSeconds": remaining.max(0),
         "lastActivityAt": rfc3339(timestamp()),
         "cachedLastActivityAt": rfc3339(timestamp()),
+        "cachedUpdatedAt": rfc3339(timestamp()),
         "authQueries": [],
         "postureQueries": [],
         "isMfaRequired": false,
@@ -296,6 +298,20 @@ pub(super) fn session(
         "postureQueries": [],
     });
     entity("sessions", &session.id, (session.created_at, session.created_at), own)
+}
+
+/// Where a service is hosted, for someone who may use it. When that began is not kept, so the times are
+/// those of the answer.
+pub(super) fn terminator_for(terminator: &Terminator, memory: &Memory) -> Value {
+    let service = terminator.service.as_str();
+    let known = memory.model.services.get(&terminator.service);
+    let own = json!({
+        "serviceId": service,
+        "service": reference("services", service, known.map_or("", |known| &known.entity.name)),
+        "routerId": terminator.router,
+        "identity": terminator.instance,
+    });
+    entity("terminators", terminator.id.as_str(), (timestamp(), timestamp()), own)
 }
 
 /// The routers that an identity can use a service through now, shaped.

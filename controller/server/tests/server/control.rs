@@ -23,7 +23,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A router's end of a control channel.
-struct Channel {
+pub(crate) struct Channel {
     stream: TlsStream<TcpStream>,
     buffer: BytesMut,
 }
@@ -42,13 +42,13 @@ impl Channel {
     }
 
     /// Opens a channel and says hello.
-    async fn hello(lab: &Lab, id: &str, credentials: &Credentials) -> Self {
+    pub(crate) async fn hello(lab: &Lab, id: &str, credentials: &Credentials) -> Self {
         let mut channel = Self::open(lab, Some(credentials), ALPN).await.unwrap();
         channel.send(&hello(id)).await;
         channel
     }
 
-    async fn send(&mut self, message: &RouterMessage) {
+    pub(crate) async fn send(&mut self, message: &RouterMessage) {
         let message = Message::new(CONTENT_TYPE).with_body(serde_json::to_vec(message).unwrap());
         let mut frame = BytesMut::new();
         message.encode(&mut frame);
@@ -73,7 +73,7 @@ impl Channel {
     }
 
     /// The first replica that fulfils a condition.
-    async fn replica(&mut self, wanted: impl Fn(&Replica) -> bool) -> Replica {
+    pub(crate) async fn replica(&mut self, wanted: impl Fn(&Replica) -> bool) -> Replica {
         loop {
             match self.next().await {
                 Some(ControllerMessage::Replica(replica)) if wanted(&replica) => return *replica,
@@ -84,7 +84,7 @@ impl Channel {
     }
 }
 
-fn hello(id: &str) -> RouterMessage {
+pub(crate) fn hello(id: &str) -> RouterMessage {
     RouterMessage::Hello {
         version: VERSION,
         router: RouterId::new(id),
@@ -94,7 +94,7 @@ fn hello(id: &str) -> RouterMessage {
     }
 }
 
-fn terminator(id: &str, router: &str, host: &str, service: &str) -> Terminator {
+pub(crate) fn terminator(id: &str, router: &str, host: &str, service: &str) -> Terminator {
     Terminator {
         id: TerminatorId::new(id),
         service: ServiceId::new(service),
@@ -105,7 +105,7 @@ fn terminator(id: &str, router: &str, host: &str, service: &str) -> Terminator {
     }
 }
 
-fn policy(name: &str, kind: &str) -> serde_json::Value {
+pub(crate) fn policy(name: &str, kind: &str) -> serde_json::Value {
     json!({
         "name": name, "type": kind, "semantic": "AnyOf",
         "identityRoles": ["#all"], "serviceRoles": ["#all"],

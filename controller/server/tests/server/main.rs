@@ -14,4 +14,5 @@ mod enrollments;
 mod legacy;
 mod management;
 mod password;
+mod schema;
 mod update;

@@ -22,6 +22,7 @@ use crate::core::Core;
 /// All client routes, without a prefix.
 pub(super) fn router() -> Router<Arc<Core>> {
     Router::new()
+        .route("/", get(version))
         .route("/version", get(version))
         .route("/.well-known/est/cacerts", get(version::ca_certificates))
         .route("/external-jwt-signers", get(version::external_jwt_signers))
@@ -36,6 +37,7 @@ pub(super) fn router() -> Router<Arc<Core>> {
         .route("/services", get(services::list))
         .route("/services/{id}", get(services::one))
         .route("/services/{id}/edge-routers", get(services::edge_routers))
+        .route("/services/{id}/terminators", get(services::terminators))
         .route("/sessions", get(sessions::list).post(sessions::create))
         .route("/sessions/{id}", get(sessions::one).delete(sessions::end))
         .route("/posture-response", post(posture::accept))

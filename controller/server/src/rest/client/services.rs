@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use nightgate_model::{
-    entity::{Permission, Service},
+    entity::{Permission, Service, Terminator},
     id::ServiceId,
 };
 use nightgate_store::Stored;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    core::Core,
+    core::{Core, Memory},
     rest::{
         Failure, answer,
         caller::Caller,
@@ -77,16 +77,43 @@ pub(crate) async fn edge_routers(
 ) -> Result<Response, Failure> {
     let id = ServiceId::new(id);
     core.read_evaluated(|memory| {
-        let authorizations = memory.authorizations();
-        let may_use = [Permission::Dial, Permission::Bind]
-            .into_iter()
-            .any(|permission| authorizations.allows(&caller.identity.id, permission, &id));
-        may_use.then(|| {
+        may_use(&caller, &id, memory).then(|| {
             let routers = shape::routers_for(memory, &caller.identity.id, &id);
             answer::ok(json!({ "edgeRouters": routers }))
         })
     })
     .ok_or_else(|| Failure::not_found("the service"))
+}
+
+/// `GET /services/{id}/terminators`: where the service is hosted, and the instances that can be dialed.
+pub(crate) async fn terminators(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    query: ListQuery,
+) -> Result<Response, Failure> {
+    let id = ServiceId::new(id);
+    core.read_evaluated(|memory| {
+        if !may_use(&caller, &id, memory) {
+            return Err(Failure::not_found("the service"));
+        }
+        let terminators = memory.live.terminators().filter(|terminator| terminator.service == id);
+        let names = |terminator: &&Terminator| {
+            let id = terminator.id.to_string();
+            Names { name: id.clone(), id }
+        };
+        query.answer(&["routerId", "identity"], terminators, names, |terminator| {
+            shape::terminator_for(terminator, memory)
+        })
+    })
+}
+
+/// To others, the service is as unknown as one that does not exist.
+fn may_use(caller: &Caller, service: &ServiceId, memory: &Memory) -> bool {
+    let authorizations = memory.authorizations();
+    [Permission::Dial, Permission::Bind]
+        .into_iter()
+        .any(|permission| authorizations.allows(&caller.identity.id, permission, service))
 }
 
 /// The config types of the request, or else of the session.
