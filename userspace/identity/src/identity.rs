@@ -16,6 +16,9 @@ const HTTPS_PORT: u16 = 443;
 /// What precedes inline PEM text in the identity file.
 const PEM_PREFIX: &str = "pem:";
 
+/// How PEM text begins (RFC 7468 section 2).
+const PEM_BEGIN: &str = "-----BEGIN ";
+
 /// An enrolled identity: everything an application needs to join the overlay.
 ///
 /// The file format is OpenZiti's. Whoever can read the file is the identity, so
@@ -165,11 +168,11 @@ impl Identity {
     /// The text is not an identity file's.
     pub fn from_json(text: &str) -> Result<Self, IdentityError> {
         let file: IdentityFile = serde_json::from_str(text).map_err(IdentityError::Shape)?;
-        let inline = |part, value: &str| {
-            value
-                .strip_prefix(PEM_PREFIX)
-                .map(str::to_owned)
-                .ok_or(IdentityError::NotInline { part })
+        let inline = |part, value: &str| match value.strip_prefix(PEM_PREFIX) {
+            Some(pem) => Ok(pem.to_owned()),
+            // As OpenZiti's C SDK wrote it until 2022.
+            None if value.starts_with(PEM_BEGIN) => Ok(value.to_owned()),
+            None => Err(IdentityError::NotInline { part }),
         };
         Self::new(
             file.controller,
@@ -324,6 +327,15 @@ mod tests {
         assert_eq!(loaded.to_json(), identity.to_json());
         assert_eq!(loaded.controller(), "https://ctrl.example:443");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn file_of_a_client_of_2022_loads() {
+        let identity = sample();
+        let file = identity.to_json().replacen("pem:-----BEGIN", "-----BEGIN", 1);
+        assert_ne!(file, identity.to_json());
+
+        assert_eq!(Identity::from_json(&file).unwrap().to_json(), identity.to_json());
     }
 
     #[cfg(unix)]
