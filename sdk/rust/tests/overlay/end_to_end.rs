@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     path::{Meddler, Way},
-    support::Overlay,
+    support::{Clients, Overlay},
 };
 
 /// What no router may ever see.
@@ -41,7 +41,7 @@ struct Scene {
 impl Scene {
     async fn set(end_to_end: EndToEnd) -> Self {
         let meddler = Meddler::honest();
-        let overlay = Overlay::start_behind(&meddler).await;
+        let overlay = Overlay::start_behind(&meddler, Clients::Modern).await;
         overlay.operator.create_service("desk", true).await;
         let host = overlay.join("host", &["desk-host"]).await;
         let dialer = overlay.join("dialer", &["desk-dial"]).await;

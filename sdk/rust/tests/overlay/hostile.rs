@@ -254,6 +254,27 @@ async fn an_identity_is_no_router() {
     overlay.stop().await;
 }
 
+/// Newer clients say more: it is passed over, and what is known of it still counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_headers_that_are_not_known_end_nothing() {
+    let overlay = Overlay::start().await;
+    let peer = Peer::join(&overlay, "anna", &[]).await;
+    let mut wire = Wire::open(&overlay, peer.tls(edge::ALPN)).await.unwrap();
+    assert!(wire.hello(&peer.token).await);
+    for content in [channel::content::HELLO, 5, 10_900, 60_803, 60_806, i32::MAX, i32::MIN] {
+        let mut later = request(content, "later");
+        later.headers.put_text(2_147_000, "later");
+        wire.send(&later).await;
+    }
+    let mut probe = Message::new(channel::content::LATENCY);
+    probe.headers.put_text(9_999, "later").put(channel::header::REFLECTED, vec![7; 8]);
+    wire.send(&probe).await;
+    let answer = wire.next().await.unwrap();
+    assert_eq!(answer.content_type, channel::content::RESULT);
+    assert_eq!(answer.headers.bytes(channel::header::REFLECTED).unwrap().as_ref(), [7; 8]);
+    overlay.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_ends_its_own_channel_and_nothing_else() {
     let overlay = Overlay::start().await;

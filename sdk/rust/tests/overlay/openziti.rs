@@ -6,10 +6,12 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use bytes::BytesMut;
+use nightgate_sdk::Identity;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines, split},
     process::{Child, ChildStdout, Command},
@@ -18,14 +20,18 @@ use tokio::{
 
 use crate::{
     echo,
+    path::Meddler,
     support::{Clients, Overlay},
 };
 
 /// What is compared byte for byte, there and back.
 const LENGTH: usize = 100_000_000;
 
-/// Nothing here takes long; a client that hangs fails the test instead of hanging it.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// What the client puts at the head of each block.
+const MARKER: &[u8] = b"the plaintext marker";
+
+/// Half a minute each where nothing else runs; a client that hangs fails the test instead of hanging it.
+const PATIENCE: Duration = Duration::from_secs(400);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_of_2022_dials_a_client_of_2022() {
@@ -74,6 +80,40 @@ async fn we_dial_a_host_of_2022() {
     overlay.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn router_between_clients_of_2022_sees_no_plaintext() {
+    let meddler = Meddler::honest();
+    let overlay = Overlay::start_behind(&meddler, Clients::AlsoLegacy).await;
+    for (service, encrypted) in [("sealed", true), ("plain", false)] {
+        overlay.operator.create_service(service, encrypted).await;
+        let host = join(&overlay, &format!("{service}-host"), &[&format!("{service}-host")]).await;
+        let dialer =
+            join(&overlay, &format!("{service}-dial"), &[&format!("{service}-dial")]).await;
+        let _hosting = Hosting::start(&host, service).await;
+        let seen = record(&meddler);
+
+        compare(&dialer, service, 1_000_000).await;
+
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        // From the dialer to the router, to the host, and back in the same way.
+        assert!(seen.len() > 4_000_000, "everything went through the router that records");
+        let is_readable = seen.windows(MARKER.len()).any(|window| window == MARKER);
+        assert_eq!(is_readable, !encrypted, "{service}");
+    }
+    overlay.stop().await;
+}
+
+/// Everything that the router on the path holds from now on.
+fn record(meddler: &Meddler) -> Arc<Mutex<BytesMut>> {
+    let seen = Arc::new(Mutex::new(BytesMut::new()));
+    let record = Arc::clone(&seen);
+    meddler.turn(move |_, message| {
+        message.encode(&mut record.lock().unwrap());
+        vec![message]
+    });
+    seen
+}
+
 async fn start() -> Overlay {
     Overlay::start_for(Ipv4Addr::LOCALHOST.into(), Clients::AlsoLegacy).await
 }
@@ -85,6 +125,7 @@ async fn join(overlay: &Overlay, name: &str, attributes: &[&str]) -> PathBuf {
         ["jwt", "json"].map(|end| overlay.folder().join(format!("{name}.{end}")));
     std::fs::write(&token_file, token).unwrap();
     run(python("enroll").args([&token_file, &identity])).await;
+    overlay.joined(&Identity::load(&identity).unwrap());
     identity
 }
 

@@ -15,6 +15,9 @@ from openziti import zitilib
 
 BLOCK = 64 * 1024
 
+# At the head of each block: what no router may see.
+MARKER = b"the plaintext marker"
+
 
 def enroll(token_file, identity_file):
     identity = zitilib.enroll(token_file)
@@ -78,7 +81,8 @@ def receive(connection, length):
 def blocks(seed, length):
     generator = random.Random(seed)
     while length > 0:
-        block = generator.randbytes(min(length, BLOCK))
+        block = MARKER + generator.randbytes(BLOCK - len(MARKER))
+        block = block[:length]
         length -= len(block)
         yield block
 

@@ -55,7 +55,7 @@ impl Meddler {
 
 /// Listens at `address` with the certificate of `router` for the clients of the router at `real`.
 pub(crate) async fn stand_at(
-    address: SocketAddr,
+    (address, oldest): (SocketAddr, OldestTls),
     router: &Identity,
     real: SocketAddr,
     clients: Arc<Mutex<Vec<Identity>>>,
@@ -63,7 +63,7 @@ pub(crate) async fn stand_at(
 ) {
     let listener = TcpListener::bind(address).await.unwrap();
     let trust = ClientTrust::new(router).unwrap();
-    let tls = router.server_config(trust, &[edge::ALPN], OldestTls::Tls13).unwrap();
+    let tls = router.server_config(trust, &[edge::ALPN], oldest).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {

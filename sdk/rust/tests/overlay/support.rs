@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use nightgate_identity::OldestTls;
 use nightgate_model::{
     api::{Created, Envelope},
     entity::{Permission, Role, Semantic},
@@ -89,13 +90,14 @@ impl Overlay {
     }
 
     /// Starts everything with something between the SDKs and the router that meddles with what passes.
-    pub(crate) async fn start_behind(meddler: &Meddler) -> Self {
-        let mut overlay = Self::start().await;
+    pub(crate) async fn start_behind(meddler: &Meddler, clients: Clients) -> Self {
+        let mut overlay = Self::start_for(Ipv4Addr::LOCALHOST.into(), clients).await;
         overlay.router.shutdown().await;
         let in_front = free_address(overlay.router_address.ip());
         let (identity, real) = (&overlay.router_identity, overlay.router_address);
-        let clients = Arc::clone(&overlay.joined);
-        path::stand_at(in_front, identity, real, clients, meddler.clone()).await;
+        let joined = Arc::clone(&overlay.joined);
+        path::stand_at((in_front, overlay.oldest_tls()), identity, real, joined, meddler.clone())
+            .await;
         overlay.router = start_router(identity, (real, in_front), overlay.clients).await;
         overlay
     }
@@ -111,8 +113,20 @@ impl Overlay {
     pub(crate) async fn join(&self, name: &str, attributes: &[&str]) -> Context {
         let token = self.operator.create_identity(name, attributes).await;
         let identity = enroll(&token).await.unwrap();
-        self.joined.lock().unwrap().push(identity.clone());
+        self.joined(&identity);
         Context::load(&identity).await.unwrap()
+    }
+
+    /// Notes an identity that has enrolled, for the router on the path of [`Self::start_behind`].
+    pub(crate) fn joined(&self, identity: &Identity) {
+        self.joined.lock().unwrap().push(identity.clone());
+    }
+
+    fn oldest_tls(&self) -> OldestTls {
+        match self.clients {
+            Clients::Modern => OldestTls::Tls13,
+            Clients::AlsoLegacy => OldestTls::Tls12,
+        }
     }
 
     /// A folder that goes with the overlay.
