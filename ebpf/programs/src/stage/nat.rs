@@ -21,7 +21,7 @@ use nightgate_packet::rewrite::{self, Change, Side};
 
 pub(crate) use self::{
     enter::enter,
-    leave::leave,
+    leave::{leave, leaves_changed},
     quoted::{describe_error, find_quoted, translate_error},
     recount::recount,
     redirect::{admit, redirect},
@@ -31,15 +31,20 @@ pub(crate) use self::{
 use crate::{
     frame::TcFrame,
     maps,
-    stage::{Work, lend, report},
+    stage::{
+        Work, lend, report,
+        track::table::{self, Table},
+    },
 };
 
 /// What address translation needs of [`Work`].
 pub(crate) struct NatWork {
     /// Translation of the flow that is judged.
     pub(crate) translation: Translation,
-    /// The end of a new flow's key that has sent the packet at hand.
+    /// The end of the flow's key that has sent the packet at hand, if the flow is new or was found by an alias.
     pub(crate) origin: End,
+    /// The table of the flow at hand.
+    pub(crate) table: Table,
     /// What a new flow's source may become.
     choice: choose::Choice,
     /// Key of an alias.
@@ -84,6 +89,21 @@ fn count(ctx: &TcContext, active: Active, counter: u32, now: u64) {
     }
 }
 
+/// Finds the flow that the entry of the key [`Work::key`] is an alias of. That key is in [`NatWork::alias`] afterwards, and
+/// [`Work::key`] the flow's, whose end that appears as another is returned.
+#[inline(always)]
+fn resolve(work: &mut Work, alias: *mut Flow) -> Option<(*mut Flow, Table, End)> {
+    // SAFETY: the slot stays mapped while the program runs.
+    let alias = unsafe { &*alias };
+    let inside = alias.translation.guises[0].endpoint();
+    work.nat.alias = work.key;
+    let (middle, end) = work.nat.alias.with_end(alias.originator(), inside);
+    work.key = middle;
+    let (slot, table) = table::find(&work.key)?;
+    // SAFETY: as above.
+    if unsafe { (*slot).is_alias() } { None } else { Some((slot, table, end)) }
+}
+
 /// Changes one end of the packet at hand.
 #[inline(always)]
 fn rewrite(
@@ -93,19 +113,24 @@ fn rewrite(
     [old, new]: [(Address, u16); 2],
 ) -> Result<(), Reason> {
     work.nat.change = Change { side, old, new };
+    apply(ctx, work)
+}
+
+/// Makes the change in the work space to the packet at hand.
+#[inline(always)]
+fn apply(ctx: &TcContext, work: &mut Work) -> Result<(), Reason> {
     lend(work);
     if nightgate_rewrite(ctx.skb.skb) == 0 { Ok(()) } else { Err(Reason::NatRewrite) }
 }
 
-/// Makes the change in the work space to the packet at hand. A global function, as `nightgate_parse` is. Returns 0 if it
-/// is made.
+/// Makes the change. A global function, as `nightgate_parse` is. Returns 0 if it is made.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nightgate_rewrite(skb: *mut __sk_buff) -> u32 {
     let Some(work) = maps::WORK.get_ptr_mut(0) else {
         return 1;
     };
-    // SAFETY: the slot belongs to this CPU; `rewrite` has lent its reference to it.
+    // SAFETY: the slot belongs to this CPU; `apply` has lent its reference to it.
     let work = unsafe { &*work };
     let ctx = TcContext::new(skb);
     u32::from(rewrite::rewrite(&TcFrame(&ctx), &work.meta.layout(), &work.nat.change).is_err())

@@ -190,7 +190,7 @@ fn go_on(
         origin_ifindex: flow.origin_ifindex,
         mirror_session: flow.mirror_session,
     };
-    if place.hook == Hook::Egress && flow.translation.flags != 0 {
+    if place.hook == Hook::Egress && nat::leaves_changed(&flow.translation, entry.direction) {
         nat::leave(ctx, work, place, entry.direction, now)?;
     }
     Ok(passage)

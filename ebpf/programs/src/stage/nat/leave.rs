@@ -1,7 +1,11 @@
 //! A packet that leaves.
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Reason, flow::Direction, nat::translated};
+use nightgate_abi::{
+    Reason,
+    flow::Direction,
+    nat::{Translation, translated},
+};
 use nightgate_packet::rewrite::Side;
 
 use super::{choose, count, rewrite};
@@ -12,6 +16,16 @@ use crate::{
         track::{Place, lookup::Entry, table},
     },
 };
+
+/// Whether a packet of a flow may get another source where it leaves.
+#[inline(always)]
+pub(crate) const fn leaves_changed(translation: &Translation, direction: Direction) -> bool {
+    let due = match direction {
+        Direction::Original => translated::ORIGINATOR | translated::PENDING,
+        Direction::Reply => translated::RESPONDER,
+    };
+    translation.flags & due != 0
+}
 
 /// Gives a packet that leaves the source that it has outside. The first one of a flow decides on it.
 ///

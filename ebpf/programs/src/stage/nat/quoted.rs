@@ -6,7 +6,7 @@ use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::{Reason, flow::End};
 use nightgate_packet::rewrite::{self, Change, Reporter, Side};
 
-use super::count;
+use super::{count, resolve};
 use crate::{
     frame::TcFrame,
     hook::{self, Hook},
@@ -40,17 +40,10 @@ pub(crate) fn find_quoted(work: &mut Work, hook: Hook, sender: End) -> Result<En
     if hook == Hook::Egress || found.originator() != sender {
         return Err(Reason::IcmpUnrelated);
     }
-    let inside = found.translation.guises[0].endpoint();
-    work.nat.alias = work.key;
-    let (middle, sender) = work.nat.alias.with_end(sender, inside);
-    work.key = middle;
-    let (slot, table) = table::find(&work.key).ok_or(Reason::IcmpUnrelated)?;
+    let (slot, table, sender) = resolve(work, slot).ok_or(Reason::IcmpUnrelated)?;
     // SAFETY: as above.
-    let flow = unsafe { &*slot };
-    if flow.is_alias() {
-        return Err(Reason::IcmpUnrelated);
-    }
-    Ok(Entry { slot, table, direction: flow.direction_of(sender) })
+    let direction = unsafe { (*slot).direction_of(sender) };
+    Ok(Entry { slot, table, direction })
 }
 
 /// Whether an error is changed.

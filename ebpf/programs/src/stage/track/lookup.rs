@@ -54,11 +54,10 @@ pub(super) fn find(
     };
     // SAFETY: the slot stays mapped while the program runs.
     if unsafe { (*slot).is_alias() } {
-        let Some(inside) = nat::enter(ctx, work, place, sender, now)? else {
+        let Some(inside) = nat::enter(ctx, work, place, (slot, sender), now)? else {
             return Ok(Found::Nothing);
         };
-        sender = inside;
-        (slot, table) = table::find(&work.key).ok_or(Reason::FlowTable)?;
+        (slot, table, sender) = inside;
     }
     // SAFETY: as above.
     let flow = unsafe { &*slot };
