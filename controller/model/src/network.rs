@@ -74,9 +74,9 @@ pub enum Unnamed {
     Delete,
 }
 
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// One thing to do; a list of them is the body of `POST /network`, which does all or none.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Difference {
     /// What to do.
     pub action: Action,
@@ -84,12 +84,29 @@ pub struct Difference {
     pub kind: EntityKind,
     /// With which one.
     pub name: String,
-    /// The fields as they shall be: all of a new entity, the different ones of another.
+    /// The fields as they shall be: all of a new entity, the different ones of another. They refer to
+    /// other entities by name.
+    #[serde(default)]
     pub fields: Map<String, Value>,
 }
 
+/// What has become of a [`Difference`], as `POST /network` answers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changed {
+    /// Kind of the entity.
+    pub kind: EntityKind,
+    /// Its name, as in the difference.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Token with which a new one enrolls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrollment_jwt: Option<String>,
+}
+
 /// What to do with an entity.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// Make it.
@@ -98,6 +115,17 @@ pub enum Action {
     Update,
     /// Remove it.
     Delete,
+}
+
+impl Action {
+    /// Its verb.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 /// A network that cannot be made.

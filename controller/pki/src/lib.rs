@@ -8,6 +8,7 @@
 
 mod authority;
 mod bundle;
+mod check;
 mod error;
 mod files;
 mod foreign;
@@ -18,6 +19,7 @@ mod token;
 
 pub use authority::{Authority, ServerIdentity};
 pub use bundle::CaBundle;
+pub use check::check;
 pub use error::PkiError;
 pub use files::{FileAccess, write_atomically};
 pub use foreign::{ForeignCertificate, ForeignError};

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Settings, SettingsError, clock,
-    core::{Core, enable_when_due, publish_changes},
+    core::{Core, enable_when_due, keep_audit_short, publish_changes},
     listener::Listener,
     tls::{self, TlsError},
     trust::ClientTrust,
@@ -99,6 +99,7 @@ impl Controller {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(publish_changes(Arc::clone(&core), stop.clone()));
         tasks.spawn(enable_when_due(Arc::clone(&core), stop.clone()));
+        tasks.spawn(keep_audit_short(Arc::clone(&core), settings.audit, stop.clone()));
         let listener = Listener { socket, tls, core, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(listener.run());
         tracing::info!(address = %local_address, "controller listens");

@@ -10,6 +10,7 @@ mod control;
 mod controller;
 mod core;
 mod listener;
+mod maintenance;
 mod password;
 mod rest;
 mod settings;
@@ -19,6 +20,8 @@ mod trust;
 
 pub use address::{Address, AddressError};
 pub use controller::{Controller, StartError};
+pub use maintenance::{BackedUp, Finding, MaintenanceError, Restored, backup, check, restore};
+pub use nightgate_store::AuditBounds;
 pub use settings::{Settings, SettingsError};
 pub use setup::{InitError, Initialized, init};
 pub use tls::TlsError;

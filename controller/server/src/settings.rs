@@ -7,6 +7,7 @@ use std::{
 };
 
 use nightgate_pki::{FileAccess, write_atomically};
+use nightgate_store::AuditBounds;
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct Settings {
     /// Whether OpenZiti clients of 2022 are served too, with TLS 1.2 and an RSA certificate.
     #[serde(default)]
     pub legacy_clients: bool,
+    /// How much of the audit log is kept.
+    #[serde(default)]
+    pub audit: AuditBounds,
 }
 
 /// Why `controller.json` was not read or written.
@@ -69,7 +73,8 @@ pub enum SettingsError {
 impl Settings {
     /// Settings without further names.
     pub fn new(address: Address, listen: SocketAddr) -> Self {
-        Self { version: VERSION, address, listen, names: Vec::new(), legacy_clients: false }
+        let (names, audit) = (Vec::new(), AuditBounds::default());
+        Self { version: VERSION, address, listen, names, legacy_clients: false, audit }
     }
 
     /// Reads the settings of a directory; `None` if it was never initialized.

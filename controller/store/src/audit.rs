@@ -63,6 +63,23 @@ pub enum Action {
     RemovePassword,
 }
 
+/// How much of the log is kept.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct AuditBounds {
+    /// Most entries.
+    pub max_entries: u32,
+    /// Greatest age of an entry in days; none for any age.
+    pub max_days: Option<u32>,
+}
+
+impl Default for AuditBounds {
+    /// A million entries, some hundreds of megabytes, of any age.
+    fn default() -> Self {
+        Self { max_entries: 1_000_000, max_days: None }
+    }
+}
+
 /// A stored [`AuditRecord`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry {

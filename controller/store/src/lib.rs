@@ -12,7 +12,7 @@ mod model;
 mod sqlite;
 mod store;
 
-pub use audit::{Action, AuditEntry, AuditRecord, Author};
+pub use audit::{Action, AuditBounds, AuditEntry, AuditRecord, Author};
 pub use change::{
     Certificate, Change, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken,
     OfferedCertificate, PasswordLogin, PendingEnrollment, Redeemed, Step,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use nightgate_model::id::{ApiSessionId, IdentityId};
 
-use crate::{AuditEntry, Change, Model, PasswordLogin, StoreError, Timestamp};
+use crate::{AuditBounds, AuditEntry, Change, Model, PasswordLogin, StoreError, Timestamp};
 
 /// Everything that is read at start.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +62,12 @@ pub trait Store: Send + Sync {
     /// The database fails or is damaged.
     fn audit(&self, visit: &mut dyn FnMut(AuditEntry) -> ControlFlow<()>)
     -> Result<(), StoreError>;
+
+    /// Removes the oldest entries of the audit log, as many as the bounds do not admit. Returns how many.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn trim_audit(&self, bounds: AuditBounds, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Increments the model index for a change of what is only in memory, and returns it.
     ///

@@ -6,9 +6,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nightgate_server::{Address, Controller, Initialized, Settings, init};
+use nightgate_server::{
+    Address, Controller, Initialized, Restored, Settings, backup, check, init, restore,
+};
 
-use crate::{output::print_text, signals::StopSignals};
+use crate::{
+    output::{OutputArgs, Table, print_text},
+    signals::StopSignals,
+};
 
 /// `nightgate controller ...`
 #[derive(Debug, clap::Subcommand)]
@@ -17,6 +22,54 @@ pub(crate) enum ControllerCommand {
     Init(InitArgs),
     /// Serve a controller directory until SIGTERM; makes it first when it is new
     Run(RunArgs),
+    /// Copy a controller directory into a new directory; the controller may run meanwhile
+    ///
+    /// The copy holds the controller's keys: keep it as private as the directory. It is checked before it appears.
+    Backup(BackupArgs),
+    /// Put a backup in the place of a controller directory; the controller must not run
+    ///
+    /// In one step: a restore that is interrupted has changed nothing. The former directory stays beside the new
+    /// one, as DIR.before-restore-TIME. Clients authenticate again; what changed after the backup is gone, and enrollment
+    /// tokens that were used after it can be used again until they expire.
+    Restore(RestoreArgs),
+    /// Check a controller directory or a backup: settings, database, certificates and keys; changes nothing
+    #[command(after_help = "Exit status: 0 if nothing is wrong, 1 if something is.")]
+    Check(CheckArgs),
+}
+
+/// `nightgate controller backup`
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    existing: ExistingArgs,
+    /// The new directory
+    backup: PathBuf,
+}
+
+/// `nightgate controller restore`
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    existing: ExistingArgs,
+    /// A directory that `nightgate controller backup` made
+    backup: PathBuf,
+}
+
+/// `nightgate controller check`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    existing: ExistingArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// The directory alone.
+#[derive(Debug, clap::Args)]
+struct ExistingArgs {
+    /// Directory of the controller
+    #[arg(long, value_name = "DIR", env = "NIGHTGATE_CONTROLLER_DIR")]
+    dir: PathBuf,
 }
 
 /// `nightgate controller init`
@@ -53,6 +106,12 @@ struct DirectoryArgs {
     /// only; their routers need `legacy_clients: true`
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     legacy_clients: Option<bool>,
+    /// Most entries that the audit log keeps [default: 1000000]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    audit_entries: Option<u32>,
+    /// Days after which an entry of the audit log is removed [default: never]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    audit_days: Option<u32>,
 }
 
 impl ControllerCommand {
@@ -64,8 +123,48 @@ impl ControllerCommand {
                 print_text(&next_steps(&args.directory, &outcome))
             }
             Self::Run(args) => run(&args.directory).await,
+            Self::Backup(args) => {
+                let made = backup(&args.existing.dir, &args.backup)?;
+                let (files, to) = (made.files, args.backup.display());
+                print_text(&format!("{files} files are in {to}; it holds keys, keep it private"))
+            }
+            Self::Restore(args) => {
+                let restored = restore(&args.backup, &args.existing.dir)?;
+                print_text(&restored_text(&args, &restored))
+            }
+            Self::Check(args) => check_directory(&args),
         }
     }
+}
+
+fn restored_text(args: &RestoreArgs, restored: &Restored) -> String {
+    let dir = args.existing.dir.display();
+    let before = match &restored.before {
+        Some(before) => format!("\nWhat was there before is in {}", before.display()),
+        None => String::new(),
+    };
+    format!("{dir} is restored from {}.{before}", args.backup.display())
+}
+
+fn check_directory(args: &CheckArgs) -> anyhow::Result<()> {
+    let findings = check(&args.existing.dir)?;
+    args.output.print(&findings, |findings| {
+        findings.iter().fold(Table::new(&["check", "ok", "found"]), |table, finding| {
+            let Some((first, others)) = finding.faults.split_first() else {
+                return table.row([finding.check, "yes", "-"]);
+            };
+            let table = table.row([finding.check, "no", first]);
+            others.iter().fold(table, |table, fault| table.row(["", "", fault]))
+        })
+    })?;
+    let faults: usize = findings.iter().map(|finding| finding.faults.len()).sum();
+    anyhow::ensure!(
+        faults == 0,
+        "{faults} {} wrong with {}",
+        if faults == 1 { "thing is" } else { "things are" },
+        args.existing.dir.display()
+    );
+    Ok(())
 }
 
 async fn run(args: &DirectoryArgs) -> anyhow::Result<()> {
@@ -120,6 +219,12 @@ fn settings(args: &DirectoryArgs, stored: Option<Settings>) -> anyhow::Result<Se
     if let Some(legacy_clients) = args.legacy_clients {
         settings.legacy_clients = legacy_clients;
     }
+    if let Some(entries) = args.audit_entries {
+        settings.audit.max_entries = entries;
+    }
+    if args.audit_days.is_some() {
+        settings.audit.max_days = args.audit_days;
+    }
     Ok(settings)
 }
 
@@ -146,7 +251,9 @@ mod tests {
 
     fn args(dir: PathBuf, address: Option<&str>) -> DirectoryArgs {
         let address = address.map(|address| address.parse().unwrap());
-        DirectoryArgs { dir, address, listen: None, names: vec![], legacy_clients: None }
+        let (listen, names) = (None, vec![]);
+        let (audit_entries, audit_days, legacy_clients) = (None, None, None);
+        DirectoryArgs { dir, address, listen, names, audit_entries, audit_days, legacy_clients }
     }
 
     #[test]

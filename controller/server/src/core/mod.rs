@@ -6,6 +6,7 @@ mod live;
 mod memory;
 mod publish;
 mod replica;
+mod trim;
 
 use std::{
     ops::ControlFlow,
@@ -30,6 +31,7 @@ pub(crate) use self::{
     memory::{LiveApiSession, Memory, ServiceSession},
     publish::{Published, publish_changes},
     replica::resolved_config,
+    trim::keep_audit_short,
 };
 use crate::{Address, clock, password::Passwords, rest::built_in_config_types, trust::ClientTrust};
 

@@ -117,6 +117,11 @@ impl Failure {
         failure
     }
 
+    /// The same, saying for what it was.
+    pub(super) fn within(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// What is said to people.
     #[cfg(test)]
     pub(super) fn message(&self) -> &str {

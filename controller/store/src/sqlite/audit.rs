@@ -9,7 +9,10 @@ use super::{
     database,
     record::{Columns, json, parse},
 };
-use crate::{AuditEntry, AuditRecord, Author, StoreError, Timestamp};
+use crate::{AuditBounds, AuditEntry, AuditRecord, Author, StoreError, Timestamp};
+
+/// Milliseconds of a day.
+const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Adds entries.
 pub(super) fn append(
@@ -55,6 +58,20 @@ pub(super) fn read(
         }
     }
     Ok(())
+}
+
+/// Removes the oldest entries that the bounds do not admit; entries are in the order of their time.
+pub(super) fn trim(
+    connection: &Connection,
+    bounds: AuditBounds,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let oldest = bounds.max_days.map_or(i64::MIN, |days| now.0 - i64::from(days) * DAY);
+    let sql = "DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - ?1 \
+        OR number < coalesce((SELECT min(number) FROM audit WHERE at >= ?2), 0x7fffffffffffffff)";
+    connection
+        .execute(sql, params![bounds.max_entries, oldest])
+        .map_err(database("shorten audit log"))
 }
 
 fn entry(row: &Columns<'_>) -> Result<AuditEntry, StoreError> {

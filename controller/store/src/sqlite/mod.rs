@@ -2,6 +2,7 @@
 
 mod audit;
 mod credentials;
+mod maintenance;
 mod passwords;
 mod read;
 mod record;
@@ -21,7 +22,10 @@ use std::{
 use nightgate_model::id::ApiSessionId;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::{ApiSession, AuditEntry, Change, Loaded, PasswordLogin, Store, StoreError, Timestamp};
+use crate::{
+    ApiSession, AuditBounds, AuditEntry, Change, Loaded, PasswordLogin, Store, StoreError,
+    Timestamp,
+};
 
 /// How long a transaction waits for one of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,6 +94,10 @@ impl Store for SqliteStore {
             Connection::open_with_flags(&self.path, flags).map_err(database("open database"))?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(database("configure database"))?;
         audit::read(&connection, visit)
+    }
+
+    fn trim_audit(&self, bounds: AuditBounds, now: Timestamp) -> Result<usize, StoreError> {
+        audit::trim(&self.connection(), bounds, now)
     }
 
     fn advance_index(&self) -> Result<u64, StoreError> {

@@ -211,9 +211,26 @@ CREATE TABLE ended_sessions (
 CREATE INDEX ended_sessions_until ON ended_sessions (until);
 ";
 
+/// Version of the schema that this program uses.
+pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;
+
+/// Version of the file's schema.
+///
+/// # Errors
+/// It is later than this program's, or the file is no database.
+pub(super) fn check_version(connection: &Connection) -> Result<i64, StoreError> {
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(database("read schema version"))?;
+    if (1..=CURRENT).contains(&found) {
+        Ok(found)
+    } else {
+        Err(StoreError::Newer { found, known: CURRENT })
+    }
+}
+
 /// Brings the schema up to date, one transaction for each step.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    const KNOWN: i64 = MIGRATIONS.len() as i64;
     loop {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -222,11 +239,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(database("read schema version"))?;
         let Some(step) = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found)) else {
-            return if found == KNOWN {
-                Ok(())
-            } else {
-                Err(StoreError::Newer { found, known: KNOWN })
-            };
+            return check_version(&transaction).map(drop);
         };
         transaction.execute_batch(step).map_err(database("migrate"))?;
         transaction

@@ -8,7 +8,7 @@ use nightgate_model::{
     api::{Created, Envelope, ErrorEnvelope, Pagination, SetPassword},
     filter::Query,
     kind::EntityKind,
-    network::{REFERENCES, ROLES},
+    network::{Changed, Difference, REFERENCES, ROLES},
 };
 use reqwest::{Client, RequestBuilder, StatusCode};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -21,7 +21,7 @@ use super::login::StoredSession;
 const PAGE: usize = 500;
 
 /// An authenticated administrator.
-pub(super) struct ManagementClient {
+pub(crate) struct ManagementClient {
     http: Client,
     base: String,
     token: String,
@@ -29,11 +29,11 @@ pub(super) struct ManagementClient {
 
 /// Something with an id and a name.
 #[derive(Debug, Deserialize)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// Identifier.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Unique name.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct ApiSession {
 
 impl ManagementClient {
     /// Reads the identity file, connects to the controller it names and authenticates.
-    pub(super) async fn connect(identity_file: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(identity_file: &Path) -> anyhow::Result<Self> {
         let identity = Identity::load(identity_file)?;
         let tls = identity.client_config(&[])?;
         let http = Client::builder().tls_backend_preconfigured(tls).build()?;
@@ -133,7 +133,7 @@ impl ManagementClient {
     }
 
     /// Creates an entity.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         kind: EntityKind,
         spec: &Map<String, Value>,
@@ -185,7 +185,7 @@ impl ManagementClient {
     }
 
     /// Deletes an entity by name or id.
-    pub(super) async fn delete(&self, kind: EntityKind, name: &str) -> anyhow::Result<Named> {
+    pub(crate) async fn delete(&self, kind: EntityKind, name: &str) -> anyhow::Result<Named> {
         let found: Named = self.find(kind, name).await?;
         let url = self.url(&format!("{}/{}", kind.path(), found.id));
         self.send::<Value>(self.http.delete(url)).await?;
@@ -195,6 +195,18 @@ impl ManagementClient {
     /// Deletes what is at a path.
     pub(super) async fn delete_at(&self, path: &str) -> anyhow::Result<()> {
         self.send::<Value>(self.http.delete(self.url(path))).await.map(drop)
+    }
+
+    /// Makes all of these changes, or none.
+    pub(super) async fn change(&self, differences: &[Difference]) -> anyhow::Result<Vec<Changed>> {
+        self.send(self.http.post(self.url("network")).json(&differences)).await
+    }
+
+    /// Whether there is an entity with this name.
+    pub(crate) async fn exists(&self, kind: EntityKind, name: &str) -> anyhow::Result<bool> {
+        let filter = format!("name={}", Value::from(name));
+        let request = self.http.get(self.url(kind.path())).query(&[("filter", filter)]);
+        Ok(!self.send::<Vec<Value>>(request).await?.is_empty())
     }
 
     /// The entity with this name, or else with this id.
@@ -240,7 +252,7 @@ impl ManagementClient {
     }
 
     /// Replaces names by ids in a spec: in roles, and where it refers to other entities.
-    pub(super) async fn resolved(
+    pub(crate) async fn resolved(
         &self,
         mut spec: Map<String, Value>,
     ) -> anyhow::Result<Map<String, Value>> {

@@ -13,16 +13,11 @@ use nightgate_model::{
     },
     id::{ConfigId, ConfigTypeId},
     kind::EntityKind,
-    network::{Action, Difference, Network, Unnamed, VERSION, is_built_in},
+    network::{Action, Changed, Difference, Network, Unnamed, VERSION, is_built_in},
     spec::Entity,
 };
 
-use super::{
-    ManagementArgs,
-    client::{ManagementClient, Named},
-    entity::Names,
-    token,
-};
+use super::{ManagementArgs, client::ManagementClient, entity::Names, token};
 use crate::output::{Table, print_text};
 
 /// `nightgate apply`
@@ -38,8 +33,7 @@ Example, network.yaml (`nightgate export` writes one of what there is):
   servicePolicies:
     - { name: web-dial, type: Dial, semantic: AnyOf, identityRoles: ['#staff'], serviceRoles: ['@web'] }
 
-Each change is made by itself, in the order shown; what stands in the way of one leaves those before it
-made, and the same command goes on from there.")]
+All is done or nothing: the controller makes the changes in one transaction, and routers hear of them at once.")]
 pub(crate) struct ApplyNetworkArgs {
     /// The file
     #[arg(short, long, value_name = "FILE")]
@@ -93,11 +87,8 @@ impl ApplyNetworkArgs {
         }
         self.management.output.print(&differences, |differences| table(differences))?;
         if !self.dry_run {
-            for difference in &differences {
-                make(&client, difference, self.jwt_dir.as_deref()).await.with_context(|| {
-                    format!("{} {} {}", verb(difference.action), difference.kind, difference.name)
-                })?;
-            }
+            let changed = client.change(&differences).await.context("nothing was changed")?;
+            write_tokens(&changed, self.jwt_dir.as_deref())?;
         } else if differences.is_empty() && !self.management.output.is_json() {
             print_text("nothing differs")?;
         }
@@ -105,27 +96,15 @@ impl ApplyNetworkArgs {
     }
 }
 
-async fn make(
-    client: &ManagementClient,
-    difference: &Difference,
-    jwt_dir: Option<&Path>,
-) -> anyhow::Result<()> {
-    let Difference { action, kind, name, fields } = difference;
-    match action {
-        Action::Create => {
-            let created =
-                client.create(*kind, &client.resolved(fields.clone()).await?, &[]).await?;
-            match (&created.enrollment_jwt, jwt_dir) {
-                (Some(jwt), Some(dir)) => token::write(&token_file(dir, name), jwt),
-                (Some(_) | None, _) => Ok(()),
-            }
+/// Writes the enrollment tokens of what is new.
+fn write_tokens(changed: &[Changed], jwt_dir: Option<&Path>) -> anyhow::Result<()> {
+    for Changed { name, enrollment_jwt, .. } in changed {
+        if let (Some(jwt), Some(dir)) = (enrollment_jwt, jwt_dir) {
+            token::write(&token_file(dir, name), jwt)
+                .context("the changes are made; ask for the missing tokens again")?;
         }
-        Action::Update => {
-            let found: Named = client.find(*kind, name).await?;
-            client.update(*kind, &found.id, &client.resolved(fields.clone()).await?).await
-        }
-        Action::Delete => client.delete(*kind, name).await.map(drop),
     }
+    Ok(())
 }
 
 /// Makes sure before anything is created that its token will have a place.
@@ -220,18 +199,10 @@ fn table(differences: &[Difference]) -> Table {
     differences.iter().fold(Table::new(&columns), |table, difference| {
         let fields = difference.fields.iter().filter(|(field, _)| *field != "name");
         table.row([
-            verb(difference.action).to_owned(),
+            difference.action.as_str().to_owned(),
             difference.kind.to_string(),
             difference.name.clone(),
             super::joined(fields.map(|(field, value)| format!("{field}={value}"))),
         ])
     })
-}
-
-fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Create => "create",
-        Action::Update => "update",
-        Action::Delete => "delete",
-    }
 }

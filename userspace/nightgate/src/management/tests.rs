@@ -132,7 +132,7 @@ async fn an_operator_goes_from_nothing_to_an_explained_policy() {
     lab.run("policy create web-dial dial --identity #staff --service @web").await.unwrap();
     lab.run("policy create web-bind bind --identity @gw --service @web --all-of").await.unwrap();
     let refused = lab.refused("explain dial alice web").await;
-    assert_eq!(refused, "alice cannot dial web: nobody hosts web now");
+    assert_eq!(refused, "alice cannot dial web: nobody hosts web now; gw may");
     for line in [
         "identity list",
         "authenticator list",

@@ -13,6 +13,7 @@ use nightgate_model::{
     api::{Created, IdentityEnrollment},
     id::Identifier as _,
     kind::EntityKind,
+    token::JwtAlgorithm,
 };
 use nightgate_store::{Model, Step, Stored};
 use serde::de::DeserializeOwned;
@@ -56,13 +57,74 @@ pub(super) async fn update<R: Resource>(
         let stored = find::<R>(&memory.model, &id)?;
         seen.check(stored)?;
         let entity = change(stored.entity.clone())?;
-        entity.check_change(&stored.entity, &caller)?;
-        entity.check(&memory.model)?;
-        let mut steps = entity.with_changed(&memory.model);
-        steps.insert(0, Step::Update(entity.into()));
-        Ok((steps, ()))
+        Ok((steps_to_update(entity, &stored.entity, &caller, &memory.model)?, ()))
     })
     .await
+}
+
+/// What makes `entity` of `before`.
+pub(super) fn steps_to_update<R: Resource>(
+    entity: R,
+    before: &R,
+    caller: &Caller,
+    model: &Model,
+) -> Result<Vec<Step>, Failure> {
+    entity.check_change(before, caller)?;
+    entity.check(model)?;
+    let mut steps = entity.with_changed(model);
+    steps.insert(0, Step::Update(entity.into()));
+    Ok(steps)
+}
+
+/// What removes an entity.
+pub(super) fn steps_to_delete<R: Resource>(
+    entity: &R,
+    caller: &Caller,
+    model: &Model,
+) -> Result<Vec<Step>, Failure> {
+    entity.check_delete(caller, model)?;
+    let mut steps = entity.with_deleted(model);
+    steps.push(Step::Delete(R::KIND, entity.id().text().to_owned()));
+    Ok(steps)
+}
+
+/// An entity to be made: its id, how it enrolls, and its token.
+pub(super) struct New {
+    pub(super) id: String,
+    pub(super) enrollment_jwt: Option<String>,
+    wanted: Option<Wanted>,
+    enroll: Option<Step>,
+}
+
+impl New {
+    /// Chooses an id and signs the token, if the entity has to enroll.
+    pub(super) fn prepare<R: Resource>(
+        core: &Core,
+        algorithm: JwtAlgorithm,
+        fields: &mut Map<String, Value>,
+    ) -> Result<Self, Failure> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let wanted = wanted_enrollment::<R>(fields)?;
+        let issued = wanted
+            .clone()
+            .map(|wanted| {
+                let target = enrollments::target(wanted.method, &id);
+                wanted.issue(core, target, algorithm)
+            })
+            .transpose()?;
+        let (enroll, enrollment_jwt) = issued.unzip();
+        Ok(Self { id, enrollment_jwt, wanted, enroll })
+    }
+
+    /// What makes it.
+    pub(super) fn steps<R: Resource>(self, entity: R, model: &Model) -> Result<Vec<Step>, Failure> {
+        entity.check(model)?;
+        self.wanted.map_or(Ok(()), |wanted| wanted.check(model))?;
+        let mut steps = entity.with_created();
+        steps.insert(0, Step::Create(entity.into()));
+        steps.extend(self.enroll);
+        Ok(steps)
+    }
 }
 
 /// Which version of an entity a caller has seen: `If-Match` (RFC 9110 section 13.1.1).
@@ -117,25 +179,10 @@ async fn create<R: Resource>(
     Signing(algorithm): Signing,
     Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<Response, Failure> {
-    let id = uuid::Uuid::new_v4().to_string();
-    let wanted = wanted_enrollment::<R>(&mut fields)?;
-    let (enroll, enrollment_jwt) = match wanted.clone() {
-        None => (None, None),
-        Some(wanted) => {
-            let target = enrollments::target(wanted.method, &id);
-            let (step, jwt) = wanted.issue(&core, target, algorithm)?;
-            (Some(step), Some(jwt))
-        }
-    };
+    let mut new = New::prepare::<R>(&core, algorithm, &mut fields)?;
+    let (id, enrollment_jwt) = (new.id.clone(), new.enrollment_jwt.take());
     let entity = R::new(R::Id::from_text(&id), read(fields.into())?);
-    let plan = move |memory: &Memory| {
-        entity.check(&memory.model)?;
-        wanted.map_or(Ok(()), |wanted| wanted.check(&memory.model))?;
-        let mut steps = entity.with_created();
-        steps.insert(0, Step::Create(entity.into()));
-        steps.extend(enroll);
-        Ok::<_, Failure>((steps, ()))
-    };
+    let plan = move |memory: &Memory| Ok::<_, Failure>((new.steps(entity, &memory.model)?, ()));
     core.edit(caller.author(), plan).await?;
     tracing::info!(by = %caller.identity.id, id, kind = %R::KIND, "created");
     Ok(answer::created_entity(R::KIND, Created { id, enrollment_jwt }))
@@ -165,20 +212,23 @@ async fn patch<R: Resource>(
     headers: HeaderMap,
     Body(fields): Body<Map<String, Value>>,
 ) -> Result<Response, Failure> {
-    let merge = |mut entity: R| {
-        let mut spec = serde_json::to_value(entity.spec()).unwrap_or_default();
-        for (field, value) in fields {
-            match (value, spec.as_object_mut()) {
-                (Value::Null, Some(spec)) => drop(spec.remove(&field)),
-                (value, Some(spec)) => drop(spec.insert(field, value)),
-                (_, None) => {}
-            }
-        }
-        entity.set(read(spec)?);
-        Ok(entity)
-    };
+    let merge = |entity: R| merged(entity, fields);
     update(&core, caller, id, Seen::of(&headers), merge).await?;
     Ok(answer::ok(json!({})))
+}
+
+/// The entity with other values of some fields (RFC 7396).
+pub(super) fn merged<R: Resource>(mut entity: R, fields: Map<String, Value>) -> Result<R, Failure> {
+    let mut spec = serde_json::to_value(entity.spec()).unwrap_or_default();
+    for (field, value) in fields {
+        match (value, spec.as_object_mut()) {
+            (Value::Null, Some(spec)) => drop(spec.remove(&field)),
+            (value, Some(spec)) => drop(spec.insert(field, value)),
+            (_, None) => {}
+        }
+    }
+    entity.set(read(spec)?);
+    Ok(entity)
 }
 
 async fn delete<R: Resource>(
@@ -190,10 +240,7 @@ async fn delete<R: Resource>(
     let deleted = id.clone();
     core.edit(caller.author(), move |memory| {
         let entity = &find::<R>(&memory.model, &id)?.entity;
-        entity.check_delete(&caller, &memory.model)?;
-        let mut steps = entity.with_deleted(&memory.model);
-        steps.push(Step::Delete(R::KIND, id));
-        Ok::<_, Failure>((steps, ()))
+        Ok::<_, Failure>((steps_to_delete(entity, &caller, &memory.model)?, ()))
     })
     .await?;
     tracing::info!(%by, id = deleted, kind = %R::KIND, "deleted");
@@ -217,6 +264,6 @@ fn wanted_enrollment<R: Resource>(
 }
 
 /// Reads a part of a body.
-fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| Failure::unreadable(&error))
 }

@@ -1,6 +1,6 @@
 //! `GET /explain`: whether, and why or why not, an identity can use a service.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
@@ -17,6 +17,9 @@ use crate::{
     core::{Core, Memory},
     rest::{Failure, answer, caller::Admin, shape::reachable_routers},
 };
+
+/// Identities that are named at most, of those that may host.
+const MAX_NAMED: usize = 5;
 
 /// Query of `GET /explain`; identity and service by name or id.
 #[derive(Deserialize)]
@@ -79,7 +82,9 @@ fn hosted(memory: &Memory, service: &Service) -> ExplanationStep {
     let usable: Vec<_> = of_service
         .iter()
         .filter(|t| authorizations.allows(&t.host, Permission::Bind, &service.id))
+        .filter(|t| authorizations.reaches(&t.host, &service.id, &t.router))
         .collect();
+    let named: BTreeSet<_> = usable.iter().map(|t| t.instance.as_str()).collect();
     let hosts = |terminator: &nightgate_model::entity::Terminator| {
         let host = memory.model.identities.get(&terminator.host);
         let router = memory.model.routers.get(&terminator.router);
@@ -90,16 +95,47 @@ fn hosted(memory: &Memory, service: &Service) -> ExplanationStep {
         )
     };
     match (usable.as_slice(), of_service.as_slice()) {
-        ([], []) => step("terminator", false, format!("nobody hosts {} now", service.name)),
-        ([], [first, ..]) => {
+        ([], []) => {
             let detail =
-                format!("{} is hosted by {}, which may not bind it", service.name, hosts(first));
+                format!("nobody hosts {} now; {}", service.name, may_host(memory, service));
             step("terminator", false, detail)
+        }
+        ([], [first, ..]) => {
+            let detail = format!(
+                "{} is hosted by {}, which may not bind it there",
+                service.name,
+                hosts(first)
+            );
+            step("terminator", false, detail)
+        }
+        (_, _) if !named.contains("") => {
+            let names = Vec::from_iter(named).join(", ");
+            let detail = format!("{} is hosted by name only; dial one of: {names}", service.name);
+            step("terminator", true, detail)
         }
         ([first, ..], _) => {
             let detail = format!("{} is hosted by {}", service.name, hosts(first));
             step("terminator", true, detail)
         }
+    }
+}
+
+/// Who could host a service, for those who wonder why nobody does.
+fn may_host(memory: &Memory, service: &Service) -> String {
+    let authorizations = memory.authorizations();
+    let mut names = memory
+        .model
+        .identities
+        .values()
+        .map(|stored| &stored.entity)
+        .filter(|identity| !identity.disabled)
+        .filter(|identity| authorizations.allows(&identity.id, Permission::Bind, &service.id))
+        .map(|identity| identity.name.as_str());
+    let first: Vec<_> = names.by_ref().take(MAX_NAMED).collect();
+    match (first.is_empty(), names.count()) {
+        (true, _) => "no Bind policy lets anyone".to_owned(),
+        (false, 0) => format!("{} may", first.join(", ")),
+        (false, more) => format!("{} and {more} more may", first.join(", ")),
     }
 }
 

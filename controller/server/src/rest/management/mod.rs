@@ -8,6 +8,7 @@ mod enrollments;
 mod entities;
 mod explain;
 mod identities;
+mod network;
 mod policies;
 mod resource;
 mod routers;
@@ -47,6 +48,7 @@ pub(super) fn router() -> Router<Arc<Core>> {
         .merge(authenticators::routes())
         .merge(enrollments::routes())
         .merge(sessions::routes())
+        .merge(network::routes())
         .merge(entities::routes::<Ca>())
         .merge(cas::routes())
         .merge(entities::routes::<EdgeRouter>())
