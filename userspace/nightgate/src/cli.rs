@@ -24,6 +24,8 @@ use crate::{
         SessionCommand, TerminatorCommand,
     },
     observe::{self, ObserveArgs},
+    proxy::ProxyArgs,
+    quickstart::QuickstartArgs,
     router,
     trace::{self, TraceArgs},
 };
@@ -42,6 +44,9 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
+A whole overlay on this machine, in one command:
+  nightgate quickstart
+
 A first overlay, step by step:
   nightgate controller run --dir ctrl --address ctrl.example:1280
   export NIGHTGATE_IDENTITY=ctrl/admin.json
@@ -58,16 +63,16 @@ Exit status: 0 success, 1 failure, 2 wrong usage.";
 /// What is logged to standard error, and how.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// Least important messages to log: error, warn, info, debug, trace, or target=level
+    /// Least important messages to log: error, warn, info, debug, trace, or target=level [default:
+    /// warn,nightgate=info]
     #[arg(
         id = "log_level",
         long = "log-level",
         global = true,
         value_name = "LEVEL",
-        env = LEVEL_VARIABLE,
-        default_value = "warn,nightgate=info"
+        env = LEVEL_VARIABLE
     )]
-    pub(crate) level: String,
+    level: Option<String>,
     /// Log JSON objects instead of text
     #[arg(id = "log_json", long = "log-json", global = true)]
     json: bool,
@@ -85,6 +90,13 @@ pub(crate) enum Command {
     /// Own interfaces: firewall, interception, private DNS, hosting, mirror
     #[command(subcommand)]
     Gateway(GatewayCommand),
+    /// Try the overlay: controller, router, two identities and a hidden web page, in one directory
+    ///
+    /// Runs all of it in this process, on 127.0.0.1, fetches the page through the overlay, and says what to try
+    /// next. Ctrl-C ends it; the next start goes on with what is in the directory. To begin anew, remove it.
+    Quickstart(QuickstartArgs),
+    /// Bring a service of the overlay to a local TCP port
+    Proxy(ProxyArgs),
     /// Redeem the enrollment token of an identity
     Enroll(EnrollArgs),
     /// Log in to a controller with a password; management commands use the session
@@ -242,6 +254,15 @@ pub(crate) enum FirewallCommand {
     Trace(TraceArgs),
 }
 
+impl Cli {
+    /// What is logged unless somebody asks for more: a quickstart talks to a person already.
+    pub(crate) fn log_level(&self) -> &str {
+        let is_quiet = matches!(self.command, Command::Quickstart(_));
+        let default = if is_quiet { "error" } else { "warn,nightgate=info" };
+        self.log.level.as_deref().unwrap_or(default)
+    }
+}
+
 impl LogArgs {
     /// Text or JSON.
     pub(crate) fn format(&self) -> LogFormat {
@@ -258,6 +279,8 @@ impl Command {
             Self::Gateway(GatewayCommand::Run(args)) => gateway::run(&args).await,
             Self::Gateway(GatewayCommand::Restore(args)) => gateway::restore(&args),
             Self::Gateway(GatewayCommand::Down(args)) => gateway::down(&args).await,
+            Self::Quickstart(args) => args.run().await,
+            Self::Proxy(args) => args.run().await,
             Self::Enroll(args) => enroll::enroll(&args).await,
             Self::Login(args) => args.run().await,
             Self::Logout(args) => args.run().await,

@@ -14,6 +14,8 @@ mod lint;
 mod management;
 mod observe;
 mod output;
+mod proxy;
+mod quickstart;
 mod router;
 mod signals;
 mod trace;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    init_logging(&cli.log.level, cli.log.format())?;
+    init_logging(cli.log_level(), cli.log.format())?;
     tokio::runtime::Runtime::new()
         .context("start the asynchronous runtime")?
         .block_on(cli.command.run())

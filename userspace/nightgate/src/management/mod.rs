@@ -22,9 +22,11 @@ mod token;
 
 use std::path::PathBuf;
 
+use self::login::SessionArgs;
 pub(crate) use self::{
     audit::AuditArgs,
     ca::CaCommand,
+    client::ManagementClient,
     credential::{AuthenticatorCommand, EnrollmentCommand, SessionCommand},
     entity::EntityCommand,
     explain::ExplainArgs,
@@ -34,7 +36,6 @@ pub(crate) use self::{
     password::PasswordArgs,
     terminator::TerminatorCommand,
 };
-use self::{client::ManagementClient, login::SessionArgs};
 use crate::output::OutputArgs;
 
 /// Who asks, and how the answer is printed.
