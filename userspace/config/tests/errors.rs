@@ -3,6 +3,10 @@
 use nightgate_config::{ConfigError, parse};
 use proptest::prelude::*;
 
+mod mistakes;
+
+use mistakes::Mistake;
+
 const GOOD: &str = "\
 version: 1
 router: { identity: gw.json }
@@ -13,9 +17,7 @@ rules:
   - { id: web, from: lan, to: wan, protocol: tcp, destination_ports: [443], action: accept }
 ";
 
-/// One replacement of text, the path and line of the only error it causes, and a word of its remedy or
-/// expectation.
-const CASES: &[(&str, &str, &str, u32, &str)] = &[
+const CASES: &[Mistake] = &[
     ("version: 1", "version: 2", "version", 1, "1 to 1"),
     ("version: 1\n", "\n", "version", 2, "add the key"),
     ("identity: gw.json", "identity: [a]", "router.identity", 2, "a text"),
@@ -142,16 +144,7 @@ const CASES: &[(&str, &str, &str, u32, &str)] = &[
 
 #[test]
 fn each_mistake_is_named_with_line_path_and_remedy() {
-    parse(GOOD, "gw.yaml").unwrap();
-    for (good, bad, path, line, word) in CASES {
-        assert!(GOOD.contains(good), "{good}");
-        let errors = parse(&GOOD.replacen(good, bad, 1), "gw.yaml").expect_err(bad);
-        let [error] = errors.as_slice() else { panic!("{bad}: {errors:#?}") };
-        let text = error.to_string();
-        assert_eq!((error.path.as_str(), error.line), (*path, *line), "{bad}: {text}");
-        assert!(text.starts_with(&format!("gw.yaml:{line}: {path}: ")), "{text}");
-        assert!(text.contains(word), "{bad}: {text}");
-    }
+    mistakes::each_is_named(GOOD, CASES);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 use nightgate_config::{NewDestination, NewSource, parse};
 
+mod mistakes;
+
+use mistakes::Mistake;
+
 const GOOD: &str = "\
 version: 1
 router: { identity: gw.json }
@@ -21,8 +25,7 @@ nat:
     - { id: block, from: lan, to: wan, becomes: '2001:db8:5::/64' }
 ";
 
-/// One replacement of text, the path and line of the only error it causes, and a word of it.
-const CASES: &[(&str, &str, &str, u32, &str)] = &[
+const CASES: &[Mistake] = &[
     ("zone: wan", "zone: won", "nat.one_to_one[0].zone", 8, "unknown zone won"),
     ("zone: wan", "zone: local", "nat.one_to_one[0].zone", 8, "zones with interfaces"),
     ("10.3.0.0/28", "10.3.0.0/27", "nat.one_to_one[0]", 8, "one length"),
@@ -126,14 +129,7 @@ fn rules_say_who_appears_as_whom() {
 
 #[test]
 fn each_mistake_is_named_with_line_path_and_remedy() {
-    for (good, bad, path, line, word) in CASES {
-        assert!(GOOD.contains(good), "{good}");
-        let errors = parse(&GOOD.replacen(good, bad, 1), "gw.yaml").expect_err(bad);
-        let [error] = errors.as_slice() else { panic!("{bad}: {errors:#?}") };
-        let text = error.to_string();
-        assert_eq!((error.path.as_str(), error.line), (*path, *line), "{bad}: {text}");
-        assert!(text.contains(word), "{bad}: {text}");
-    }
+    mistakes::each_is_named(GOOD, CASES);
 }
 
 #[test]
