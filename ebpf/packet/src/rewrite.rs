@@ -15,6 +15,14 @@ pub trait Rewritable: Frame {
     /// They cannot be written.
     fn replace<const N: usize>(&self, offset: usize, bytes: [u8; N]) -> Result<(), Reason>;
 
+    /// Likewise, where no checksum in the packet changes in return, so that the sum of all its bytes, which network
+    /// cards compute, becomes another.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn replace_unsummed<const N: usize>(&self, offset: usize, bytes: [u8; N])
+    -> Result<(), Reason>;
+
     /// Adds a change of the header to the checksum of an IPv4 header.
     ///
     /// # Errors
@@ -129,13 +137,16 @@ pub fn rewrite(frame: &impl Rewritable, at: &Layout, change: &Change) -> Result<
     let address = Difference::of_address(at.family, change.old.0, change.new.0);
     let checksum = checksum(at);
     if change.old.0 != change.new.0 {
-        replace_address(frame, at, change)?;
+        let covering = checksum.filter(|_| has_pseudo_header(at));
+        if at.family == Family::V6 && covering.is_none() {
+            frame.replace_unsummed(v6_offset(at, change.side), change.new.0.octets())?;
+        } else {
+            replace_address(frame, at, change)?;
+        }
         if at.family == Family::V4 {
             frame.adjust_header(at.network + V4_CHECKSUM, address)?;
         }
-        if let Some(checksum) = checksum
-            && has_pseudo_header(at)
-        {
+        if let Some(checksum) = covering {
             frame.adjust(checksum, address, Covered::PseudoHeader(at.family))?;
         }
     }
@@ -264,8 +275,16 @@ fn replace_address(frame: &impl Rewritable, at: &Layout, change: &Change) -> Res
     match (at.family, change.side) {
         (Family::V4, Side::Source) => frame.replace(at.network + 12, change.new.0.v4_octets()),
         (Family::V4, Side::Destination) => frame.replace(at.network + 16, change.new.0.v4_octets()),
-        (Family::V6, Side::Source) => frame.replace(at.network + 8, change.new.0.octets()),
-        (Family::V6, Side::Destination) => frame.replace(at.network + 24, change.new.0.octets()),
+        (Family::V6, side) => frame.replace(v6_offset(at, side), change.new.0.octets()),
+    }
+}
+
+/// Where an IPv6 header has an address.
+#[inline(always)]
+const fn v6_offset(at: &Layout, side: Side) -> usize {
+    match side {
+        Side::Source => at.network + 8,
+        Side::Destination => at.network + 24,
     }
 }
 

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
-use std::{cell::RefCell, net::IpAddr};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+};
 
 use nightgate_abi::{Address, Family, Reason};
 use nightgate_packet::{
@@ -29,6 +32,7 @@ proptest! {
         let frame = Bytes::new(packet.build(Sums::Right));
         rewrite(&frame, &packet.layout(0), &change).unwrap();
         prop_assert_eq!(frame.bytes(), packet.changed(&change).build(Sums::Right));
+        prop_assert!(frame.has_true_sum());
     }
 
     #[test]
@@ -51,6 +55,7 @@ proptest! {
         let before = frame.bytes();
         let layout = Layout { message: Message::Fragment, ..packet.layout(0) };
         rewrite(&frame, &layout, &change).unwrap();
+        prop_assert!(frame.has_true_sum());
         let after = frame.bytes();
         prop_assert_eq!(&after[layout.transport..], &before[layout.transport..]);
         prop_assert_eq!(&after[..layout.transport], &packet.changed(&change).build(Sums::Right)[..layout.transport]);
@@ -306,31 +311,57 @@ fn sum(bytes: &[u8]) -> [u8; 2] {
 }
 
 /// A frame in memory.
-struct Bytes(RefCell<Vec<u8>>);
+struct Bytes {
+    bytes: RefCell<Vec<u8>>,
+    /// Ones' complement sum of what is behind the Ethernet header, as a network card has computed it.
+    sum: Cell<u64>,
+}
 
 impl Bytes {
     fn new(bytes: Vec<u8>) -> Self {
-        Self(RefCell::new(bytes))
+        let sum = Cell::new(whole_sum(&bytes));
+        Self { bytes: RefCell::new(bytes), sum }
     }
 
     fn bytes(&self) -> Vec<u8> {
-        self.0.borrow().clone()
+        self.bytes.borrow().clone()
     }
+
+    /// Whether the card's sum is still that of the bytes.
+    fn has_true_sum(&self) -> bool {
+        self.sum.get() == whole_sum(&self.bytes())
+    }
+}
+
+fn whole_sum(frame: &[u8]) -> u64 {
+    let words = frame[ETHERNET..].chunks(2);
+    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0));
+    words.map(word).sum::<u64>() % 0xffff
 }
 
 impl Frame for Bytes {
     fn length(&self) -> usize {
-        self.0.borrow().len()
+        self.bytes.borrow().len()
     }
 
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.0.borrow().as_slice().read(offset)
+        self.bytes.borrow().as_slice().read(offset)
     }
 }
 
 impl Rewritable for Bytes {
     fn replace<const N: usize>(&self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
-        self.0.borrow_mut()[offset..offset + N].copy_from_slice(&bytes);
+        self.bytes.borrow_mut()[offset..offset + N].copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn replace_unsummed<const N: usize>(
+        &self,
+        offset: usize,
+        bytes: [u8; N],
+    ) -> Result<(), Reason> {
+        self.replace(offset, bytes)?;
+        self.sum.set(whole_sum(&self.bytes()));
         Ok(())
     }
 
@@ -339,7 +370,7 @@ impl Rewritable for Bytes {
         self.replace(offset, change.apply(old))
     }
 
-    fn adjust(&self, checksum: Checksum, change: Difference, _of: Covered) -> Result<(), Reason> {
+    fn adjust(&self, checksum: Checksum, change: Difference, of: Covered) -> Result<(), Reason> {
         match (self.read(checksum.offset).unwrap(), checksum.zero) {
             ([0, 0], Zero::Absent) => Ok(()),
             (old, zero) => {
@@ -347,7 +378,12 @@ impl Rewritable for Bytes {
                     ([0, 0], Zero::Absent) => [0xff, 0xff],
                     (new, _) => new,
                 };
-                self.replace(checksum.offset, new)
+                self.replace(checksum.offset, new)?;
+                if of == Covered::PseudoHeader(Family::V4) {
+                    // The kernel sees to it.
+                    self.sum.set(whole_sum(&self.bytes()));
+                }
+                Ok(())
             }
         }
     }

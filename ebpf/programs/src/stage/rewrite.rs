@@ -1,7 +1,7 @@
 //! Changing a packet's bytes.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
     helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_store_bytes},
 };
 use nightgate_abi::{Family, Reason};
@@ -20,17 +20,16 @@ const IPV6: u64 = 1 << 7;
 impl Rewritable for TcFrame<'_> {
     #[inline(always)]
     fn replace<const N: usize>(&self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
-        // SAFETY: the source is N bytes long; the helper checks the offset against the packet.
-        let result = unsafe {
-            bpf_skb_store_bytes(
-                self.0.skb.skb,
-                offset as u32,
-                (&raw const bytes).cast(),
-                N as u32,
-                0,
-            )
-        };
-        written(result)
+        store(self, offset, &bytes, 0)
+    }
+
+    #[inline(always)]
+    fn replace_unsummed<const N: usize>(
+        &self,
+        offset: usize,
+        bytes: [u8; N],
+    ) -> Result<(), Reason> {
+        store(self, offset, &bytes, BPF_F_RECOMPUTE_CSUM.into())
     }
 
     #[inline(always)]
@@ -63,6 +62,18 @@ impl Rewritable for TcFrame<'_> {
         }
         written(replace(flags))
     }
+}
+
+#[inline(always)]
+fn store<const N: usize>(
+    frame: &TcFrame<'_>,
+    offset: usize,
+    bytes: &[u8; N],
+    flags: u64,
+) -> Result<(), Reason> {
+    let (from, length) = ((&raw const *bytes).cast(), N as u32);
+    // SAFETY: the source is N bytes long; the helper checks the offset against the packet.
+    written(unsafe { bpf_skb_store_bytes(frame.0.skb.skb, offset as u32, from, length, flags) })
 }
 
 #[inline(always)]
