@@ -30,6 +30,11 @@ pub const DROPS: usize = 4_096;
 pub const FLOWS: usize = 100_000;
 /// Flows of [`crate::maps::OPENING`]; the least recently used one makes room.
 pub const OPENING: usize = 8_192;
+/// Packets of which the first fragment was accepted, so that the later ones follow it; the least recently used one makes
+/// room.
+pub const FRAGMENTED: usize = 8_192;
+/// Likewise refused, so that the later ones have its reason.
+pub const FRAGMENTED_REFUSED: usize = 1_024;
 /// Answers to rejected packets that each CPU sends in a second.
 pub const ANSWERS: u32 = 1_000;
 /// Answers to rejected packets that each CPU sends at once.

@@ -96,12 +96,20 @@ reasons! {
     Ipv6ExtensionTruncated = "ipv6-extension-truncated", Drop;
     /// More IPv6 extension headers than are looked at.
     Ipv6ExtensionDepth = "ipv6-extension-depth", Drop;
-    /// An IPv6 hop-by-hop header that is not the first (RFC 8200 section 4.1).
+    /// An IPv6 hop-by-hop header that is not the first, or a second fragment header (RFC 8200 section 4.1).
     Ipv6ExtensionOrder = "ipv6-extension-order", Drop;
     /// An IPv6 routing header of type 0 (RFC 5095).
     Ipv6RoutingType0 = "ipv6-routing-type-0", Drop;
-    /// A fragment.
-    Fragment = "fragment", Drop;
+    /// A later fragment of a packet whose first one has not been seen by the rules in force, or too long ago.
+    FragmentUnknown = "fragment-unknown", Drop;
+    /// A first fragment without all of its transport header (RFC 1858 section 3, RFC 7112).
+    FragmentTiny = "fragment-tiny", Drop;
+    /// A fragment that says again what the first one has said, and those after it (RFC 1858 section 4, RFC 5722).
+    FragmentOverlap = "fragment-overlap", Drop;
+    /// A fragment that no packet can be made of: without data, of a broken length, or beyond 64 KiB.
+    FragmentLength = "fragment-length", Drop;
+    /// An ICMP error in fragments, or neighbour discovery with a fragment header (RFC 6980): nobody has to send them.
+    FragmentControl = "fragment-control", Drop;
     /// Shorter than a TCP header.
     TcpTruncated = "tcp-truncated", Drop;
     /// The TCP data offset is below 20 bytes or beyond the packet.
@@ -181,6 +189,8 @@ reasons! {
     NatRewrite = "nat-rewrite", Drop;
     /// The destination is intercepted, but not for this protocol's packets.
     InterceptProtocol = "intercept-protocol", Drop;
+    /// The destination is intercepted, and a fragment is of no connection that is known there.
+    InterceptFragment = "intercept-fragment", Drop;
     /// The destination is intercepted and no listener is set.
     NoListener = "no-listener", Drop;
     /// The destination is intercepted and nothing listens where the listener should be.

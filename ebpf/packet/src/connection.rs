@@ -62,6 +62,15 @@ pub fn follow(
     arrival.go_on(sender, receiver)
 }
 
+/// Takes over that a segment goes on until `end`: of its first fragment, [`begin`] and [`follow`] see the data of that
+/// one only.
+#[inline(always)]
+pub fn extend(end: u32, sender: &mut Sender) {
+    if is_before(sender.end, end) {
+        sender.end = end;
+    }
+}
+
 /// Whether a sequence number is one of those that a sender may have on their way (RFC 5927 section 4).
 #[inline(always)]
 pub fn is_recent(sequence: u32, sender: &Sender, receiver: &Sender) -> bool {

@@ -5,14 +5,17 @@ use nightgate_abi::{Address, Family, Reason};
 use crate::{
     Frame, Packet,
     ethernet::Header,
+    fragment::{self, More},
     martian, protocol,
     transport::{self, Network},
 };
 
 /// Header without options.
 const HEADER: usize = 20;
-/// More-fragments bit and fragment offset.
-const FRAGMENT: u16 = 0x3fff;
+/// More-fragments bit, beside the fragment offset.
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// Fragment offset, in units of 8 bytes.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
 pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Reason> {
@@ -23,8 +26,8 @@ pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Rea
         service,
         len_0,
         len_1,
-        _,
-        _,
+        id_0,
+        id_1,
         frag_0,
         frag_1,
         _,
@@ -45,9 +48,15 @@ pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Rea
     if total_length < header_length || offset + total_length > frame.length() {
         return Err(Reason::Ipv4TotalLength);
     }
-    if u16::from_be_bytes([frag_0, frag_1]) & FRAGMENT != 0 {
-        return Err(Reason::Fragment);
-    }
+    let fragmentation = u16::from_be_bytes([frag_0, frag_1]);
+    let is_last = fragmentation & MORE_FRAGMENTS == 0;
+    let fragment = fragment::Header {
+        identification: u16::from_be_bytes([id_0, id_1]).into(),
+        units: fragmentation & FRAGMENT_OFFSET,
+        more: if is_last { More::None } else { More::Fragments },
+    };
+    let length = total_length - header_length;
+    let fragment = fragment.of(header_length, length)?;
     let (source, destination) = ([s0, s1, s2, s3], [d0, d1, d2, d3]);
     martian::check_v4(source, destination)?;
     if protocol == protocol::ICMPV6 {
@@ -61,7 +70,8 @@ pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Rea
         offset,
         dscp: service >> 2,
         source_mac: ethernet.source_mac,
-        length: total_length - header_length,
+        length,
+        fragment,
     };
     transport::parse(frame, offset + header_length, &network).map(Packet::Ip)
 }

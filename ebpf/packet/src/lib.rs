@@ -9,6 +9,7 @@ mod arp;
 pub mod checksum;
 pub mod connection;
 mod ethernet;
+mod fragment;
 mod icmp;
 mod ipv4;
 mod ipv6;
@@ -23,6 +24,7 @@ pub mod vxlan;
 
 use nightgate_abi::{Address, Facts, Family, FlowKey, Reason, ZoneId, flow::End, rule::Subject};
 
+pub use fragment::{Fragment, Part};
 pub use tcp::{OPTIONS_MAX, ScaleSearch, Segment, Step, tcp_flags};
 
 use rewrite::{Layout, Message};
@@ -87,6 +89,8 @@ pub struct PacketMeta {
     pub dscp: u8,
     /// Source MAC address.
     pub source_mac: [u8; 6],
+    /// Which part of a packet it is. A later fragment has no ports, flags or message.
+    pub fragment: Fragment,
     /// Family of both addresses.
     pub family: Family,
     /// Offset of the IP header in the frame, in bytes.
@@ -104,7 +108,10 @@ impl PacketMeta {
             network: self.network.into(),
             transport: self.transport.into(),
             protocol: self.protocol,
-            message: Message::Headed,
+            message: match self.fragment.part {
+                Part::Whole | Part::First => Message::Headed,
+                Part::Later => Message::Fragment,
+            },
         }
     }
 
@@ -135,6 +142,7 @@ impl PacketMeta {
             icmp_code: 0,
             dscp: 0,
             source_mac: [0; 6],
+            fragment: Fragment::WHOLE,
             family: source.0.family(),
             network: 0,
         }

@@ -2,7 +2,9 @@
 
 use nightgate_abi::{Address, Family, Reason};
 
-use crate::{Frame, HEADERS_MAX, PacketMeta, icmp, ipv6, protocol, transport::position};
+use crate::{
+    Fragment, Frame, HEADERS_MAX, PacketMeta, icmp, ipv6::Chain, protocol, transport::position,
+};
 
 /// IPv4 header without options.
 const IPV4_HEADER: usize = 20;
@@ -31,7 +33,7 @@ pub fn quote(
         Family::V4 => ipv4(frame, start, quoted)?,
         Family::V6 => ipv6(frame, start, quoted)?,
     };
-    quoted.family = error.family;
+    (quoted.family, quoted.fragment) = (error.family, Fragment::WHOLE);
     (quoted.network, quoted.transport) = (position(start), position(offset));
     if quoted.source != error.destination || offset > HEADERS_MAX {
         return Err(Reason::IcmpQuote);
@@ -90,8 +92,11 @@ fn ipv6(frame: &impl Frame, start: usize, quoted: &mut PacketMeta) -> Result<usi
     quoted.destination = Address::from_v6(destination);
     // The quoted packet's own end is beyond the quote's.
     let end = frame.length();
-    let found = ipv6::skip_extensions(frame, next, start + IPV6_HEADER, end);
-    let (protocol, offset) = found.map_err(|_quoted| Reason::IcmpQuote)?;
-    quoted.protocol = protocol;
-    Ok(offset)
+    let found = Chain::read(frame, next, start + IPV6_HEADER, end);
+    let chain = found.map_err(|_quoted| Reason::IcmpQuote)?;
+    if chain.fragment.is_some_and(|header| header.is_later()) {
+        return Err(Reason::IcmpQuote);
+    }
+    quoted.protocol = chain.protocol;
+    Ok(chain.payload)
 }

@@ -2,7 +2,7 @@
 
 use nightgate_abi::{Address, Family, Refusal};
 
-use crate::{PacketMeta, protocol, sum::Sum, tcp_flags};
+use crate::{PacketMeta, Part, protocol, sum::Sum, tcp_flags};
 
 /// IPv4 header without options.
 pub const IPV4: usize = 20;
@@ -42,7 +42,7 @@ pub enum Answer {
     Unreachable(u8, u8),
 }
 
-/// The answer that a refused packet gets; none if none is allowed: to an ICMP error or another message that is no
+/// The answer that a refused packet gets; none if none is allowed: to a later fragment, to an ICMP error or another message that is no
 /// query (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 (e)), to a reset (RFC 9293 section 3.10.7.1), to more than
 /// one host, or to a host without an address.
 #[inline(always)]
@@ -53,6 +53,7 @@ pub fn answer(meta: &PacketMeta, refusal: Refusal) -> Option<Answer> {
         protocol::ICMPV6 => !is_query(Family::V6, meta.icmp_type),
         _ => false,
     };
+    let is_mute = is_mute || meta.fragment.part == Part::Later;
     if is_mute || !is_one_host(meta.source) || !is_one_host(meta.destination) {
         return None;
     }

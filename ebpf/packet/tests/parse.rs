@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use nightgate_abi::{Address, Facts, Family, Reason, ZoneId};
 use nightgate_packet::{
-    Frame, HEADERS_MAX, Packet, PacketMeta, Segment, parse, quote::quote, tcp_flags,
+    Fragment, Frame, HEADERS_MAX, Packet, PacketMeta, Segment, parse, quote::quote, tcp_flags,
 };
 use proptest::prelude::*;
 
@@ -30,6 +30,7 @@ fn ipv4_tcp_is_described() {
             icmp_code: 0,
             dscp: 0,
             source_mac: SOURCE_MAC,
+            fragment: Fragment::WHOLE,
             family: Family::V4,
             network: 14,
         }))

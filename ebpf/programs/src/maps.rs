@@ -16,7 +16,10 @@ use nightgate_abi::{
     vlan::VlanKey,
 };
 
-use crate::stage::Work;
+use crate::stage::{
+    Work,
+    fragment::{Known, PacketKey},
+};
 
 #[btf_map]
 pub(crate) static ACTIVE: Array<Active, 1> = Array::new();
@@ -97,6 +100,16 @@ pub(crate) static TRACE: Array<Trace, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static TRACES: RingBuf<Event, { limits::TRACE_BYTES }> = RingBuf::new();
+
+/// Packets that come in fragments, of which the first has been accepted.
+#[btf_map]
+pub(crate) static FRAGMENTED: LruHashMap<PacketKey, Known, { limits::FRAGMENTED }> =
+    LruHashMap::new();
+
+/// Likewise refused: in a table of their own, so that a flood of them pushes out no accepted ones.
+#[btf_map]
+pub(crate) static FRAGMENTED_REFUSED: LruHashMap<PacketKey, Known, { limits::FRAGMENTED_REFUSED }> =
+    LruHashMap::new();
 
 /// What the stages hand on; kernel programs have only 512 bytes of stack for all their functions.
 #[btf_map]

@@ -24,7 +24,7 @@ use nightgate_abi::{
     mirror::{self, MirrorSession, Outcome},
 };
 use nightgate_packet::{
-    Packet, parse, protocol,
+    Packet, Part, parse, protocol,
     vxlan::{self, Envelope},
 };
 
@@ -96,11 +96,16 @@ fn count(number: u32, outcome: Outcome, length: u32) {
     }
 }
 
-/// The flow's port; packets without a flow share one.
+/// The flow's port; packets without a flow share one. Fragments have that of a flow without ports, all of a packet alike.
 #[inline(always)]
 fn source_port(ctx: &TcContext) -> u16 {
     match parse(&TcFrame(ctx)) {
-        Ok(Packet::Ip(meta)) => vxlan::source_port(&meta.flow_key().0),
+        Ok(Packet::Ip(mut meta)) => {
+            if meta.fragment.part != Part::Whole {
+                (meta.source_port, meta.destination_port) = (0, 0);
+            }
+            vxlan::source_port(&meta.flow_key().0)
+        }
         Ok(Packet::Arp | Packet::NeighbourDiscovery) | Err(_) => vxlan::SOURCE_PORT_MIN,
     }
 }

@@ -37,7 +37,7 @@ pub fn summed(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071).
-fn sum(bytes: &[u8]) -> [u8; 2] {
+pub(crate) fn sum(bytes: &[u8]) -> [u8; 2] {
     let words = bytes.chunks(2).map(|pair| match pair {
         [high, low] => u64::from(u16::from_be_bytes([*high, *low])),
         [high, ..] => u64::from(*high) << 8,

@@ -70,17 +70,35 @@ pub fn segment(
 
 /// A UDP datagram with four bytes of data.
 pub fn udp(source: &str, destination: &str) -> Vec<u8> {
+    datagram(source, destination, b"data")
+}
+
+/// A UDP datagram.
+pub fn datagram(source: &str, destination: &str, data: &[u8]) -> Vec<u8> {
     let (source, destination) = (socket(source), socket(destination));
-    let payload = [&ports(source, destination)[..], &[0, 12, 0, 0], b"data"].concat();
+    let [high, low] = length(8 + data.len()).to_be_bytes();
+    let payload = [&ports(source, destination)[..], &[high, low, 0, 0], data].concat();
     ip(source.ip(), destination.ip(), 17, &payload)
 }
 
 /// An ICMP or ICMPv6 message of a type, with an identifier; the protocol follows from the addresses.
 pub fn icmp(source: &str, destination: &str, kind: u8, identifier: u16) -> Vec<u8> {
+    icmp_data(source, destination, kind, identifier, &[])
+}
+
+/// Likewise, with data.
+pub fn icmp_data(
+    source: &str,
+    destination: &str,
+    kind: u8,
+    identifier: u16,
+    data: &[u8],
+) -> Vec<u8> {
     let (source, destination) = (address(source), address(destination));
     let [high, low] = identifier.to_be_bytes();
     let protocol = if source.is_ipv4() { 1 } else { 58 };
-    ip(source, destination, protocol, &[kind, 0, 0, 0, high, low, 0, 1])
+    let payload = [&[kind, 0, 0, 0, high, low, 0, 1], data].concat();
+    ip(source, destination, protocol, &payload)
 }
 
 /// An ICMP or ICMPv6 message of a type and code, with an identifier.

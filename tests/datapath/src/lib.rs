@@ -5,6 +5,7 @@
 
 pub mod checksum;
 pub mod fixture;
+pub mod fragment;
 pub mod frame;
 pub mod hosts;
 pub mod oracle;

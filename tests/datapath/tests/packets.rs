@@ -106,6 +106,12 @@ fn accepted_packets_pass_with_their_reason() {
                 extended(syn6(80), 51, &[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]),
                 Forwarded,
             ),
+            (
+                "IPv6 fragment header of a whole packet",
+                In(LAN),
+                extended(syn6(80), 44, &[0; 8]),
+                Forwarded,
+            ),
             ("four IPv6 extension headers", In(LAN), extended_times(4), Forwarded),
             ("Ethernet padding", In(LAN), padded(syn(80)), Forwarded),
             ("unspecified source", In(LAN), icmp("0.0.0.0", "10.1.0.1", 8, 1), Local),
@@ -216,8 +222,8 @@ fn malformed_packets_are_refused_with_their_reason() {
                 patched(syn(80), L3 + 2, &[0, 19]),
                 Ipv4TotalLength,
             ),
-            ("v4 first fragment", In(LAN), patched(syn(80), L3 + 6, &[0x20, 0]), Fragment),
-            ("v4 later fragment", In(LAN), patched(syn(80), L3 + 6, &[0, 1]), Fragment),
+            ("v4 first fragment", In(LAN), patched(syn(80), L3 + 6, &[0x20, 0]), FragmentLength),
+            ("v4 later fragment", In(LAN), patched(syn(80), L3 + 6, &[0, 1]), FragmentUnknown),
             (
                 "v6 header cut off",
                 In(LAN),
@@ -231,7 +237,6 @@ fn malformed_packets_are_refused_with_their_reason() {
                 patched(syn6(80), L3 + 4, &[0, 21]),
                 Ipv6PayloadLength,
             ),
-            ("v6 fragment header", In(LAN), extended(syn6(80), 44, &[0; 8]), Fragment),
             (
                 "v6 extension cut off",
                 In(LAN),

@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 use nightgate_config::{FileError, Files, parse_with};
 use nightgate_model::filter::Query;
-use nightgate_packet::{Packet, PacketMeta, parse, quote::quote};
+use nightgate_packet::{Fragment, Packet, PacketMeta, Part, parse, quote::quote};
 use nightgate_wire::{
     channel::{Limits, Message},
     link::Frame,
@@ -89,8 +89,9 @@ pub fn link_frame(data: &[u8]) {
     }
 }
 
-/// Frames from the network: both directions of a packet belong to one flow, seen from its two ends. So do those of
-/// the packet that an ICMP error quotes, which the error's receiver has sent.
+/// Frames from the network: both directions of a packet belong to one flow, seen from its two ends, and a fragment is
+/// part of a packet that there can be. So do those of the packet that an ICMP error quotes, which the error's receiver
+/// has sent.
 pub fn packet(data: &[u8]) {
     let Ok(Packet::Ip(meta)) = parse(&data) else { return };
     check_flow(&meta);
@@ -109,6 +110,16 @@ fn check_flow(meta: &PacketMeta) {
     assert_eq!(key, key_back);
     let symmetric = meta.source == meta.destination && meta.source_port == meta.destination_port;
     assert!(symmetric || end != end_back);
+    let Fragment { part, offset, length, .. } = meta.fragment;
+    assert!(offset.checked_add(length).is_some());
+    match part {
+        Part::Whole => assert_eq!(meta.fragment, Fragment::WHOLE),
+        Part::First => assert!(offset == 0 && length > 0),
+        Part::Later => {
+            assert!(offset > 0 && length > 0);
+            assert_eq!((meta.source_port, meta.destination_port, meta.tcp_flags), (0, 0, 0));
+        }
+    }
 }
 
 #[cfg(test)]

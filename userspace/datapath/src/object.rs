@@ -19,15 +19,15 @@ pub(crate) fn load(pins: Option<&Pins>, tables: FlowTables) -> Result<Ebpf, Data
     loader.map_max_entries(maps::FLOWS, tables.established);
     loader.map_max_entries(maps::OPENING, tables.half_open);
     if let Some(pins) = pins {
-        for name in names.iter().filter(|name| *name != SCRATCH) {
+        for name in names.iter().filter(|name| !SCRATCH.contains(&name.as_str())) {
             loader.map_pin_path(name, pins.maps(VERSION).join(name));
         }
     }
     loader.load(OBJECT).map_err(|source| DatapathError::Load { source: source.into() })
 }
 
-/// Map that holds nothing between packets; its form is the programs' own affair.
-const SCRATCH: &str = "WORK";
+/// Maps that hold nothing between packets, or between fragments of one; their form is the programs' own affair.
+const SCRATCH: [&str; 3] = ["WORK", "FRAGMENTED", "FRAGMENTED_REFUSED"];
 /// ELF section of the maps.
 const MAPS_SECTION: &str = ".maps";
 

@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use nightgate_abi::{Address, Family, INTERCEPT_MARK, Reason, ZoneId, flow::Direction};
-use nightgate_packet::{PacketMeta, protocol};
+use nightgate_packet::{PacketMeta, Part, protocol};
 
 use crate::{
     hook::Hook,
@@ -53,7 +53,8 @@ pub(crate) fn way(hook: Hook, zones: [ZoneId; 2], direction: Direction) -> Reaso
 }
 
 /// Assigns the packet to the connection it belongs to, or else to the listener, and marks it so that
-/// policy routing delivers it locally.
+/// policy routing delivers it locally. A fragment is delivered by its mark alone: the stack puts the packet together
+/// and then finds the connection by itself, but no listener.
 #[inline(never)]
 fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
     if meta.protocol != protocol::TCP {
@@ -62,11 +63,19 @@ fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason
     let connection = find_socket(ctx, meta, meta.destination, meta.destination_port);
     if !connection.is_null() {
         // SAFETY: a socket that the lookup returned and that has not been released.
-        if unsafe { (*connection).state } != BPF_TCP_LISTEN {
+        let is_connection = unsafe { (*connection).state } != BPF_TCP_LISTEN;
+        if is_connection && meta.fragment.part == Part::Whole {
             return assign(ctx, connection);
         }
         // SAFETY: as above; it is not used afterwards.
         unsafe { bpf_sk_release(connection.cast()) };
+        if is_connection {
+            ctx.set_mark(INTERCEPT_MARK);
+            return Ok(Reason::Intercepted);
+        }
+    }
+    if meta.fragment.part != Part::Whole {
+        return Err(Reason::InterceptFragment);
     }
     let listener = maps::LISTENERS.get(meta.family.index()).ok_or(Reason::NoListener)?;
     if listener.port == 0 {

@@ -3,6 +3,7 @@
 mod act;
 mod classify;
 mod ether;
+pub(crate) mod fragment;
 mod judge;
 mod limit;
 mod mirror;
@@ -65,6 +66,8 @@ pub(crate) struct Work {
     sight: Sight,
     /// Set by `nat`.
     nat: nat::NatWork,
+    /// Set by `fragment`.
+    fragment: fragment::FragmentWork,
 }
 
 /// Lends the work space to a global function, which finds it by itself: the compiler could not know that it uses what
@@ -117,7 +120,7 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
     let parsed = match parse::parse(ctx, work) {
         Ok(Parsed::Arp) => return Ok(Reason::Arp),
         Ok(Parsed::NeighbourDiscovery) => return Ok(Reason::NeighbourDiscovery),
-        Ok(parsed @ (Parsed::IcmpError | Parsed::Ip)) => parsed,
+        Ok(parsed) => parsed,
         Err(Reason::EtherType) => return ether::pass(ctx, here, active),
         Err(reason) => return Err(reason),
     };
@@ -131,8 +134,21 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
         nat::translate_error(ctx, work)?;
         return Ok(way);
     }
-    let passage = track::pass(ctx, work, &place)?;
-    let reason = act::act(ctx, &work.meta, &place, &passage)?;
-    mirror::copy(ctx, &place, &passage);
+    if parsed == Parsed::LaterFragment {
+        return fragment::follow(ctx, work, &place);
+    }
+    let outcome = judge_ip(ctx, work, &place);
+    if parsed == Parsed::FirstFragment {
+        fragment::remember(ctx, work, &place, outcome);
+    }
+    outcome
+}
+
+/// Takes a packet with a transport header through the stages.
+#[inline(always)]
+fn judge_ip(ctx: &TcContext, work: &mut Work, place: &track::Place) -> Result<Reason, Reason> {
+    let passage = track::pass(ctx, work, place)?;
+    let reason = act::act(ctx, &work.meta, place, &passage)?;
+    mirror::copy(ctx, place, &passage);
     Ok(reason)
 }

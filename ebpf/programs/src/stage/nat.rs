@@ -83,7 +83,7 @@ fn target(group: Group, found: Match, active: Active) -> Result<Target, Reason> 
 
 /// Counts a packet under a translation rule.
 #[inline(always)]
-fn count(ctx: &TcContext, active: Active, counter: u32, now: u64) {
+pub(crate) fn count(ctx: &TcContext, active: Active, counter: u32, now: u64) {
     if counter != NO_COUNTER {
         report::count_rule(ctx, active, counter, now);
     }
@@ -106,7 +106,7 @@ fn resolve(work: &mut Work, alias: *mut Flow) -> Option<(*mut Flow, Table, End)>
 
 /// Changes one end of the packet at hand.
 #[inline(always)]
-fn rewrite(
+pub(crate) fn rewrite(
     ctx: &TcContext,
     work: &mut Work,
     side: Side,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::Reason;
-use nightgate_packet::Packet;
+use nightgate_packet::{Packet, Part};
 
 use crate::{
     frame::TcFrame,
@@ -19,6 +19,10 @@ pub(crate) enum Parsed {
     NeighbourDiscovery,
     /// An ICMP or ICMPv6 error; its fields are in [`Work::meta`].
     IcmpError,
+    /// A first fragment, with a transport header; its fields are in [`Work::meta`] and [`Work::fragment`].
+    FirstFragment,
+    /// A later fragment; its fields are in [`Work::meta`] and [`Work::fragment`].
+    LaterFragment,
     /// Any other IP packet; its fields are in [`Work::meta`].
     Ip,
 }
@@ -61,7 +65,15 @@ pub(crate) extern "C" fn nightgate_parse(skb: *mut __sk_buff) -> u32 {
         Ok(Packet::NeighbourDiscovery) => work.parsed = Parsed::NeighbourDiscovery,
         Ok(Packet::Ip(meta)) => {
             work.meta = meta;
-            work.parsed = if meta.is_icmp_error() { Parsed::IcmpError } else { Parsed::Ip };
+            if meta.fragment.part != Part::Whole {
+                work.fragment.parsed(&meta);
+            }
+            work.parsed = match meta.fragment.part {
+                Part::Whole if meta.is_icmp_error() => Parsed::IcmpError,
+                Part::Whole => Parsed::Ip,
+                Part::First => Parsed::FirstFragment,
+                Part::Later => Parsed::LaterFragment,
+            };
         }
         Err(reason) => {
             work.malformed = reason;

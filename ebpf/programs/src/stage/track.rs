@@ -8,7 +8,7 @@ pub(crate) mod table;
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, programs::TcContext};
 use nightgate_abi::{
-    Active, Facts, Features, Reason, ZoneId,
+    Active, Facts, Features, Flow, Reason, ZoneId,
     flow::{Direction, Phase},
     nat::{Translation, translated},
 };
@@ -45,6 +45,20 @@ pub(crate) struct Passage {
     pub(crate) origin_ifindex: u32,
     /// Mirror session; 0 for none.
     pub(crate) mirror_session: u16,
+}
+
+impl Passage {
+    /// How a packet of a flow passes.
+    #[inline(always)]
+    pub(crate) fn of(flow: &Flow, direction: Direction) -> Self {
+        Self {
+            direction,
+            from: flow.from,
+            to: flow.to,
+            origin_ifindex: flow.origin_ifindex,
+            mirror_session: flow.mirror_session,
+        }
+    }
 }
 
 /// Accepts a packet by its flow, or by the rules.
@@ -183,13 +197,7 @@ fn go_on(
             limit::release(place.active, &work.key, flow);
         }
     }
-    let passage = Passage {
-        direction: entry.direction,
-        from: flow.from,
-        to: flow.to,
-        origin_ifindex: flow.origin_ifindex,
-        mirror_session: flow.mirror_session,
-    };
+    let passage = Passage::of(flow, entry.direction);
     if place.hook == Hook::Egress && nat::leaves_changed(&flow.translation, entry.direction) {
         nat::leave(ctx, work, place, entry.direction, now)?;
     }
@@ -218,7 +226,7 @@ pub(crate) fn is_counted(ctx: &TcContext, hook: Hook) -> bool {
 /// The index of a direction, masked where the verifier can see it: the compiler, which knows the range, would
 /// drop an ordinary mask, and the verifier, which does not, would then refuse the program.
 #[inline(always)]
-fn index(direction: Direction) -> usize {
+pub(crate) fn index(direction: Direction) -> usize {
     let mut index = direction as u64;
     // SAFETY: changes one register.
     unsafe { core::arch::asm!("{index} &= 1", index = inout(reg) index, options(nomem, nostack)) };
