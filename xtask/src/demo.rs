@@ -32,7 +32,8 @@ pub(crate) fn run(workspace: &Workspace, format: Format) -> Result<()> {
         bail!("the demo needs root: it makes network namespaces and loads kernel programs");
     }
     nightgate_lab::catch_interrupts()?;
-    setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Lab], Mode::Install)?;
+    let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Client];
+    setup::ensure(workspace, &needs, Mode::Install)?;
     build::kernel_programs(workspace)?;
     build::demo_programs(workspace)?;
     nightgate_lab::sweep()?;

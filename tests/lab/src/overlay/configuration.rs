@@ -49,6 +49,7 @@ router:
   identity: {ROUTER}.json
   listen: '{address}'
   advertise: '{address}'
+  legacy_clients: true
 admin_socket: {socket}
 "
     )

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -32,6 +32,8 @@ pub struct Programs {
     pub nightgate: PathBuf,
     /// The SDK's example of an application that hosts a web page without listening.
     pub sdk_host: PathBuf,
+    /// Python with OpenZiti's client of 2022.
+    pub openziti: PathBuf,
 }
 
 impl Programs {
@@ -46,7 +48,9 @@ impl Programs {
             .skip(1)
             .find(|folder| folder.join("nightgate").is_file())
             .context("no `nightgate` beside the running program: run `cargo xtask build`")?;
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         Ok(Self {
+            openziti: checkout.join("target/openziti-2022/bin/python"),
             nightgate: folder.join("nightgate"),
             sdk_host: folder.join("examples").join(configuration::SDK_HOST_EXAMPLE),
         })
@@ -131,7 +135,7 @@ impl Deployment {
     pub(crate) fn start_controller(&mut self) -> Result<()> {
         let mut command = self.topology.controller.command(&self.programs.nightgate);
         let address = configuration::controller(self.family);
-        command.args(["controller", "run", "--address", &address, "--dir"]);
+        command.args(["controller", "run", "--legacy-clients", "--address", &address, "--dir"]);
         command.arg(self.file("controller"));
         self.start("controller", command)?;
         let (admin, namespace) = (self.administrator(), self.topology.controller.name().to_owned());
@@ -184,6 +188,15 @@ impl Deployment {
         let mut command = self.topology.sdk_host.command(&self.programs.sdk_host);
         command.arg(identity).arg(configuration::DARK_SERVICE);
         self.start("sdk-host", command)
+    }
+
+    /// A command of Python with OpenZiti's client, on the SDK host; one that hangs is ended.
+    pub(crate) fn openziti(&self) -> Result<Command> {
+        let python = &self.programs.openziti;
+        ensure!(python.exists(), "{} is missing: run `cargo xtask setup`", python.display());
+        let mut command = self.topology.sdk_host.command("timeout");
+        command.arg(PATIENCE.as_secs().to_string()).arg(python);
+        Ok(command)
     }
 
     /// Runs a command of the operator at the controller; its words are separated by white space.

@@ -14,7 +14,7 @@ use super::{
         WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
-    firewall,
+    firewall, openziti,
     topology::{Family, address},
 };
 use crate::{command::run, wait::until};
@@ -34,7 +34,7 @@ const REQUEST_MARKER: &str = "nightgate-request-plaintext";
 /// In the page of the web server.
 const RESPONSE_MARKER: &str = "nightgate-response-plaintext";
 /// In the page of the application.
-const DARK_MARKER: &str = "this server has no listening port";
+pub(super) const DARK_MARKER: &str = "this server has no listening port";
 /// In a datagram that shows that a capture has come so far.
 const END_MARKER: &str = "end-of-observation";
 
@@ -75,6 +75,11 @@ pub const SCENES: &[Scene] = &[
         name: "dark server",
         promise: "an application serves through the SDK; its host listens on nothing",
         play: reach_dark_server,
+    },
+    Scene {
+        name: "openziti",
+        promise: "OpenZiti's client of 2022 enrolls and reaches that application",
+        play: openziti::fetch,
     },
     Scene {
         name: "underlay",
