@@ -87,7 +87,10 @@ impl ApplyNetworkArgs {
         }
         self.management.output.print(&differences, |differences| table(differences))?;
         if !self.dry_run {
-            let changed = client.change(&differences).await.context("nothing was changed")?;
+            let changed = client.change(&differences).await.context(
+                "the controller confirmed no change: all is done or nothing; after a time-out, the same \
+                 command with --dry-run says which",
+            )?;
             write_tokens(&changed, self.jwt_dir.as_deref())?;
         } else if differences.is_empty() && !self.management.output.is_json() {
             print_text("nothing differs")?;
