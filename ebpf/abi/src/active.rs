@@ -18,6 +18,8 @@ pub struct Features(u32);
 impl Features {
     /// None of them.
     pub const NONE: Self = Self(0);
+    /// Zones that bound the segments of TCP connections.
+    pub const CLAMP_MSS: Self = Self(1 << 9);
     /// Rules that limit how many flows there may be.
     pub const LIMITS: Self = Self(1 << 8);
     /// Some rule is logged, so its packets are told of.

@@ -1,6 +1,6 @@
 //! How flows are kept.
 
-use crate::{flow::Phase, limits::idle};
+use crate::{flow::Phase, limits::idle, mss::MssBounds};
 
 /// Value of [`crate::maps::SETTINGS`], one for each bank, so that they change with the rules.
 #[repr(C)]
@@ -22,9 +22,11 @@ pub struct Settings {
     pub other: u32,
     /// Whether rules may accept a TCP connection in its middle: 1 if so, else 0.
     pub picks_up: u32,
+    /// Bounds of TCP segments.
+    pub mss: MssBounds,
 }
 
-const _: () = assert!(size_of::<Settings>() == 32);
+const _: () = assert!(size_of::<Settings>() == 160);
 
 /// IP protocol numbers (IANA) with limits of their own.
 mod protocol {
@@ -45,6 +47,7 @@ impl Settings {
         icmp: idle::ICMP,
         other: idle::OTHER,
         picks_up: 1,
+        mss: MssBounds::NONE,
     };
 
     /// Seconds without a packet after which a flow is over.

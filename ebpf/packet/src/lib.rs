@@ -14,6 +14,8 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod martian;
+pub mod mss;
+mod options;
 pub mod quote;
 pub mod refusal;
 pub mod rewrite;
@@ -25,7 +27,8 @@ pub mod vxlan;
 use nightgate_abi::{Address, Facts, Family, FlowKey, Reason, ZoneId, flow::End, rule::Subject};
 
 pub use fragment::{Fragment, Part};
-pub use tcp::{OPTIONS_MAX, ScaleSearch, Segment, Step, tcp_flags};
+pub use options::{OPTIONS_MAX, OptionSearch, Step};
+pub use tcp::{Segment, tcp_flags};
 
 use rewrite::{Layout, Message};
 

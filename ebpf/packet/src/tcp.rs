@@ -1,11 +1,11 @@
 //! TCP segments (RFC 9293).
 
-use nightgate_abi::{Reason, sender::SCALE_MAX};
+use nightgate_abi::Reason;
 
-use crate::{Frame, PacketMeta};
+use crate::Frame;
 
 /// Header without options.
-const HEADER: usize = 20;
+pub(crate) const HEADER: usize = 20;
 
 /// TCP flags (RFC 9293 section 3.1).
 pub mod tcp_flags {
@@ -87,72 +87,6 @@ const fn low_word(length: usize) -> u32 {
     length as u32
 }
 
-/// A search for the window scale option among those of a segment (RFC 7323 section 2.2), one option by step.
-#[derive(Clone, Copy, Debug)]
-pub struct ScaleSearch {
-    offset: usize,
-    end: usize,
-    found: Option<u8>,
-}
-
-/// Options of a header at most: one byte each.
-pub const OPTIONS_MAX: u32 = 40;
-
-/// What comes after a step of a search.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// There may be more.
-    Goes,
-    /// It is over.
-    Over,
-}
-
-impl ScaleSearch {
-    /// A search in a segment.
-    #[inline(always)]
-    pub fn new(meta: &PacketMeta) -> Self {
-        let start = usize::from(meta.transport);
-        let end = start + usize::from(meta.segment.header_length);
-        Self { offset: start + HEADER, end, found: None }
-    }
-
-    /// Looks at the next option.
-    #[inline(always)]
-    pub fn step(&mut self, frame: &impl Frame) -> Step {
-        const END: u8 = 0;
-        const NO_OPERATION: u8 = 1;
-        const WINDOW_SCALE: u8 = 3;
-        if self.offset >= self.end {
-            return Step::Over;
-        }
-        // Behind an option of one byte at the frame's end nothing follows.
-        let Some([kind, length]) = frame.read(self.offset) else {
-            return Step::Over;
-        };
-        if kind == NO_OPERATION {
-            self.offset += 1;
-            return Step::Goes;
-        }
-        if kind == WINDOW_SCALE && length == 3 && self.offset + 3 <= self.end {
-            let option: Option<[u8; 3]> = frame.read(self.offset);
-            // RFC 7323 section 2.3: a larger shift is taken for 14.
-            self.found =
-                option.map(|[.., shift]| if shift > SCALE_MAX { SCALE_MAX } else { shift });
-        }
-        if kind == END || length < 2 || self.found.is_some() {
-            return Step::Over;
-        }
-        self.offset += usize::from(length);
-        Step::Goes
-    }
-
-    /// The shift, if the option was found.
-    #[inline(always)]
-    pub const fn found(&self) -> Option<u8> {
-        self.found
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,28 +100,6 @@ mod tests {
         }
         for flags in [0, FIN, SYN | FIN, SYN | RST, RST | FIN, SYN | FIN | ACK, SYN | RST | ACK] {
             assert!(!is_possible(flags), "{flags:#x}");
-        }
-    }
-
-    #[test]
-    fn the_window_scale_is_found_wherever_it_is() {
-        let scale = |options: &[u8]| {
-            let frame = [&[0; HEADER][..], options].concat();
-            let header_length = u8::try_from(frame.len()).unwrap();
-            let end = (nightgate_abi::Address::from_v4([10, 0, 0, 1]), 1);
-            let meta = PacketMeta {
-                segment: Segment { header_length, ..Segment::default() },
-                ..PacketMeta::between(6, end, end)
-            };
-            let mut search = ScaleSearch::new(&meta);
-            let _last = (0..OPTIONS_MAX).find(|_| search.step(&frame.as_slice()) == Step::Over);
-            search.found()
-        };
-        assert_eq!(scale(&[3, 3, 7, 0]), Some(7));
-        assert_eq!(scale(&[2, 4, 5, 180, 1, 3, 3, 255]), Some(SCALE_MAX));
-        assert_eq!(scale(&[[1; 37].as_slice(), &[3, 3, 2]].concat()), Some(2));
-        for without in [&[][..], &[0, 3, 3, 7], &[2, 4, 5, 180], &[3, 3], &[2, 0, 3, 3, 7, 0]] {
-            assert_eq!(scale(without), None, "{without:?}");
         }
     }
 }

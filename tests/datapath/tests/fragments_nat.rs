@@ -1,7 +1,6 @@
 //! Fragments of translated flows: the first one is changed like a whole packet, the others get its address.
 
 use nightgate_abi::Reason::{Forwarded, FragmentUnknown, Local, Rejected, Sent};
-use nightgate_datapath::IfIndex;
 use nightgate_datapath_tests::{
     LAN, WAN, World, checksum::summed, fragment::fragments, frame::*, with_world,
 };
@@ -181,12 +180,7 @@ fn carry(world: &mut World<'_>, (from, to): (&str, &str), frame: &[u8]) -> Vec<u
 /// A world whose interfaces' addresses the programs know.
 fn with_addresses(test: impl FnOnce(&mut World<'_>) + Send) {
     with_world(RULES, |world| {
-        for (interface, number) in [(LAN, 1), (WAN, 2)] {
-            let index = IfIndex::of(interface).expect("an interface");
-            let addresses = [format!("10.{number}.0.1"), format!("2001:db8:{number}::1")]
-                .map(|address| address.parse().expect("an address"));
-            world.datapath.set_addresses(index, &addresses).expect("addresses");
-        }
+        world.tell_addresses();
         test(world);
     });
 }

@@ -11,9 +11,8 @@ use nightgate_abi::{
     INTERCEPT_MARK, Intercept, InterceptKey,
     Reason::{FragmentUnknown, InterceptFragment, Intercepted},
 };
-use nightgate_datapath::IfIndex;
 use nightgate_datapath_tests::{
-    LAN, WAN, World,
+    WAN, World,
     fragment::{Follows::More, fragment},
     frame::{segment, tcp_flags::SYN},
     hosts::{CLIENT, GATEWAY, Hosts, SERVER},
@@ -197,10 +196,7 @@ fn transparent_listener() -> TcpListener {
 fn with_hosts(rules: &str, test: impl FnOnce(&mut World<'_>, &Hosts) + Send) {
     with_world(rules, |world| {
         let hosts = Hosts::new(world);
-        for (interface, addresses) in [(LAN, GATEWAY), (WAN, OUTSIDE)] {
-            let index = IfIndex::of(interface).expect("an interface");
-            world.datapath.set_addresses(index, &addresses.map(ip)).expect("addresses");
-        }
+        world.tell_addresses();
         test(world, &hosts);
     });
 }

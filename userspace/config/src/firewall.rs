@@ -6,6 +6,7 @@ use crate::{
     decode::Malformed,
     ether::EtherType,
     guard::{self, Guard},
+    mss::ClampMss,
     names::{InterfaceName, SetName, ZoneName},
     node::{Key, Node},
     reader::Reader,
@@ -24,6 +25,8 @@ pub struct Zone {
     pub guard: Guard,
     /// Protocols beside IP and ARP that may pass, in both directions.
     pub pass_through: Vec<EtherType>,
+    /// Bound of the segments of forwarded TCP connections that come or go by the zone; none if there is none.
+    pub clamp_mss: Option<ClampMss>,
 }
 
 /// Decodes the zones. `sets` are the configured sets, or `None` if those are wrong.
@@ -90,10 +93,12 @@ fn zone(
         }
         Some(types)
     });
+    let clamp_mss = reader.optional(&mut section, "clamp_mss", ClampMss::decode);
     reader.close(section);
     Some(Zone {
         interfaces: interfaces?,
         guard: guard?,
         pass_through: pass_through?.unwrap_or_default(),
+        clamp_mss: clamp_mss?,
     })
 }

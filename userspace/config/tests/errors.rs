@@ -52,6 +52,8 @@ const CASES: &[Mistake] = &[
     ),
     ("[und0] }", "[und0], pass_through: [ipx] }", "zones.wan.pass_through[0]", 5, "eapol, lldp"),
     ("[und0] }", "[und0], pass_through: 0x0800 }", "zones.wan.pass_through", 5, "other than IP"),
+    ("[und0] }", "[und0], clamp_mss: pmtu }", "zones.wan.clamp_mss", 5, "write auto"),
+    ("[und0] }", "[und0], clamp_mss: 87 }", "zones.wan.clamp_mss", 5, "88 to 65495"),
     ("[und0]", "[lan0]", "zones.wan.interfaces", 5, "each interface once"),
     ("[und0]", "[]", "zones.wan.interfaces", 5, "at least one"),
     ("[und0]", "[an-interface-name]", "zones.wan.interfaces[0]", 5, "ip link"),

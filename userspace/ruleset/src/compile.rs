@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nightgate_abi::{ZoneId, ether::EtherTypes, limits};
+use nightgate_abi::{ZoneId, ether::EtherTypes, limits, mss::MssBounds};
 use nightgate_config::{
     Action, ConnectionLimit, Dscp, Gateway, IcmpType, Log, MacAddress, PortRange, Prefix, Protocol,
     RateLimit, Rule, RuleId, Set, SetName, TcpFlags, Tracking, Zone, ZoneName,
@@ -11,6 +11,7 @@ use nightgate_config::{
 use crate::{
     guard::{self, GuardImage},
     members::{Members, Resolver},
+    mss,
     nat::{self, CompiledNat},
 };
 
@@ -24,6 +25,7 @@ pub struct RuleSet {
     guards: Vec<GuardImage>,
     nat: CompiledNat,
     pass_through: Vec<(ZoneId, EtherTypes)>,
+    mss: MssBounds,
 }
 
 /// A rule with its zones resolved. Empty lists restrict nothing.
@@ -193,7 +195,8 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
     if errors.is_empty() {
         let (tracking, unmatched) = (gateway.tracking, gateway.log_unmatched);
         let pass_through = pass_through(gateway, &zones);
-        Ok(RuleSet { zones, rules, nat, tracking, unmatched, guards, pass_through })
+        let mss = mss::lower(&gateway.zones, &zones);
+        Ok(RuleSet { zones, rules, nat, tracking, unmatched, guards, pass_through, mss })
     } else {
         Err(errors)
     }
@@ -233,6 +236,11 @@ impl RuleSet {
     /// Whether packets that match no rule are logged.
     pub fn unmatched(&self) -> Log {
         self.unmatched
+    }
+
+    /// Bounds of TCP segments.
+    pub fn mss(&self) -> MssBounds {
+        self.mss
     }
 
     /// What zones let pass beside IP and ARP.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use nightgate_abi::{Features, Settings, Slot, ZoneId, ether::EtherTypes, limit::Limits};
+use nightgate_abi::{
+    Features, Settings, Slot, ZoneId, ether::EtherTypes, limit::Limits, mss::MssBounds,
+};
 use nightgate_config::{Log, Pickup, RuleId, Tracking, ZoneName};
 
 use crate::{
@@ -104,7 +106,7 @@ impl RuleSet {
             entries,
             features: self.features(&limits),
             limits,
-            settings: settings(self.tracking()),
+            settings: Settings { mss: self.mss(), ..settings(self.tracking()) },
             guards: self.guards().to_vec(),
             pass_through: self.pass_through().to_vec(),
         }
@@ -119,6 +121,7 @@ impl RuleSet {
         let used = [
             (!self.nat().is_empty(), Features::NAT),
             (limits, Features::LIMITS),
+            (self.mss() != MssBounds::NONE, Features::CLAMP_MSS),
             (log, Features::LOG),
             (self.unmatched() == Log::Yes, Features::LOG_UNMATCHED),
         ];
@@ -142,5 +145,6 @@ fn settings(tracking: &Tracking) -> Settings {
             Pickup::Allow => 1,
             Pickup::Refuse => 0,
         },
+        ..Settings::DEFAULT
     }
 }

@@ -19,6 +19,7 @@ mod learn;
 mod limit;
 mod lint;
 mod members;
+mod mss;
 mod nat;
 mod overlap;
 mod region;

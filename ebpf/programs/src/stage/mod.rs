@@ -1,6 +1,7 @@
 //! The stages of a packet, in order: parse, track, classify, act, mirror; each end is reported.
 
 mod act;
+mod clamp;
 mod classify;
 mod ether;
 pub(crate) mod fragment;
@@ -8,6 +9,7 @@ mod judge;
 mod limit;
 mod mirror;
 mod nat;
+mod options;
 mod parse;
 pub(crate) mod reject;
 mod related;
@@ -26,7 +28,7 @@ use aya_ebpf::programs::TcContext;
 use nightgate_abi::{
     Active, Features, Flow, FlowKey, Reason, mirror::ENCAPSULATED_MARK, reason::Kind, rule::Subject,
 };
-use nightgate_packet::PacketMeta;
+use nightgate_packet::{PacketMeta, tcp_flags};
 
 use crate::{
     hook::{self, Hook},
@@ -66,6 +68,8 @@ pub(crate) struct Work {
     sight: Sight,
     /// Set by `nat`.
     nat: nat::NatWork,
+    /// Set by `clamp`.
+    clamp: clamp::ClampWork,
     /// Set by `fragment`.
     fragment: fragment::FragmentWork,
 }
@@ -148,6 +152,9 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
 #[inline(always)]
 fn judge_ip(ctx: &TcContext, work: &mut Work, place: &track::Place) -> Result<Reason, Reason> {
     let passage = track::pass(ctx, work, place)?;
+    if place.active.uses(Features::CLAMP_MSS) && work.meta.tcp_flags & tcp_flags::SYN != 0 {
+        clamp::clamp(ctx, work, place, &passage)?;
+    }
     let reason = act::act(ctx, &work.meta, place, &passage)?;
     mirror::copy(ctx, place, &passage);
     Ok(reason)

@@ -8,7 +8,7 @@ use aya_ebpf::{
         BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED,
         BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup as Parameters,
     },
-    helpers::generated::bpf_fib_lookup,
+    helpers::generated::{bpf_check_mtu, bpf_fib_lookup},
     programs::TcContext,
 };
 use nightgate_abi::{Active, Address, Family, Reason, ZoneId, rule::Subject};
@@ -39,6 +39,37 @@ pub(crate) fn destination_zone(
     if is_for_many(subject.destination) {
         return Ok(ZoneId::LOCAL);
     }
+    let mut parameters = describe(subject, ifindex);
+    match look_up(ctx, &mut parameters) {
+        // The stack answers a packet that is too big for the way out.
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_FRAG_NEEDED => {
+            zone::of_interface(parameters.ifindex, active).ok_or(Reason::UnknownZone)
+        }
+        BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Ok(ZoneId::LOCAL),
+        _ => Err(Reason::Unroutable),
+    }
+}
+
+/// The longest packet that the route takes which a packet that comes in by an interface goes, in bytes; that of the
+/// interface it leaves by if there is no such route.
+#[inline(always)]
+pub(crate) fn mtu(ctx: &TcContext, subject: &Subject, ifindex: u32, leaves_by: u32) -> u32 {
+    let mut parameters = describe(subject, ifindex);
+    // With a length, the route's own MTU is looked at (Linux 5.12); the least, so that it is not exceeded.
+    parameters.__bindgen_anon_1.tot_len = 1;
+    if look_up(ctx, &mut parameters) == BPF_FIB_LKUP_RET_SUCCESS {
+        // SAFETY: the helper has written it; every value of an integer is valid.
+        return u32::from(unsafe { parameters.__bindgen_anon_1.mtu_result });
+    }
+    let mut mtu = 0;
+    // SAFETY: the context is valid, and the helper writes 32 bits (Linux 5.12).
+    unsafe { bpf_check_mtu(ctx.as_ptr(), leaves_by, &raw mut mtu, 0, 0) };
+    mtu
+}
+
+/// What the routing table is asked about a packet that comes in by an interface.
+#[inline(always)]
+fn describe(subject: &Subject, ifindex: u32) -> Parameters {
     // SAFETY: a structure of integers and unions of integers; zero is valid.
     let mut parameters: Parameters = unsafe { mem::zeroed() };
     parameters.l4_protocol = subject.protocol;
@@ -59,23 +90,21 @@ pub(crate) fn destination_zone(
             parameters.__bindgen_anon_4.ipv6_dst = subject.destination.quarters();
         }
     }
+    parameters
+}
+
+#[inline(always)]
+fn look_up(ctx: &TcContext, parameters: &mut Parameters) -> u32 {
     // SAFETY: the parameters are initialised and of the size given.
     let answer = unsafe {
         bpf_fib_lookup(
             ctx.as_ptr(),
-            &raw mut parameters,
+            &raw mut *parameters,
             size_of::<Parameters>() as i32,
             BPF_FIB_LOOKUP_SKIP_NEIGH,
         )
     };
-    match answer as u32 {
-        // The stack answers a packet that is too big for the way out.
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_FRAG_NEEDED => {
-            zone::of_interface(parameters.ifindex, active).ok_or(Reason::UnknownZone)
-        }
-        BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Ok(ZoneId::LOCAL),
-        _ => Err(Reason::Unroutable),
-    }
+    answer as u32
 }
 
 /// Whether an IPv4 address is 255.255.255.255 or of 224.0.0.0/4. Of IPv6's, the routing table says that they are

@@ -1,20 +1,20 @@
 //! What a packet says about its sender, and of TCP whether it fits the connection.
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Flow, Reason, Sender, flow::Direction, sender::sent};
+use nightgate_abi::{
+    Flow, Reason, Sender,
+    flow::Direction,
+    sender::{SCALE_MAX, sent},
+};
 use nightgate_packet::{
-    OPTIONS_MAX, PacketMeta, ScaleSearch, Step,
+    Frame as _, OptionSearch, PacketMeta,
     connection::{self, Arrival},
     protocol, tcp_flags,
 };
 
 use crate::{
     frame::TcFrame,
-    stage::{
-        Work,
-        repeat::{Turn, repeat},
-        track::index,
-    },
+    stage::{Work, options, track::index},
 };
 
 /// Takes over what the first packet of a flow says.
@@ -81,24 +81,12 @@ fn arrival(meta: &PacketMeta, scale: Option<u8>, direction: Direction) -> Arriva
     Arrival { segment: &meta.segment, flags: meta.tcp_flags, direction, scale }
 }
 
-/// A search among the options of a packet.
-struct Search<'a> {
-    ctx: &'a TcContext,
-    search: ScaleSearch,
-}
-
 /// The window scale option of a SYN. A function of its own in the object for the sake of the stack.
 #[inline(never)]
 pub(super) fn window_scale(ctx: &TcContext, meta: &PacketMeta) -> Option<u8> {
-    let mut search = Search { ctx, search: ScaleSearch::new(meta) };
-    repeat(OPTIONS_MAX, step, &mut search);
-    search.search.found()
-}
-
-/// Looks at one option.
-extern "C" fn step(_index: u64, Search { ctx, search }: &mut Search<'_>) -> Turn {
-    match search.step(&TcFrame(ctx)) {
-        Step::Goes => Turn::Continue,
-        Step::Over => Turn::Break,
-    }
+    let offset = options::find(ctx, OptionSearch::window_scale(meta))?;
+    // With the byte before it: of the check for a single byte, the verifier learns nothing.
+    let [_length, shift] = TcFrame(ctx).read(offset.wrapping_sub(1))?;
+    // RFC 7323 section 2.3: a larger shift is taken for 14.
+    Some(if shift > SCALE_MAX { SCALE_MAX } else { shift })
 }
