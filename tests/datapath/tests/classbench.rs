@@ -15,7 +15,7 @@ use nightgate_lab::classbench::{
 #[test]
 fn trees_and_reference_agree_on_every_family() {
     let oracle = compare(&[9, 200, 2_000], 1_300, 1);
-    assert!(oracle.packets([50, 400]) >= 20_000, "{oracle}");
+    assert!(oracle.packets([100, 400]) >= 20_000, "{oracle}");
     println!("{oracle}");
 }
 
@@ -26,7 +26,7 @@ fn a_million_pairs_agree() {
     let packets = (1..=6).map(|seed| {
         let oracle = compare(&[16, 300, 3_000, 10_000], 7_000, seed);
         println!("{oracle}");
-        oracle.packets([50, 400])
+        oracle.packets([100, 400])
     });
     let pairs: usize = packets.sum();
     assert!(pairs >= 1_000_000, "{pairs} pairs");
