@@ -73,7 +73,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("lab", &[]),
     ("datapath-tests", &["lab", "datapath", "ruleset", "config", "packet", "abi"]),
     ("e2e-tests", &["lab", "netlink"]),
-    ("fuzz", &["wire", "packet", "config", "model"]),
+    ("fuzz", &["wire", "packet", "config", "model", "pki"]),
     ("bench", &["lab", "datapath", "ruleset", "config", "packet", "abi", "e2ee"]),
     ("xtask", &["lab"]),
 ];

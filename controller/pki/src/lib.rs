@@ -24,5 +24,5 @@ pub use error::PkiError;
 pub use files::{FileAccess, write_atomically};
 pub use foreign::{ForeignCertificate, ForeignError};
 pub use issue::{Issued, IssuedWithKey, fingerprint};
-pub use request::RequestError;
+pub use request::{RequestError, check as check_request};
 pub use token::{Claims, TokenError, TokenKey};

@@ -37,6 +37,14 @@ pub(crate) fn proven_key(pem: &[u8]) -> Result<SubjectPublicKeyInfo, RequestErro
         .or(Err(RequestError::Key))
 }
 
+/// Checks that a request is signed by the key it names.
+///
+/// # Errors
+/// It is malformed, unproven or has an unsupported key.
+pub fn check(pem: &[u8]) -> Result<(), RequestError> {
+    proven_key(pem).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use nightgate_model::token::{ApiSessionClaims, EnrollmentClaims, SessionClaims};
-use rcgen::KeyPair;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::{Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
@@ -55,6 +55,16 @@ impl TokenKey {
             None => pair::make_key(path, KeyKind::P256)?,
         };
         Ok(Self::new(&key)?)
+    }
+
+    /// A new key that is kept nowhere.
+    ///
+    /// # Panics
+    /// The system has no randomness.
+    pub fn of_nobody() -> Self {
+        let key =
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("the system has randomness");
+        Self::new(&key).expect("a P-256 key signs ES256")
     }
 
     /// From a P-256 key.
@@ -132,14 +142,12 @@ impl Claims for SessionClaims {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use nightgate_model::{
         entity::Permission,
         id::{ApiSessionId, IdentityId, ServiceId},
         token::{ApiSessionKind, SessionKind},
     };
-    use rcgen::PKCS_ECDSA_P256_SHA256;
-
-    use super::*;
 
     fn key() -> TokenKey {
         TokenKey::new(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()).unwrap()

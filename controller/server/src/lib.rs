@@ -9,6 +9,7 @@ mod clock;
 mod control;
 mod controller;
 mod core;
+mod limit;
 mod listener;
 mod maintenance;
 mod password;

@@ -23,11 +23,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     control,
     core::Core,
+    limit::{Concurrent, Slot, Source},
     rest::{self, Failure, Peer},
 };
 
 /// Connections at one time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
+
+/// TLS handshakes of one source under way at one time; more are closed at once.
+const MAX_HANDSHAKES: u32 = 64;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,28 +69,34 @@ impl Listener {
         let acceptor = TlsAcceptor::from(self.tls);
         let router = rest::router(Arc::clone(&self.core));
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let handshakes = Concurrent::new(MAX_HANDSHAKES);
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, source) = match accepted {
+                Ok((stream, peer)) => (stream, Source::from(peer.ip())),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                     continue;
                 }
             };
+            let Some(handshake) = handshakes.begin(source) else {
+                tracing::debug!(?source, "too many handshakes under way");
+                continue;
+            };
             let connection = Accepted {
+                source,
                 acceptor: acceptor.clone(),
                 router: router.clone(),
                 core: Arc::clone(&self.core),
                 stop: self.stop.clone(),
             };
             self.tasks.spawn(async move {
-                if let Err(error) = connection.serve(stream).await {
+                if let Err(error) = connection.serve(stream, handshake).await {
                     tracing::debug!(%error, "connection ended");
                 }
                 drop(slot);
@@ -96,6 +106,7 @@ impl Listener {
 }
 
 struct Accepted {
+    source: Source,
     acceptor: TlsAcceptor,
     router: axum::Router,
     core: Arc<Core>,
@@ -120,12 +131,13 @@ enum ConnectionError {
 }
 
 impl Accepted {
-    async fn serve(self, stream: TcpStream) -> Result<(), ConnectionError> {
+    async fn serve(self, stream: TcpStream, handshake: Slot) -> Result<(), ConnectionError> {
         configure(&stream).map_err(ConnectionError::Socket)?;
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream))
             .await
             .or(Err(ConnectionError::HandshakeTimeout))?
             .map_err(ConnectionError::Handshake)?;
+        drop(handshake);
         let (_, session) = stream.get_ref();
         // The first certificate is the one whose key the peer proved to hold.
         let chain = session.peer_certificates().unwrap_or_default();
@@ -135,7 +147,8 @@ impl Accepted {
             self.serve_control(stream, fingerprint).await
         } else {
             let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-            self.serve_http(stream, Peer { fingerprint: proven, chain }).await
+            let source = self.source;
+            self.serve_http(stream, Peer { fingerprint: proven, chain, source }).await
         }
     }
 

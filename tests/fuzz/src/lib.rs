@@ -3,14 +3,28 @@
 //! A target takes any bytes and panics only when the product is wrong. `cargo test` replays the inputs
 //! kept in `corpus/TARGET/`; `cargo xtask fuzz` looks for new ones with libFuzzer.
 
+use std::sync::LazyLock;
+
 use bytes::BytesMut;
 use nightgate_config::{FileError, Files, parse_with};
-use nightgate_model::filter::Query;
+use nightgate_model::{
+    api::{CreateEnrollment, EnrollRouter, IdentityEnrollment},
+    filter::Query,
+    network::Network,
+    spec::{
+        CaSpec, ConfigSpec, ConfigTypeSpec, EdgeRouterPolicySpec, EdgeRouterSpec, IdentitySpec,
+        ServiceEdgeRouterPolicySpec, ServicePolicySpec, ServiceSpec,
+    },
+    token::{ApiSessionClaims, EnrollmentClaims, SessionClaims},
+};
 use nightgate_packet::{Fragment, Packet, PacketMeta, Part, parse, quote::quote};
+use nightgate_pki::{ForeignCertificate, TokenKey};
 use nightgate_wire::{
     channel::{Limits, Message},
     link::Frame,
 };
+use serde::{Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
 
 /// A function that takes any bytes.
 pub struct Target {
@@ -22,12 +36,37 @@ pub struct Target {
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    Target { name: "certificate", run: certificate },
+    Target { name: "certificate_request", run: certificate_request },
     Target { name: "channel_frame", run: channel_frame },
     Target { name: "config", run: config },
     Target { name: "filter", run: filter },
     Target { name: "link_frame", run: link_frame },
     Target { name: "packet", run: packet },
+    Target { name: "rest_body", run: rest_body },
+    Target { name: "token", run: token },
 ];
+
+/// Certificates that operators and clients send: whatever is taken for one can be asked everything.
+pub fn certificate(data: &[u8]) {
+    let Ok(pem) = std::str::from_utf8(data) else { return };
+    let Ok(certificate) = ForeignCertificate::from_pem(pem) else { return };
+    let again = ForeignCertificate::from_pem(&certificate.pem()).map(|again| again.fingerprint());
+    assert_eq!(again, Ok(certificate.fingerprint()));
+    let now = OffsetDateTime::UNIX_EPOCH;
+    drop((certificate.common_name(), certificate.not_after(), certificate.check_ca(now)));
+    assert!(
+        certificate.check_proof(&certificate, "", now).is_err()
+            || certificate.common_name().is_empty()
+    );
+}
+
+/// Certificate signing requests of whoever enrolls: accepted or refused.
+pub fn certificate_request(data: &[u8]) {
+    if let Err(error) = nightgate_pki::check_request(data) {
+        assert!(!error.to_string().is_empty());
+    }
+}
 
 /// The edge channel: whatever is accepted means the same after encoding it again.
 pub fn channel_frame(data: &[u8]) {
@@ -120,6 +159,39 @@ fn check_flow(meta: &PacketMeta) {
             assert_eq!((meta.source_port, meta.destination_port, meta.tcp_flags), (0, 0, 0));
         }
     }
+}
+
+/// Bodies of the REST interfaces: whatever is accepted means the same after writing it again.
+pub fn rest_body(data: &[u8]) {
+    body::<IdentitySpec>(data);
+    body::<EdgeRouterSpec>(data);
+    body::<CaSpec>(data);
+    body::<ConfigTypeSpec>(data);
+    body::<ConfigSpec>(data);
+    body::<ServiceSpec>(data);
+    body::<ServicePolicySpec>(data);
+    body::<EdgeRouterPolicySpec>(data);
+    body::<ServiceEdgeRouterPolicySpec>(data);
+    body::<Network>(data);
+    body::<IdentityEnrollment>(data);
+    body::<CreateEnrollment>(data);
+    body::<EnrollRouter>(data);
+}
+
+fn body<T: DeserializeOwned + PartialEq + Serialize + std::fmt::Debug>(data: &[u8]) {
+    let Ok(body) = serde_json::from_slice::<T>(data) else { return };
+    let written = serde_json::to_vec(&body).expect("a body that was read can be written");
+    assert_eq!(serde_json::from_slice::<T>(&written).ok(), Some(body));
+}
+
+/// Tokens that callers present: none of them was signed by a key that nobody has.
+pub fn token(data: &[u8]) {
+    static KEY: LazyLock<TokenKey> = LazyLock::new(TokenKey::of_nobody);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let now = OffsetDateTime::UNIX_EPOCH;
+    assert!(KEY.verify::<ApiSessionClaims>(text, now).is_err());
+    assert!(KEY.verify::<SessionClaims>(text, now).is_err());
+    assert!(KEY.verify::<EnrollmentClaims>(text, now).is_err());
 }
 
 #[cfg(test)]

@@ -33,11 +33,20 @@ pub(crate) use self::{
     replica::resolved_config,
     trim::keep_audit_short,
 };
-use crate::{Address, clock, password::Passwords, rest::built_in_config_types, trust::ClientTrust};
+use crate::{
+    Address, clock, limit::Failures, password::Passwords, rest::built_in_config_types,
+    trust::ClientTrust,
+};
 
 /// How long an API session lasts without being refreshed, in milliseconds. Short, because routers have to be told
 /// of sessions that were ended early until their tokens expire.
 pub(crate) const API_SESSION_LIFETIME: i64 = TOKEN_RESERVE;
+
+/// Enrollments of one source that may fail in a minute. A token is 122 random bits: this is about load, not guesses.
+const MAX_FAILED_ENROLLMENTS: u32 = 30;
+
+/// Authentications of one source that may fail in a minute, whatever the name; one name has a limit of its own.
+const MAX_FAILED_LOGINS: u32 = 60;
 
 /// Shared by every connection.
 pub(crate) struct Core {
@@ -49,6 +58,10 @@ pub(crate) struct Core {
     pub(crate) address: Address,
     /// Differs after each start: clients notice a restart by it.
     pub(crate) instance: String,
+    /// Enrollments that failed.
+    pub(crate) failed_enrollments: Failures,
+    /// Authentications that failed.
+    pub(crate) failed_logins: Failures,
     /// Hashes passwords.
     pub(crate) passwords: Passwords,
     store: Box<dyn Store>,
@@ -75,6 +88,8 @@ impl Core {
             authority,
             trust,
             address,
+            failed_enrollments: Failures::new(MAX_FAILED_ENROLLMENTS),
+            failed_logins: Failures::new(MAX_FAILED_LOGINS),
             passwords: Passwords::new(),
             instance: uuid::Uuid::new_v4().to_string(),
             store,

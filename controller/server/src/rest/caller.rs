@@ -8,7 +8,7 @@ use nightgate_store::{ApiSession, Author};
 use rustls_pki_types::CertificateDer;
 
 use super::Failure;
-use crate::{clock, core::Core};
+use crate::{clock, core::Core, limit::Source};
 
 /// Header of the API session token.
 const SESSION_HEADER: &str = "zt-session";
@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) fingerprint: Option<String>,
     /// The certificates it presented, that one first. Nothing is proved by the others.
     pub(crate) chain: Arc<[CertificateDer<'static>]>,
+    /// Where it is.
+    pub(crate) source: Source,
 }
 
 /// A caller with a valid API session.

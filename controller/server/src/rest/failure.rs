@@ -93,6 +93,12 @@ impl Failure {
         Self::bad_request("INVALID_CERTIFICATE", message)
     }
 
+    /// The source has failed too often.
+    pub(super) fn too_many_requests() -> Self {
+        let message = "too many failures from this address; wait a minute";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "SERVER_TOO_MANY_REQUESTS", message)
+    }
+
     /// What exists already, or is in use.
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "CONFLICT", message)

@@ -1,6 +1,7 @@
 //! The REST interfaces: one for clients, one for operators.
 
 mod answer;
+mod api;
 mod authenticator;
 mod body;
 mod caller;
@@ -39,11 +40,12 @@ const INSTANCE: HeaderName = HeaderName::from_static("ziti-instance-id");
 
 /// All routes. The client interface is also at the root: OpenZiti's clients use both.
 pub(crate) fn router(core: Arc<Core>) -> Router {
-    let client = client::router();
+    let client = client::api().into_router("Nightgate client API", CLIENT);
+    let management = management::api().into_router("Nightgate management API", MANAGEMENT);
     Router::new()
         .merge(client.clone())
         .nest(CLIENT, client)
-        .nest(MANAGEMENT, management::router())
+        .nest(MANAGEMENT, management)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_path)
         .layer(DefaultBodyLimit::max(MAX_BODY))

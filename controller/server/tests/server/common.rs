@@ -91,6 +91,16 @@ impl Lab {
         Caller { http, base: format!("https://{}", self.address()), token: None }
     }
 
+    /// Somebody without a certificate, from this address.
+    pub(crate) fn caller_from(&self, address: std::net::Ipv4Addr) -> Caller {
+        let http = Client::builder()
+            .tls_backend_preconfigured(tls(&self.ca, None, &[]))
+            .local_address(std::net::IpAddr::from(address))
+            .build()
+            .unwrap();
+        Caller { http, base: format!("https://{}", self.address()), token: None }
+    }
+
     /// The administrator, authenticated.
     pub(crate) async fn admin(&self) -> Caller {
         let file = identity_file(&self.dir);
@@ -146,6 +156,11 @@ impl Caller {
         self.send(Method::GET, path, None).await
     }
 
+    /// The status of whatever answers, if something does.
+    pub(crate) async fn try_status(&self, path: &str) -> Result<StatusCode, reqwest::Error> {
+        Ok(self.request(Method::GET, path, None).send().await?.status())
+    }
+
     /// As [`Self::get`], where there may be no answer.
     pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, reqwest::Error> {
         Ok(Answer::of(self.request(Method::GET, path, None).send().await?).await)
@@ -190,6 +205,11 @@ impl Caller {
         let answer = self.post(&format!("{MANAGEMENT}/{kind}"), body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
         serde_json::from_value(answer.body["data"].clone()).unwrap()
+    }
+
+    /// Any request.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: &str) -> Answer {
+        self.send(method, path, Some(body.to_owned())).await
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {

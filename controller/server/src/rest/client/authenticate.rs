@@ -48,15 +48,21 @@ pub(crate) async fn authenticate(
 ) -> Result<Response, Failure> {
     let mut body: Authenticate =
         if body.is_empty() { Authenticate::default() } else { parse(&body)? };
-    let (identity, fingerprint) = match parameters.method.as_deref() {
-        Some("cert") => by_certificate(&core, peer).await?,
-        Some("password") => (by_password(&core, &mut body).await?, None),
+    let source = peer.source;
+    if core.failed_logins.is_over(source, clock::timestamp()) {
+        return Err(Failure::too_many_requests());
+    }
+    let authenticated = match parameters.method.as_deref() {
+        Some("cert") => by_certificate(&core, peer).await,
+        Some("password") => by_password(&core, &mut body).await.map(|identity| (identity, None)),
         Some(_) | None => {
             let message = "the method must be cert (present the certificate in the TLS handshake) or \
                 password";
             return Err(Failure::bad_request("INVALID_AUTH_METHOD", message));
         }
     };
+    let (identity, fingerprint) =
+        authenticated.inspect_err(|_| core.failed_logins.count(source, clock::timestamp()))?;
     let now = clock::timestamp();
     let session = ApiSession {
         id: ApiSessionId::new(uuid::Uuid::new_v4().to_string()),

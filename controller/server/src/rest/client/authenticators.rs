@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::Response,
-    routing::{get, post},
 };
 use nightgate_model::{
     api::{ExtendCertificate, ExtendedCertificate, VerifyCertificate},
@@ -20,6 +18,7 @@ use crate::{
     core::{Core, Memory},
     rest::{
         Failure, answer,
+        api::{Access, Api},
         authenticator::{Authenticator, FIELDS, Method, leaf},
         body::Body,
         caller::Caller,
@@ -28,12 +27,16 @@ use crate::{
 };
 
 /// The routes of a caller's own authenticators.
-pub(super) fn routes() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/current-identity/authenticators", get(list))
-        .route("/current-identity/authenticators/{id}", get(one))
-        .route("/current-identity/authenticators/{id}/extend", post(extend))
-        .route("/current-identity/authenticators/{id}/extend-verify", post(verify))
+pub(super) fn api() -> Api {
+    Api::new(Access::Session)
+        .get("/current-identity/authenticators", "What the caller authenticates with", list)
+        .get("/current-identity/authenticators/{id}", "One of them", one)
+        .post("/current-identity/authenticators/{id}/extend", "A certificate to follow it", extend)
+        .post(
+            "/current-identity/authenticators/{id}/extend-verify",
+            "Use that certificate from now on",
+            verify,
+        )
 }
 
 async fn list(

@@ -73,10 +73,13 @@ pub(crate) async fn enroll(
     peer: Peer,
     Raw(body): Raw,
 ) -> Result<Response, Failure> {
-    let Query(Parameters { method, token }) = parameters.map_err(|rejection| {
-        Failure::bad_request("INVALID_ENROLL_METHOD", rejection.body_text())
-    })?;
-    by_method(&core, method, token, &peer, &body).await
+    counted(&core, &peer, async {
+        let Query(Parameters { method, token }) = parameters.map_err(|rejection| {
+            Failure::bad_request("INVALID_ENROLL_METHOD", rejection.body_text())
+        })?;
+        redeem(&core, method, token, &peer, &body).await
+    })
+    .await
 }
 
 /// `POST /enroll/METHOD`, as newer clients enroll: the token is in the body.
@@ -86,23 +89,42 @@ pub(crate) async fn enroll_by_path(
     peer: Peer,
     Raw(body): Raw,
 ) -> Result<Response, Failure> {
-    let method = serde_json::from_value(json!(method));
-    let method: EnrollmentMethod = method.map_err(|_unknown| Failure::unknown_path())?;
-    match method {
-        EnrollmentMethod::Ca => by_method(&core, method, String::new(), &peer, &body).await,
-        EnrollmentMethod::Ott => {
-            let EnrollWithToken { token, client_csr } = parse(&body)?;
-            by_method(&core, method, token, &peer, client_csr.as_bytes()).await
+    counted(&core, &peer, async {
+        let method: EnrollmentMethod =
+            serde_json::from_value(json!(method)).map_err(|_unknown| Failure::unknown_path())?;
+        match method {
+            EnrollmentMethod::Ca => redeem(&core, method, String::new(), &peer, &body).await,
+            EnrollmentMethod::Ott => {
+                let EnrollWithToken { token, client_csr } = parse(&body)?;
+                redeem(&core, method, token, &peer, client_csr.as_bytes()).await
+            }
+            EnrollmentMethod::Ottca | EnrollmentMethod::Updb => {
+                let EnrollWithToken { token, .. } = parse(&body)?;
+                redeem(&core, method, token, &peer, &body).await
+            }
+            EnrollmentMethod::Erott => Err(Failure::unknown_path()),
         }
-        EnrollmentMethod::Ottca | EnrollmentMethod::Updb => {
-            let EnrollWithToken { token, .. } = parse(&body)?;
-            by_method(&core, method, token, &peer, &body).await
-        }
-        EnrollmentMethod::Erott => Err(Failure::unknown_path()),
-    }
+    })
+    .await
 }
 
-async fn by_method(
+/// Refuses a source that has failed too often, and counts its failures.
+async fn counted(
+    core: &Core,
+    peer: &Peer,
+    enrollment: impl Future<Output = Result<Response, Failure>>,
+) -> Result<Response, Failure> {
+    if core.failed_enrollments.is_over(peer.source, clock::timestamp()) {
+        return Err(Failure::too_many_requests());
+    }
+    let outcome = enrollment.await;
+    if outcome.is_err() {
+        core.failed_enrollments.count(peer.source, clock::timestamp());
+    }
+    outcome
+}
+
+async fn redeem(
     core: &Arc<Core>,
     method: EnrollmentMethod,
     token: String,

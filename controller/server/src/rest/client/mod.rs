@@ -9,37 +9,46 @@ mod services;
 mod sessions;
 mod version;
 
-use std::sync::Arc;
-
-use axum::{
-    Router,
-    routing::{get, post},
-};
-
 pub(super) use self::{authenticate::authenticate, version::version};
-use crate::core::Core;
+use super::api::{Access, Api};
 
 /// All client routes, without a prefix.
-pub(super) fn router() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/", get(version))
-        .route("/version", get(version))
-        .route("/.well-known/est/cacerts", get(version::ca_certificates))
-        .route("/external-jwt-signers", get(version::external_jwt_signers))
-        .route("/enroll", post(enroll::enroll))
-        .route("/enroll/{method}", post(enroll::enroll_by_path))
-        .route("/authenticate", post(authenticate))
-        .route("/current-api-session", get(current::api_session).delete(current::end_api_session))
-        .route("/current-api-session/service-updates", get(current::service_updates))
-        .route("/current-identity", get(current::identity))
-        .merge(authenticators::routes())
-        .route("/current-identity/edge-routers", get(current::edge_routers))
-        .route("/services", get(services::list))
-        .route("/services/{id}", get(services::one))
-        .route("/services/{id}/edge-routers", get(services::edge_routers))
-        .route("/services/{id}/terminators", get(services::terminators))
-        .route("/sessions", get(sessions::list).post(sessions::create))
-        .route("/sessions/{id}", get(sessions::one).delete(sessions::end))
-        .route("/posture-response", post(posture::accept))
-        .route("/posture-response-bulk", post(posture::accept))
+pub(super) fn api() -> Api {
+    Api::new(Access::Anybody)
+        .get("/", "As /version", version)
+        .get("/version", "Versions and where the interfaces are", version)
+        .get(
+            "/.well-known/est/cacerts",
+            "Certificates to trust (RFC 7030)",
+            version::ca_certificates,
+        )
+        .get("/external-jwt-signers", "There are none", version::external_jwt_signers)
+        .post("/enroll", "Redeem an enrollment token", enroll::enroll)
+        .post(
+            "/enroll/{method}",
+            "Redeem an enrollment token by one method",
+            enroll::enroll_by_path,
+        )
+        .post("/authenticate", "Begin an API session", authenticate)
+        .at(Access::Session)
+        .get("/current-api-session", "The API session, prolonged", current::api_session)
+        .delete("/current-api-session", "End the API session", current::end_api_session)
+        .get(
+            "/current-api-session/service-updates",
+            "When services last changed",
+            current::service_updates,
+        )
+        .get("/current-identity", "The caller's identity", current::identity)
+        .merge(authenticators::api())
+        .get("/current-identity/edge-routers", "Routers the caller may use", current::edge_routers)
+        .get("/services", "Services the caller may use", services::list)
+        .get("/services/{id}", "One of them", services::one)
+        .get("/services/{id}/edge-routers", "Routers to use it through", services::edge_routers)
+        .get("/services/{id}/terminators", "Where it is hosted", services::terminators)
+        .get("/sessions", "The caller's service sessions", sessions::list)
+        .post("/sessions", "Begin a service session", sessions::create)
+        .get("/sessions/{id}", "One of them, with a fresh token", sessions::one)
+        .delete("/sessions/{id}", "End a service session", sessions::end)
+        .post("/posture-response", "Accepted and not used", posture::accept)
+        .post("/posture-response-bulk", "Accepted and not used", posture::accept)
 }

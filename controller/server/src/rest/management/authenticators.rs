@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::Response,
-    routing::{get, post},
 };
 use nightgate_model::{
     api::{CreateAuthenticator, Created, ReEnroll},
@@ -26,6 +24,7 @@ use crate::{
     core::Core,
     rest::{
         Failure, answer,
+        api::{Access, Api},
         authenticator::{Authenticator, FIELDS, Method},
         body::Body,
         caller::Admin,
@@ -34,12 +33,14 @@ use crate::{
 };
 
 /// The routes of authenticators.
-pub(super) fn routes() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/authenticators", get(list).post(create))
-        .route("/authenticators/{id}", get(one).delete(delete))
-        .route("/authenticators/{id}/re-enroll", post(enroll_again))
-        .route("/identities/{id}/authenticators", get(list_of_identity))
+pub(super) fn api() -> Api {
+    Api::new(Access::Administrator)
+        .get("/authenticators", "Certificates and passwords of identities", list)
+        .post("/authenticators", "Give an identity a password", create)
+        .get("/authenticators/{id}", "One of them", one)
+        .delete("/authenticators/{id}", "Take it away", delete)
+        .post("/authenticators/{id}/re-enroll", "Take it away and enroll again", enroll_again)
+        .get("/identities/{id}/authenticators", "Those of one identity", list_of_identity)
 }
 
 async fn list(

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
     http::{HeaderMap, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
 };
 use nightgate_model::{entity::Ca, id::IdentityId};
 use nightgate_pki::ForeignCertificate;
@@ -26,6 +24,7 @@ use crate::{
     core::Core,
     rest::{
         Failure, answer,
+        api::{Access, Api},
         body::Raw,
         caller::{Admin, Caller},
         shape,
@@ -69,8 +68,10 @@ impl Resource for Ca {
 }
 
 /// Routes of CAs besides those of every entity.
-pub(super) fn routes() -> Router<Arc<Core>> {
-    Router::new().route("/cas/{id}/jwt", get(token)).route("/cas/{id}/verify", post(verify))
+pub(super) fn api() -> Api {
+    Api::new(Access::Administrator)
+        .get("/cas/{id}/jwt", "The token by which its certificates enroll", token)
+        .post("/cas/{id}/verify", "Prove to hold its key", verify)
 }
 
 /// The identities that authenticate with a certificate of this CA.

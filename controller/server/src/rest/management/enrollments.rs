@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::Response,
-    routing::{get, post},
 };
 use nightgate_model::{
     api::{CreateEnrollment, Created, IdentityEnrollment},
@@ -29,6 +27,7 @@ use crate::{
     core::{Core, Memory},
     rest::{
         Failure, answer,
+        api::{Access, Api},
         body::Body,
         caller::Admin,
         query::{ListQuery, Names},
@@ -62,12 +61,14 @@ struct Refresh {
 }
 
 /// The routes of enrollments.
-pub(super) fn routes() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/enrollments", get(list).post(create))
-        .route("/enrollments/{id}", get(one).delete(delete))
-        .route("/enrollments/{id}/refresh", post(refresh))
-        .route("/identities/{id}/enrollments", get(list_of_identity))
+pub(super) fn api() -> Api {
+    Api::new(Access::Administrator)
+        .get("/enrollments", "Enrollments that nobody has redeemed yet", list)
+        .post("/enrollments", "Let an identity enroll (again)", create)
+        .get("/enrollments/{id}", "One of them", one)
+        .delete("/enrollments/{id}", "Take it back", delete)
+        .post("/enrollments/{id}/refresh", "Another token in its place", refresh)
+        .get("/identities/{id}/enrollments", "Those of one identity", list_of_identity)
 }
 
 impl Wanted {

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
     http::{HeaderMap, header},
     response::Response,
-    routing::get,
 };
 use nightgate_model::{
     api::{Created, IdentityEnrollment},
@@ -28,6 +26,7 @@ use crate::{
     core::{Core, Memory},
     rest::{
         Failure, answer,
+        api::{Access, Api},
         body::Body,
         caller::{Admin, Caller},
         query::{ListQuery, Names},
@@ -35,12 +34,16 @@ use crate::{
 };
 
 /// The routes of one kind of entity.
-pub(super) fn routes<R: Resource>() -> Router<Arc<Core>> {
-    let list_path = format!("/{}", R::KIND.path());
+pub(super) fn api<R: Resource>() -> Api {
+    let (kind, list_path) = (R::KIND, format!("/{}", R::KIND.path()));
     let one_path = format!("{list_path}/{{id}}");
-    Router::new()
-        .route(&list_path, get(list::<R>).post(create::<R>))
-        .route(&one_path, get(one::<R>).put(replace::<R>).patch(patch::<R>).delete(delete::<R>))
+    Api::new(Access::Administrator)
+        .get(&list_path, format!("List: {kind}"), list::<R>)
+        .post(&list_path, format!("Create: {kind}"), create::<R>)
+        .get(&one_path, format!("Show: {kind}"), one::<R>)
+        .put(&one_path, format!("Replace: {kind}"), replace::<R>)
+        .patch(&one_path, format!("Change: {kind}"), patch::<R>)
+        .delete(&one_path, format!("Delete: {kind}"), delete::<R>)
 }
 
 /// Changes one entity, under the checks of every change: whoever asked has seen this version, the

@@ -15,50 +15,47 @@ mod routers;
 mod services;
 mod sessions;
 mod signing;
+mod summary;
 mod terminators;
 pub(super) mod validate;
 
-use std::sync::Arc;
-
-use axum::{
-    Router,
-    routing::{get, post, put},
-};
 use nightgate_model::entity::{
     Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
     ServiceEdgeRouterPolicy, ServicePolicy,
 };
 
 pub(super) use self::enrollments::shape as enrollment;
-use super::client;
-use crate::core::Core;
+use super::{
+    api::{Access, Api},
+    client,
+};
 
 /// All management routes, without a prefix.
-pub(super) fn router() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/version", get(client::version))
-        .route("/authenticate", post(client::authenticate))
-        .merge(entities::routes::<Identity>())
-        .route("/identities/{id}/disable", post(identities::disable))
-        .route("/identities/{id}/enable", post(identities::enable))
-        .route(
-            "/identities/{id}/password",
-            put(identities::set_password).delete(identities::remove_password),
-        )
-        .merge(authenticators::routes())
-        .merge(enrollments::routes())
-        .merge(sessions::routes())
-        .merge(network::routes())
-        .merge(entities::routes::<Ca>())
-        .merge(cas::routes())
-        .merge(entities::routes::<EdgeRouter>())
-        .merge(entities::routes::<ConfigType>())
-        .merge(entities::routes::<Config>())
-        .merge(entities::routes::<Service>())
-        .merge(entities::routes::<ServicePolicy>())
-        .merge(entities::routes::<EdgeRouterPolicy>())
-        .merge(entities::routes::<ServiceEdgeRouterPolicy>())
-        .route("/terminators", get(terminators::list))
-        .route("/explain", get(explain::explain))
-        .route("/audit", get(audit::list))
+pub(super) fn api() -> Api {
+    Api::new(Access::Anybody)
+        .get("/version", "Versions and where the interfaces are", client::version)
+        .post("/authenticate", "Begin an API session", client::authenticate)
+        .at(Access::Administrator)
+        .get("/summary", "How many there are of each kind", summary::summary)
+        .merge(entities::api::<Identity>())
+        .post("/identities/{id}/disable", "Disable an identity", identities::disable)
+        .post("/identities/{id}/enable", "Enable it again", identities::enable)
+        .put("/identities/{id}/password", "Let it log in with a password", identities::set_password)
+        .delete("/identities/{id}/password", "Take that away", identities::remove_password)
+        .merge(authenticators::api())
+        .merge(enrollments::api())
+        .merge(sessions::api())
+        .merge(network::api())
+        .merge(entities::api::<Ca>())
+        .merge(cas::api())
+        .merge(entities::api::<EdgeRouter>())
+        .merge(entities::api::<ConfigType>())
+        .merge(entities::api::<Config>())
+        .merge(entities::api::<Service>())
+        .merge(entities::api::<ServicePolicy>())
+        .merge(entities::api::<EdgeRouterPolicy>())
+        .merge(entities::api::<ServiceEdgeRouterPolicy>())
+        .get("/terminators", "Where services are hosted now", terminators::list)
+        .get("/explain", "Why an identity may use a service, or may not", explain::explain)
+        .get("/audit", "Who changed what", audit::list)
 }

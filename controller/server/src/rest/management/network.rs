@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, extract::State, response::Response, routing::post};
+use axum::{extract::State, response::Response};
 use nightgate_model::{
     entity::{
         Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
@@ -26,6 +26,7 @@ use crate::{
     core::{Core, Memory},
     rest::{
         Failure, answer,
+        api::{Access, Api},
         body::Body,
         caller::{Admin, Caller},
     },
@@ -78,8 +79,10 @@ macro_rules! with_resource {
     };
 }
 
-pub(super) fn routes() -> Router<Arc<Core>> {
-    Router::new().route("/network", post(change).layer(DefaultBodyLimit::max(MAX_BODY)))
+pub(super) fn api() -> Api {
+    Api::new(Access::Administrator)
+        .post("/network", "Make many changes, all or none", change)
+        .with_longest_body(MAX_BODY)
 }
 
 /// Makes the changes in their order and in one transaction. Each may refer by name to what those before

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::Response,
-    routing::get,
 };
 use nightgate_model::id::ApiSessionId;
 use serde_json::{Value, json};
@@ -16,6 +14,7 @@ use crate::{
     core::{Core, LiveApiSession, Memory, ServiceSession},
     rest::{
         Failure, answer,
+        api::{Access, Api},
         caller::Admin,
         query::{ListQuery, Names},
         shape,
@@ -30,12 +29,14 @@ const FIELDS: &[&str] =
     &["identityId", "serviceId", "service", "apiSessionId", "type", "expiresAt"];
 
 /// The routes of sessions.
-pub(super) fn routes() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/api-sessions", get(list_api))
-        .route("/api-sessions/{id}", get(one_api).delete(end_api))
-        .route("/sessions", get(list))
-        .route("/sessions/{id}", get(one).delete(end))
+pub(super) fn api() -> Api {
+    Api::new(Access::Administrator)
+        .get("/api-sessions", "Who is authenticated", list_api)
+        .get("/api-sessions/{id}", "One of them", one_api)
+        .delete("/api-sessions/{id}", "End it, with its circuits", end_api)
+        .get("/sessions", "Service sessions", list)
+        .get("/sessions/{id}", "One of them", one)
+        .delete("/sessions/{id}", "End it", end)
 }
 
 async fn list_api(
