@@ -19,7 +19,7 @@ pub struct Replica {
     pub index: u64,
     /// PEM (SPKI) public keys that session tokens may be signed with, ES256.
     pub token_keys: Vec<String>,
-    /// Certificates that clients' certificates may come from, besides those a router trusts already: PEM, one each.
+    /// Certificates that clients' certificates may come from, besides those a router trusts already: PEM, one or several in each.
     pub client_cas: Vec<String>,
     /// API sessions that were ended before their time: their tokens are refused, and what began with them ends.
     pub ended_sessions: BTreeSet<ApiSessionId>,

@@ -25,12 +25,13 @@ use crate::{
     issue::{fingerprint, host_name, leaf, params, pem_of},
     pair::{KeyKind, PairFiles, make_key, parse},
     request::proven_key,
+    rollover,
 };
 
 const ROOT_LIFETIME: Duration = Duration::days(20 * 365);
 const INTERMEDIATE_LIFETIME: Duration = Duration::days(10 * 365);
 const SERVER_LIFETIME: Duration = Duration::days(365);
-const ENDPOINT_LIFETIME: Duration = Duration::days(365);
+pub(crate) const ENDPOINT_LIFETIME: Duration = Duration::days(365);
 
 /// A server certificate with less time left is made anew at start, with the same key.
 const SERVER_RENEWAL: Duration = Duration::days(60);
@@ -39,6 +40,7 @@ const SERVER_RENEWAL: Duration = Duration::days(60);
 pub struct Authority {
     root: CertificateDer<'static>,
     intermediate: CertificateDer<'static>,
+    previous: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, KeyPair>,
     server: ServerPair,
     legacy_server: Option<ServerPair>,
@@ -77,18 +79,21 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Self, PkiError> {
         make_directory(dir)?;
+        rollover::finish(dir)?;
         let root = open_root(dir, now)?;
         let (intermediate, key) = open_intermediate(dir, &root, now)?;
+        let previous = rollover::previous(dir, &intermediate, now)?;
         let issuer = Issuer::from_ca_cert_der(&intermediate, key)
             .map_err(|source| PkiError::Make { what: "the issuer", source })?;
         let files = PairFiles::new(dir, "server");
         let server = open_server(&files, KeyKind::P256, names, (&intermediate, &issuer), now)?;
         Ok(Self {
-            bundle: CaBundle::new(&[root.clone(), intermediate.clone()])?,
+            bundle: CaBundle::new(&anchors(&root, &intermediate, &previous))?,
             session_key: TokenKey::open(&dir.join("token.key"))?,
             trust_domain: fingerprint(&root),
             root,
             intermediate,
+            previous,
             issuer,
             server,
             legacy_server: None,
@@ -129,10 +134,10 @@ impl Authority {
         }
     }
 
-    /// Root and intermediate: what client certificates are checked against. Both, because some SDKs
+    /// Root and intermediates: what client certificates are checked against. All, because some SDKs
     /// present their certificate without its issuer.
-    pub fn trust_anchors(&self) -> [CertificateDer<'static>; 2] {
-        [self.root.clone(), self.intermediate.clone()]
+    pub fn trust_anchors(&self) -> Vec<CertificateDer<'static>> {
+        anchors(&self.root, &self.intermediate, &self.previous)
     }
 
     /// What clients trust.
@@ -248,6 +253,14 @@ impl Authority {
     }
 }
 
+fn anchors(
+    root: &CertificateDer<'static>,
+    intermediate: &CertificateDer<'static>,
+    previous: &[CertificateDer<'static>],
+) -> Vec<CertificateDer<'static>> {
+    [root, intermediate].into_iter().chain(previous).cloned().collect()
+}
+
 fn make_directory(dir: &Path) -> Result<(), PkiError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| PkiError::File {
         operation: "make directory",
@@ -290,6 +303,16 @@ fn open_intermediate(
         let key = files.load_key_of(&intermediate, KeyKind::P256)?;
         return Ok((intermediate, key));
     }
+    make_intermediate(&files, dir, root, now)
+}
+
+/// Makes an intermediate with the root's key: its own key first.
+pub(crate) fn make_intermediate(
+    files: &PairFiles,
+    dir: &Path,
+    root: &CertificateDer<'static>,
+    now: OffsetDateTime,
+) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
     let make = |source| PkiError::Make { what: "the intermediate certificate", source };
     let root_key = PairFiles::new(dir, "root").load_key_of(root, KeyKind::P256)?;
     let issuer = Issuer::from_ca_cert_der(root, root_key).map_err(make)?;
@@ -314,7 +337,7 @@ fn open_server(
     let key = match files.load_certificate()? {
         Some(server) => {
             let key = files.load_key_of(&server, kind)?;
-            if is_current(&server, names, now) {
+            if is_current(&server, names, now) && is_signed_by(&server, intermediate) {
                 return server_pair(kind, server, key);
             }
             key
@@ -340,6 +363,12 @@ fn server_pair(
         KeyKind::Rsa => TokenKey::rsa(&key)?,
     };
     Ok(ServerPair { certificate, key, tokens })
+}
+
+/// After a roll-over it is not.
+fn is_signed_by(server: &CertificateDer<'_>, intermediate: &CertificateDer<'_>) -> bool {
+    let intermediate = parse(intermediate);
+    parse(server).verify_signature(Some(intermediate.public_key())).is_ok()
 }
 
 fn is_current(

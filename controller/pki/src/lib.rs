@@ -15,6 +15,7 @@ mod foreign;
 mod issue;
 mod pair;
 mod request;
+mod rollover;
 mod token;
 
 pub use authority::{Authority, ServerIdentity};
@@ -25,4 +26,5 @@ pub use files::{FileAccess, write_atomically};
 pub use foreign::{ForeignCertificate, ForeignError};
 pub use issue::{Issued, IssuedWithKey, fingerprint};
 pub use request::{RequestError, check as check_request};
+pub use rollover::{Described, describe, roll_over};
 pub use token::{Claims, TokenError, TokenKey};

@@ -24,5 +24,5 @@ pub use controller::{Controller, StartError};
 pub use maintenance::{BackedUp, Finding, MaintenanceError, Restored, backup, check, restore};
 pub use nightgate_store::AuditBounds;
 pub use settings::{Settings, SettingsError};
-pub use setup::{InitError, Initialized, init};
+pub use setup::{InitError, Initialized, certificates, init, roll_over};
 pub use tls::TlsError;

@@ -12,7 +12,7 @@ use nightgate_model::{
     id::IdentityId,
     kind::EntityKind,
 };
-use nightgate_pki::{Authority, FileAccess, IssuedWithKey, PkiError, write_atomically};
+use nightgate_pki::{Authority, Described, FileAccess, IssuedWithKey, PkiError, write_atomically};
 use nightgate_store::{
     Action, AuditRecord, Author, Certificate, Change, SqliteStore, Step, Store, StoreError,
 };
@@ -82,6 +82,23 @@ pub fn init(dir: &Path, settings: &Settings) -> Result<Initialized, InitError> {
     let admin = dir.join("admin.json");
     make_admin(&authority, &store, settings, &admin)?;
     Ok(Initialized::New { admin })
+}
+
+/// Makes another signer, which signs from the next start on; see [`nightgate_pki::roll_over`].
+///
+/// # Errors
+/// The directory is in use by a running controller, or its root's key is not there.
+pub fn roll_over(dir: &Path) -> Result<(), InitError> {
+    let _lock = DirectoryLock::acquire(dir)?;
+    Ok(nightgate_pki::roll_over(&pki_dir(dir), clock::now())?)
+}
+
+/// The certificates of a controller directory, running or not.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn certificates(dir: &Path) -> Result<Vec<Described>, PkiError> {
+    nightgate_pki::describe(&pki_dir(dir))
 }
 
 /// Writes the identity file before the database knows the identity: a crash between leaves no

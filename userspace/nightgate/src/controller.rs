@@ -12,6 +12,7 @@ use nightgate_server::{
 
 use crate::{
     output::{OutputArgs, Table, print_text},
+    pki::PkiCommand,
     signals::StopSignals,
 };
 
@@ -22,6 +23,9 @@ pub(crate) enum ControllerCommand {
     Init(InitArgs),
     /// Serve a controller directory until SIGTERM; makes it first when it is new
     Run(RunArgs),
+    /// Look at the controller's certificates, and replace the one that signs
+    #[command(subcommand)]
+    Pki(PkiCommand),
     /// Copy a controller directory into a new directory; the controller may run meanwhile
     ///
     /// The copy holds the controller's keys: keep it as private as the directory. It is checked before it appears.
@@ -133,6 +137,7 @@ impl ControllerCommand {
                 print_text(&restored_text(&args, &restored))
             }
             Self::Check(args) => check_directory(&args),
+            Self::Pki(command) => command.run(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod lint;
 mod management;
 mod observe;
 mod output;
+mod pki;
 mod proxy;
 mod quickstart;
 mod router;

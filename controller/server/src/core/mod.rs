@@ -83,7 +83,7 @@ impl Core {
         add_built_in(&*store)?;
         let memory = Memory::new(store.load()?, clock::timestamp());
         trust.follow(&memory.model);
-        let first = Published::new(&memory.snapshot(), authority.session_key().public_key_pem());
+        let first = Published::new(&memory.snapshot(), &authority);
         Ok(Self {
             authority,
             trust,

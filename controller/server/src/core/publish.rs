@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use nightgate_model::control::ControllerMessage;
+use nightgate_pki::Authority;
 use nightgate_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
@@ -28,8 +29,8 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(super) fn new(snapshot: &Snapshot, token_key: &str) -> Self {
-        let message = ControllerMessage::Replica(Box::new(replica(snapshot, token_key)));
+    pub(super) fn new(snapshot: &Snapshot, authority: &Authority) -> Self {
+        let message = ControllerMessage::Replica(Box::new(replica(snapshot, authority)));
         let body = serde_json::to_vec(&message).expect("maps of the replica have text keys");
         Self { index: snapshot.index, body: body.into() }
     }
@@ -69,7 +70,7 @@ impl Core {
             });
         }
         let snapshot = self.read(Memory::snapshot);
-        let next = Published::new(&snapshot, self.authority.session_key().public_key_pem());
+        let next = Published::new(&snapshot, &self.authority);
         self.published.send_if_modified(|current| {
             let is_newer = next.index > current.index;
             if is_newer {

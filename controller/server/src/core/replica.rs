@@ -7,6 +7,7 @@ use nightgate_model::{
     id::IdentityId,
     replica::{Replica, ReplicaIdentity, ReplicaRouter},
 };
+use nightgate_pki::Authority;
 use nightgate_store::Model;
 use serde_json::Value;
 
@@ -17,18 +18,15 @@ use crate::trust::trusted_cas;
 ///
 /// Terminators whose host may not bind (any more) are left out, and links to unknown routers: what a
 /// router reports grants nothing by itself.
-pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
+pub(super) fn replica(snapshot: &Snapshot, authority: &Authority) -> Replica {
     let authorizations = snapshot.entities.authorizations();
     let routers: Vec<_> = routers(snapshot).collect();
     let known: BTreeSet<_> = routers.iter().map(|router| router.id.clone()).collect();
     Replica {
         index: snapshot.index,
-        token_keys: vec![token_key.into()],
+        token_keys: vec![authority.session_key().public_key_pem().into()],
         ended_sessions: snapshot.ended_sessions.clone(),
-        client_cas: trusted_cas(&snapshot.entities.model)
-            .filter(|ca| ca.is_auth_enabled)
-            .map(|ca| ca.cert_pem.clone())
-            .collect(),
+        client_cas: client_cas(snapshot, authority),
         identities: identities(snapshot).collect(),
         services: snapshot
             .entities
@@ -60,6 +58,13 @@ pub(super) fn replica(snapshot: &Snapshot, token_key: &str) -> Replica {
             .collect(),
         routers,
     }
+}
+
+/// Our own too: routers know those of the day they enrolled.
+fn client_cas(snapshot: &Snapshot, authority: &Authority) -> Vec<String> {
+    let others = trusted_cas(&snapshot.entities.model).filter(|ca| ca.is_auth_enabled);
+    let own = std::iter::once(authority.bundle().pem().to_owned());
+    own.chain(others.map(|ca| ca.cert_pem.clone())).collect()
 }
 
 /// A service's documents by the name of their type, its own and those it shares.

@@ -1,5 +1,6 @@
 //! Certificates and passwords: listed, taken away, renewed.
 
+use nightgate_server::{Controller, roll_over};
 use serde_json::{Value, json};
 
 use crate::common::{CLIENT, Credentials, Lab, MANAGEMENT, one_time_token, request};
@@ -132,4 +133,28 @@ async fn passwords_are_authenticators_too() {
     let expected =
         ["setPassword", "offerEnrollment", "removePassword", "setPassword", "enroll", "create"];
     assert_eq!(actions, expected);
+}
+
+/// Certificates without their issuer, as some SDKs present them.
+fn bare(credentials: &Credentials) -> Credentials {
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, _) = credentials.chain.split_once(end).unwrap();
+    Credentials { key: credentials.key.clone(), chain: leaf.to_owned() + end }
+}
+
+#[tokio::test]
+async fn certificates_of_the_old_and_the_new_signer_authenticate_after_a_roll_over() {
+    let lab = Lab::start().await;
+    let (_, old) = lab.identity("alice", &[]).await;
+    assert!(roll_over(lab.dir.path()).is_err(), "the controller runs");
+    let Lab { controller, dir, ca } = lab;
+    controller.stop().await;
+    roll_over(dir.path()).unwrap();
+    let lab = Lab { controller: Controller::start(dir.path()).await.unwrap(), dir, ca };
+    let (_, new) = lab.identity("bob", &[]).await;
+    for credentials in [&old, &new] {
+        lab.client(credentials).await;
+        lab.client(&bare(credentials)).await;
+    }
+    lab.client(&extend(&lab, &old).await).await;
 }
