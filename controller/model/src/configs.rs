@@ -1,16 +1,18 @@
-//! The built-in service configurations, in OpenZiti's shapes: `intercept.v1` and `host.v1`.
+//! The built-in service configurations: `intercept.v1` and `host.v1` in OpenZiti's shapes, and our own
+//! `end-to-end.v1`.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::entity::Service;
 
 /// Names and JSON schemas (draft 7) of the built-in config types.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub const BUILT_IN: [(&str, &str); 4] = [
     (InterceptV1::TYPE, include_str!("schema/intercept.v1.json")),
     (HostV1::TYPE, include_str!("schema/host.v1.json")),
     ("host.v2", include_str!("schema/host.v2.json")),
+    (EndToEndV1::TYPE, include_str!("schema/end-to-end.v1.json")),
 ];
 
 /// Transport protocol of an intercepted or hosted service.
@@ -80,6 +82,38 @@ impl HostV1 {
     pub const TYPE: &'static str = "host.v1";
 }
 
+/// Which methods of end-to-end encryption the ends of a service take: config type `end-to-end.v1`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndToEndV1 {
+    /// The method.
+    pub method: EndToEndMethod,
+}
+
+/// Methods of end-to-end encryption.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndToEndMethod {
+    /// Our own between ends that have it, OpenZiti's with others.
+    Negotiated,
+    /// Our own alone: both ends refuse circuits whose other end proves no identity.
+    Native,
+}
+
+impl EndToEndV1 {
+    /// Config type name.
+    pub const TYPE: &'static str = "end-to-end.v1";
+
+    /// Whether the configs of a service, by type, demand our own method. A document that cannot be read
+    /// does, for it was meant to restrict.
+    pub fn demands_native(configs: &BTreeMap<String, serde_json::Value>) -> bool {
+        configs.get(Self::TYPE).is_some_and(|document| {
+            !Self::deserialize(document)
+                .is_ok_and(|config| config.method == EndToEndMethod::Negotiated)
+        })
+    }
+}
+
 /// A configuration document that does not have the shape of its type.
 #[derive(Debug, thiserror::Error)]
 #[error("service {service}: config {kind}: {source}")]
@@ -115,5 +149,24 @@ impl Service {
             .map(|document| serde_json::from_value(document.clone()))
             .transpose()
             .map_err(|source| ConfigShapeError { service: self.name.clone(), kind, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn only_a_document_that_allows_the_other_method_does() {
+        let demands = |document: Value| {
+            EndToEndV1::demands_native(&[(EndToEndV1::TYPE.to_owned(), document)].into())
+        };
+        assert!(!EndToEndV1::demands_native(&BTreeMap::new()));
+        assert!(!demands(json!({ "method": "negotiated" })));
+        assert!(demands(json!({ "method": "native" })));
+        assert!(demands(json!({ "method": "of the future" })));
+        assert!(demands(json!(7)));
     }
 }

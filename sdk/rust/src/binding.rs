@@ -252,14 +252,15 @@ impl Binding {
         let Some(keys) = &self.keys else { return Ok((Share::default(), None)) };
         let bytes = |key| dial.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
         let service = self.service.id.as_str();
+        let end_to_end = self.options.end_to_end.for_service(&self.service);
         let (share, protection) = Protection::answer(
             keys,
-            self.context.inner().credentials().as_deref(),
+            end_to_end.offered(self.context.inner().credentials()).as_deref(),
             CircuitBinding { service, app_data: bytes(header::APP_DATA) },
             bytes(header::PUBLIC_KEY),
             bytes(header::HANDSHAKE),
         )?;
-        if !self.options.end_to_end.admits(Some(&protection)) {
+        if !end_to_end.admits(Some(&protection)) {
             return Err(Refusal::NotNative);
         }
         Ok((share, Some(protection)))

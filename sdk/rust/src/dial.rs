@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use nightgate_e2ee::{AgreementError, Binding, Method, Proposal, Protection};
 use nightgate_identity::Credentials;
+use nightgate_model::configs::EndToEndV1;
 use nightgate_wire::{
     FailureCause,
     channel::Message,
@@ -42,7 +43,8 @@ pub struct DialOptions {
     pub end_to_end: EndToEnd,
 }
 
-/// Which methods of end-to-end encryption will do, where a service requires encryption at all.
+/// Which methods of end-to-end encryption will do, where a service requires encryption at all. An
+/// operator can demand [`Self::Native`] of all ends of a service (config type `end-to-end.v1`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum EndToEnd {
     /// Our own with ends that have it, OpenZiti's with others.
@@ -50,6 +52,8 @@ pub enum EndToEnd {
     Negotiated,
     /// Our own alone: whoever does not prove an identity is refused.
     Native,
+    /// OpenZiti's alone, even with ends that are ours: to compare, or to find the cause of a problem.
+    OpenZiti,
 }
 
 /// Who dials.
@@ -71,10 +75,21 @@ impl Default for DialOptions {
 }
 
 impl EndToEnd {
+    /// What will do for a service: what the operator demands of it comes before what the application
+    /// wants.
+    pub(crate) fn for_service(self, service: &Service) -> Self {
+        if EndToEndV1::demands_native(&service.config) { Self::Native } else { self }
+    }
+
+    /// The credentials to offer our own method with, if it may be used.
+    pub(crate) fn offered(self, credentials: Option<Arc<Credentials>>) -> Option<Arc<Credentials>> {
+        credentials.filter(|_| self != Self::OpenZiti)
+    }
+
     /// Whether a circuit that ended up with this protection may be used.
     pub(crate) fn admits(self, protection: Option<&Protection>) -> bool {
         match self {
-            Self::Negotiated => true,
+            Self::Negotiated | Self::OpenZiti => true,
             Self::Native => protection.is_some_and(|it| matches!(it.method, Method::Native(_))),
         }
     }
@@ -168,7 +183,8 @@ pub(crate) async fn dial(
     let lost = |Closed| DialFailure::ChannelLost { router: router() };
 
     let binding = Binding { service: service.id.as_str(), app_data: &options.app_data };
-    let propose = || Proposal::new(dialer.credentials.clone(), binding);
+    let end_to_end = options.end_to_end.for_service(service);
+    let propose = || Proposal::new(end_to_end.offered(dialer.credentials), binding);
     let proposal = service.encryption_required.then(propose).transpose()?;
     let (port, events) = channel.open_port(PortKind::Circuit).map_err(lost)?;
     let request = connect_message(&port, session, dialer.name, proposal.as_ref(), options);
@@ -184,7 +200,7 @@ pub(crate) async fn dial(
     let bytes = |key| answer.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
     let complete = |it: Proposal| it.complete(bytes(header::PUBLIC_KEY), bytes(header::HANDSHAKE));
     let protection = proposal.map(complete).transpose()?;
-    if !options.end_to_end.admits(protection.as_ref()) {
+    if !end_to_end.admits(protection.as_ref()) {
         return Err(DialFailure::NotNative);
     }
     Stream::start(port, events, protection).map_err(lost)

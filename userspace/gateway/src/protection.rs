@@ -18,7 +18,12 @@ pub const MAX_PLAINTEXT: usize = 31 * 1024;
 #[derive(Debug)]
 pub enum Offer {
     /// Fresh keys, for every method that this end knows.
-    Encrypted(Box<Proposal>),
+    Encrypted {
+        /// The keys.
+        proposal: Box<Proposal>,
+        /// What will do.
+        encryption: Encryption,
+    },
     /// Nothing is offered: the service is not encrypted.
     Plain,
 }
@@ -61,6 +66,12 @@ pub enum ProtectionError {
     /// The keys do not fit, are missing, or prove no identity.
     #[error(transparent)]
     Agreement(#[from] AgreementError),
+    /// The peer proves no identity, which the service demands.
+    #[error(
+        "the peer proved no identity, which end-to-end.v1 of the service demands: it does not speak our \
+        end-to-end encryption, or a router on the path suppressed it"
+    )]
+    NotNative,
     /// The peer is somebody else than it should be.
     #[error("the peer proved to be identity {found}, {expected}")]
     Peer {
@@ -82,7 +93,10 @@ impl Offer {
         binding: Binding<'_>,
     ) -> Result<Self, ProtectionError> {
         Ok(match encryption {
-            Encryption::Required => Self::Encrypted(Box::new(Proposal::new(credentials, binding)?)),
+            Encryption::Required | Encryption::Native => Self::Encrypted {
+                proposal: Box::new(Proposal::new(credentials, binding)?),
+                encryption,
+            },
             Encryption::Off => Self::Plain,
         })
     }
@@ -90,7 +104,7 @@ impl Offer {
     /// What to send to the host.
     pub fn key_share(&self) -> KeyShare {
         match self {
-            Self::Encrypted(proposal) => key_share(proposal.share()),
+            Self::Encrypted { proposal, .. } => key_share(proposal.share()),
             Self::Plain => KeyShare::default(),
         }
     }
@@ -101,8 +115,9 @@ impl Offer {
     /// The host's key is missing, unexpected or weak, or its handshake proves no identity.
     pub fn complete(self, host: &KeyShare) -> Result<Protected, ProtectionError> {
         match self {
-            Self::Encrypted(proposal) => {
-                Ok(proposal.complete(&host.public_key, &host.handshake)?.into())
+            Self::Encrypted { proposal, encryption } => {
+                let protection = proposal.complete(&host.public_key, &host.handshake)?;
+                Protected::from(protection).admitted(encryption)
             }
             Self::Plain => Protected::plain(host),
         }
@@ -123,13 +138,21 @@ impl Protected {
     ) -> Result<(KeyShare, Self), ProtectionError> {
         match encryption {
             Encryption::Off => Ok((KeyShare::default(), Self::plain(dialer)?)),
-            Encryption::Required => {
+            Encryption::Required | Encryption::Native => {
                 let keys = KeyPair::generate().map_err(AgreementError::from)?;
                 let (key, handshake) = (&dialer.public_key, &dialer.handshake);
                 let (share, protection) =
                     Protection::answer(&keys, credentials, binding, key, handshake)?;
-                Ok((key_share(share), protection.into()))
+                Ok((key_share(share), Self::from(protection).admitted(encryption)?))
             }
+        }
+    }
+
+    /// Refuses a peer that proves no identity where it has to.
+    fn admitted(self, encryption: Encryption) -> Result<Self, ProtectionError> {
+        match (encryption, &self.peer) {
+            (Encryption::Native, None) => Err(ProtectionError::NotNative),
+            (Encryption::Native | Encryption::Required | Encryption::Off, _) => Ok(self),
         }
     }
 
@@ -258,6 +281,16 @@ mod tests {
 
         assert!(answer(Encryption::Off, &offer.key_share()).is_err());
         assert!(Offer::Plain.complete(&offer.key_share()).is_err());
+    }
+
+    #[test]
+    fn a_peer_that_proves_no_identity_is_refused_where_the_service_demands_it() {
+        let offer = Offer::new(Encryption::Native, None, BINDING).unwrap();
+        let refused = answer(Encryption::Native, &offer.key_share()).unwrap_err();
+        assert!(matches!(refused, ProtectionError::NotNative), "{refused}");
+
+        let (share, _) = answer(Encryption::Required, &offer.key_share()).unwrap();
+        assert!(matches!(offer.complete(&share), Err(ProtectionError::NotNative)));
     }
 
     fn answer(

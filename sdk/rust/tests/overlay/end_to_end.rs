@@ -204,6 +204,28 @@ async fn suppressing_the_handshake_is_noticed_where_it_is_demanded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn suppressing_the_handshake_is_noticed_where_the_operator_demands_it() {
+    let meddler = Meddler::honest();
+    let overlay = Overlay::start_behind(&meddler, Clients::Modern).await;
+    overlay.operator.create_service("desk", true).await;
+    let demand = serde_json::json!({ "config": { "end-to-end.v1": { "method": "native" } } });
+    overlay.operator.patch("services", "desk", &demand).await;
+    let host = overlay.join("host", &["desk-host"]).await;
+    let dialer = overlay.join("dialer", &["desk-dial"]).await;
+    let mut listener = host.bind("desk").await.unwrap();
+
+    let (dialed, (accepted, _)) = tokio::join!(dialer.dial("desk"), listener.accept());
+    assert_eq!(dialed.unwrap().method(), accepted.method());
+    assert!(accepted.peer().is_some());
+
+    // The host notices, and the dialer if the host does not.
+    meddler.turn(|_, message| vec![without_handshake(message)]);
+    let refused = dialer.dial("desk").await.unwrap_err().failure;
+    assert!(matches!(&refused, DialFailure::Refused { reason, .. } if reason.contains("prove")));
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_handshake_or_dial_is_refused() {
     let scene = Scene::set(EndToEnd::Negotiated).await;
     let tampered: [fn(Way, Message) -> Message; 4] = [

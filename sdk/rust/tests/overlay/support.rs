@@ -212,6 +212,12 @@ impl Operator {
         }
     }
 
+    /// Changes fields of the entity of this kind and name.
+    pub(crate) async fn patch(&self, kind: &str, name: &str, fields: &serde_json::Value) {
+        let url = self.url_of(kind, name).await;
+        self.send(self.http.patch(url).json(fields)).await;
+    }
+
     /// Deletes the entity of this kind and name.
     pub(crate) async fn delete(&self, kind: &str, name: &str) {
         let url = self.url_of(kind, name).await;

@@ -6,7 +6,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use nightgate_model::{entity::Service, id::ServiceId};
+use nightgate_model::{configs::EndToEndV1, entity::Service, id::ServiceId};
 
 use crate::dns::NameTable;
 
@@ -33,6 +33,8 @@ pub struct InterceptedService {
 pub enum Encryption {
     /// Both ends must encrypt.
     Required,
+    /// Both ends must encrypt by our own method, and prove who they are.
+    Native,
     /// The circuit carries plaintext inside the links' TLS.
     Off,
 }
@@ -49,7 +51,13 @@ pub struct InterceptTable {
 impl Encryption {
     /// What the controller says about a service.
     pub fn of(service: &Service) -> Self {
-        if service.encryption_required { Self::Required } else { Self::Off }
+        if EndToEndV1::demands_native(&service.config) {
+            Self::Native
+        } else if service.encryption_required {
+            Self::Required
+        } else {
+            Self::Off
+        }
     }
 }
 
