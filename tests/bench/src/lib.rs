@@ -27,7 +27,22 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "firewall-net", about: "traffic beside nftables alone", run: network::run },
     Suite { name: "firewall-memory", about: "memory alone", run: memory::run },
-    Suite { name: "overlay", about: "end-to-end encryption on one core", run: overlay::run },
+    Suite { name: "overlay", about: "encryption, controller and router", run: overlay::run },
+    Suite {
+        name: "overlay-crypto",
+        about: "end-to-end encryption on one core alone",
+        run: overlay::encryption::run,
+    },
+    Suite {
+        name: "overlay-model",
+        about: "a controller with 10,000 identities alone",
+        run: overlay::model::run,
+    },
+    Suite {
+        name: "overlay-dial",
+        about: "dials and 10,000 circuits alone",
+        run: overlay::dial::run,
+    },
 ];
 
 fn whole_firewall() -> Result<Vec<Figure>> {

@@ -4,11 +4,19 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use nightgate_bench::{SUITES, Suite};
+use nightgate_bench::{
+    SUITES, Suite,
+    overlay::process::{SERVE, serve},
+};
 use nightgate_lab::Figure;
 
 fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((word, role)) = arguments.split_first()
+        && word == SERVE
+    {
+        return serve(role).map(|()| ExitCode::SUCCESS);
+    }
     let json = arguments.iter().position(|word| word == "--json").map(|at| arguments.remove(at));
     let [name] = arguments.as_slice() else {
         bail!("usage: nightgate-bench SUITE [--json]; suites:\n{}", list());
