@@ -74,7 +74,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("datapath-tests", &["lab", "datapath", "ruleset", "config", "packet", "abi"]),
     ("e2e-tests", &["lab", "netlink"]),
     ("fuzz", &["wire", "packet", "config", "model", "pki"]),
-    ("bench", &["lab", "datapath", "ruleset", "config", "packet", "abi", "e2ee"]),
+    (
+        "bench",
+        &[
+            "lab", "datapath", "ruleset", "config", "packet", "abi", "e2ee", "identity", "sdk",
+            "router", "server",
+        ],
+    ),
     ("xtask", &["lab"]),
 ];
 

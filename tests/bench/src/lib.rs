@@ -34,6 +34,11 @@ pub const SUITES: &[Suite] = &[
         run: overlay::encryption::run,
     },
     Suite {
+        name: "overlay-circuit",
+        about: "one circuit between two applications alone",
+        run: overlay::circuit::run,
+    },
+    Suite {
         name: "overlay-model",
         about: "a controller with 10,000 identities alone",
         run: overlay::model::run,

@@ -1,5 +1,6 @@
 //! The overlay: what its encryption costs, and how controller and router do with many of everything.
 
+pub mod circuit;
 pub mod dial;
 pub mod encryption;
 pub mod model;
@@ -14,7 +15,7 @@ use nightgate_lab::Figure;
 /// # Errors
 /// Something cannot be started, or does not do what it should.
 pub fn run() -> Result<Vec<Figure>> {
-    Ok([encryption::run()?, model::run()?, dial::run()?].concat())
+    Ok([encryption::run()?, circuit::run()?, model::run()?, dial::run()?].concat())
 }
 
 /// A figure with a target, if there is one.
