@@ -97,7 +97,8 @@ enum Task {
         /// Run only the checks whose names contain one of these words, for example `clippy`.
         words: Vec<String>,
     },
-    /// Measure: `firewall` (all of it), `firewall-net` and `firewall-memory` (parts of it) or `overlay` (encryption).
+    /// Measure: `firewall` or `overlay` (all of it), or a part: `firewall-net`, `firewall-memory`, `overlay-crypto`,
+    /// `overlay-circuit`, `overlay-model`, `overlay-dial`.
     ///
     /// Builds with optimisation first. A figure with a target says whether it holds; a missed one
     /// makes the command fail. Traffic is carried by Nightgate, by nftables and without a filter in

@@ -31,7 +31,7 @@
 //!
 //! # Features
 //! `axum` makes [`Listener`] an `axum::serve::Listener`, with [`Caller`] as connection info. `hyper` adds
-//! [`Connector`], by which hyper's client sends requests to services.
+//! `Connector`, by which hyper's client sends requests to services.
 //!
 //! # Examples
 //! In `examples/`: a web server without a listening port, a web client, netcat, and proxies for TCP and

@@ -63,7 +63,7 @@ impl Messages {
     /// Ends this half: the other end receives everything sent before, and then the end.
     ///
     /// # Errors
-    /// As for [`AsyncWriteExt::shutdown`] of a [`Stream`].
+    /// As for [`shutdown`](tokio::io::AsyncWriteExt::shutdown) of a [`Stream`].
     pub async fn shutdown(&self) -> io::Result<()> {
         let _turn = self.sending.lock().await;
         poll_fn(|context| {
