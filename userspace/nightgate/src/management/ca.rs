@@ -57,8 +57,13 @@ pub(crate) struct CreateCa {
     /// Attribute of the identities that enroll by themselves; may be repeated
     #[arg(long = "attribute", value_name = "ATTRIBUTE")]
     attributes: Vec<String>,
-    /// Their names, of [caId], [caName], [commonName], [requestedName], [identityId]
-    #[arg(long, value_name = "FORMAT", default_value = DEFAULT_NAME_FORMAT)]
+    // In a documentation comment, the brackets would be links.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = DEFAULT_NAME_FORMAT,
+        help = "Their names, of [caId], [caName], [commonName], [requestedName], [identityId]"
+    )]
     name_format: String,
 }
 
