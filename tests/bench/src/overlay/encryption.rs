@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result};
 use nightgate_e2ee::{Inbound, KeyPair, Outbound};
 use nightgate_lab::Figure;
 
+use super::figure;
+
 /// Plaintext bytes of a record: a keystroke, a packet, and what streams use.
 const RECORD_SIZES: [usize; 4] = [64, 1_420, 16 * 1_024, 64 * 1_024];
 /// How long one measurement takes; the best of [`ROUNDS`] counts, because disturbance only slows.
@@ -29,14 +31,14 @@ pub fn run() -> Result<Vec<Figure>> {
             let (seal, open) = seal_and_open(size)?;
             best = (best.0.max(seal), best.1.max(open));
         }
-        figures.push(figure(&format!("seal {size} B"), "throughput", best.0, "MB/s"));
-        figures.push(figure(&format!("open {size} B"), "throughput", best.1, "MB/s"));
+        figures.push(figure(&format!("seal {size} B"), "throughput", best.0, "MB/s", None));
+        figures.push(figure(&format!("open {size} B"), "throughput", best.1, "MB/s", None));
     }
     let mut exchanges = 0.0_f64;
     for _ in 0..ROUNDS {
         exchanges = exchanges.max(key_exchanges()?);
     }
-    figures.push(figure("key exchange", "rate, both ends", exchanges, "1/s"));
+    figures.push(figure("key exchange", "rate, both ends", exchanges, "1/s", None));
     Ok(figures)
 }
 
@@ -84,17 +86,4 @@ fn circuit() -> Result<(Outbound, Inbound)> {
     let (_, mut inbound) = host.host_keys(dialer.public_key())?.into_streams()?;
     inbound.open(&outbound.header())?;
     Ok((outbound, inbound))
-}
-
-fn figure(case: &str, metric: &str, value: f64, unit: &str) -> Figure {
-    Figure {
-        suite: "overlay".to_owned(),
-        case: case.to_owned(),
-        metric: metric.to_owned(),
-        value,
-        unit: unit.to_owned(),
-        peer: None,
-        target: None,
-        holds: None,
-    }
 }
