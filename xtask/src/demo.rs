@@ -32,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, format: Format) -> Result<()> {
         bail!("the demo needs root: it makes network namespaces and loads kernel programs");
     }
     nightgate_lab::catch_interrupts()?;
-    let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Client];
+    let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Sensor, Need::Client];
     setup::ensure(workspace, &needs, Mode::Install)?;
     build::kernel_programs(workspace)?;
     build::demo_programs(workspace)?;

@@ -2,6 +2,7 @@
 //!
 //! A plan is made first, as data: either it is carried out, or its commands are printed.
 
+mod backports;
 mod kernel_toolchain;
 mod packages;
 mod plan;
@@ -25,6 +26,8 @@ pub(crate) enum Need {
     Kernel,
     /// To make networks and look at their traffic.
     Lab,
+    /// To let an intrusion detection system look at mirrored traffic.
+    Sensor,
     /// To let a client of others dial and host.
     Client,
     /// To run `cargo xtask check`.
@@ -37,8 +40,16 @@ pub(crate) enum Need {
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Host, Self::Kernel, Self::Lab, Self::Client, Self::Check, Self::Fuzz, Self::Bench];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Host,
+        Self::Kernel,
+        Self::Lab,
+        Self::Sensor,
+        Self::Client,
+        Self::Check,
+        Self::Fuzz,
+        Self::Bench,
+    ];
 }
 
 /// Whether missing things may be installed.
@@ -84,6 +95,7 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
             Need::Host => packages::plan(&mut plan, Group::Compiler),
             Need::Kernel => kernel_toolchain::plan(workspace, &mut plan)?,
             Need::Lab => packages::plan(&mut plan, Group::Network),
+            Need::Sensor => backports::plan(&mut plan),
             Need::Client => python::plan(workspace, &mut plan),
             Need::Check => {
                 kernel_toolchain::plan_clippy(workspace, &mut plan)?;

@@ -85,7 +85,7 @@ fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     if parts == [Part::Unit] {
         return setup::ensure(workspace, &[Need::Host, Need::Client], Mode::Install);
     }
-    let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Client];
+    let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Sensor, Need::Client];
     setup::ensure(workspace, &needs, Mode::Install)?;
     nightgate_lab::sweep().context("remove what an earlier run left behind")?;
     build::kernel_programs(workspace)?;

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::Result;
 
-use super::python::Environment;
+use super::{
+    backports::{self, Backports},
+    python::Environment,
+};
 use crate::progress;
 
 /// Everything that is missing, and how to get it.
@@ -16,6 +19,7 @@ use crate::progress;
 pub(crate) struct Plan {
     missing: Vec<String>,
     packages: BTreeSet<&'static str>,
+    backports: Option<(Backports, BTreeSet<&'static str>)>,
     builds: Vec<Build>,
     environments: Vec<Environment>,
     manual: Vec<String>,
@@ -46,6 +50,12 @@ impl Plan {
     /// Adds a system package that another part of the plan needs.
     pub(crate) fn add_packages(&mut self, packages: &[&'static str]) {
         self.packages.extend(packages);
+    }
+
+    /// Adds something that a package of backports brings.
+    pub(crate) fn add_backport(&mut self, missing: &str, package: &'static str, source: Backports) {
+        self.add_missing(missing);
+        self.backports.get_or_insert((source, BTreeSet::new())).1.insert(package);
     }
 
     /// Adds a program to build from source.
@@ -81,7 +91,7 @@ impl Plan {
 
     /// Whether only the administrator can carry it out.
     pub(crate) fn needs_root(&self) -> bool {
-        !self.packages.is_empty()
+        !self.packages.is_empty() || self.backports.is_some()
     }
 
     /// What is missing, in words.
@@ -98,8 +108,11 @@ impl Plan {
     pub(crate) fn commands(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.needs_root() {
+            lines.extend(self.backports.iter().map(|(source, _)| source.line()));
             lines.push("sudo apt-get update".to_owned());
-            lines.push(format!("sudo env {}", shell_line(&self.apt_install())));
+            lines.extend(
+                self.apt().iter().map(|install| format!("sudo env {}", shell_line(install))),
+            );
         }
         lines.extend(self.builds.iter().map(|build| shell_line(&build.command())));
         let environments = self.environments.iter().flat_map(Environment::commands);
@@ -113,13 +126,7 @@ impl Plan {
     /// A step fails; the end of its output has been shown.
     pub(crate) fn carry_out(&self, logs: &Path) -> Result<()> {
         if self.needs_root() {
-            let mut update = Command::new("apt-get");
-            progress::run("package lists", update.arg("update"), &logs.join("apt-update.log"))?;
-            progress::run(
-                &format!("{} packages", self.packages.len()),
-                &mut self.apt_install(),
-                &logs.join("apt-install.log"),
-            )?;
+            self.carry_out_apt(logs)?;
         }
         for build in &self.builds {
             let log = logs.join(format!("{}.log", build.name));
@@ -134,12 +141,37 @@ impl Plan {
         Ok(())
     }
 
-    fn apt_install(&self) -> Command {
-        let mut command = Command::new("apt-get");
-        // tshark's package asks a question otherwise, and waits for the answer.
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command.args(["install", "-y", "--no-install-recommends"]).args(&self.packages);
-        command
+    fn carry_out_apt(&self, logs: &Path) -> Result<()> {
+        if let Some((source, _)) = &self.backports {
+            source.write()?;
+        }
+        let mut update = Command::new("apt-get");
+        progress::run("package lists", update.arg("update"), &logs.join("apt-update.log"))?;
+        for mut install in self.apt() {
+            progress::run("packages", &mut install, &logs.join("apt-install.log"))?;
+        }
+        if self.backports.is_some()
+            && let Some(mut stop) = backports::stop_service()
+        {
+            progress::run("sensor stopped", &mut stop, &logs.join("apt-install.log"))?;
+        }
+        Ok(())
+    }
+
+    /// What installs the packages, one after the other.
+    fn apt(&self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if !self.packages.is_empty() {
+            let mut command = Command::new("apt-get");
+            // tshark's package asks a question otherwise, and waits for the answer.
+            command.env("DEBIAN_FRONTEND", "noninteractive");
+            command.args(["install", "-y", "--no-install-recommends"]).args(&self.packages);
+            commands.push(command);
+        }
+        if let Some((source, packages)) = &self.backports {
+            commands.push(source.install(packages.iter().copied()));
+        }
+        commands
     }
 }
 
