@@ -37,7 +37,8 @@ pub enum RouterMessage {
         /// Its links right now.
         links: Vec<LinkReport>,
     },
-    /// A service is hosted behind this router.
+    /// A service is hosted behind this router; or the terminator of this id, which it told of before, is
+    /// another now.
     TerminatorAdded(Terminator),
     /// A service is hosted there no longer.
     TerminatorRemoved {

@@ -277,7 +277,35 @@ pub struct Terminator {
     /// Instance name for addressed dials; empty for none.
     #[serde(default)]
     pub instance: String,
-    /// Static cost, 0 to 65535; lower is preferred.
+    /// What the host says of itself, before any cost counts.
+    #[serde(default)]
+    pub precedence: Precedence,
+    /// Cost as the host sees it now, 0 to 65535; lower is preferred.
     #[serde(default)]
     pub cost: u16,
+}
+
+/// Which terminators of a service are taken first: one of a later kind only where there is none of an
+/// earlier one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precedence {
+    /// Before all others.
+    Required,
+    /// As usual.
+    #[default]
+    Default,
+    /// Its host takes its server for dead: after all others.
+    Failed,
+}
+
+impl Precedence {
+    /// The word that OpenZiti and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Default => "default",
+            Self::Failed => "failed",
+        }
+    }
 }

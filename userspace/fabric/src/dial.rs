@@ -197,8 +197,8 @@ impl Router {
         Ok(())
     }
 
-    /// The terminator whose path and own cost add up to the least, among those of the instance that
-    /// is dialed. As in OpenZiti, a dial without an instance reaches those that have none.
+    /// The terminator whose path and own cost add up to the least, among those of the best precedence of
+    /// the instance that is dialed. As in OpenZiti, a dial without an instance reaches those that have none.
     fn choose_terminator(&self, dial: &Dial) -> Result<(Terminator, Path), DialRefusal> {
         let mut hosts = self
             .replica
@@ -221,7 +221,7 @@ impl Router {
         hosts
             .filter_map(|terminator| Some((terminator, paths.get(&terminator.router)?)))
             .min_by_key(|(terminator, path)| {
-                (path.cost + u64::from(terminator.cost), &terminator.id)
+                (terminator.precedence, path.cost + u64::from(terminator.cost), &terminator.id)
             })
             .map(|(terminator, path)| (terminator.clone(), path.clone()))
             .ok_or_else(|| {

@@ -19,7 +19,7 @@ use nightgate_fabric::{
 };
 use nightgate_model::{
     authorization::Terms,
-    entity::{self, Permission, Service, Terminator},
+    entity::{self, Permission, Precedence, Service, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
     replica::{Replica, ReplicaIdentity},
 };
@@ -123,6 +123,7 @@ fn terminator(router: usize) -> Terminator {
         router: router_id(router),
         host: IdentityId::new("hugo"),
         instance: String::new(),
+        precedence: Default::default(),
         cost: 0,
     }
 }
@@ -234,6 +235,33 @@ fn a_dial_reaches_the_instance_it_names_and_no_other() {
     let refusal = row.routers[0].dial(unknown, row.now).unwrap_err();
     assert_eq!(refusal.cause, FailureCause::NoTerminator);
     assert!(refusal.detail.contains("red"), "{refusal}");
+}
+
+#[test]
+fn precedence_comes_before_cost() {
+    let mut row = Row::new(2);
+    let dear = Terminator { id: TerminatorId::new("dear"), cost: 60_000, ..terminator(1) };
+    row.replica.terminators.push(dear.clone());
+    row.publish();
+    row.last().host(dear.clone());
+    let chosen = |row: &mut Row| {
+        row.take_events();
+        let now = row.now;
+        row.routers[0].dial(dial(), now).unwrap();
+        let events = row.take_events();
+        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+        offer.terminator.as_str().to_owned()
+    };
+    assert_eq!(chosen(&mut row), "t");
+
+    row.replica.terminators[0].precedence = Precedence::Failed;
+    row.publish();
+    assert_eq!(chosen(&mut row), "dear");
+
+    row.replica.terminators[0].precedence = Precedence::Required;
+    row.replica.terminators[1].cost = 0;
+    row.publish();
+    assert_eq!(chosen(&mut row), "t");
 }
 
 #[test]

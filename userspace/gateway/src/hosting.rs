@@ -153,6 +153,7 @@ impl Host {
                 service: service.id.clone(),
                 identity: self.identity.clone(),
                 instance: String::new(),
+                precedence: Default::default(),
                 cost: 0,
             });
             let server = server_address(&service.server);

@@ -25,6 +25,7 @@ const BATCH: usize = 256;
 pub(crate) enum Event {
     Dial { dial: Dial, reply: oneshot::Sender<Result<Circuit, DialRefusal>> },
     Bind { terminator: Terminator, offers: mpsc::UnboundedSender<Incoming> },
+    Rebind(Terminator),
     Unbind(TerminatorId),
     Accept { end: EndId, share: KeyShare, peer: KeyShare, reply: oneshot::Sender<Circuit> },
     Refuse { end: EndId, refusal: DialRefusal },
@@ -103,6 +104,13 @@ impl Actor {
                 self.bindings.insert(terminator.id.clone(), offers);
                 self.core.host(terminator);
                 self.publish();
+            }
+            Event::Rebind(terminator) => {
+                // Its binding may have ended by the model in the meantime.
+                if self.bindings.contains_key(&terminator.id) {
+                    self.core.host(terminator);
+                    self.publish();
+                }
             }
             Event::Unbind(terminator) => {
                 self.bindings.remove(&terminator);

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use nightgate_fabric::{DialRefusal, EndId, FailureCause, KeyShare, Offer};
-use nightgate_model::id::{IdentityId, TerminatorId};
+use nightgate_model::{
+    entity::{Precedence, Terminator},
+    id::IdentityId,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Circuit, CircuitClosed, actor::Event};
@@ -10,7 +13,7 @@ use crate::{Circuit, CircuitClosed, actor::Event};
 /// A hosted service: yields dials until it is dropped or the model no longer allows it.
 #[derive(Debug)]
 pub struct Binding {
-    terminator: TerminatorId,
+    terminator: Terminator,
     incoming: mpsc::UnboundedReceiver<Incoming>,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -26,7 +29,7 @@ pub struct Incoming {
 
 impl Binding {
     pub(crate) fn new(
-        terminator: TerminatorId,
+        terminator: Terminator,
         incoming: mpsc::UnboundedReceiver<Incoming>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
@@ -37,11 +40,19 @@ impl Binding {
     pub async fn accept(&mut self) -> Option<Incoming> {
         self.incoming.recv().await
     }
+
+    /// Changes what dialers choose this host by, from now on. Circuits go on.
+    pub fn update(&mut self, precedence: Precedence, cost: u16) {
+        if (self.terminator.precedence, self.terminator.cost) != (precedence, cost) {
+            self.terminator = Terminator { precedence, cost, ..self.terminator.clone() };
+            drop(self.events.send(Event::Rebind(self.terminator.clone())));
+        }
+    }
 }
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        drop(self.events.send(Event::Unbind(self.terminator.clone())));
+        drop(self.events.send(Event::Unbind(self.terminator.id.clone())));
     }
 }
 

@@ -13,7 +13,8 @@ impl Report {
     /// What to tell a controller that knows `before`.
     pub(crate) fn changes(&self, before: &Self) -> Vec<RouterMessage> {
         let mut messages = Vec::new();
-        for old in before.terminators.iter().filter(|old| !self.terminators.contains(old)) {
+        let gone = |old: &&Terminator| self.terminators.iter().all(|new| new.id != old.id);
+        for old in before.terminators.iter().filter(gone) {
             messages.push(RouterMessage::TerminatorRemoved { id: old.id.clone() });
         }
         for new in self.terminators.iter().filter(|new| !before.terminators.contains(new)) {
@@ -39,8 +40,18 @@ mod tests {
             router: RouterId::new("r"),
             host: IdentityId::new("hugo"),
             instance: String::new(),
+            precedence: Default::default(),
             cost: 0,
         }
+    }
+
+    #[test]
+    fn a_terminator_that_changes_is_never_gone() {
+        let before = Report { links: vec![], terminators: vec![terminator("a")] };
+        let dearer = Terminator { cost: 7, ..terminator("a") };
+        let after = Report { links: vec![], terminators: vec![dearer.clone()] };
+
+        assert_eq!(after.changes(&before), [RouterMessage::TerminatorAdded(dearer)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo};
 use nightgate_identity::{Credentials, Identity, IdentityError, OldestTls, TlsSetupError};
 use nightgate_model::{
-    entity::Terminator,
+    entity::{Precedence, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
     replica::Replica,
 };
@@ -97,7 +97,9 @@ pub struct BindRequest {
     pub identity: IdentityId,
     /// Instance name, by which dialers tell this terminator from others; empty for none.
     pub instance: String,
-    /// Static cost, 0 to 65535; dialers prefer the lower.
+    /// Among the service's terminators, in which order it is taken.
+    pub precedence: Precedence,
+    /// Cost, 0 to 65535; dialers prefer the lower.
     pub cost: u16,
 }
 
@@ -210,10 +212,11 @@ impl Router {
             router: self.id.clone(),
             host: request.identity,
             instance: request.instance,
+            precedence: request.precedence,
             cost: request.cost,
         };
         let (offers, incoming) = mpsc::unbounded_channel();
-        let binding = Binding::new(terminator.id.clone(), incoming, self.events.clone());
+        let binding = Binding::new(terminator.clone(), incoming, self.events.clone());
         self.tell(Event::Bind { terminator, offers });
         binding
     }

@@ -39,6 +39,8 @@ pub mod header {
     pub const PUBLIC_KEY: i32 = 1003;
     /// `u16`: static cost of a terminator.
     pub const COST: i32 = 1004;
+    /// One byte: precedence of a terminator, see [`super::precedence`].
+    pub const PRECEDENCE: i32 = 1005;
     /// Text: instance to dial, or hosted as.
     pub const TERMINATOR_IDENTITY: i32 = 1006;
     /// Text: name of the dialing identity.
@@ -70,6 +72,14 @@ pub mod header {
 pub mod flag {
     /// The sender sends nothing more: half close.
     pub const FIN: u32 = 1;
+}
+
+/// Values of the precedence (header 1005); anything else is the default.
+pub mod precedence {
+    /// Before all others.
+    pub const REQUIRED: u8 = 1;
+    /// After all others.
+    pub const FAILED: u8 = 2;
 }
 
 /// Lowest connection id that a router may choose; SDKs number their own from 1 up.

@@ -205,6 +205,7 @@ mod tests {
             router: RouterId::new(router),
             host: IdentityId::new("h"),
             instance: String::new(),
+            precedence: Default::default(),
             cost: 0,
         }
     }

@@ -1,5 +1,6 @@
 //! `nightgate terminator ...`
 
+use nightgate_model::entity::Precedence;
 use serde::{Deserialize, Serialize};
 
 use super::ManagementArgs;
@@ -21,6 +22,7 @@ struct Shown {
     host: Reference,
     #[serde(rename = "identity")]
     instance: String,
+    precedence: Precedence,
     cost: u16,
 }
 
@@ -43,7 +45,7 @@ async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
     let terminators = args.connect().await?.list_at("terminators", "").await?;
     let terminators: Vec<Shown> = serde_json::from_value(terminators.into())?;
     args.output.print(&terminators, |terminators| {
-        let columns = ["service", "host", "router", "instance", "cost", "id"];
+        let columns = ["service", "host", "router", "instance", "precedence", "cost", "id"];
         terminators.iter().fold(Table::new(&columns), |table, shown| {
             let instance = if shown.instance.is_empty() { "-" } else { &shown.instance };
             table.row([
@@ -51,6 +53,7 @@ async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
                 &shown.host.name,
                 &shown.router.name,
                 instance,
+                shown.precedence.as_str(),
                 &shown.cost.to_string(),
                 &shown.id,
             ])

@@ -5,14 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use nightgate_fabric::FailureCause;
 use nightgate_model::{
-    entity::{Permission, Terminator},
+    entity::{Permission, Precedence, Terminator},
     id::IdentityId,
     replica::Replica,
     token::SessionClaims,
 };
 use nightgate_wire::{
+    Headers,
     channel::Message,
-    edge::{ROUTER_CONN_IDS, content, header},
+    edge::{ROUTER_CONN_IDS, content, header, precedence},
 };
 use tokio::task::JoinHandle;
 
@@ -142,8 +143,17 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
         service: session.sub,
         identity: session.identity,
         instance: instance.to_owned(),
+        precedence: precedence(&message.headers),
         cost: cost.map_or(0, u16::from_le_bytes),
     }))
+}
+
+fn precedence(headers: &Headers) -> Precedence {
+    match headers.bytes(header::PRECEDENCE).map(AsRef::as_ref) {
+        Some([precedence::REQUIRED]) => Precedence::Required,
+        Some([precedence::FAILED]) => Precedence::Failed,
+        _ => Precedence::Default,
+    }
 }
 
 /// An instance name belongs to the identity that hosts under it, as in OpenZiti.

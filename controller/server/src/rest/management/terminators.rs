@@ -17,8 +17,17 @@ use crate::{
 };
 
 /// Fields that the list can be filtered and sorted by.
-const FIELDS: &[&str] =
-    &["serviceId", "service", "routerId", "router", "hostId", "host", "identity", "cost"];
+const FIELDS: &[&str] = &[
+    "serviceId",
+    "service",
+    "routerId",
+    "router",
+    "hostId",
+    "host",
+    "identity",
+    "precedence",
+    "cost",
+];
 
 /// `GET /terminators`.
 pub(crate) async fn list(
@@ -53,7 +62,7 @@ fn shape(terminator: &Terminator, memory: &Memory) -> Value {
         "identity": terminator.instance,
         "cost": terminator.cost,
         "dynamicCost": 0,
-        "precedence": "default",
+        "precedence": terminator.precedence,
         "binding": "edge",
     })
 }
