@@ -45,6 +45,8 @@ pub enum Action {
     Update,
     /// It was deleted.
     Delete,
+    /// What operators note beside it was changed.
+    SetTags,
     /// It got its certificate.
     Enroll,
     /// It may enroll.

@@ -7,7 +7,7 @@ use nightgate_model::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{AnyEntity, AuditRecord, Timestamp};
+use crate::{AnyEntity, AuditRecord, Tags, Timestamp};
 
 /// A change of the model: all of its steps or none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Step {
     Create(AnyEntity),
     /// Replaces an entity. An identity that is disabled loses its API sessions.
     Update(AnyEntity),
+    /// Notes something beside an entity, in the place of what was noted before.
+    SetTags(EntityKind, String, Tags),
     /// Removes an entity, with its sessions and its pending enrollment.
     Delete(EntityKind, String),
     /// Lets an identity or router enroll.

@@ -18,6 +18,6 @@ pub use change::{
     OfferedCertificate, PasswordLogin, PendingEnrollment, Redeemed, Step,
 };
 pub use error::StoreError;
-pub use model::{AnyEntity, Kept, Model, Stored, Timestamp};
+pub use model::{AnyEntity, Kept, Model, Stored, Tags, Timestamp};
 pub use sqlite::SqliteStore;
 pub use store::{ApiSession, Loaded, Store, TOKEN_RESERVE};

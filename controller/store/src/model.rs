@@ -34,7 +34,12 @@ pub struct Stored<T> {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// What operators have noted beside it; means nothing to the overlay.
+    pub tags: Tags,
 }
+
+/// Words and what they stand for: texts, numbers, booleans or nothing.
+pub type Tags = BTreeMap<String, Value>;
 
 /// An entity that the store keeps in a table of its own.
 pub trait Kept: Entity + Into<AnyEntity> {
@@ -160,6 +165,12 @@ impl Model {
             match step {
                 Step::Create(any) => with_entity!(any, entity => self.create(entity, at)),
                 Step::Update(any) => with_entity!(any, entity => self.update(entity, at)),
+                Step::SetTags(kind, id, tags) => with_kind!(kind, E => {
+                    if let Some(stored) = E::table_mut(self).get_mut(&<E as Entity>::Id::from_text(id)) {
+                        stored.tags.clone_from(tags);
+                        stored.updated_at = at;
+                    }
+                }),
                 Step::Delete(kind, id) => with_kind!(kind, E => self.delete::<E>(id)),
                 Step::Enroll(target, enrollment) => {
                     let pending = PendingEnrollment {
@@ -203,6 +214,11 @@ impl Model {
         })
     }
 
+    /// What is noted beside an entity.
+    pub fn tags(&self, kind: EntityKind, id: &str) -> Option<&Tags> {
+        with_kind!(kind, E => self.find::<E>(id).map(|stored| &stored.tags))
+    }
+
     /// When the model last changed.
     pub fn changed_at(&self) -> Option<Timestamp> {
         let latest = EntityKind::ALL.into_iter().map(|kind| {
@@ -237,7 +253,8 @@ impl Model {
     }
 
     fn create<E: Kept>(&mut self, entity: &E, at: Timestamp) {
-        let stored = Stored { entity: entity.clone(), created_at: at, updated_at: at };
+        let stored =
+            Stored { entity: entity.clone(), created_at: at, updated_at: at, tags: Tags::new() };
         E::table_mut(self).insert(entity.id().clone(), stored);
     }
 

@@ -452,7 +452,7 @@ fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..20_u8).prop_map(|(id, which)| {
+    (id, 0..21_u8).prop_map(|(id, which)| {
         let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
         match which {
             0 => create_identity(&i, &i),
@@ -470,6 +470,10 @@ fn any_change() -> impl Strategy<Value = Change> {
             12 => vec![Step::Certify(IdentityId::new(&i), certificate("new"))].into(),
             13 => vec![Step::DeleteEnrollment(EnrollmentToken::new(&i).id())].into(),
             14 => vec![Step::SetPassword(login(&i, &i))].into(),
+            18 => {
+                let tags = [("site".to_owned(), serde_json::json!("eu"))].into();
+                vec![Step::SetTags(EntityKind::Identity, i, tags)].into()
+            }
             17 => {
                 let offered =
                     OfferedCertificate { fingerprint: format!("offer-{i}"), pem: "PEM".into() };

@@ -31,6 +31,13 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
             let before = model.describe(any.kind(), any.id()).map(|(_, before)| before);
             Some(record(Action::Update, named(any), before, Some(any.to_json())))
         }
+        Step::SetTags(kind, id, tags) => {
+            // Of one that was made with them, its name is not known yet.
+            let (name, _) = model.describe(*kind, id)?;
+            let before = model.tags(*kind, id).map(|tags| json!({ "tags": tags }));
+            let after = Some(json!({ "tags": tags }));
+            Some(record(Action::SetTags, (*kind, id, &name), before, after))
+        }
         Step::Delete(kind, id) => {
             let (name, before) = model.describe(*kind, id)?;
             Some(record(Action::Delete, (*kind, id, &name), Some(before), None))

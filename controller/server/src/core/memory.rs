@@ -109,6 +109,7 @@ impl Memory {
                 | Step::Create(AnyEntity::Ca(_))
                 | Step::Update(AnyEntity::Ca(_))
                 | Step::Delete(EntityKind::Ca, _)
+                | Step::SetTags(..)
                 | Step::Enroll(..)
                 | Step::DeleteEnrollment(_)
                 | Step::Certify(..)

@@ -7,10 +7,12 @@ use nightgate_model::{
         Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission,
         Service, ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
     },
-    id::{IdentityId, RouterId, ServiceId},
+    id::{Identifier as _, IdentityId, RouterId, ServiceId},
 };
 use nightgate_pki::ForeignCertificate;
-use nightgate_store::{ApiSession, EnrollmentId, Model, PendingEnrollment, Stored, Timestamp};
+use nightgate_store::{
+    ApiSession, EnrollmentId, Kept, Model, PendingEnrollment, Stored, Timestamp,
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -43,7 +45,6 @@ pub(super) fn identity(
     };
     let connected = memory.live.is_connected(&RouterId::new(id));
     let own = json!({
-        "name": identity.name,
         "type": reference("identity-types", kind, kind),
         "typeId": kind,
         "isAdmin": identity.is_admin,
@@ -70,7 +71,7 @@ pub(super) fn identity(
         "serviceHostingPrecedences": {},
         "serviceHostingCosts": {},
     });
-    entity("identities", id, (stored.created_at, stored.updated_at), own)
+    stored_entity(stored, own)
 }
 
 fn authenticators_of(stored: &Stored<Identity>, model: &Model) -> Value {
@@ -89,7 +90,6 @@ fn enrollments(pending: &[(&EnrollmentId, &PendingEnrollment)], memory: &Memory)
 pub(super) fn service(stored: &Stored<Service>) -> Value {
     let service = &stored.entity;
     let own = json!({
-        "name": service.name,
         "roleAttributes": service.role_attributes,
         "encryptionRequired": service.encryption_required,
         "config": service.config,
@@ -99,7 +99,7 @@ pub(super) fn service(stored: &Stored<Service>) -> Value {
         "permissions": [],
         "postureQueries": [],
     });
-    entity("services", service.id.as_str(), (stored.created_at, stored.updated_at), own)
+    stored_entity(stored, own)
 }
 
 /// A service, for someone who may use it: with what it may do and the config types it asked for.
@@ -122,7 +122,6 @@ pub(super) fn ca(stored: &Stored<Ca>) -> Value {
     let ca = &stored.entity;
     let certificate = ForeignCertificate::from_pem(&ca.cert_pem).ok();
     let own = json!({
-        "name": ca.name,
         "certPem": ca.cert_pem,
         "fingerprint": certificate.map(|certificate| certificate.fingerprint()),
         "isVerified": ca.is_verified,
@@ -134,7 +133,7 @@ pub(super) fn ca(stored: &Stored<Ca>) -> Value {
         "identityNameFormat": ca.identity_name_format,
         "externalIdClaim": null,
     });
-    entity("cas", ca.id.as_str(), (stored.created_at, stored.updated_at), own)
+    stored_entity(stored, own)
 }
 
 /// A config.
@@ -143,26 +142,23 @@ pub(super) fn config(stored: &Stored<Config>, model: &Model) -> Value {
     let kind = config.config_type_id.as_str();
     let known = model.config_types.get(&config.config_type_id);
     let own = json!({
-        "name": config.name,
         "configTypeId": kind,
         "configType": reference("config-types", kind, known.map_or("", |known| &known.entity.name)),
         "data": config.data,
     });
-    entity("configs", config.id.as_str(), (stored.created_at, stored.updated_at), own)
+    stored_entity(stored, own)
 }
 
 /// A config type.
 pub(super) fn config_type(stored: &Stored<ConfigType>) -> Value {
-    let own = json!({ "name": stored.entity.name, "schema": stored.entity.schema });
-    let at = (stored.created_at, stored.updated_at);
-    entity("config-types", stored.entity.id.as_str(), at, own)
+    let own = json!({ "schema": stored.entity.schema });
+    stored_entity(stored, own)
 }
 
 /// A service policy.
 pub(super) fn policy(stored: &Stored<ServicePolicy>) -> Value {
     let policy = &stored.entity;
     let own = json!({
-        "name": policy.name,
         "type": policy.permission,
         "semantic": policy.semantic,
         "identityRoles": policy.identity_roles,
@@ -172,14 +168,13 @@ pub(super) fn policy(stored: &Stored<ServicePolicy>) -> Value {
         "postureCheckRoles": [],
         "postureCheckRolesDisplay": [],
     });
-    entity("service-policies", policy.id.as_str(), (stored.created_at, stored.updated_at), own)
+    stored_entity(stored, own)
 }
 
 /// An edge-router policy.
 pub(super) fn edge_router_policy(stored: &Stored<EdgeRouterPolicy>) -> Value {
     let policy = &stored.entity;
     let own = json!({
-        "name": policy.name,
         "semantic": policy.semantic,
         "identityRoles": policy.identity_roles,
         "edgeRouterRoles": policy.edge_router_roles,
@@ -187,29 +182,25 @@ pub(super) fn edge_router_policy(stored: &Stored<EdgeRouterPolicy>) -> Value {
         "edgeRouterRolesDisplay": [],
         "isSystem": false,
     });
-    let at = (stored.created_at, stored.updated_at);
-    entity("edge-router-policies", policy.id.as_str(), at, own)
+    stored_entity(stored, own)
 }
 
 /// A service-edge-router policy.
 pub(super) fn service_edge_router_policy(stored: &Stored<ServiceEdgeRouterPolicy>) -> Value {
     let policy = &stored.entity;
     let own = json!({
-        "name": policy.name,
         "semantic": policy.semantic,
         "serviceRoles": policy.service_roles,
         "edgeRouterRoles": policy.edge_router_roles,
         "serviceRolesDisplay": [],
         "edgeRouterRolesDisplay": [],
     });
-    let at = (stored.created_at, stored.updated_at);
-    entity("service-edge-router-policies", policy.id.as_str(), at, own)
+    stored_entity(stored, own)
 }
 
 /// An edge router.
 pub(super) fn edge_router(stored: &Stored<EdgeRouter>, memory: &Memory) -> Value {
     let router = &stored.entity;
-    let id = router.id.as_str();
     let is_online = memory.live.is_connected(&router.id);
     let address = memory.live.address(&router.id).or(router.address.as_deref());
     let protocols = match address {
@@ -217,7 +208,6 @@ pub(super) fn edge_router(stored: &Stored<EdgeRouter>, memory: &Memory) -> Value
         None => json!({}),
     };
     let own = json!({
-        "name": router.name,
         "hostname": address.and_then(host).unwrap_or_default(),
         "address": address,
         "isOnline": is_online,
@@ -233,7 +223,7 @@ pub(super) fn edge_router(stored: &Stored<EdgeRouter>, memory: &Memory) -> Value
         "noTraversal": false,
         "syncStatus": if is_online { "SYNC_DONE" } else { "SYNC_UNKNOWN" },
     });
-    entity("edge-routers", id, (stored.created_at, stored.updated_at), own)
+    stored_entity(stored, own)
 }
 
 /// The routers that clients can connect to: connected, enabled, with an address.
@@ -355,7 +345,16 @@ fn name_of_service<'a>(model: &'a Model, session: &ServiceSession) -> &'a str {
     model.services.get(&session.service).map_or("", |stored| stored.entity.name.as_str())
 }
 
-/// Adds what every entity has.
+/// Adds what every entity of the model has.
+fn stored_entity<E: Kept>(stored: &Stored<E>, own: Value) -> Value {
+    let at = (stored.created_at, stored.updated_at);
+    let mut shaped = entity(E::KIND.path(), stored.entity.id().text(), at, own);
+    shaped["name"] = stored.entity.name().into();
+    shaped["tags"] = json!(stored.tags);
+    shaped
+}
+
+/// Adds what everything that is listed has.
 pub(super) fn entity(
     path: &str,
     id: &str,

@@ -19,4 +19,5 @@ mod network;
 mod openapi;
 mod password;
 mod schema;
+mod tags;
 mod update;

@@ -62,7 +62,8 @@ fn shared_configs(
 fn table<R: Record>(connection: &Connection) -> Result<BTreeMap<R::Id, Stored<R>>, StoreError> {
     let read = database("read entities");
     let columns = R::COLUMNS.join(", ");
-    let query = format!("SELECT id, name, created_at, updated_at, {columns} FROM {}", R::TABLE);
+    let query =
+        format!("SELECT id, name, created_at, updated_at, tags, {columns} FROM {}", R::TABLE);
     let mut statement = connection.prepare(&query).map_err(&read)?;
     let mut rows = statement.query([]).map_err(&read)?;
     let mut entities = BTreeMap::new();
@@ -72,6 +73,7 @@ fn table<R: Record>(connection: &Connection) -> Result<BTreeMap<R::Id, Stored<R>
             entity: R::read(&row)?,
             created_at: Timestamp(row.get("created_at")?),
             updated_at: Timestamp(row.get("updated_at")?),
+            tags: row.json("tags")?,
         };
         entities.insert(stored.entity.id().clone(), stored);
     }

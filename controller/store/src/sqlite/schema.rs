@@ -6,8 +6,8 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 7] =
-    [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS, CREDENTIALS, RENEWAL];
+const MIGRATIONS: [&str; 8] =
+    [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS, CREDENTIALS, RENEWAL, TAGS];
 
 const FIRST: &str = "
 CREATE TABLE history (
@@ -209,6 +209,18 @@ CREATE TABLE ended_sessions (
     until INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX ended_sessions_until ON ended_sessions (until);
+";
+
+const TAGS: &str = "
+ALTER TABLE identities ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE cas ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE config_types ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE configs ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE services ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE service_policies ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE edge_routers ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE edge_router_policies ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE service_edge_router_policies ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
 ";
 
 /// Version of the schema that this program uses.

@@ -4,12 +4,16 @@ use nightgate_model::id::Identifier as _;
 use rusqlite::{
     Connection,
     ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE},
-    params_from_iter,
+    params, params_from_iter,
     types::Value,
 };
 
-use super::{audit, credentials, database, passwords, read, record::Record, sessions};
-use crate::{AnyEntity, Change, Step, StoreError, Timestamp};
+use super::{
+    audit, credentials, database, passwords, read,
+    record::{Record, json},
+    sessions,
+};
+use crate::{AnyEntity, Change, Step, StoreError, Tags, Timestamp};
 
 /// Makes a change; the caller's transaction is dropped on error.
 pub(super) fn apply(
@@ -31,6 +35,9 @@ pub(super) fn apply(
                 {
                     sessions::remove_all_of(connection, &identity.id)?;
                 }
+            }
+            Step::SetTags(kind, id, tags) => {
+                with_kind!(kind, E => set_tags::<E>(connection, id, tags, at))?;
             }
             Step::Delete(kind, id) => with_kind!(kind, E => delete::<E>(connection, id))?,
             Step::Enroll(target, enrollment) => {
@@ -93,6 +100,17 @@ fn update<R: Record>(connection: &Connection, entity: &R, at: Timestamp) -> Resu
         columns.join(", ")
     );
     found::<R>(execute(connection, &sql, entity, at)?, entity.id().text())
+}
+
+fn set_tags<R: Record>(
+    connection: &Connection,
+    id: &str,
+    tags: &Tags,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = format!("UPDATE {} SET tags = ?2, updated_at = ?3 WHERE id = ?1", R::TABLE);
+    let rows = connection.execute(&sql, params![id, json("tags", tags)?, at.0]);
+    found::<R>(rows.map_err(database("write tags"))?, id)
 }
 
 fn delete<R: Record>(connection: &Connection, id: &str) -> Result<(), StoreError> {

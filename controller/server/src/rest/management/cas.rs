@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     enrollments,
-    entities::{Seen, find, update},
+    entities::{Common, Seen, find, update},
     resource::{Resource, View},
     signing::Signing,
     validate,
@@ -41,6 +41,9 @@ impl Resource for Ca {
         "identityRoles",
         "identityNameFormat",
     ];
+
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] =
+        &[("externalIdClaim", &["null"])];
 
     fn shape(stored: &Stored<Self>, _view: &View<'_>) -> Value {
         shape::ca(stored)
@@ -106,7 +109,7 @@ async fn verify(
     Raw(body): Raw,
 ) -> Result<Response, Failure> {
     let pem = String::from_utf8_lossy(&body).into_owned();
-    update(&core, caller, id, Seen::of(&headers), move |ca: Ca| {
+    update(&core, caller, id, Seen::of(&headers), Common::default(), move |ca: Ca| {
         if ca.is_verified {
             return Err(Failure::conflict("the CA is verified already"));
         }

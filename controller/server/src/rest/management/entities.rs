@@ -13,7 +13,7 @@ use nightgate_model::{
     kind::EntityKind,
     token::JwtAlgorithm,
 };
-use nightgate_store::{Model, Step, Stored};
+use nightgate_store::{Model, Step, Stored, Tags};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,7 @@ use super::{
     enrollments::{self, Wanted},
     resource::{Resource, View},
     signing::Signing,
+    validate,
 };
 use crate::{
     core::{Core, Memory},
@@ -53,6 +54,7 @@ pub(super) async fn update<R: Resource>(
     caller: Caller,
     id: String,
     seen: Seen,
+    common: Common,
     change: impl FnOnce(R) -> Result<R, Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     let author = caller.author();
@@ -60,7 +62,9 @@ pub(super) async fn update<R: Resource>(
         let stored = find::<R>(&memory.model, &id)?;
         seen.check(stored)?;
         let entity = change(stored.entity.clone())?;
-        Ok((steps_to_update(entity, &stored.entity, &caller, &memory.model)?, ()))
+        let mut steps = steps_to_update(entity, &stored.entity, &caller, &memory.model)?;
+        steps.extend(common.steps::<R>(&id));
+        Ok((steps, ()))
     })
     .await
 }
@@ -95,6 +99,7 @@ pub(super) fn steps_to_delete<R: Resource>(
 pub(super) struct New {
     pub(super) id: String,
     pub(super) enrollment_jwt: Option<String>,
+    common: Common,
     wanted: Option<Wanted>,
     enroll: Option<Step>,
 }
@@ -108,6 +113,7 @@ impl New {
     ) -> Result<Self, Failure> {
         let id = uuid::Uuid::new_v4().to_string();
         let wanted = wanted_enrollment::<R>(fields)?;
+        let common = Common::take::<R>(fields)?;
         let issued = wanted
             .clone()
             .map(|wanted| {
@@ -116,7 +122,7 @@ impl New {
             })
             .transpose()?;
         let (enroll, enrollment_jwt) = issued.unzip();
-        Ok(Self { id, enrollment_jwt, wanted, enroll })
+        Ok(Self { id, enrollment_jwt, common, wanted, enroll })
     }
 
     /// What makes it.
@@ -125,6 +131,7 @@ impl New {
         self.wanted.map_or(Ok(()), |wanted| wanted.check(model))?;
         let mut steps = entity.with_created();
         steps.insert(0, Step::Create(entity.into()));
+        steps.extend(self.common.steps::<R>(&self.id));
         steps.extend(self.enroll);
         Ok(steps)
     }
@@ -196,13 +203,15 @@ async fn replace<R: Resource>(
     Admin(caller): Admin,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Body(spec): Body<R::Spec>,
+    Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<Response, Failure> {
+    let common = Common::take::<R>(&mut fields)?.or_default();
+    let spec = read(fields.into())?;
     let set = |mut entity: R| {
         entity.set(spec);
         Ok(entity)
     };
-    update(&core, caller, id, Seen::of(&headers), set).await?;
+    update(&core, caller, id, Seen::of(&headers), common, set).await?;
     Ok(answer::ok(json!({})))
 }
 
@@ -213,10 +222,11 @@ async fn patch<R: Resource>(
     Admin(caller): Admin,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Body(fields): Body<Map<String, Value>>,
+    Body(mut fields): Body<Map<String, Value>>,
 ) -> Result<Response, Failure> {
+    let common = Common::take::<R>(&mut fields)?;
     let merge = |entity: R| merged(entity, fields);
-    update(&core, caller, id, Seen::of(&headers), merge).await?;
+    update(&core, caller, id, Seen::of(&headers), common, merge).await?;
     Ok(answer::ok(json!({})))
 }
 
@@ -263,6 +273,43 @@ fn wanted_enrollment<R: Resource>(
     match said {
         Some(said) => Wanted::for_identity(read::<IdentityEnrollment>(said)?),
         None => Ok(R::ENROLLMENT.map(Wanted::new)),
+    }
+}
+
+/// What a body says besides the spec.
+#[derive(Default)]
+pub(super) struct Common {
+    tags: Option<Tags>,
+}
+
+impl Common {
+    /// Takes it out of a body, with fields of OpenZiti that ask for what is so anyway.
+    pub(super) fn take<R: Resource>(fields: &mut Map<String, Value>) -> Result<Self, Failure> {
+        for (field, allowed) in R::DEFAULTS {
+            let Some(value) = fields.remove(*field) else { continue };
+            if !allowed.contains(&value.to_string().as_str()) {
+                let allowed = allowed.join(", ");
+                let message = format!("{field}: {value} is not supported, only {allowed}");
+                return Err(Failure::invalid(message));
+            }
+        }
+        let tags = match fields.remove("tags") {
+            None => None,
+            Some(Value::Null) => Some(Tags::new()),
+            Some(tags) => Some(read(tags)?),
+        };
+        tags.as_ref().map_or(Ok(()), validate::tags)?;
+        Ok(Self { tags })
+    }
+
+    /// With nothing left out, for a replacement.
+    fn or_default(self) -> Self {
+        Self { tags: Some(self.tags.unwrap_or_default()) }
+    }
+
+    /// What sets it.
+    pub(super) fn steps<R: Resource>(self, id: &str) -> Option<Step> {
+        self.tags.map(|tags| Step::SetTags(R::KIND, id.to_owned(), tags))
     }
 }
 

@@ -16,7 +16,7 @@ use nightgate_store::{Model, PasswordLogin, Step, Stored};
 use serde_json::{Value, json};
 
 use super::{
-    entities::{self, Seen, update},
+    entities::{self, Common, Seen, update},
     resource::{Resource, View},
     validate,
 };
@@ -42,6 +42,16 @@ impl Resource for Identity {
         "hasApiSession",
         "hasEdgeRouterConnection",
         "edgeRouterConnectionStatus",
+    ];
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[
+        ("type", &["\"Default\"", "\"User\"", "\"Device\"", "\"Service\""]),
+        ("appData", &["{}", "null"]),
+        ("authPolicyId", &["\"default\"", "\"\"", "null"]),
+        ("externalId", &["\"\"", "null"]),
+        ("defaultHostingCost", &["0", "null"]),
+        ("defaultHostingPrecedence", &["\"default\"", "null"]),
+        ("serviceHostingCosts", &["{}", "null"]),
+        ("serviceHostingPrecedences", &["{}", "null"]),
     ];
     const ENROLLMENT: Option<EnrollmentMethod> = Some(EnrollmentMethod::Ott);
 
@@ -97,7 +107,7 @@ pub(super) async fn disable(
         minutes => Some(clock::timestamp().0 + i64::from(minutes) * 60_000),
     };
     let set = move |identity| Ok(Identity { disabled: true, disabled_until: until, ..identity });
-    update(&core, caller, id, Seen::of(&headers), set).await?;
+    update(&core, caller, id, Seen::of(&headers), Common::default(), set).await?;
     Ok(answer::ok(json!({})))
 }
 
@@ -109,7 +119,7 @@ pub(super) async fn enable(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let set = |identity| Ok(Identity { disabled: false, disabled_until: None, ..identity });
-    update(&core, caller, id, Seen::of(&headers), set).await?;
+    update(&core, caller, id, Seen::of(&headers), Common::default(), set).await?;
     Ok(answer::ok(json!({})))
 }
 

@@ -17,7 +17,7 @@ use nightgate_store::{Change, Model, Step};
 use serde_json::{Map, Value};
 
 use super::{
-    entities::{self, New, read},
+    entities::{self, Common, New, read},
     resource::Resource,
     signing::Signing,
 };
@@ -178,8 +178,12 @@ fn plan_one<R: Resource>(
     let steps = match action {
         Action::Delete => entities::steps_to_delete(&stored.entity, caller, model)?,
         Action::Update | Action::Create => {
-            let merged = entities::merged(stored.entity.clone(), resolved(fields.clone(), model)?)?;
-            entities::steps_to_update(merged, &stored.entity, caller, model)?
+            let mut fields = resolved(fields.clone(), model)?;
+            let common = Common::take::<R>(&mut fields)?;
+            let merged = entities::merged(stored.entity.clone(), fields)?;
+            let mut steps = entities::steps_to_update(merged, &stored.entity, caller, model)?;
+            steps.extend(common.steps::<R>(&id));
+            steps
         }
     };
     Ok((steps, changed(&id, None)))

@@ -14,6 +14,8 @@ use crate::rest::{Failure, shape};
 
 impl Resource for ServicePolicy {
     const FIELDS: &'static [&'static str] = &["type", "semantic", "identityRoles", "serviceRoles"];
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] =
+        &[("postureCheckRoles", &["[]", "null"])];
 
     fn shape(stored: &Stored<Self>, _view: &View<'_>) -> Value {
         shape::policy(stored)

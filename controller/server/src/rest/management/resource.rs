@@ -20,6 +20,9 @@ use crate::{
 pub(super) trait Resource: Kept<Spec: Send> + Send + Sync + 'static {
     /// Fields that a list can be filtered and sorted by, besides those that every entity has.
     const FIELDS: &'static [&'static str];
+    /// Fields of OpenZiti that it does not have, and the values, as JSON, that ask for nothing else than what is so
+    /// anyway. Any other value is refused.
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[];
     /// How a new one enrolls, if it does.
     const ENROLLMENT: Option<EnrollmentMethod> = None;
 

@@ -15,6 +15,11 @@ impl Resource for Service {
     const FIELDS: &'static [&'static str] =
         &["roleAttributes", "encryptionRequired", "config", "configs"];
 
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[
+        ("terminatorStrategy", &["\"smartrouting\"", "\"\"", "null"]),
+        ("maxIdleTimeMillis", &["0", "null"]),
+    ];
+
     fn shape(stored: &Stored<Self>, _view: &View<'_>) -> Value {
         shape::service(stored)
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use nightgate_model::entity::Role;
-use nightgate_store::{Kept, Model};
+use nightgate_store::{Kept, Model, Tags};
+use serde_json::Value;
 
 use crate::rest::Failure;
 
@@ -39,6 +40,31 @@ pub(super) fn attributes(attributes: &BTreeSet<String>) -> Result<(), Failure> {
              outer spaces and a leading # or @, and not the word all"
         ))),
     }
+}
+
+/// Most tags of an entity.
+const MAX_TAGS: usize = 64;
+
+/// Longest text of a tag, in bytes.
+const MAX_TAG: usize = 4096;
+
+/// Checks what operators note beside an entity.
+pub(super) fn tags(tags: &Tags) -> Result<(), Failure> {
+    let is_good = |(word, value): (&String, &Value)| {
+        let is_short = match value {
+            Value::String(text) => text.len() <= MAX_TAG,
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+            Value::Array(_) | Value::Object(_) => false,
+        };
+        is_printable(word) && is_short
+    };
+    if tags.len() <= MAX_TAGS && tags.iter().all(is_good) {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "tags: expected at most {MAX_TAGS}, each a word and a text of at most {MAX_TAG} bytes, a number, a boolean \
+         or null"
+    )))
 }
 
 /// Checks roles that select entities of one kind.
