@@ -17,6 +17,7 @@ pub mod overlay;
 mod process;
 mod run;
 mod wait;
+mod wire;
 
 pub use self::{
     bpf::BpfFileSystem,
@@ -31,4 +32,5 @@ pub use self::{
     process::Process,
     run::{RunId, temporary_folder},
     wait::until,
+    wire::{Carried, Impairment, Way, Wire},
 };

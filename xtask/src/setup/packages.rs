@@ -32,6 +32,7 @@ impl Group {
                 ("ip", "iproute2"),
                 ("ss", "iproute2"),
                 ("tc", "iproute2"),
+                ("ethtool", "ethtool"),
                 ("curl", "curl"),
                 ("tshark", "tshark"),
             ],
