@@ -6,41 +6,21 @@
 //! cargo run -p nightgate-sdk --example tcp_proxy -- IDENTITY.json host SERVICE 127.0.0.1:80
 //! ```
 
-use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
+mod proxy;
+
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use nightgate_sdk::{Context, Identity, Stream};
+use nightgate_sdk::{Context, Stream};
+use proxy::{Role, join};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
 };
 
-#[derive(Parser)]
-#[command(about = "Carries TCP connections over the overlay")]
-struct Arguments {
-    /// Identity file, as enrollment wrote it.
-    identity: PathBuf,
-    #[command(subcommand)]
-    role: Role,
-}
-
-#[derive(Subcommand)]
-enum Role {
-    /// Listen on a local address and dial the service for each connection.
-    Dial { service: String, listen: SocketAddr },
-    /// Host the service and connect to a server for each circuit.
-    Host { service: String, server: SocketAddr },
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
-    let Arguments { identity, role } = Arguments::parse();
-
-    let identity = Identity::load(identity)?;
-    let context = Context::load(&identity).await.context("join the overlay")?;
+    let (context, role) = join("Carries TCP connections over the overlay").await?;
     match role {
         Role::Dial { service, listen } => dial(context, service, listen).await,
         Role::Host { service, server } => host(&context, &service, server).await,

@@ -6,19 +6,19 @@
 //! cargo run -p nightgate-sdk --example udp_proxy -- IDENTITY.json host SERVICE 127.0.0.1:53
 //! ```
 
+mod proxy;
+
 use std::{
     collections::HashMap,
-    io::IsTerminal as _,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use clap::{Parser, Subcommand};
-use nightgate_sdk::{Context, Identity, MAX_MESSAGE, Messages};
+use nightgate_sdk::{Context, MAX_MESSAGE, Messages};
+use proxy::{Role, join};
 use tokio::{net::UdpSocket, sync::mpsc, time::timeout};
 
 /// A circuit without a datagram for so long is closed (RFC 4787 section 4.3 asks for two minutes).
@@ -27,31 +27,9 @@ const IDLE: Duration = Duration::from_secs(120);
 /// Datagrams of one client that may wait to be sent; more are dropped, as on any way of UDP.
 const QUEUE: usize = 64;
 
-#[derive(Parser)]
-#[command(about = "Carries UDP over the overlay")]
-struct Arguments {
-    /// Identity file, as enrollment wrote it.
-    identity: PathBuf,
-    #[command(subcommand)]
-    role: Role,
-}
-
-#[derive(Subcommand)]
-enum Role {
-    /// Receive on a local address and dial the service for each client.
-    Dial { service: String, listen: SocketAddr },
-    /// Host the service and send to a server, from a port of its own for each circuit.
-    Host { service: String, server: SocketAddr },
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
-    let Arguments { identity, role } = Arguments::parse();
-
-    let identity = Identity::load(identity)?;
-    let context = Context::load(&identity).await.context("join the overlay")?;
+    let (context, role) = join("Carries UDP over the overlay").await?;
     match role {
         Role::Dial { service, listen } => dial(&context, &service, listen).await,
         Role::Host { service, server } => host(&context, &service, server).await,

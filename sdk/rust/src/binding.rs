@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     context::Context,
-    controller::Service,
+    controller::{Service, ServiceSession},
     dial::is_invalid_session,
     edge::{Channel, Closed, Event, Port, PortKind, Receiver},
     listen::{BindFailure, BindOptions, Caller},
@@ -75,8 +75,9 @@ pub(crate) async fn start(
         accepted,
         outcome,
     };
-    let task = AbortOnDropHandle::new(tokio::spawn(bind_at_routers(Arc::new(binding))));
-    first_success(&mut outcomes, session.routers.len()).await?;
+    let routers = session.routers.len();
+    let task = AbortOnDropHandle::new(tokio::spawn(bind_at_routers(Arc::new(binding), session)));
+    first_success(&mut outcomes, routers).await?;
     Ok((to_accept, task))
 }
 
@@ -98,10 +99,11 @@ async fn first_success(
 }
 
 /// Keeps one task for each router the service is to be bound at.
-async fn bind_at_routers(binding: Arc<Binding>) {
+async fn bind_at_routers(binding: Arc<Binding>, first: ServiceSession) {
     let mut tasks = HashMap::new();
+    let mut session = Ok(first);
     loop {
-        match binding.context.inner().session(&binding.service, Permission::Bind).await {
+        match session {
             Ok(session) => {
                 binding.context.inner().pool.add(&session.routers);
                 let addresses: Vec<_> = session
@@ -124,7 +126,8 @@ async fn bind_at_routers(binding: Arc<Binding>) {
                 "no session to host the service"
             ),
         }
-        sleep(ROUTERS_INTERVAL).await;
+        sleep(if tasks.is_empty() { RETRY_PAUSE } else { ROUTERS_INTERVAL }).await;
+        session = binding.context.inner().fresh_session(&binding.service, Permission::Bind).await;
     }
 }
 

@@ -199,7 +199,7 @@ impl fmt::Debug for Context {
 }
 
 impl Inner {
-    /// A session for the service: one that was used before, if it lives long enough.
+    /// A session for the service: one that was used before, if it lives long enough and names routers.
     pub(crate) async fn session(
         &self,
         service: &Service,
@@ -209,11 +209,21 @@ impl Inner {
         let kept = self.sessions().get(&key).cloned();
         if let Some(session) = kept
             && session.expires > Instant::now() + SESSION_RESERVE
+            && !session.routers.is_empty()
         {
             return Ok(session);
         }
+        self.fresh_session(service, permission).await
+    }
+
+    /// A session with the routers that are there now.
+    pub(crate) async fn fresh_session(
+        &self,
+        service: &Service,
+        permission: Permission,
+    ) -> Result<ServiceSession, ControllerError> {
         let session = self.controller.service_session(&service.id, permission).await?;
-        self.sessions().insert(key, session.clone());
+        self.sessions().insert((service.id.clone(), permission), session.clone());
         Ok(session)
     }
 

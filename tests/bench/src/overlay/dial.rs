@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
@@ -81,15 +81,13 @@ async fn join(token: &str) -> Result<Context> {
 
 /// Hosts as soon as the router is there.
 async fn bind(host: &Context) -> Result<Listener> {
-    let bound = async {
-        loop {
-            match host.bind("echo").await {
-                Ok(listener) => return listener,
-                Err(_not_yet) => sleep(Duration::from_millis(50)).await,
-            }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match host.bind("echo").await {
+            Err(_not_yet) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            bound => return bound.context("host the service"),
         }
-    };
-    timeout(PATIENCE, bound).await.context("the service is not bound")
+    }
 }
 
 /// Sends a byte to everybody who dials, and then back what comes.
