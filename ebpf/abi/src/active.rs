@@ -26,6 +26,8 @@ impl Features {
     pub const LOG: Self = Self(1 << 24);
     /// Packets that no rule matches are logged.
     pub const LOG_UNMATCHED: Self = Self(1 << 25);
+    /// Some address is in quarantine: set and cleared between commits.
+    pub const QUARANTINE: Self = Self(1 << 23);
     /// Packets are traced: set and cleared between commits.
     pub const TRACE: Self = Self(1 << 26);
     /// Any of those that tell of packets.

@@ -45,6 +45,8 @@ pub const GUARD_PREFIXES: usize = 100_000;
 pub const SOURCES: usize = 32_768;
 /// Buckets of rate limits, and counts of connection limits: of rules, and of sources of rules.
 pub const LIMITED: usize = 32_768;
+/// Addresses that are in quarantine at one time.
+pub const QUARANTINED: usize = 4_096;
 /// Intercepted destinations.
 pub const INTERCEPTS: usize = 65_536;
 

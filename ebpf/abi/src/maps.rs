@@ -32,6 +32,8 @@ pub const GUARDS: &str = "GUARDS";
 pub const GUARD_PREFIXES: &str = "GUARD_PREFIXES";
 /// [`crate::Bucket`] by [`crate::guard::SourceKey`], least recently used out first.
 pub const SOURCES: &str = "SOURCES";
+/// Until when an [`crate::Address`] is in quarantine: nanoseconds since boot by `CLOCK_MONOTONIC`.
+pub const QUARANTINE: &str = "QUARANTINE";
 /// [`crate::Bucket`] by [`crate::limit::LimitKey`], least recently used out first.
 pub const RATES: &str = "RATES";
 /// Flows by [`crate::limit::LimitKey`], a 64-bit number, least recently used out first.

@@ -163,6 +163,8 @@ reasons! {
     TcpReset = "tcp-reset", Drop;
     /// A TCP segment in the middle of a connection that is not known, where the configuration refuses those.
     TcpPickup = "tcp-pickup", Drop;
+    /// One of its addresses is in quarantine.
+    Quarantined = "quarantined", Drop;
     /// A rule refuses it.
     Rule = "rule", Drop;
     /// A rule rejects it.

@@ -6,8 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use nightgate_abi::{
-    Active, Bucket, Counter, Fallback, Flow, FlowKey, Hits, Intercept, InterceptKey, Interface,
-    Listener, Reason, Settings, Slot,
+    Active, Address, Bucket, Counter, Fallback, Flow, FlowKey, Hits, Intercept, InterceptKey,
+    Interface, Listener, Reason, Settings, Slot,
     counter::DropKey,
     ether::EtherTypes,
     event::{Event, LogKey, LogState, Trace},
@@ -70,6 +70,11 @@ pub(crate) static ETHER_TYPES: Array<EtherTypes, { 2 * limits::ZONES }> = Array:
 
 #[btf_map]
 pub(crate) static RATES: LruHashMap<LimitKey, Bucket, { limits::LIMITED }> = LruHashMap::new();
+
+/// Entries are made by userspace alone, when an alert asks for it.
+#[btf_map]
+pub(crate) static QUARANTINE: HashMap<Address, u64, { limits::QUARANTINED }, ON_DEMAND> =
+    HashMap::new();
 
 #[btf_map]
 pub(crate) static CONNECTIONS: LruHashMap<LimitKey, u64, { limits::LIMITED }> = LruHashMap::new();

@@ -119,6 +119,10 @@ impl Datapath {
         if active != self.active {
             self.active = active;
             self.read_note();
+            let wanted = self.with_always(active);
+            if wanted != active {
+                self.write_active(wanted)?;
+            }
         }
         Ok(())
     }

@@ -133,6 +133,7 @@ impl Datapath {
         self.active = self.fall_back(active)?;
         self.read_note();
         self.intercepts = Intercepts::read(&self.ebpf)?;
+        self.take_over_quarantine()?;
         self.stop_trace()?;
         tracing::info!(epoch = self.active.epoch(), "took over the rules in force");
         Ok(())

@@ -143,6 +143,12 @@ pub enum DatapathError {
         /// What it left.
         index: u32,
     },
+    /// No room for another address.
+    #[error("quarantine an address: {limit} are in quarantine already; release some")]
+    QuarantineFull {
+        /// How many there may be.
+        limit: usize,
+    },
     /// What outlives the process cannot be kept or found.
     #[error(transparent)]
     Pin(#[from] PinError),

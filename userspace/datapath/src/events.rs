@@ -112,7 +112,7 @@ impl Datapath {
         map::array_mut::<Trace>(&mut self.ebpf, maps::TRACE)?
             .set(0, trace, 0)
             .map_err(failed("write", maps::TRACE))?;
-        self.always = Features::TRACE;
+        self.always = self.always.with(Features::TRACE);
         self.write_features(self.active.features().with(Features::TRACE))
     }
 
@@ -121,7 +121,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn stop_trace(&mut self) -> Result<(), DatapathError> {
-        self.always = Features::NONE;
+        self.always = self.always.without(Features::TRACE);
         self.write_features(self.active.features().without(Features::TRACE))
     }
 
@@ -173,7 +173,7 @@ impl Datapath {
     }
 
     /// Changes nothing but the features in the word in force.
-    fn write_features(&mut self, features: Features) -> Result<(), DatapathError> {
+    pub(crate) fn write_features(&mut self, features: Features) -> Result<(), DatapathError> {
         self.refresh()?;
         if self.committed.is_none() || self.active.features() == features {
             return Ok(());

@@ -28,6 +28,7 @@ mod note;
 mod object;
 mod pins;
 mod probe;
+mod quarantine;
 mod statistics;
 mod vlan;
 

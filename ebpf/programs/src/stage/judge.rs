@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{
-    FlowKey, Group, Intercept, InterceptKey, Reason, ZoneId,
+    Features, FlowKey, Group, Intercept, InterceptKey, Reason, ZoneId,
     flow::{Direction, End},
     forest::Match,
     nat::translated,
@@ -14,7 +14,7 @@ use crate::{
     hook::Hook,
     maps,
     stage::{
-        Work, classify, limit, report, route,
+        Work, classify, limit, quarantine, report, route,
         sight::Due,
         track::{Place, table::Table},
         zone,
@@ -65,6 +65,9 @@ pub(crate) fn judge(
 ) -> Result<Judgement, Reason> {
     let subject = &mut work.subject;
     describe(subject, &work.meta, &work.key, origin.direction);
+    if place.active.uses(Features::QUARANTINE) {
+        quarantine::check(&[subject.source, subject.destination])?;
+    }
     subject.from = if origin.ifindex == 0 {
         ZoneId::LOCAL
     } else {

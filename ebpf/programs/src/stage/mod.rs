@@ -11,6 +11,7 @@ mod mirror;
 mod nat;
 mod options;
 mod parse;
+mod quarantine;
 pub(crate) mod reject;
 mod related;
 mod repeat;
