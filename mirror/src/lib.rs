@@ -5,6 +5,7 @@
 
 mod error;
 mod plan;
+pub mod verdict;
 
 pub use error::PlanError;
 pub use plan::{Plan, PlannedSession, SensorPath};

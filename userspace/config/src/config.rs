@@ -27,6 +27,8 @@ use crate::{
     sets::Set,
     tracking,
     tracking::Tracking,
+    verdict,
+    verdict::Verdict,
 };
 
 /// Configuration of a router or gateway.
@@ -74,6 +76,8 @@ pub struct Gateway {
     pub dns: Option<Dns>,
     /// Mirroring.
     pub mirror: Option<Mirror>,
+    /// What follows from alerts.
+    pub verdict: Option<Verdict>,
 }
 
 /// Version of the schema.
@@ -128,7 +132,7 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
 
 /// The outer `None` means that something is wrong with it.
 fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gateway>> {
-    let lines = ["sets", "rules", "nat", "log_unmatched", "metrics", "dns", "mirror"]
+    let lines = ["sets", "rules", "nat", "log_unmatched", "metrics", "dns", "mirror", "verdict"]
         .map(|key| (key, section.line_of(key)));
     let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
     let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
@@ -159,6 +163,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     let metrics = reader.optional(section, "metrics", metrics::decode);
     let dns = reader.optional(section, "dns", dns::decode);
     let mirror = reader.optional(section, "mirror", mirror::decode);
+    let verdict = reader.optional(section, "verdict", verdict::decode);
     if let Some(None) = zones {
         let present = [
             matches!(sets, None | Some(Some(_))),
@@ -168,6 +173,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
             matches!(metrics, None | Some(Some(_))),
             matches!(dns, None | Some(Some(_))),
             matches!(mirror, None | Some(Some(_))),
+            matches!(verdict, None | Some(Some(_))),
         ];
         let present = lines.into_iter().zip(present).filter(|(_, present)| *present);
         for (key, line) in present.map(|(line, _)| line).chain(tracked) {
@@ -188,5 +194,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         metrics: metrics?,
         dns: dns?,
         mirror: mirror?,
+        verdict: verdict?,
     }))
 }

@@ -37,6 +37,7 @@ mod set_file;
 mod sets;
 mod tcp_flags;
 mod tracking;
+mod verdict;
 
 pub use action::{Action, Answer};
 pub use config::{Config, Gateway, Router};
@@ -65,6 +66,7 @@ pub use rule::{Protocol, Rule};
 pub use sets::{Element, Set};
 pub use tcp_flags::TcpFlags;
 pub use tracking::{FlowTables, Pickup, Timeouts, Tracking};
+pub use verdict::{AlertSource, Never, Verdict, VerdictAction, VerdictRule};
 
 /// Parses the text of a configuration that names no other files. `file` is only named in errors.
 ///

@@ -1,0 +1,212 @@
+//! What is done about the alerts of an intrusion detection system.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{
+    decode::{self, Malformed},
+    names::RuleId,
+    node::Node,
+    prefix::Prefix,
+    reader::Reader,
+};
+
+/// Where alerts come from, and what follows from them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// Where alerts are read; at least one.
+    pub alerts: Vec<AlertSource>,
+    /// What follows from an alert: the first rule that matches decides, and without one it is only noted.
+    pub policy: Vec<VerdictRule>,
+    /// What nothing is done to, whatever the policy.
+    pub never: Never,
+    /// Actions in a minute; further alerts are only noted, so that a noisy signature does not take the network
+    /// down. Default 10.
+    pub actions_per_minute: u32,
+}
+
+/// Where alerts are read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AlertSource {
+    /// A file that Suricata writes events to, as JSON lines (EVE). It is followed when it is rotated.
+    Eve(PathBuf),
+    /// A UNIX stream socket that is opened here, for Suricata's `filetype: unix_stream`.
+    Socket(PathBuf),
+    /// An address that takes alerts by HTTP POST.
+    Webhook {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// File with the token that callers have to send (`Authorization: Bearer`, RFC 6750).
+        token_file: PathBuf,
+    },
+}
+
+/// A rule about alerts. Empty lists match all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerdictRule {
+    /// Unique name.
+    pub id: RuleId,
+    /// Alerts of this severity and graver ones: 1 is the gravest, 255 the least.
+    pub severity: u8,
+    /// Numbers of signatures.
+    pub signatures: Vec<u32>,
+    /// Categories, as the sensor writes them.
+    pub categories: Vec<String>,
+    /// Names of services that the flow is of.
+    pub services: Vec<String>,
+    /// What is done.
+    pub action: VerdictAction,
+}
+
+/// What is done about an alert.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum VerdictAction {
+    /// It is noted.
+    Observe,
+    /// The flow ends.
+    Cut,
+    /// Whoever began the flow is cut off for a time: the identity at the controller where it is known, the address
+    /// in the kernel else.
+    Quarantine(Duration),
+}
+
+/// What nothing is done to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Never {
+    /// Names of identities.
+    pub identities: Vec<String>,
+    /// Names of services.
+    pub services: Vec<String>,
+    /// Addresses that begin flows.
+    pub sources: Vec<Prefix>,
+}
+
+/// Default of `actions_per_minute`.
+const ACTIONS: u32 = 10;
+/// Longest quarantine: longer than this somebody should have looked.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+
+pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Verdict> {
+    let mut section = reader.section(node)?;
+    let alerts = reader
+        .required(&mut section, "alerts", |reader, node| reader.one_or_more(node, alert_source));
+    let mut seen = BTreeMap::new();
+    let policy = reader.required(&mut section, "policy", |reader, node| {
+        reader.list(node, |reader, node| rule(reader, node, &mut seen))
+    });
+    let never = reader.optional(&mut section, "never", never);
+    let actions = reader.optional(&mut section, "actions_per_minute", |reader, node| {
+        decode::integer(reader, node, 1, 10_000)
+    });
+    reader.close(section);
+    Some(Verdict {
+        alerts: alerts?,
+        policy: policy?,
+        never: never?.unwrap_or_default(),
+        actions_per_minute: actions?.unwrap_or(ACTIONS),
+    })
+}
+
+fn alert_source(reader: &mut Reader<'_>, node: Node) -> Option<AlertSource> {
+    let line = node.line;
+    let mut section = reader.section(node)?;
+    let eve = reader.optional(&mut section, "eve", decode::path);
+    let socket = reader.optional(&mut section, "socket", decode::path);
+    let webhook = reader.optional(&mut section, "webhook", decode::socket_address);
+    let token_file = reader.optional(&mut section, "token_file", decode::path);
+    reader.close(section);
+    match (eve?, socket?, webhook?, token_file?) {
+        (Some(path), None, None, None) => Some(AlertSource::Eve(path)),
+        (None, Some(path), None, None) => Some(AlertSource::Socket(path)),
+        (None, None, Some(listen), Some(token_file)) => {
+            Some(AlertSource::Webhook { listen, token_file })
+        }
+        _ => {
+            let found = "a source of alerts that is not clear";
+            let expected = "one of eve, socket, or webhook with token_file";
+            reader.report(line, found, expected, "write one source for each entry of the list");
+            None
+        }
+    }
+}
+
+fn rule(
+    reader: &mut Reader<'_>,
+    node: Node,
+    seen: &mut BTreeMap<RuleId, u32>,
+) -> Option<VerdictRule> {
+    let line = node.line;
+    let mut section = reader.section(node)?;
+    let id = reader.required(&mut section, "id", |reader, node| {
+        let line = node.line;
+        let id = RuleId::decode(reader, node)?;
+        if let Some(first) = seen.insert(id.clone(), line) {
+            let found = format!("{id} again, first on line {first}");
+            reader.report(line, found, "a name of its own", "rename one of the two");
+        }
+        Some(id)
+    });
+    let severity = reader
+        .optional(&mut section, "severity", |reader, node| decode::integer(reader, node, 1, 255));
+    let signatures = reader.optional(&mut section, "signatures", |reader, node| {
+        reader.one_or_more(node, |r, node| decode::integer(r, node, 1, i64::from(u32::MAX)))
+    });
+    let mut texts = |reader: &mut Reader<'_>, key| {
+        reader.optional(&mut section, key, |reader, node| reader.one_or_more(node, decode::text))
+    };
+    let categories = texts(reader, "categories");
+    let services = texts(reader, "services");
+    let action = reader.required(&mut section, "action", |reader, node| {
+        decode::checked(reader, node, |text| match text {
+            "observe" | "cut" | "quarantine" => Ok(text.to_owned()),
+            _ => Err(Malformed::new("observe, cut or quarantine", "write one of them")),
+        })
+    });
+    let time = reader.optional(&mut section, "for", |reader, node| {
+        decode::checked(reader, node, |text| {
+            decode::duration(text).filter(|time| !time.is_zero() && *time <= LONGEST).ok_or_else(
+                || Malformed::new("a time of 1s to 30d", "write a number and s, m, h or d: 10m"),
+            )
+        })
+    });
+    reader.close(section);
+    let action = match (action?.as_str(), time?) {
+        ("observe", None) => VerdictAction::Observe,
+        ("cut", None) => VerdictAction::Cut,
+        ("quarantine", Some(time)) => VerdictAction::Quarantine(time),
+        ("quarantine", None) => {
+            let remedy = "add for, such as 10m";
+            reader.report(line, "quarantine without a time", "for beside it", remedy);
+            return None;
+        }
+        _ => {
+            let remedy = "remove for, or write action: quarantine";
+            reader.report(line, "for beside another action", "action: quarantine", remedy);
+            return None;
+        }
+    };
+    Some(VerdictRule {
+        id: id?,
+        severity: severity?.unwrap_or(u8::MAX),
+        signatures: signatures?.unwrap_or_default(),
+        categories: categories?.unwrap_or_default(),
+        services: services?.unwrap_or_default(),
+        action,
+    })
+}
+
+fn never(reader: &mut Reader<'_>, node: Node) -> Option<Never> {
+    let mut section = reader.section(node)?;
+    let mut texts = |reader: &mut Reader<'_>, key| {
+        reader.optional(&mut section, key, |reader, node| reader.one_or_more(node, decode::text))
+    };
+    let identities = texts(reader, "identities");
+    let services = texts(reader, "services");
+    let sources = reader
+        .optional(&mut section, "sources", |reader, node| reader.one_or_more(node, Prefix::decode));
+    reader.close(section);
+    Some(Never {
+        identities: identities?.unwrap_or_default(),
+        services: services?.unwrap_or_default(),
+        sources: sources?.unwrap_or_default(),
+    })
+}
