@@ -72,7 +72,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     // Tests and tasks may look at everything they test.
     ("lab", &[]),
     ("datapath-tests", &["lab", "datapath", "ruleset", "config", "packet", "abi"]),
-    ("e2e-tests", &["lab", "netlink"]),
+    ("e2e-tests", &["lab", "netlink", "sdk"]),
     ("fuzz", &["wire", "packet", "config", "model", "pki"]),
     (
         "bench",

@@ -12,6 +12,7 @@ mod http;
 mod interrupt;
 mod leftover;
 mod link;
+mod mesh;
 mod namespace;
 pub mod overlay;
 mod process;
@@ -28,6 +29,7 @@ pub use self::{
     interrupt::{catch_interrupts, interrupted},
     leftover::{leftovers, remaining, sweep},
     link::{Bridge, veth},
+    mesh::{Mesh, MeshTopology},
     namespace::Namespace,
     process::Process,
     run::{RunId, temporary_folder},

@@ -1,0 +1,87 @@
+//! Five routers as processes, wires between them, and applications at both ends.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod application;
+
+use std::time::Duration;
+
+use application::{Applications, Transfer};
+use nightgate_lab::{Impairment, Mesh, overlay::Programs, until};
+
+/// One way of one hop, one of two, one of three; the shorter, the faster.
+const WIRES: [(usize, usize); 6] = [(1, 5), (1, 2), (2, 5), (1, 3), (3, 4), (4, 5)];
+const ROUTERS: usize = 5;
+/// Circuits at the same time.
+const CIRCUITS: u64 = 20;
+/// What each of them carries, in MiB, and the variable that asks for another amount.
+const MEBIBYTES: u64 = 10;
+const MEBIBYTES_VARIABLE: &str = "NIGHTGATE_MESH_MIB";
+/// How long a change of the mesh may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A mesh with all links up, and the applications.
+fn start() -> (Applications, Mesh) {
+    let programs = Programs::find().unwrap();
+    let mut mesh = Mesh::new(&programs, ROUTERS, &WIRES).unwrap();
+    for ((one, other), delay) in WIRES.into_iter().zip([1, 2, 2, 4, 4, 4]) {
+        mesh.wire(one, other).unwrap().impair_both(Impairment::delay(delay));
+    }
+    for router in 1..=ROUTERS {
+        mesh.start(router).unwrap();
+    }
+    for (router, others) in [(1, &[2, 3, 5][..]), (2, &[1, 5]), (3, &[1, 4]), (4, &[3, 5])] {
+        neighbours(&mesh, router, others);
+    }
+    (Applications::join(&mesh), mesh)
+}
+
+fn neighbours(mesh: &Mesh, router: usize, others: &[usize]) {
+    let found = mesh.wait_for_neighbours(router, others);
+    found.unwrap_or_else(|error| panic!("{error:#}\n{}", mesh.log_tails(20)));
+}
+
+/// Dials until a circuit takes this path, and carries something.
+fn wait_for_path(mesh: &Mesh, applications: &Applications, path: &str) {
+    let mut seen = Vec::new();
+    until(&format!("circuit over {path}"), PATIENCE, || {
+        let Some(circuit) = applications.try_hold() else { return Ok(None) };
+        seen = mesh.paths(1)?;
+        drop(circuit);
+        Ok(seen.iter().any(|seen| seen == path).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}, but over {seen:?}\n{}", mesh.log_tails(20)));
+    applications.transfer(&[Transfer::new(1, 1)]);
+}
+
+#[test]
+fn circuits_take_one_two_or_three_hops_as_links_and_routers_come_and_go() {
+    let (applications, mut mesh) = start();
+    wait_for_path(&mesh, &applications, "r1-r5");
+    mesh.wire(1, 5).unwrap().cut_both();
+    neighbours(&mesh, 1, &[2, 3]);
+    wait_for_path(&mesh, &applications, "r1-r2-r5");
+    mesh.kill(2).unwrap();
+    neighbours(&mesh, 1, &[3]);
+    wait_for_path(&mesh, &applications, "r1-r3-r4-r5");
+    mesh.wire(1, 5).unwrap().heal();
+    mesh.start(2).unwrap();
+    neighbours(&mesh, 1, &[2, 3, 5]);
+    wait_for_path(&mesh, &applications, "r1-r5");
+}
+
+#[test]
+fn twenty_circuits_carry_everything_over_three_hops() {
+    let (applications, mesh) = start();
+    mesh.wire(1, 5).unwrap().cut_both();
+    mesh.wire(2, 5).unwrap().cut_both();
+    neighbours(&mesh, 5, &[4]);
+    wait_for_path(&mesh, &applications, "r1-r3-r4-r5");
+    applications.transfer(&transfers());
+}
+
+fn transfers() -> Vec<Transfer> {
+    let asked = std::env::var(MEBIBYTES_VARIABLE).ok();
+    let mebibytes = asked.map_or(MEBIBYTES, |asked| asked.parse().unwrap());
+    (0..CIRCUITS).map(|circuit| Transfer::new(circuit, mebibytes)).collect()
+}
