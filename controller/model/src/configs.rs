@@ -1,5 +1,10 @@
-//! The built-in service configurations: `intercept.v1` and `host.v1` in OpenZiti's shapes, and our own
+//! The built-in service configurations: `intercept.v1`, `host.v1` and `host.v2` in OpenZiti's shapes, and our own
 //! `end-to-end.v1`.
+
+mod check;
+mod duration;
+mod host;
+mod pattern;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -7,11 +12,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::entity::Service;
 
+pub use check::{Check, Effect, HealthAction, HttpMethod, HttpProbe, MIN_INTERVAL, Probe, Trigger};
+pub use host::{Choice, DialedAddresses, HostV1, HostV2, ListenOptions, Translation};
+pub use pattern::{AddressPattern, AddressPatternError, IpPrefix};
+
 /// Names and JSON schemas (draft 7) of the built-in config types.
 pub const BUILT_IN: [(&str, &str); 4] = [
     (InterceptV1::TYPE, include_str!("schema/intercept.v1.json")),
     (HostV1::TYPE, include_str!("schema/host.v1.json")),
-    ("host.v2", include_str!("schema/host.v2.json")),
+    (HostV2::TYPE, include_str!("schema/host.v2.json")),
     (EndToEndV1::TYPE, include_str!("schema/end-to-end.v1.json")),
 ];
 
@@ -65,23 +74,6 @@ impl InterceptV1 {
     }
 }
 
-/// Where a hosting tunneler or gateway connects to: config type `host.v1`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HostV1 {
-    /// Protocol to the server.
-    pub protocol: Protocol,
-    /// Host name or address of the server.
-    pub address: String,
-    /// Port of the server.
-    pub port: u16,
-}
-
-impl HostV1 {
-    /// Config type name.
-    pub const TYPE: &'static str = "host.v1";
-}
-
 /// Which methods of end-to-end encryption the ends of a service take: config type `end-to-end.v1`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -132,12 +124,16 @@ impl Service {
         self.typed_config(InterceptV1::TYPE)
     }
 
-    /// The service's `host.v1`, if it has one.
+    /// The servers that the service is hosted at, each with a terminator of its own: those of its `host.v2`,
+    /// or the one of its `host.v1`; empty if it has neither.
     ///
     /// # Errors
     /// The document does not have the shape of the type.
-    pub fn host(&self) -> Result<Option<HostV1>, ConfigShapeError> {
-        self.typed_config(HostV1::TYPE)
+    pub fn hosts(&self) -> Result<Vec<HostV1>, ConfigShapeError> {
+        if let Some(host) = self.typed_config::<HostV2>(HostV2::TYPE)? {
+            return Ok(host.terminators);
+        }
+        Ok(self.typed_config(HostV1::TYPE)?.into_iter().collect())
     }
 
     fn typed_config<T: DeserializeOwned>(

@@ -243,7 +243,7 @@ fn precedence_comes_before_cost() {
     let dear = Terminator { id: TerminatorId::new("dear"), cost: 60_000, ..terminator(1) };
     row.replica.terminators.push(dear.clone());
     row.publish();
-    row.last().host(dear.clone());
+    row.last().host(dear);
     let chosen = |row: &mut Row| {
         row.take_events();
         let now = row.now;

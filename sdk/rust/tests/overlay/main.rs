@@ -7,6 +7,7 @@ mod end_to_end;
 mod examples;
 mod foreign;
 mod hostile;
+mod hosting;
 mod lifetime;
 mod openziti;
 mod path;

@@ -119,7 +119,7 @@ async fn start() -> Overlay {
 }
 
 /// Creates and enrolls an identity; its file.
-async fn join(overlay: &Overlay, name: &str, attributes: &[&str]) -> PathBuf {
+pub(crate) async fn join(overlay: &Overlay, name: &str, attributes: &[&str]) -> PathBuf {
     let token = overlay.operator.create_identity_for(name, attributes, "RS256").await;
     let [token_file, identity] =
         ["jwt", "json"].map(|end| overlay.folder().join(format!("{name}.{end}")));
@@ -129,7 +129,7 @@ async fn join(overlay: &Overlay, name: &str, attributes: &[&str]) -> PathBuf {
     identity
 }
 
-async fn compare(identity: &Path, service: &str, length: usize) {
+pub(crate) async fn compare(identity: &Path, service: &str, length: usize) {
     let mut command = python("compare");
     let said = run(command.arg(identity).arg(service).arg(length.to_string())).await;
     assert_eq!(said.trim(), format!("compared {length}"));

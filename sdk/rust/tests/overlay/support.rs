@@ -179,11 +179,21 @@ impl Operator {
 
     /// Creates an edge router and returns its enrollment token.
     pub(crate) async fn create_router(&self, name: &str) -> String {
+        self.create_edge_router(name, None).await
+    }
+
+    /// Creates a router that may dial and host under an identity of its own with these attributes, and returns
+    /// its enrollment token.
+    pub(crate) async fn create_gateway(&self, name: &str, attributes: &[&str]) -> String {
+        self.create_edge_router(name, Some(attributes)).await
+    }
+
+    async fn create_edge_router(&self, name: &str, gateway: Option<&[&str]>) -> String {
         let body = EdgeRouterSpec {
             name: name.into(),
-            is_tunneler_enabled: false,
+            is_tunneler_enabled: gateway.is_some(),
             disabled: false,
-            role_attributes: BTreeSet::new(),
+            role_attributes: texts(gateway.unwrap_or_default()),
         };
         self.create("edge-routers", &body).await.enrollment_jwt.unwrap()
     }

@@ -121,12 +121,9 @@ fn configs(
         configs.insert(InterceptV1::TYPE.into(), serde_json::to_value(intercept(intercepts)?)?);
     }
     if let Some(address) = host {
-        let host = HostV1 {
-            protocol: Protocol::Tcp,
-            address: address.host().to_str().into_owned(),
-            port: address.port(),
-        };
-        configs.insert(HostV1::TYPE.into(), serde_json::to_value(host)?);
+        let server = address.host().to_str();
+        let document = HostV1::document(Protocol::Tcp, &server, address.port());
+        configs.insert(HostV1::TYPE.into(), document);
     }
     Ok(configs)
 }
@@ -166,10 +163,7 @@ fn intercept_text(service: &Service) -> String {
 }
 
 fn host_text(service: &Service) -> String {
-    match service.host() {
-        Ok(Some(host)) => format!("{}:{}", host.address, host.port),
-        Ok(None) | Err(_) => "-".into(),
-    }
+    joined(service.hosts().unwrap_or_default())
 }
 
 #[cfg(test)]

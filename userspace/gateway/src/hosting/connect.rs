@@ -1,0 +1,318 @@
+//! Connections to servers behind this host.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use nightgate_router::FailureCause;
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream, UdpSocket, lookup_host},
+    time::timeout,
+};
+
+use super::target::Target;
+
+/// A server that could not be connected.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// Its name could not be looked up.
+    #[error("resolve {address}: {source}")]
+    Resolve {
+        /// The name.
+        address: String,
+        /// Cause.
+        source: io::Error,
+    },
+    /// Its name has no address, or none of the family of the source address.
+    #[error("resolve {address}: the name has no address that can be used")]
+    NoAddress {
+        /// The name.
+        address: String,
+    },
+    /// The source address that the dialer asked for cannot be had.
+    #[error("connect from {address}: {source}; expected CAP_NET_ADMIN and a free port")]
+    Source {
+        /// The source.
+        address: SocketAddr,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The system or the server refused.
+    #[error("connect to {server}: {source}")]
+    Connect {
+        /// The server.
+        server: SocketAddr,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The server did not answer.
+    #[error("connect to {address}: no answer within {} s", waited.as_secs_f32())]
+    Timeout {
+        /// The server.
+        address: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The proxy did not connect the server.
+    #[error("connect to {address}: the proxy answered {answer:?}")]
+    Proxy {
+        /// The server.
+        address: String,
+        /// The first line of the proxy's answer.
+        answer: String,
+    },
+}
+
+/// Longest head of a proxy's answer in bytes.
+const MAX_HEAD: usize = 8_192;
+
+impl ConnectError {
+    /// What the dialer is told.
+    pub(super) fn cause(&self) -> FailureCause {
+        match self {
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
+                FailureCause::ConnectionRefused
+            }
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+                FailureCause::ConnectTimeout
+            }
+            Self::Connect { .. }
+            | Self::Resolve { .. }
+            | Self::NoAddress { .. }
+            | Self::Proxy { .. } => FailureCause::HostUnreachable,
+            Self::Source { .. } => FailureCause::HostRefused,
+            Self::Timeout { .. } => FailureCause::ConnectTimeout,
+        }
+    }
+}
+
+/// Connects to the first address of a TCP server that answers, directly or through an HTTP proxy.
+///
+/// # Errors
+/// No address answers within `limit`.
+pub(super) async fn tcp(
+    target: &Target,
+    proxy: Option<&str>,
+    limit: Duration,
+) -> Result<TcpStream, ConnectError> {
+    let attempt = async {
+        let Some(proxy) = proxy else {
+            return first(addresses(target).await?, |server| direct(server, target.source)).await;
+        };
+        let unreachable = |source| ConnectError::Resolve { address: proxy.to_owned(), source };
+        let proxies: Vec<_> = lookup_host(proxy).await.map_err(unreachable)?.collect();
+        let mut stream = first(proxies, |server| direct(server, target.source)).await?;
+        through_proxy(&mut stream, target).await?;
+        Ok(stream)
+    };
+    within(limit, target, attempt).await
+}
+
+/// Makes a socket that talks to one UDP server.
+///
+/// # Errors
+/// Its name cannot be looked up within `limit`, or there is no way to its address.
+pub(super) async fn udp(target: &Target, limit: Duration) -> Result<UdpSocket, ConnectError> {
+    let attempt = async {
+        first(addresses(target).await?, |server| async move {
+            let socket = match target.source {
+                Some(source) => bound(source, Type::DGRAM)
+                    .and_then(|socket| UdpSocket::from_std(socket.into()))
+                    .map_err(|error| ConnectError::Source { address: source, source: error })?,
+                None => UdpSocket::bind(any(server))
+                    .await
+                    .map_err(|source| ConnectError::Connect { server, source })?,
+            };
+            let connected = socket.connect(server).await;
+            connected.map_err(|source| ConnectError::Connect { server, source })?;
+            Ok(socket)
+        })
+        .await
+    };
+    within(limit, target, attempt).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    target: &Target,
+    attempt: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let late = |_elapsed| ConnectError::Timeout { address: target.to_string(), waited: limit };
+    timeout(limit, attempt).await.map_err(late)?
+}
+
+/// The addresses of a server, of the family of the source address if there is one; never empty.
+async fn addresses(target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
+    let address = || target.to_string();
+    let found = lookup_host((target.address.as_str(), target.port))
+        .await
+        .map_err(|source| ConnectError::Resolve { address: address(), source })?;
+    let fits = |server: &SocketAddr| {
+        target.source.is_none_or(|source| source.is_ipv4() == server.is_ipv4())
+    };
+    let addresses: Vec<_> = found.filter(fits).collect();
+    match addresses.is_empty() {
+        true => Err(ConnectError::NoAddress { address: address() }),
+        false => Ok(addresses),
+    }
+}
+
+/// The first success, or the last failure.
+async fn first<T, F: Future<Output = Result<T, ConnectError>>>(
+    servers: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<T, ConnectError> {
+    let mut failure = ConnectError::NoAddress { address: String::new() };
+    for server in servers {
+        match connect(server).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn direct(server: SocketAddr, source: Option<SocketAddr>) -> Result<TcpStream, ConnectError> {
+    let connected = match source {
+        Some(address) => {
+            let socket = bound(address, Type::STREAM)
+                .map_err(|error| ConnectError::Source { address, source: error })?;
+            TcpSocket::from_std_stream(socket.into()).connect(server).await
+        }
+        None => TcpStream::connect(server).await,
+    };
+    connected.map_err(|source| ConnectError::Connect { server, source })
+}
+
+/// A socket with an address that need not be this host's (IP_TRANSPARENT, ip(7)).
+fn bound(source: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(source), kind, None)?;
+    match source {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+    }
+    // A client's port may still be waiting for the end of its connection before.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&source.into())?;
+    Ok(socket)
+}
+
+fn any(server: SocketAddr) -> SocketAddr {
+    match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+/// Asks an HTTP proxy to connect a server (CONNECT, RFC 9110 section 9.3.6).
+async fn through_proxy(stream: &mut TcpStream, target: &Target) -> Result<(), ConnectError> {
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let head = async {
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = Vec::new();
+        // What follows the head is the server's already, so it is read byte by byte.
+        while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
+            head.push(stream.read_u8().await?);
+        }
+        Ok::<_, io::Error>(head)
+    };
+    let answer = match head.await {
+        Ok(head) => String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    match answer.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)) {
+        Some(status) if status.starts_with('2') => Ok(()),
+        _ => Err(ConnectError::Proxy { address: target.to_string(), answer }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use nightgate_model::configs::Protocol;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn target(address: &str, port: u16) -> Target {
+        Target { protocol: Protocol::Tcp, address: address.into(), port, source: None }
+    }
+
+    async fn listener(address: IpAddr) -> (TcpListener, u16) {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_listens_is_connected() {
+        for (address, name) in
+            [(IpAddr::V4(Ipv4Addr::LOCALHOST), "localhost"), (Ipv6Addr::LOCALHOST.into(), "::1")]
+        {
+            let (_listener, port) = listener(address).await;
+            tcp(&target(name, port), None, LIMIT).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn failures_say_what_they_are() {
+        let port = listener(Ipv4Addr::LOCALHOST.into()).await.1;
+        let refused = tcp(&target("127.0.0.1", port), None, LIMIT).await.unwrap_err();
+        assert_eq!(refused.cause(), FailureCause::ConnectionRefused);
+        assert!(refused.to_string().contains(&port.to_string()), "{refused}");
+
+        let unknown = tcp(&target("no-such-host.invalid", 80), None, LIMIT).await.unwrap_err();
+        assert_eq!(unknown.cause(), FailureCause::HostUnreachable);
+
+        // A socket that listens and whose queue is full answers nobody.
+        let (full, port) = {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+            socket.listen(0).unwrap();
+            let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+            (socket, port)
+        };
+        let mut queued = Vec::new();
+        let late = loop {
+            match tcp(&target("127.0.0.1", port), None, Duration::from_millis(200)).await {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(late.cause(), FailureCause::ConnectTimeout);
+        drop(full);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_connects_or_says_why_not() {
+        let (proxy, port) = listener(Ipv4Addr::LOCALHOST.into()).await;
+        let proxy_address = format!("127.0.0.1:{port}");
+        let serving = tokio::spawn(async move {
+            for answer in ["HTTP/1.1 200 OK\r\n\r\nfrom the server", "HTTP/1.1 403 No\r\n\r\n"] {
+                let (mut stream, _) = proxy.accept().await.unwrap();
+                let mut request = vec![0; 200];
+                let length = stream.read(&mut request).await.unwrap();
+                assert!(request[..length].starts_with(b"CONNECT db.corp:5432 HTTP/1.1\r\n"));
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let server = target("db.corp", 5432);
+
+        let mut stream = tcp(&server, Some(&proxy_address), LIMIT).await.unwrap();
+        let mut greeting = String::new();
+        stream.read_to_string(&mut greeting).await.unwrap();
+        assert_eq!(greeting, "from the server");
+        let refused = tcp(&server, Some(&proxy_address), LIMIT).await.unwrap_err();
+        assert_eq!(refused.cause(), FailureCause::HostUnreachable);
+        assert!(refused.to_string().contains("403"), "{refused}");
+        serving.await.unwrap();
+    }
+}

@@ -1,0 +1,135 @@
+//! Carries the datagrams of one UDP flow over one circuit: one datagram is one message.
+
+use std::{io, time::Duration};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use nightgate_e2ee::{RecordError, SealError};
+use nightgate_router::{Circuit, CircuitSender, Payload};
+use nightgate_telemetry::Metrics;
+use tokio::{net::UdpSocket, time::Instant};
+
+use crate::protection::{Protected, Sealer};
+
+/// Longest datagram in bytes (UDP over IPv4: 65,535 less the headers of RFC 791 and RFC 768).
+const MAX_DATAGRAM: usize = 65_507;
+
+/// Data flag (header 1010) that ends a direction.
+const FIN: u32 = 1;
+
+/// Data flag of messages that hold several datagrams, each after its length (two bytes, little-endian), as
+/// OpenZiti's SDKs write them.
+const MULTIPART: u32 = 16;
+
+/// Why a flow ended otherwise than by silence or by its dialer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DatagramError {
+    /// The server refused, or cannot be reached.
+    #[error("the UDP server: {0}")]
+    Server(#[from] io::Error),
+    /// The circuit carried something that its peer did not seal.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// Carries datagrams both ways until the dialer ends the circuit, or for `idle` none has come from either side.
+///
+/// # Errors
+/// The server refused, or the circuit carried what its peer did not seal.
+pub(super) async fn carry(
+    socket: UdpSocket,
+    circuit: Circuit,
+    protection: Protected,
+    idle: Duration,
+    metrics: &Metrics,
+) -> Result<(), DatagramError> {
+    let Protected { mut sealer, mut opener, .. } = protection;
+    let Circuit { sender, mut receiver, .. } = circuit;
+    let mut buffer = BytesMut::new();
+    if let Some(header) = sealer.header()
+        && !send(&sender, 0, header).await
+    {
+        return Ok(());
+    }
+    let mut silent_at = Instant::now() + idle;
+    loop {
+        // Without the limit, the buffer would grow and a datagram be longer than UDP's.
+        buffer.reserve(MAX_DATAGRAM);
+        tokio::select! {
+            received = socket.recv_buf(&mut buffer) => {
+                let length = received?;
+                metrics.bytes_sent(length);
+                // An empty one cannot be told from no message at all.
+                if length > 0 && !send(&sender, 0, sealer.seal(&mut buffer, 0)?).await {
+                    return Ok(());
+                }
+            }
+            message = receiver.recv() => {
+                let Some(Payload { flags, body, .. }) = message else { return Ok(()) };
+                let plaintext = opener.open(body, flags)?;
+                metrics.bytes_received(plaintext.len());
+                for datagram in datagrams(plaintext, flags) {
+                    socket.send(&datagram).await?;
+                }
+                if flags & FIN != 0 {
+                    return end(&sender, sealer).await;
+                }
+            }
+            () = tokio::time::sleep_until(silent_at) => return end(&sender, sealer).await,
+        }
+        silent_at = Instant::now() + idle;
+    }
+}
+
+/// Tells the dialer that nothing more comes.
+async fn end(circuit: &CircuitSender, mut sealer: Sealer) -> Result<(), DatagramError> {
+    let end = sealer.seal(&mut BytesMut::new(), FIN)?;
+    send(circuit, FIN, end).await;
+    Ok(())
+}
+
+/// Gives whether the circuit still stands.
+async fn send(circuit: &CircuitSender, flags: u32, body: Bytes) -> bool {
+    circuit.send(Payload { flags, uuid: Bytes::new(), body }).await.is_ok()
+}
+
+/// The datagrams of a message; what does not keep to the form ends them.
+fn datagrams(mut plaintext: Bytes, flags: u32) -> Vec<Bytes> {
+    if flags & MULTIPART == 0 {
+        return if plaintext.is_empty() { Vec::new() } else { vec![plaintext] };
+    }
+    let mut parts = Vec::new();
+    while plaintext.len() >= 2 {
+        let length = usize::from(plaintext.get_u16_le());
+        if length > plaintext.len() {
+            break;
+        }
+        parts.push(plaintext.split_to(length));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_datagram_or_says_of_how_many_parts() {
+        assert_eq!(datagrams(Bytes::from_static(b"one"), 0), ["one"]);
+        assert!(datagrams(Bytes::new(), 0).is_empty());
+        let parts = Bytes::from_static(b"\x02\x00ab\x00\x00\x01\x00c");
+        assert_eq!(datagrams(parts, MULTIPART), ["ab", "", "c"]);
+        assert_eq!(datagrams(Bytes::from_static(b"\x02\x00ab\x09\x00c"), MULTIPART), ["ab"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_message_makes_more_bytes_than_it_has(bytes: Vec<u8>, flags: u32) {
+            let length = bytes.len();
+            let parts = datagrams(bytes.into(), flags);
+            proptest::prop_assert!(parts.iter().map(Bytes::len).sum::<usize>() <= length);
+        }
+    }
+}

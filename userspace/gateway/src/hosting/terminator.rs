@@ -1,0 +1,260 @@
+//! One server of a hosted service: a binding at the router, the server's health, and the circuits.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nightgate_e2ee::Binding as CircuitBinding;
+use nightgate_model::{
+    configs::{Check, HostV1, Protocol},
+    id::IdentityId,
+};
+use nightgate_router::{BindRequest, Binding, Circuit, FailureCause, Incoming, KeyShare, Router};
+use nightgate_telemetry::{End, Metrics};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    HostedService, connect,
+    connect::ConnectError,
+    datagram,
+    health::{Health, Standing},
+    probe::Prober,
+    target::{DialData, Target, TargetError},
+};
+use crate::{
+    carry::carry,
+    protection::{Protected, ProtectionError},
+};
+
+/// What all terminators of a gateway share.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) router: Router,
+    pub(super) identity: IdentityId,
+    pub(super) metrics: Metrics,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) prober: Prober,
+    /// A UDP flow ends when it has been silent for so long.
+    pub(super) udp_idle: Duration,
+}
+
+/// Why a circuit is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the host carries as many circuits as it may")]
+    Full,
+    #[error(transparent)]
+    Protection(#[from] ProtectionError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// A server that does not accept a connection within this time counts as down, unless its configuration says
+/// otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Dialers wait ten seconds (`fabric::dial`): a host that waits longer could not tell them why it failed.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// Wait before a service is bound anew whose binding the router ended.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A connected server.
+enum Connection {
+    Stream(tokio::net::TcpStream),
+    Datagrams(tokio::net::UdpSocket),
+}
+
+impl Host {
+    /// Keeps the terminator bound for ever.
+    pub(super) async fn serve(self, service: Arc<HostedService>, index: usize) {
+        let Some(terminator) = service.terminators.get(index) else { return };
+        let host = Arc::new(terminator.host.clone());
+        // All end with this task, and so with the service's hosting.
+        let (mut circuits, mut checks) = (JoinSet::new(), JoinSet::new());
+        let mut standing = self.watch_health(&mut checks, &service, &host);
+        loop {
+            let Standing { precedence, cost } = *standing.borrow_and_update();
+            let mut binding = self.router.bind(BindRequest {
+                service: service.id.clone(),
+                identity: self.identity.clone(),
+                instance: terminator.instance.clone(),
+                precedence,
+                cost,
+            });
+            info!(service = %service.name, server = %host, "hosting begins");
+            while let Some(incoming) = next(&mut binding, &mut standing).await {
+                while circuits.try_join_next().is_some() {}
+                let task = self.clone().take(incoming, Arc::clone(&service), Arc::clone(&host));
+                circuits.spawn(task);
+            }
+            debug!(service = %service.name, "binding ended");
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Runs the checks of the server; gives what dialers should choose it by, from now on.
+    fn watch_health(
+        &self,
+        tasks: &mut JoinSet<()>,
+        service: &Arc<HostedService>,
+        host: &Arc<HostV1>,
+    ) -> watch::Receiver<Standing> {
+        let health = Health::new(&host.listen, host.checks.len());
+        let (sender, standing) = watch::channel(health.standing());
+        let shared = Arc::new((Mutex::new(health), sender));
+        for (index, check) in host.checks.iter().cloned().enumerate() {
+            let (prober, service) = (self.prober.clone(), Arc::clone(service));
+            tasks.spawn(run_check(prober, service, Arc::clone(&shared), (index, check)));
+        }
+        standing
+    }
+
+    async fn take(self, incoming: Incoming, service: Arc<HostedService>, host: Arc<HostV1>) {
+        let Ok(_slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return self.refuse(incoming, &service, &Refusal::Full);
+        };
+        let (connection, share, protection) = match self.connect(&incoming, &service, &host).await {
+            Ok(connected) => connected,
+            Err(refusal) => return self.refuse(incoming, &service, &refusal),
+        };
+        let dialer = incoming.caller().to_owned();
+        let ended = match incoming.accept(share).await {
+            Ok(circuit) => {
+                self.metrics.circuit_opened(End::Host);
+                self.carry(connection, circuit, protection).await
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = ended {
+            debug!(service = %service.name, %dialer, error, "hosted connection ended");
+        }
+    }
+
+    async fn connect(
+        &self,
+        incoming: &Incoming,
+        service: &HostedService,
+        host: &HostV1,
+    ) -> Result<(Connection, KeyShare, Protected), Refusal> {
+        let (share, protection) = self.answer(service, incoming)?;
+        let target = Target::choose(host, &DialData::read(incoming.app_data()))?;
+        let limit = host.listen.timeout().unwrap_or(CONNECT_TIMEOUT).min(MAX_CONNECT_TIMEOUT);
+        let connection = match target.protocol {
+            Protocol::Tcp => {
+                Connection::Stream(connect::tcp(&target, host.proxy.as_deref(), limit).await?)
+            }
+            Protocol::Udp => Connection::Datagrams(connect::udp(&target, limit).await?),
+        };
+        Ok((connection, share, protection))
+    }
+
+    async fn carry(
+        &self,
+        connection: Connection,
+        circuit: Circuit,
+        protection: Protected,
+    ) -> Result<(), String> {
+        match connection {
+            Connection::Stream(stream) => carry(stream, circuit, protection, &self.metrics)
+                .await
+                .map_err(|error| error.to_string()),
+            Connection::Datagrams(socket) => {
+                datagram::carry(socket, circuit, protection, self.udp_idle, &self.metrics)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// What to answer a dialer with, and how the circuit is protected. A dialer that has proven an
+    /// identity must be the one that the routers have authorized.
+    fn answer(
+        &self,
+        service: &HostedService,
+        incoming: &Incoming,
+    ) -> Result<(KeyShare, Protected), ProtectionError> {
+        let binding =
+            CircuitBinding { service: service.id.as_str(), app_data: incoming.app_data() };
+        let credentials = self.router.credentials().map(AsRef::as_ref);
+        let dialer = incoming.key_share();
+        let answered = Protected::answer(service.encryption, credentials, binding, dialer)?;
+        match &answered.1.peer {
+            Some(peer) if peer != incoming.dialer().as_str() => {
+                let expected = format!("expected {}", incoming.dialer());
+                Err(ProtectionError::Peer { found: peer.clone(), expected })
+            }
+            Some(_) | None => Ok(answered),
+        }
+    }
+
+    fn refuse(&self, incoming: Incoming, service: &HostedService, refusal: &Refusal) {
+        let (cause, detail) = (refusal.cause(), refusal.to_string());
+        self.metrics.circuit_refused(End::Host, cause.as_str());
+        let dialer = incoming.caller();
+        info!(service = %service.name, dialer, cause = cause.as_str(), detail, "circuit refused");
+        incoming.refuse(cause, &detail);
+    }
+}
+
+impl Refusal {
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::Full => FailureCause::Capacity,
+            Self::Protection(_) => FailureCause::Encryption,
+            Self::Target(_) => FailureCause::HostRefused,
+            Self::Connect(error) => error.cause(),
+        }
+    }
+}
+
+/// The next dial; tells the router meanwhile what the server's health makes of the terminator. `None` when the
+/// binding has ended.
+async fn next(binding: &mut Binding, standing: &mut watch::Receiver<Standing>) -> Option<Incoming> {
+    loop {
+        tokio::select! {
+            incoming = binding.accept() => return incoming,
+            Ok(()) = standing.changed() => {
+                let Standing { precedence, cost } = *standing.borrow_and_update();
+                binding.update(precedence, cost);
+            }
+        }
+    }
+}
+
+/// Tries one check again and again.
+async fn run_check(
+    prober: Prober,
+    service: Arc<HostedService>,
+    shared: Arc<(Mutex<Health>, watch::Sender<Standing>)>,
+    (index, check): (usize, Check),
+) {
+    let mut ticks = interval(check.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let outcome = prober.probe(&check).await;
+        let (event, standing) = {
+            let mut health = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let event = health.record(index, &check, outcome.is_ok(), Instant::now());
+            (event, health.standing())
+        };
+        let changed =
+            shared.1.send_if_modified(|known| std::mem::replace(known, standing) != standing);
+        let detail = outcome.as_ref().err().map_or("passed", String::as_str);
+        if event {
+            info!(service = %service.name, check = index, detail, "health event");
+        }
+        if changed {
+            warn!(service = %service.name, check = index, detail, ?standing, "health changed");
+        }
+    }
+}
