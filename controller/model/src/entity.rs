@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{
-    CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, IdentityId, PolicyId, RouterId,
-    ServiceEdgeRouterPolicyId, ServiceId, TerminatorId,
+use crate::{
+    auth::{default_policy, policy_of_identity},
+    id::{
+        AuthPolicyId, CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, IdentityId, PolicyId,
+        RouterId, ServiceEdgeRouterPolicyId, ServiceId, TerminatorId,
+    },
 };
 
 /// What a policy allows and a session is for.
@@ -60,7 +63,12 @@ pub struct Identity {
     pub role_attributes: BTreeSet<String>,
     /// SHA-1 of the DER of the certificate it enrolled with, lower-case hex; none before enrollment.
     pub fingerprint: Option<String>,
+    /// How it may authenticate.
+    #[serde(default = "default_policy", deserialize_with = "policy_of_identity")]
+    pub auth_policy_id: AuthPolicyId,
 }
+
+pub use crate::auth::AuthPolicy;
 
 /// A certificate authority of others, whose certificates can stand for identities.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

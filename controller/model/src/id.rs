@@ -63,6 +63,8 @@ ids! {
     ConfigId;
     /// Identifies a config type. A built-in type has its name as its id.
     ConfigTypeId;
+    /// Identifies an auth policy. The one of identities that have no other has the id `default`.
+    AuthPolicyId;
     /// Identifies a certificate authority of others. Also the text that proves it is theirs to register.
     CaId;
     /// Identifies an edge router. A gateway's router and its identity carry the same text.

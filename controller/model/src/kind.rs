@@ -12,6 +12,8 @@ pub enum EntityKind {
     Identity,
     /// Edge router.
     EdgeRouter,
+    /// Auth policy.
+    AuthPolicy,
     /// Certificate authority of others.
     Ca,
     /// Config type.
@@ -30,8 +32,9 @@ pub enum EntityKind {
 
 impl EntityKind {
     /// All kinds, each after those that it can refer to.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EdgeRouter,
+        Self::AuthPolicy,
         Self::Ca,
         Self::Identity,
         Self::ConfigType,
@@ -47,6 +50,7 @@ impl EntityKind {
         match self {
             Self::Identity => "identities",
             Self::EdgeRouter => "edge-routers",
+            Self::AuthPolicy => "auth-policies",
             Self::Ca => "cas",
             Self::ConfigType => "config-types",
             Self::Config => "configs",
@@ -63,6 +67,7 @@ impl fmt::Display for EntityKind {
         f.write_str(match self {
             Self::Identity => "identity",
             Self::EdgeRouter => "edge router",
+            Self::AuthPolicy => "auth policy",
             Self::Ca => "CA",
             Self::ConfigType => "config type",
             Self::Config => "config",

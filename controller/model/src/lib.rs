@@ -4,6 +4,7 @@
 //! the SDK read them; it is, with `wire`, the only crate both sides share.
 
 pub mod api;
+pub mod auth;
 pub mod authorization;
 pub mod ca;
 pub mod configs;

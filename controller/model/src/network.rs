@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    auth::{DEFAULT, DEFAULT_NAME},
     configs::BUILT_IN,
     kind::EntityKind,
     spec::{
-        CaSpec, ConfigSpec, ConfigTypeSpec, EdgeRouterPolicySpec, EdgeRouterSpec, IdentitySpec,
-        ServiceEdgeRouterPolicySpec, ServicePolicySpec, ServiceSpec,
+        AuthPolicySpec, CaSpec, ConfigSpec, ConfigTypeSpec, EdgeRouterPolicySpec, EdgeRouterSpec,
+        IdentitySpec, ServiceEdgeRouterPolicySpec, ServicePolicySpec, ServiceSpec,
     },
 };
 
@@ -27,8 +28,11 @@ pub const ROLES: [(&str, EntityKind); 3] = [
 ];
 
 /// Fields of specs that refer to other entities, and to which kind; in a network by name.
-pub const REFERENCES: [(&str, EntityKind); 2] =
-    [("configTypeId", EntityKind::ConfigType), ("configs", EntityKind::Config)];
+pub const REFERENCES: [(&str, EntityKind); 3] = [
+    ("configTypeId", EntityKind::ConfigType),
+    ("configs", EntityKind::Config),
+    ("authPolicyId", EntityKind::AuthPolicy),
+];
 
 /// A network. Roles name entities by `@name`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -39,6 +43,9 @@ pub struct Network {
     /// Edge routers.
     #[serde(default)]
     pub edge_routers: Vec<EdgeRouterSpec>,
+    /// Auth policies.
+    #[serde(default)]
+    pub auth_policies: Vec<AuthPolicySpec>,
     /// CAs of others; those that are new still have to be verified.
     #[serde(default)]
     pub cas: Vec<CaSpec>,
@@ -199,6 +206,7 @@ impl Network {
     fn entries(&self, errors: &mut Vec<NetworkError>) -> Entries {
         let mut entries = Entries::default();
         entries.add(EntityKind::EdgeRouter, &self.edge_routers, errors);
+        entries.add(EntityKind::AuthPolicy, &self.auth_policies, errors);
         entries.add(EntityKind::Ca, &self.cas, errors);
         entries.add(EntityKind::Identity, &self.identities, errors);
         entries.add(EntityKind::ConfigType, &self.config_types, errors);
@@ -232,13 +240,14 @@ impl Entries {
         self.0.get(&kind)?.get(name)
     }
 
-    /// Entities that others do not name, but for administrators: somebody has to remain.
+    /// Entities that others do not name, but for administrators and the default auth policy: somebody has to remain.
     fn without(&self, others: &Self) -> Vec<Difference> {
         let mut deleted = Vec::new();
         for kind in EntityKind::ALL {
             for (name, fields) in self.of(kind) {
                 let is_admin = fields.get("isAdmin") == Some(&Value::Bool(true));
-                if others.get(kind, name).is_none() && !is_admin {
+                let is_default = kind == EntityKind::AuthPolicy && name == DEFAULT_NAME;
+                if others.get(kind, name).is_none() && !is_admin && !is_default {
                     let (action, fields) = (Action::Delete, Map::new());
                     deleted.push(Difference { action, kind, name: name.clone(), fields });
                 }
@@ -302,7 +311,9 @@ fn check_names(
                     None => &[],
                 };
                 for role in named.iter().filter_map(Value::as_str) {
-                    if !exists(of, role) && !is_built_in(role) {
+                    let is_given =
+                        is_built_in(role) || (of == EntityKind::AuthPolicy && role == DEFAULT);
+                    if !exists(of, role) && !is_given {
                         let (name, role) = (name.clone(), role.to_owned());
                         errors.push(NetworkError::Unknown { kind, name, field, role, of });
                     }
@@ -361,7 +372,7 @@ mod tests {
         }));
         let kept = live().differences(&wanted, Unnamed::Keep).unwrap();
         let expected = [
-            "Create identity bob [disabled isAdmin name roleAttributes]",
+            "Create identity bob [authPolicyId disabled isAdmin name roleAttributes]",
             "Update service web [encryptionRequired]",
             "Update service policy p [identityRoles]",
         ];

@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    auth::{default_policy, policy_of_identity},
     entity::{EdgeRouter, Identity, IdentityKind, Service},
-    id::{ConfigId, Identifier, IdentityId, RouterId, ServiceId},
+    id::{AuthPolicyId, ConfigId, Identifier, IdentityId, RouterId, ServiceId},
     kind::EntityKind,
 };
 
+mod auth;
 mod ca;
 mod config;
 mod policy;
 
+pub use auth::AuthPolicySpec;
 pub use ca::CaSpec;
 pub use config::{ConfigSpec, ConfigTypeSpec};
 pub use policy::{EdgeRouterPolicySpec, ServiceEdgeRouterPolicySpec, ServicePolicySpec};
@@ -60,6 +63,9 @@ pub struct IdentitySpec {
     /// Attributes.
     #[serde(default)]
     pub role_attributes: BTreeSet<String>,
+    /// How it may authenticate; in a network file by name, or `default`.
+    #[serde(default = "default_policy", deserialize_with = "policy_of_identity")]
+    pub auth_policy_id: AuthPolicyId,
 }
 
 /// What operators decide about an [`EdgeRouter`].
@@ -113,10 +119,18 @@ impl Entity for Identity {
     }
 
     fn new(id: IdentityId, spec: IdentitySpec) -> Self {
-        let IdentitySpec { name, is_admin, disabled, role_attributes } = spec;
-        let kind = IdentityKind::Default;
-        let (disabled_until, fingerprint) = (None, None);
-        Self { id, name, kind, is_admin, disabled, disabled_until, role_attributes, fingerprint }
+        let IdentitySpec { name, is_admin, disabled, role_attributes, auth_policy_id } = spec;
+        Self {
+            id,
+            name,
+            kind: IdentityKind::Default,
+            is_admin,
+            disabled,
+            disabled_until: None,
+            role_attributes,
+            fingerprint: None,
+            auth_policy_id,
+        }
     }
 
     fn spec(&self) -> IdentitySpec {
@@ -125,16 +139,18 @@ impl Entity for Identity {
             is_admin: self.is_admin,
             disabled: self.disabled,
             role_attributes: self.role_attributes.clone(),
+            auth_policy_id: self.auth_policy_id.clone(),
         }
     }
 
     fn set(&mut self, spec: IdentitySpec) {
-        let IdentitySpec { name, is_admin, disabled, role_attributes } = spec;
+        let IdentitySpec { name, is_admin, disabled, role_attributes, auth_policy_id } = spec;
         self.name = name;
         self.is_admin = is_admin;
         self.disabled = disabled;
         self.disabled_until = self.disabled_until.filter(|_| disabled);
         self.role_attributes = role_attributes;
+        self.auth_policy_id = auth_policy_id;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_model::{
+    auth::default_policy,
     authorization::Authorizations,
     entity::{
         EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission, Role, Semantic, Service,
@@ -25,6 +26,7 @@ fn identity(id: &str, attributes: &[&str]) -> Identity {
         disabled_until: None,
         role_attributes: attributes.iter().map(|a| (*a).into()).collect(),
         fingerprint: Some("00".into()),
+        auth_policy_id: default_policy(),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     core::Core,
     limit::{Concurrent, Slot, Source},
     rest::{self, Failure, Peer},
+    trust::ended_at,
 };
 
 /// Connections at one time; more wait in the kernel's queue.
@@ -122,7 +123,7 @@ enum ConnectionError {
     Handshake(io::Error),
     #[error("TLS handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     HandshakeTimeout,
-    #[error("control channel without a certificate")]
+    #[error("control channel without a certificate that is good now")]
     NoCertificate,
     #[error("control channel: {0}")]
     Control(#[from] control::ControlError),
@@ -142,13 +143,15 @@ impl Accepted {
         // The first certificate is the one whose key the peer proved to hold.
         let chain = session.peer_certificates().unwrap_or_default();
         let proven = chain.first().map(|certificate| fingerprint(certificate));
+        let is_expired = chain.first().and_then(ended_at).is_some();
         if session.alpn_protocol() == Some(protocol::ALPN) {
-            let fingerprint = proven.ok_or(ConnectionError::NoCertificate)?;
+            let fingerprint = proven.filter(|_| !is_expired);
+            let fingerprint = fingerprint.ok_or(ConnectionError::NoCertificate)?;
             self.serve_control(stream, fingerprint).await
         } else {
             let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
             let source = self.source;
-            self.serve_http(stream, Peer { fingerprint: proven, chain, source }).await
+            self.serve_http(stream, Peer { fingerprint: proven, is_expired, chain, source }).await
         }
     }
 

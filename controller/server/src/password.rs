@@ -8,23 +8,18 @@ use std::{
 use argon2::{
     Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _, password_hash::SaltString,
 };
+use nightgate_model::auth::{LONGEST_PASSWORD, SHORTEST_PASSWORD};
 use nightgate_store::Timestamp;
 use tokio::sync::Semaphore;
 
 /// Hashes computed at one time; each takes 19 MiB (RFC 9106 memory m, as OWASP advises for argon2id).
 const PARALLEL: usize = 2;
 
-/// Failures in a row after which a username is refused for a while.
-const MAX_FAILURES: u32 = 5;
-
-/// For how long, in milliseconds.
-const LOCKOUT: i64 = 5 * 60 * 1000;
-
 /// Usernames with failures that are remembered; beyond, the oldest are forgotten.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Shortest and longest password, in bytes.
-const LENGTH: std::ops::RangeInclusive<usize> = 10..=1024;
+const LENGTH: std::ops::RangeInclusive<u16> = SHORTEST_PASSWORD..=LONGEST_PASSWORD;
 
 /// A password that is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +44,17 @@ pub(crate) struct Passwords {
 struct Failures {
     count: u32,
     last: Timestamp,
+    /// When they are forgotten.
+    until: Timestamp,
+}
+
+/// How often somebody may guess.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Failures in a row after which a username is refused for a while.
+    pub(crate) failures: u32,
+    /// For how long, in milliseconds.
+    pub(crate) lockout: i64,
 }
 
 impl Passwords {
@@ -59,24 +65,24 @@ impl Passwords {
 
     /// The hash of a new password, in the PHC string format.
     pub(crate) async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        if !LENGTH.contains(&password.len()) {
+        if !u16::try_from(password.len()).is_ok_and(|length| LENGTH.contains(&length)) {
             return Err(PasswordError::Length);
         }
         self.compute(move || hash_now(&password)).await
     }
 
-    /// Whether the password is the one with this hash; takes as long if there is no hash. Not asked while
-    /// the username is locked out, which an unknown one can be as well.
+    /// Whether the password is the one with this hash; takes as long if there is no hash. Never while the username is
+    /// locked out, which an unknown one can be as well; nobody can tell from how long it takes.
     pub(crate) async fn verify(
         &self,
         username: &str,
         password: String,
         hash: Option<&str>,
+        bounds: Bounds,
         now: Timestamp,
     ) -> bool {
-        if self.is_locked_out(username, now) {
-            return false;
-        }
+        let is_locked_out = self.is_locked_out(username, bounds, now);
+        let hash = hash.filter(|_| !is_locked_out);
         let (exists, hash) = (hash.is_some(), hash.map(str::to_owned));
         let nobody = Arc::clone(&self.nobody);
         let is_right = self
@@ -89,7 +95,9 @@ impl Passwords {
             })
             .await;
         let is_right = is_right && exists;
-        self.count(username, is_right, now);
+        if !is_locked_out {
+            self.count(username, is_right, bounds, now);
+        }
         is_right
     }
 
@@ -101,29 +109,31 @@ impl Passwords {
         }
     }
 
-    fn is_locked_out(&self, username: &str, now: Timestamp) -> bool {
+    fn is_locked_out(&self, username: &str, bounds: Bounds, now: Timestamp) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures
             .get(username)
-            .is_some_and(|f| f.count >= MAX_FAILURES && now.0 - f.last.0 < LOCKOUT)
+            .is_some_and(|f| f.count >= bounds.failures && now.0 - f.last.0 < bounds.lockout)
     }
 
-    fn count(&self, username: &str, is_right: bool, now: Timestamp) {
+    fn count(&self, username: &str, is_right: bool, bounds: Bounds, now: Timestamp) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if is_right {
             failures.remove(username);
             return;
         }
-        failures.retain(|_, known| now.0 - known.last.0 < LOCKOUT);
+        failures.retain(|_, known| now < known.until);
         if failures.len() >= MAX_REMEMBERED {
             let oldest = failures.iter().min_by_key(|(_, known)| known.last);
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
                 failures.remove(&oldest);
             }
         }
-        let known = failures.entry(username.to_owned()).or_insert(Failures { count: 0, last: now });
+        let until = Timestamp(now.0 + bounds.lockout);
+        let new = Failures { count: 0, last: now, until };
+        let known = failures.entry(username.to_owned()).or_insert(new);
         known.count += 1;
-        known.last = now;
+        (known.last, known.until) = (now, until);
     }
 }
 
@@ -143,21 +153,24 @@ fn hash_now(password: &str) -> Result<String, PasswordError> {
 mod tests {
     use super::*;
 
+    const FIVE: Bounds = Bounds { failures: 5, lockout: 5 * 60_000 };
+
     #[tokio::test]
     async fn the_right_password_is_refused_too_after_too_many_wrong_ones() {
         let passwords = Passwords::new();
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$"), "{hash}");
         let try_at = async |password: &str, at: i64| {
-            passwords.verify("admin", password.into(), Some(&hash), Timestamp(at)).await
+            passwords.verify("admin", password.into(), Some(&hash), FIVE, Timestamp(at)).await
         };
         assert!(try_at("correct horse", 0).await);
         for at in 1..=5 {
             assert!(!try_at("battery staple", at).await);
         }
         assert!(!try_at("correct horse", 6).await, "locked out");
-        assert!(try_at("correct horse", 6 + LOCKOUT).await);
-        let nobody = passwords.verify("nobody", "correct horse".into(), None, Timestamp(0)).await;
+        assert!(try_at("correct horse", 6 + FIVE.lockout).await);
+        let nobody =
+            passwords.verify("nobody", "correct horse".into(), None, FIVE, Timestamp(0)).await;
         assert!(!nobody);
         assert!(passwords.hash("short".into()).await.is_err());
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use nightgate_model::{
+    auth::default_policy,
     entity::{Identity, IdentityKind},
     id::IdentityId,
     kind::EntityKind,
@@ -123,6 +124,7 @@ fn make_admin(
         disabled_until: None,
         role_attributes: BTreeSet::new(),
         fingerprint: None,
+        auth_policy_id: default_policy(),
     };
     let certificate = Certificate {
         fingerprint: made.issued.fingerprint,

@@ -2,7 +2,11 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use nightgate_model::{entity::Ca, id::CaId};
@@ -25,15 +29,18 @@ type Verifier = Arc<dyn ClientCertVerifier>;
 pub(crate) struct ClientTrust {
     own: Verifier,
     others: RwLock<Vec<(CaId, Verifier)>>,
+    /// Some auth policy lets certificates count that have ended.
+    takes_expired: AtomicBool,
 }
 
 impl ClientTrust {
     /// Trusts our own CA.
     pub(crate) fn new(anchors: &[CertificateDer<'static>]) -> Result<Self, VerifierBuilderError> {
-        Ok(Self { own: verifier(anchors)?, others: RwLock::default() })
+        let (others, takes_expired) = (RwLock::default(), AtomicBool::new(false));
+        Ok(Self { own: verifier(anchors)?, others, takes_expired })
     }
 
-    /// Trusts the verified CAs of the model, and no others from now on.
+    /// Trusts the verified CAs of the model, and no others from now on; and what has ended, where a policy does.
     pub(crate) fn follow(&self, model: &Model) {
         let others = trusted_cas(model).filter_map(|ca| {
             let certificate = ForeignCertificate::from_pem(&ca.cert_pem).ok()?;
@@ -42,6 +49,9 @@ impl ClientTrust {
             Some((ca.id.clone(), verifier))
         });
         *self.others.write().unwrap_or_else(PoisonError::into_inner) = others.collect();
+        let mut policies = model.auth_policies.values().map(|stored| &stored.entity.primary.cert);
+        let takes_expired = policies.any(|cert| cert.allowed && cert.allow_expired_certs);
+        self.takes_expired.store(takes_expired, Ordering::Relaxed);
     }
 
     /// The CA of others that a chain comes from, leaf first; none if there is none (any more).
@@ -53,6 +63,43 @@ impl ClientTrust {
             .find(|(_, verifier)| verifier.verify_client_cert(leaf, intermediates, now).is_ok());
         issuer.map(|(id, _)| id.clone())
     }
+}
+
+impl ClientTrust {
+    fn verify_foreign(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Option<ClientCertVerified> {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let mut tried =
+            others.iter().map(|(_, other)| other.verify_client_cert(leaf, intermediates, at));
+        tried.find_map(Result::ok)
+    }
+
+    /// Takes a certificate that was good at its end. Who it stands for, and whether that counts, is decided by
+    /// auth policy when it authenticates.
+    fn verify_expired(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        refused: rustls::Error,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let Some(end) = ended_at(leaf).filter(|_| self.takes_expired.load(Ordering::Relaxed))
+        else {
+            return Err(refused);
+        };
+        let own = self.own.verify_client_cert(leaf, intermediates, end);
+        own.or_else(|_| self.verify_foreign(leaf, intermediates, end).ok_or(refused))
+    }
+}
+
+/// When a certificate ended, if it has.
+pub(crate) fn ended_at(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let end = ForeignCertificate::from_der(certificate).ok()?.not_after().unix_timestamp();
+    let end = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(end).ok()?));
+    (end < UnixTime::now()).then_some(end)
 }
 
 /// The CAs whose certificates count for something.
@@ -86,10 +133,8 @@ impl ClientCertVerifier for ClientTrust {
             Ok(verified) => return Ok(verified),
             Err(refused) => refused,
         };
-        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
-        let mut tried =
-            others.iter().map(|(_, other)| other.verify_client_cert(leaf, intermediates, now));
-        tried.find_map(Result::ok).ok_or(refused)
+        let verified = self.verify_foreign(leaf, intermediates, now).ok_or(refused);
+        verified.or_else(|refused| self.verify_expired(leaf, intermediates, refused))
     }
 
     fn verify_tls12_signature(

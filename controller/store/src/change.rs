@@ -39,6 +39,8 @@ pub enum Step {
     RemovePassword(IdentityId),
     /// Lets an identity authenticate with a certificate, in the place of one that it had.
     Certify(IdentityId, Certificate),
+    /// Ends the API sessions of an identity that began so.
+    EndSessions(IdentityId, By),
     /// Issues an identity the certificate that follows its present one, in the place of an earlier offer.
     OfferCertificate(IdentityId, OfferedCertificate),
     /// Takes the certificate of an identity away; sessions that began with it end.
@@ -67,6 +69,15 @@ pub struct PasswordLogin {
     pub username: String,
     /// The password's hash in the PHC string format; never the password.
     pub hash: String,
+}
+
+/// What an API session begins with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// A certificate.
+    Certificate,
+    /// A password.
+    Password,
 }
 
 /// A certificate that an identity authenticates with.

@@ -14,7 +14,7 @@ mod store;
 
 pub use audit::{Action, AuditBounds, AuditEntry, AuditRecord, Author};
 pub use change::{
-    Certificate, Change, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken,
+    By, Certificate, Change, Enrollment, EnrollmentId, EnrollmentTarget, EnrollmentToken,
     OfferedCertificate, PasswordLogin, PendingEnrollment, Redeemed, Step,
 };
 pub use error::StoreError;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use nightgate_model::{
     entity::{
-        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
+        AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
         ServiceEdgeRouterPolicy, ServicePolicy,
     },
     id::{
-        CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, Identifier as _, IdentityId, PolicyId,
-        RouterId, ServiceEdgeRouterPolicyId, ServiceId,
+        AuthPolicyId, CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, Identifier as _,
+        IdentityId, PolicyId, RouterId, ServiceEdgeRouterPolicyId, ServiceId,
     },
     kind::EntityKind,
     spec::Entity,
@@ -115,6 +115,8 @@ macro_rules! tables {
 tables! {
     /// Identities.
     Identity IdentityId identities;
+    /// Auth policies.
+    AuthPolicy AuthPolicyId auth_policies;
     /// CAs of others.
     Ca CaId cas;
     /// Config types.
@@ -187,6 +189,7 @@ impl Model {
                 Step::SetPassword(login) => self.set_password(login),
                 Step::RemovePassword(identity) => drop(self.usernames.remove(identity)),
                 Step::Certify(identity, certificate) => self.certify(identity, certificate, at),
+                Step::EndSessions(..) => {}
                 Step::OfferCertificate(identity, offered) => {
                     if let Some(certificate) = self.certificates.get_mut(identity) {
                         certificate.offered = Some(offered.clone());
@@ -212,6 +215,12 @@ impl Model {
             let entity = &self.find::<E>(id)?.entity;
             Some((entity.name().to_owned(), to_json(entity)))
         })
+    }
+
+    /// How an identity may authenticate; without a policy, not at all.
+    pub fn auth_policy(&self, identity: &IdentityId) -> Option<&AuthPolicy> {
+        let identity = &self.identities.get(identity)?.entity;
+        self.auth_policies.get(&identity.auth_policy_id).map(|stored| &stored.entity)
     }
 
     /// What is noted beside an entity.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nightgate_model::{
+    auth::default_policy,
     entity::{
         Config, ConfigType, EdgeRouter, Identity, IdentityKind, Permission, Role, Semantic,
         Service, ServicePolicy,
@@ -18,7 +19,7 @@ use nightgate_model::{
     token::EnrollmentMethod,
 };
 use nightgate_store::{
-    Action, ApiSession, AuditRecord, Author, Certificate, Change, Enrollment, EnrollmentTarget,
+    Action, ApiSession, AuditRecord, Author, By, Certificate, Change, Enrollment, EnrollmentTarget,
     EnrollmentToken, OfferedCertificate, PasswordLogin, Redeemed, SqliteStore, Step, Store,
     StoreError, TOKEN_RESERVE, Timestamp,
 };
@@ -38,6 +39,7 @@ fn identity(id: &str, name: &str) -> Identity {
         disabled_until: None,
         role_attributes: ["a".into(), "b".into()].into(),
         fingerprint: None,
+        auth_policy_id: default_policy(),
     }
 }
 
@@ -452,7 +454,7 @@ fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..21_u8).prop_map(|(id, which)| {
+    (id, 0..23_u8).prop_map(|(id, which)| {
         let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
         match which {
             0 => create_identity(&i, &i),
@@ -470,6 +472,8 @@ fn any_change() -> impl Strategy<Value = Change> {
             12 => vec![Step::Certify(IdentityId::new(&i), certificate("new"))].into(),
             13 => vec![Step::DeleteEnrollment(EnrollmentToken::new(&i).id())].into(),
             14 => vec![Step::SetPassword(login(&i, &i))].into(),
+            21 => vec![Step::EndSessions(IdentityId::new(&i), By::Certificate)].into(),
+            22 => vec![Step::EndSessions(IdentityId::new(&i), By::Password)].into(),
             18 => {
                 let tags = [("site".to_owned(), serde_json::json!("eu"))].into();
                 vec![Step::SetTags(EntityKind::Identity, i, tags)].into()

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use nightgate_model::entity::{
-    Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Service, ServiceEdgeRouterPolicy,
+    AuthPolicy, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Service, ServiceEdgeRouterPolicy,
     ServicePolicy,
 };
 use nightgate_telemetry::{LEVEL_VARIABLE, LogFormat};
@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// Manage who can join the overlay
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Manage by what identities may authenticate
+    #[command(subcommand)]
+    AuthPolicy(EntityCommand<AuthPolicy>),
     /// Manage certificate authorities of others, whose certificates can stand for identities
     #[command(subcommand)]
     Ca(CaCommand),
@@ -285,6 +288,7 @@ impl Command {
             Self::Login(args) => args.run().await,
             Self::Logout(args) => args.run().await,
             Self::Identity(command) => command.run().await,
+            Self::AuthPolicy(command) => command.run().await,
             Self::Ca(command) => command.run().await,
             Self::Authenticator(command) => command.run().await,
             Self::Enrollment(command) => command.run().await,

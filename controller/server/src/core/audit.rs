@@ -58,6 +58,8 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
         Step::Certify(identity, certificate) => {
             of_identity(Action::SetCertificate, identity, Some(&certificate.fingerprint))
         }
+        // It follows from a change that says so.
+        Step::EndSessions(..) => None,
         Step::OfferCertificate(identity, offered) => {
             of_identity(Action::OfferCertificate, identity, Some(&offered.fingerprint))
         }

@@ -13,7 +13,7 @@ use nightgate_model::{
 };
 use nightgate_policy::{Entities as PolicyEntities, authorize};
 use nightgate_store::{
-    AnyEntity, ApiSession, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored,
+    AnyEntity, ApiSession, By, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored,
     TOKEN_RESERVE, Timestamp,
 };
 
@@ -106,9 +106,9 @@ impl Memory {
         for step in &change.steps {
             match step {
                 Step::Create(AnyEntity::Identity(_) | AnyEntity::EdgeRouter(_))
-                | Step::Create(AnyEntity::Ca(_))
-                | Step::Update(AnyEntity::Ca(_))
-                | Step::Delete(EntityKind::Ca, _)
+                | Step::Create(AnyEntity::Ca(_) | AnyEntity::AuthPolicy(_))
+                | Step::Update(AnyEntity::Ca(_) | AnyEntity::AuthPolicy(_))
+                | Step::Delete(EntityKind::Ca | EntityKind::AuthPolicy, _)
                 | Step::SetTags(..)
                 | Step::Enroll(..)
                 | Step::DeleteEnrollment(_)
@@ -116,7 +116,7 @@ impl Memory {
                 | Step::OfferCertificate(..)
                 | Step::Redeem { redeemed: Redeemed::Identity { .. }, .. }
                 | Step::Redeem { redeemed: Redeemed::Router { .. }, .. } => {}
-                Step::Decertify(identity) => {
+                Step::Decertify(identity) | Step::EndSessions(identity, By::Certificate) => {
                     self.end_sessions(|session| {
                         session.identity == *identity && session.fingerprint.is_some()
                     });
@@ -126,7 +126,8 @@ impl Memory {
                     redeemed: Redeemed::Password(PasswordLogin { identity, .. }),
                     ..
                 }
-                | Step::RemovePassword(identity) => {
+                | Step::RemovePassword(identity)
+                | Step::EndSessions(identity, By::Password) => {
                     self.end_sessions(|session| {
                         session.identity == *identity && session.fingerprint.is_none()
                     });
@@ -220,13 +221,31 @@ impl Memory {
     }
 
     /// The identity that may authenticate with this certificate now.
-    pub(crate) fn identity_by_certificate(&self, fingerprint: &str) -> Option<&Identity> {
+    pub(crate) fn identity_by_certificate(
+        &self,
+        fingerprint: &str,
+        is_expired: bool,
+    ) -> Option<&Identity> {
         let identity = self.model.identity_by_fingerprint(fingerprint)?;
-        (!identity.disabled && self.is_certificate_good(&identity.id)).then_some(identity)
+        let may = self.may_use_certificate(&identity.id, is_expired);
+        (may && !identity.disabled).then_some(identity)
+    }
+
+    /// Whether an identity's policy lets it log in with a password.
+    pub(crate) fn may_use_password(&self, identity: &IdentityId) -> bool {
+        self.model.auth_policy(identity).is_some_and(|policy| policy.primary.updb.allowed)
+    }
+
+    /// Whether the certificate of an identity counts, which may have ended.
+    pub(crate) fn may_use_certificate(&self, identity: &IdentityId, is_expired: bool) -> bool {
+        let policy = self.model.auth_policy(identity).map(|policy| &policy.primary.cert);
+        let may =
+            policy.is_some_and(|cert| cert.allowed && (!is_expired || cert.allow_expired_certs));
+        may && self.is_certificate_good(identity)
     }
 
     /// Whether the certificate of an identity is ours, or of a CA that is good for authentication.
-    pub(crate) fn is_certificate_good(&self, identity: &IdentityId) -> bool {
+    fn is_certificate_good(&self, identity: &IdentityId) -> bool {
         let certificate = self.model.certificates.get(identity);
         let Some(ca) = certificate.and_then(|certificate| certificate.ca.as_ref()) else {
             return true;

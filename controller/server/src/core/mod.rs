@@ -147,7 +147,7 @@ impl Core {
                 let at = core.read(|memory| memory.later_than_all(clock::timestamp()));
                 let index = core.store.apply(&change, at)?;
                 core.write(|memory| memory.apply(&change, at, index));
-                if change.steps.iter().any(concerns_cas) {
+                if change.steps.iter().any(concerns_trust) {
                     core.read(|memory| core.trust.follow(&memory.model));
                 }
                 Ok::<_, E>(result)
@@ -271,12 +271,13 @@ impl Core {
     }
 }
 
-fn concerns_cas(step: &Step) -> bool {
+/// Whether it may change whose certificates clients may present.
+fn concerns_trust(step: &Step) -> bool {
     matches!(
         step,
-        Step::Create(AnyEntity::Ca(_))
-            | Step::Update(AnyEntity::Ca(_))
-            | Step::Delete(EntityKind::Ca, _)
+        Step::Create(AnyEntity::Ca(_) | AnyEntity::AuthPolicy(_))
+            | Step::Update(AnyEntity::Ca(_) | AnyEntity::AuthPolicy(_))
+            | Step::Delete(EntityKind::Ca | EntityKind::AuthPolicy, _)
     )
 }
 

@@ -18,6 +18,8 @@ const SESSION_HEADER: &str = "zt-session";
 pub(crate) struct Peer {
     /// SHA-1 of the certificate whose key it proved to hold, lower-case hex.
     pub(crate) fingerprint: Option<String>,
+    /// That certificate has ended: only some auth policies let it count.
+    pub(crate) is_expired: bool,
     /// The certificates it presented, that one first. Nothing is proved by the others.
     pub(crate) chain: Arc<[CertificateDer<'static>]>,
     /// Where it is.
@@ -54,11 +56,9 @@ impl FromRequestParts<Arc<Core>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, Failure> {
-        let Peer { fingerprint, .. } = Peer::from_request_parts(parts, core).await?;
+        let peer = Peer::from_request_parts(parts, core).await?;
         let token = parts.headers.get(SESSION_HEADER).and_then(|token| token.to_str().ok());
-        token
-            .and_then(|token| authenticate(core, token, fingerprint.as_deref()))
-            .ok_or_else(Failure::unauthorized)
+        token.and_then(|token| authenticate(core, token, &peer)).ok_or_else(Failure::unauthorized)
     }
 }
 
@@ -74,7 +74,7 @@ impl FromRequestParts<Arc<Core>> for Admin {
 /// A session counts if its token is ours and in time, it was not ended, its identity is enabled, and
 /// the connection proved the certificate that the session began with, if it did: such a token is no use
 /// to a thief.
-fn authenticate(core: &Core, token: &str, proven: Option<&str>) -> Option<Caller> {
+fn authenticate(core: &Core, token: &str, peer: &Peer) -> Option<Caller> {
     let now = clock::now();
     let claims = core.authority.session_key().verify::<ApiSessionClaims>(token, now).ok()?;
     core.read(|memory| {
@@ -82,11 +82,11 @@ fn authenticate(core: &Core, token: &str, proven: Option<&str>) -> Option<Caller
         let identity = memory.enabled_identity(&session.identity)?;
         let is_bound = match &session.fingerprint {
             Some(bound) => {
-                proven == Some(bound.as_str())
-                    && identity.fingerprint.as_deref() == proven
-                    && memory.is_certificate_good(&identity.id)
+                peer.fingerprint.as_ref() == Some(bound)
+                    && identity.fingerprint.as_ref() == Some(bound)
+                    && memory.may_use_certificate(&identity.id, peer.is_expired)
             }
-            None => true,
+            None => memory.may_use_password(&identity.id),
         };
         (is_bound && session.expires_at > clock::timestamp())
             .then(|| Caller { identity: identity.clone(), session: session.clone() })

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use nightgate_model::{
     entity::{
-        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Permission,
-        Service, ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
+        AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind,
+        Permission, Service, ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
     },
     id::{Identifier as _, IdentityId, RouterId, ServiceId},
 };
@@ -43,6 +43,7 @@ pub(super) fn identity(
         IdentityKind::Default => "Default",
         IdentityKind::Router => "Router",
     };
+    let policy = memory.model.auth_policy(&identity.id);
     let connected = memory.live.is_connected(&RouterId::new(id));
     let own = json!({
         "type": reference("identity-types", kind, kind),
@@ -59,8 +60,9 @@ pub(super) fn identity(
         "hasEdgeRouterConnection": connected,
         "edgeRouterConnectionStatus": if connected { "online" } else { "unknown" },
         "appData": {},
-        "authPolicyId": "default",
-        "authPolicy": reference("auth-policies", "default", "Default"),
+        "authPolicyId": identity.auth_policy_id,
+        "authPolicy": policy
+            .map(|policy| reference("auth-policies", policy.id.as_str(), &policy.name)),
         "authenticators": authenticators_of(stored, &memory.model),
         "enrollment": enrollments(pending, memory),
         "envInfo": {},
@@ -115,6 +117,12 @@ pub(super) fn service_for(
     shaped["config"] = config.into();
     shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
     shaped
+}
+
+/// An auth policy.
+pub(super) fn auth_policy(stored: &Stored<AuthPolicy>) -> Value {
+    let AuthPolicy { primary, secondary, .. } = &stored.entity;
+    stored_entity(stored, json!({ "primary": primary, "secondary": secondary }))
 }
 
 /// A CA of others.

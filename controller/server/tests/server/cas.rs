@@ -3,7 +3,7 @@
 use nightgate_model::api::Created;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -23,8 +23,22 @@ impl Acme {
 
     /// A certificate with this common name, and its key.
     pub(crate) fn certify(&self, common_name: &str) -> Credentials {
+        self.certify_with(common_name, |_| {})
+    }
+
+    /// As [`Self::certify`], for a certificate that ended long ago.
+    pub(crate) fn certify_long_ago(&self, common_name: &str) -> Credentials {
+        self.certify_with(common_name, |params| params.not_after = date_time_ymd(2020, 1, 1))
+    }
+
+    fn certify_with(
+        &self,
+        common_name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Credentials {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
+        change(&mut params);
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let chain = params.signed_by(&key, &self.0).unwrap().pem();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
+mod auth_policies;
 mod authenticators;
 mod cas;
 mod client_api;

@@ -18,6 +18,7 @@ pub(super) fn model(connection: &Connection) -> Result<Model, StoreError> {
     let mut services = table(connection)?;
     shared_configs(connection, &mut services)?;
     Ok(Model {
+        auth_policies: table(connection)?,
         cas: table(connection)?,
         identities: table(connection)?,
         config_types: table(connection)?,

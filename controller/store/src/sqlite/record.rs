@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use nightgate_model::{
-    entity::{Ca, Config, ConfigType, EdgeRouter, Identity, IdentityKind, Service},
-    id::{CaId, ConfigId, ConfigTypeId, IdentityId, RouterId, ServiceId},
+    auth::{DEFAULT, default_policy},
+    entity::{AuthPolicy, Ca, Config, ConfigType, EdgeRouter, Identity, IdentityKind, Service},
+    id::{AuthPolicyId, CaId, ConfigId, ConfigTypeId, IdentityId, RouterId, ServiceId},
 };
 use rusqlite::{
     Row,
@@ -59,8 +60,15 @@ pub(super) fn json(what: &'static str, value: &impl Serialize) -> Result<String,
 
 impl Record for Identity {
     const TABLE: &'static str = "identities";
-    const COLUMNS: &'static [&'static str] =
-        &["router", "is_admin", "disabled", "disabled_until", "role_attributes", "fingerprint"];
+    const COLUMNS: &'static [&'static str] = &[
+        "router",
+        "is_admin",
+        "disabled",
+        "disabled_until",
+        "role_attributes",
+        "fingerprint",
+        "auth_policy",
+    ];
 
     fn values(&self) -> Result<Vec<Value>, StoreError> {
         let router = match self.kind {
@@ -74,6 +82,8 @@ impl Record for Identity {
             self.disabled_until.into(),
             json("identity attributes", &self.role_attributes)?.into(),
             self.fingerprint.clone().into(),
+            // SQLite adds a column that refers to others only if it is empty at first.
+            Some(self.auth_policy_id.to_string()).filter(|id| id != DEFAULT).into(),
         ])
     }
 
@@ -91,6 +101,9 @@ impl Record for Identity {
             disabled_until: row.get("disabled_until")?,
             role_attributes: row.json("role_attributes")?,
             fingerprint: row.get("fingerprint")?,
+            auth_policy_id: row
+                .get::<Option<String>>("auth_policy")?
+                .map_or_else(default_policy, AuthPolicyId::new),
         })
     }
 }
@@ -144,6 +157,27 @@ impl Record for Service {
             config: row.json("config")?,
             // In a table of their own.
             configs: BTreeSet::new(),
+        })
+    }
+}
+
+impl Record for AuthPolicy {
+    const TABLE: &'static str = "auth_policies";
+    const COLUMNS: &'static [&'static str] = &["primary_auth", "secondary_auth"];
+
+    fn values(&self) -> Result<Vec<Value>, StoreError> {
+        Ok(vec![
+            json("primary authentication", &self.primary)?.into(),
+            json("secondary authentication", &self.secondary)?.into(),
+        ])
+    }
+
+    fn read(row: &Columns<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: AuthPolicyId::new(row.get::<String>("id")?),
+            name: row.get("name")?,
+            primary: row.json("primary_auth")?,
+            secondary: row.json("secondary_auth")?,
         })
     }
 }

@@ -6,8 +6,17 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 8] =
-    [FIRST, UPDATES_AND_AUDIT, ROUTER_POLICIES, CONFIGS, PASSWORDS, CREDENTIALS, RENEWAL, TAGS];
+const MIGRATIONS: [&str; 9] = [
+    FIRST,
+    UPDATES_AND_AUDIT,
+    ROUTER_POLICIES,
+    CONFIGS,
+    PASSWORDS,
+    CREDENTIALS,
+    RENEWAL,
+    TAGS,
+    AUTH_POLICIES,
+];
 
 const FIRST: &str = "
 CREATE TABLE history (
@@ -221,6 +230,24 @@ ALTER TABLE service_policies ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE edge_routers ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE edge_router_policies ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE service_edge_router_policies ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+";
+
+/// With the policy that says what was so before: certificates and passwords for everybody.
+const AUTH_POLICIES: &str = "
+CREATE TABLE auth_policies (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    primary_auth TEXT NOT NULL,
+    secondary_auth TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    tags TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+INSERT INTO auth_policies (id, name, primary_auth, secondary_auth, created_at, updated_at)
+    SELECT 'default', 'Default', '{}', '{}', now, now
+    FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now);
+ALTER TABLE identities ADD COLUMN auth_policy TEXT REFERENCES auth_policies (id);
+CREATE INDEX identities_auth_policy ON identities (auth_policy);
 ";
 
 /// Version of the schema that this program uses.

@@ -13,7 +13,7 @@ use super::{
     record::{Record, json},
     sessions,
 };
-use crate::{AnyEntity, Change, Step, StoreError, Tags, Timestamp};
+use crate::{AnyEntity, By, Change, Step, StoreError, Tags, Timestamp};
 
 /// Makes a change; the caller's transaction is dropped on error.
 pub(super) fn apply(
@@ -48,6 +48,12 @@ pub(super) fn apply(
             Step::RemovePassword(identity) => passwords::remove(connection, identity)?,
             Step::Certify(identity, certificate) => {
                 credentials::certify(connection, identity, certificate, at)?;
+            }
+            Step::EndSessions(identity, By::Certificate) => {
+                sessions::remove_certificate_sessions_of(connection, identity)?;
+            }
+            Step::EndSessions(identity, By::Password) => {
+                sessions::remove_password_sessions_of(connection, identity)?;
             }
             Step::OfferCertificate(identity, offered) => {
                 credentials::offer(connection, identity, offered)?;

@@ -10,6 +10,7 @@ use std::{
 use nightgate_identity::OldestTls;
 use nightgate_model::{
     api::{Created, Envelope},
+    auth::default_policy,
     entity::{Permission, Role, Semantic},
     spec::{EdgeRouterSpec, IdentitySpec, ServicePolicySpec, ServiceSpec},
 };
@@ -172,6 +173,7 @@ impl Operator {
             is_admin: false,
             disabled: false,
             role_attributes: texts(attributes),
+            auth_policy_id: default_policy(),
         };
         let path = format!("identities?jwtAlgorithm={algorithm}");
         self.create(&path, &body).await.enrollment_jwt.unwrap()

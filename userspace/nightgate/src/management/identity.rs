@@ -2,8 +2,9 @@
 
 use nightgate_model::{
     api::{Disable, IdentityEnrollment, SetPassword},
+    auth,
     entity::Identity,
-    id::CaId,
+    id::{AuthPolicyId, CaId},
     kind::EntityKind,
     spec::IdentitySpec,
 };
@@ -46,6 +47,9 @@ pub(crate) struct CreateIdentity {
     /// May use the management commands
     #[arg(long)]
     admin: bool,
+    /// How it may authenticate: name or id of an auth policy
+    #[arg(long, value_name = "POLICY", default_value = auth::DEFAULT)]
+    auth_policy: String,
     /// It enrolls with a certificate of this registered CA, by name or id
     #[arg(long = "ca", value_name = "CA", conflicts_with = "username")]
     ca: Option<String>,
@@ -70,6 +74,9 @@ pub(crate) struct UpdateIdentity {
     #[arg(long, value_name = "A,B")]
     #[serde(rename = "roleAttributes")]
     attributes: Option<AttributeList>,
+    /// How it may authenticate: name or id of an auth policy, `default` for that of those that have no other
+    #[arg(long = "auth-policy", value_name = "POLICY")]
+    auth_policy_id: Option<String>,
     /// May use the management commands
     #[arg(long = "admin", value_name = "BOOL")]
     is_admin: Option<bool>,
@@ -134,6 +141,7 @@ impl Managed for Identity {
             is_admin: args.admin,
             disabled: false,
             role_attributes: args.attributes.into_iter().collect(),
+            auth_policy_id: AuthPolicyId::new(args.auth_policy),
         })
     }
 

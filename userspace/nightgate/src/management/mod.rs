@@ -2,6 +2,7 @@
 
 mod attribute;
 mod audit;
+mod auth_policy;
 mod ca;
 mod client;
 mod config;

@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use nightgate_model::{
+    auth::DEFAULT,
     entity::{
-        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind, Role,
-        Service, ServiceEdgeRouterPolicy, ServicePolicy,
+        AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind,
+        Role, Service, ServiceEdgeRouterPolicy, ServicePolicy,
     },
-    id::{ConfigId, ConfigTypeId},
+    id::{AuthPolicyId, ConfigId, ConfigTypeId},
     kind::EntityKind,
     network::{Action, Changed, Difference, Network, Unnamed, VERSION, is_built_in},
     spec::Entity,
@@ -138,6 +139,7 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
     let mut network = Network {
         version: VERSION,
         edge_routers: specs::<EdgeRouter>(client).await?,
+        auth_policies: specs::<AuthPolicy>(client).await?,
         cas: specs::<Ca>(client).await?,
         identities: entities::<Identity>(client)
             .await?
@@ -164,6 +166,12 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
             }
         }
     };
+    for identity in &mut network.identities {
+        let policy = &mut identity.auth_policy_id;
+        if policy.as_str() != DEFAULT {
+            *policy = AuthPolicyId::new(names.name(EntityKind::AuthPolicy, policy.as_str()));
+        }
+    }
     for config in &mut network.configs {
         let kind = names.name(EntityKind::ConfigType, config.config_type_id.as_str());
         config.config_type_id = ConfigTypeId::new(kind);

@@ -5,8 +5,8 @@ use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 use clap::Parser;
 use nightgate_model::{
     entity::{
-        Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Service, ServiceEdgeRouterPolicy,
-        ServicePolicy,
+        AuthPolicy, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Service,
+        ServiceEdgeRouterPolicy, ServicePolicy,
     },
     network::Network,
 };
@@ -34,6 +34,8 @@ enum Command {
     EdgeRouterPolicy(EntityCommand<EdgeRouterPolicy>),
     #[command(subcommand)]
     ServiceEdgeRouterPolicy(EntityCommand<ServiceEdgeRouterPolicy>),
+    #[command(subcommand)]
+    AuthPolicy(EntityCommand<AuthPolicy>),
     #[command(subcommand)]
     Ca(CaCommand),
     #[command(subcommand)]
@@ -99,6 +101,7 @@ impl Lab {
             Command::ConfigType(command) => command.run().await,
             Command::EdgeRouterPolicy(command) => command.run().await,
             Command::ServiceEdgeRouterPolicy(command) => command.run().await,
+            Command::AuthPolicy(command) => command.run().await,
             Command::Ca(command) => command.run().await,
             Command::Authenticator(command) => command.run().await,
             Command::Enrollment(command) => command.run().await,
@@ -135,6 +138,14 @@ async fn an_operator_goes_from_nothing_to_an_explained_policy() {
     assert_eq!(refused, "alice cannot dial web: nobody hosts web now; gw may");
     for line in [
         "identity list",
+        "auth-policy create certs --password false --max-attempts 3 --lockout 10",
+        "auth-policy list",
+        "identity update alice --auth-policy certs",
+        "export",
+        "identity update alice --auth-policy default",
+        "auth-policy update certs --name certificates --expired-cert true --min-password-length 12",
+        "auth-policy show certificates",
+        "auth-policy delete certificates",
         "authenticator list",
         "enrollment list --json",
         "session list",

@@ -6,14 +6,15 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
-use nightgate_model::{entity::Identity, id::ApiSessionId};
-use nightgate_store::{ApiSession, StoreError, Timestamp};
+use nightgate_model::{auth::default_policy, entity::Identity, id::ApiSessionId};
+use nightgate_store::{ApiSession, PasswordLogin, StoreError, Timestamp};
 use serde::Deserialize;
 
 use super::authenticators;
 use crate::{
     clock,
-    core::{API_SESSION_LIFETIME, Core},
+    core::{API_SESSION_LIFETIME, Core, Memory},
+    password::Bounds,
     rest::{
         Failure, Peer, answer,
         body::{Raw, parse},
@@ -86,9 +87,11 @@ async fn by_certificate(
     peer: Peer,
 ) -> Result<(Identity, Option<String>), Failure> {
     let fingerprint = peer.fingerprint.ok_or_else(Failure::invalid_auth)?;
-    authenticators::begin_using(core, fingerprint.clone()).await?;
+    if !peer.is_expired {
+        authenticators::begin_using(core, fingerprint.clone()).await?;
+    }
     let identity = core
-        .read(|memory| memory.identity_by_certificate(&fingerprint).cloned())
+        .read(|memory| memory.identity_by_certificate(&fingerprint, peer.is_expired).cloned())
         .ok_or_else(Failure::invalid_auth)?;
     Ok((identity, Some(fingerprint)))
 }
@@ -98,9 +101,28 @@ async fn by_password(core: &Arc<Core>, body: &mut Authenticate) -> Result<Identi
         (std::mem::take(&mut body.username), std::mem::take(&mut body.password));
     let login = core.password(username.clone()).await?;
     let hash = login.as_ref().map(|login| login.hash.as_str());
-    let is_right = core.passwords.verify(&username, password, hash, clock::timestamp()).await;
+    let bounds = core.read(|memory| bounds(memory, login.as_ref()));
+    let is_right =
+        core.passwords.verify(&username, password, hash, bounds, clock::timestamp()).await;
     login
         .filter(|_| is_right)
-        .and_then(|login| core.read(|memory| memory.enabled_identity(&login.identity).cloned()))
+        .and_then(|login| {
+            core.read(|memory| {
+                let identity = memory.enabled_identity(&login.identity)?;
+                memory.may_use_password(&identity.id).then(|| identity.clone())
+            })
+        })
         .ok_or_else(Failure::invalid_auth)
+}
+
+/// How often somebody may fail as this name; an unknown one is under the default policy.
+fn bounds(memory: &Memory, login: Option<&PasswordLogin>) -> Bounds {
+    let model = &memory.model;
+    let own = login.and_then(|login| model.auth_policy(&login.identity));
+    let policy = own.or_else(|| Some(&model.auth_policies.get(&default_policy())?.entity));
+    let updb = policy.map(|policy| policy.primary.updb.clone()).unwrap_or_default();
+    Bounds {
+        failures: updb.max_attempts,
+        lockout: i64::from(updb.lockout_duration_minutes) * 60_000,
+    }
 }

@@ -8,6 +8,7 @@ use axum::{
 };
 use nightgate_model::{
     api::{EnrollPassword, EnrollRouter, EnrollWithToken, Enrolled},
+    auth::default_policy,
     ca::{NameParts, identity_name},
     entity::{Ca, Identity},
     id::{CaId, IdentityId},
@@ -29,7 +30,7 @@ use crate::{
     rest::{
         Failure, Peer, answer,
         body::{Raw, parse},
-        management::validate,
+        management::{auth_policies::check_password, validate},
     },
 };
 
@@ -172,6 +173,7 @@ async fn accept(
             if username.is_some_and(|username| username != expected) {
                 return Err(Failure::invalid("username: not the one that the token is for"));
             }
+            core.read(|memory| check_password(&identity, &password, &memory.model))?;
             let hash = core.passwords.hash(password).await?;
             let login = PasswordLogin { identity, username: expected, hash };
             Ok(Accepted { redeemed: Redeemed::Password(login), answer: answer::ok(json!({})) })
@@ -239,6 +241,7 @@ fn new_identity(
         is_admin: false,
         disabled: false,
         role_attributes: ca.identity_roles.clone(),
+        auth_policy_id: default_policy(),
     };
     Ok(Identity::new(id.clone(), spec))
 }

@@ -15,6 +15,7 @@ use nightgate_store::{EnrollmentTarget, PasswordLogin, Step};
 use serde_json::json;
 
 use super::{
+    auth_policies::check_password,
     enrollments::{self, Wanted},
     entities::find,
     signing::Signing,
@@ -86,6 +87,7 @@ async fn create(
         let message = "method: updb; for a certificate, make an enrollment (POST /enrollments)";
         return Err(Failure::invalid(message));
     }
+    core.read(|memory| check_password(&body.identity_id, &body.password, &memory.model))?;
     let hash = core.passwords.hash(body.password).await?;
     let id = Method::Updb.id(&body.identity_id);
     core.edit(caller.author(), move |memory| {

@@ -56,7 +56,7 @@ impl Resource for Ca {
         Ok(ForeignCertificate::from_pem(&self.cert_pem)?.check_ca(clock::now())?)
     }
 
-    fn check_change(&self, before: &Self, _caller: &Caller) -> Result<(), Failure> {
+    fn check_change(&self, before: &Self, _caller: &Caller, _model: &Model) -> Result<(), Failure> {
         if self.cert_pem == before.cert_pem {
             return Ok(());
         }

@@ -39,7 +39,7 @@ impl Resource for ConfigType {
         Ok(())
     }
 
-    fn check_change(&self, before: &Self, _caller: &Caller) -> Result<(), Failure> {
+    fn check_change(&self, before: &Self, _caller: &Caller, _model: &Model) -> Result<(), Failure> {
         refuse_built_in(before)
     }
 
@@ -78,7 +78,7 @@ impl Resource for Config {
         check_document(&compile(&stored.entity.schema)?, &self.data, "data")
     }
 
-    fn check_change(&self, before: &Self, _caller: &Caller) -> Result<(), Failure> {
+    fn check_change(&self, before: &Self, _caller: &Caller, _model: &Model) -> Result<(), Failure> {
         if self.config_type_id == before.config_type_id {
             return Ok(());
         }

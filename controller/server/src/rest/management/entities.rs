@@ -76,7 +76,7 @@ pub(super) fn steps_to_update<R: Resource>(
     caller: &Caller,
     model: &Model,
 ) -> Result<Vec<Step>, Failure> {
-    entity.check_change(before, caller)?;
+    entity.check_change(before, caller, model)?;
     entity.check(model)?;
     let mut steps = entity.with_changed(model);
     steps.insert(0, Step::Update(entity.into()));
@@ -236,12 +236,31 @@ pub(super) fn merged<R: Resource>(mut entity: R, fields: Map<String, Value>) -> 
     for (field, value) in fields {
         match (value, spec.as_object_mut()) {
             (Value::Null, Some(spec)) => drop(spec.remove(&field)),
+            (value, Some(spec)) if R::NESTED.contains(&field.as_str()) => {
+                merge(spec.entry(field).or_insert(Value::Null), value);
+            }
             (value, Some(spec)) => drop(spec.insert(field, value)),
             (_, None) => {}
         }
     }
     entity.set(read(spec)?);
     Ok(entity)
+}
+
+/// Merges a value into another (RFC 7396).
+fn merge(target: &mut Value, patch: Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (field, value) in patch {
+                if value.is_null() {
+                    target.remove(&field);
+                } else {
+                    merge(target.entry(field).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, patch) => *target = patch,
+    }
 }
 
 async fn delete<R: Resource>(

@@ -9,13 +9,15 @@ use axum::{
 };
 use nightgate_model::{
     api::{Disable, SetPassword},
-    entity::{Identity, IdentityKind},
+    entity::{AuthPolicy, Identity, IdentityKind},
+    id::IdentityId,
     token::EnrollmentMethod,
 };
 use nightgate_store::{Model, PasswordLogin, Step, Stored};
 use serde_json::{Value, json};
 
 use super::{
+    auth_policies::{self, check_password},
     entities::{self, Common, Seen, update},
     resource::{Resource, View},
     validate,
@@ -39,6 +41,7 @@ impl Resource for Identity {
         "disabledUntil",
         "roleAttributes",
         "fingerprint",
+        "authPolicyId",
         "hasApiSession",
         "hasEdgeRouterConnection",
         "edgeRouterConnectionStatus",
@@ -46,7 +49,6 @@ impl Resource for Identity {
     const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[
         ("type", &["\"Default\"", "\"User\"", "\"Device\"", "\"Service\""]),
         ("appData", &["{}", "null"]),
-        ("authPolicyId", &["\"default\"", "\"\"", "null"]),
         ("externalId", &["\"\"", "null"]),
         ("defaultHostingCost", &["0", "null"]),
         ("defaultHostingPrecedence", &["\"default\"", "null"]),
@@ -60,17 +62,27 @@ impl Resource for Identity {
         shape::identity(stored, view.memory, view.authenticated(), pending)
     }
 
-    fn check(&self, _model: &Model) -> Result<(), Failure> {
+    fn check(&self, model: &Model) -> Result<(), Failure> {
         validate::name(&self.name)?;
-        validate::attributes(&self.role_attributes)
+        validate::attributes(&self.role_attributes)?;
+        if model.auth_policies.contains_key(&self.auth_policy_id) {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "authPolicyId: there is no auth policy {}",
+            self.auth_policy_id
+        )))
     }
 
     /// An administrator remains, whoever changes whom: nobody takes the means from itself.
-    fn check_change(&self, before: &Self, caller: &Caller) -> Result<(), Failure> {
+    fn check_change(&self, before: &Self, caller: &Caller, model: &Model) -> Result<(), Failure> {
         let is_own = self.id == caller.identity.id;
         if is_own && (self.disabled || !self.is_admin) {
             let message = "an administrator cannot disable itself or give up being one";
             return Err(Failure::conflict(message));
+        }
+        if let Some(policy) = policy_of(self, model).filter(|_| is_own) {
+            auth_policies::check_own(policy, caller)?;
         }
         match before.kind {
             IdentityKind::Router if self.name != before.name => {
@@ -78,6 +90,12 @@ impl Resource for Identity {
             }
             IdentityKind::Router | IdentityKind::Default => Ok(()),
         }
+    }
+
+    /// Sessions that its policy forbids end.
+    fn with_changed(&self, model: &Model) -> Vec<Step> {
+        let policy = policy_of(self, model);
+        policy.map_or_else(Vec::new, |policy| auth_policies::forbidden(&self.id, policy))
     }
 
     fn check_delete(&self, caller: &Caller, _model: &Model) -> Result<(), Failure> {
@@ -91,6 +109,10 @@ impl Resource for Identity {
             IdentityKind::Default => Ok(()),
         }
     }
+}
+
+fn policy_of<'a>(identity: &Identity, model: &'a Model) -> Option<&'a AuthPolicy> {
+    model.auth_policies.get(&identity.auth_policy_id).map(|stored| &stored.entity)
 }
 
 /// `POST /identities/{id}/disable`: its sessions and circuits end.
@@ -131,6 +153,7 @@ pub(super) async fn set_password(
     Path(id): Path<String>,
     Body(wanted): Body<SetPassword>,
 ) -> Result<Response, Failure> {
+    core.read(|memory| check_password(&IdentityId::new(&id), &wanted.password, &memory.model))?;
     let hash = core.passwords.hash(wanted.password).await?;
     core.edit(caller.author(), move |memory| {
         let identity = &entities::find::<Identity>(&memory.model, &id)?.entity;

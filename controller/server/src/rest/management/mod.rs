@@ -1,6 +1,7 @@
 //! The interface for operators.
 
 mod audit;
+pub(super) mod auth_policies;
 mod authenticators;
 mod cas;
 pub(crate) mod configs;
@@ -20,7 +21,7 @@ mod terminators;
 pub(super) mod validate;
 
 use nightgate_model::entity::{
-    Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
+    AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
     ServiceEdgeRouterPolicy, ServicePolicy,
 };
 
@@ -46,6 +47,7 @@ pub(super) fn api() -> Api {
         .merge(enrollments::api())
         .merge(sessions::api())
         .merge(network::api())
+        .merge(entities::api::<AuthPolicy>())
         .merge(entities::api::<Ca>())
         .merge(cas::api())
         .merge(entities::api::<EdgeRouter>())

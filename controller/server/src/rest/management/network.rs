@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use nightgate_model::{
     entity::{
-        Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
+        AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
         ServiceEdgeRouterPolicy, ServicePolicy,
     },
     id::Identifier as _,
@@ -45,6 +45,10 @@ macro_rules! with_resource {
             }
             EntityKind::EdgeRouter => {
                 type $bound = EdgeRouter;
+                $do
+            }
+            EntityKind::AuthPolicy => {
+                type $bound = AuthPolicy;
                 $do
             }
             EntityKind::Ca => {

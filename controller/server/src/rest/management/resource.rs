@@ -23,6 +23,8 @@ pub(super) trait Resource: Kept<Spec: Send> + Send + Sync + 'static {
     /// Fields of OpenZiti that it does not have, and the values, as JSON, that ask for nothing else than what is so
     /// anyway. Any other value is refused.
     const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[];
+    /// Fields whose parts a PATCH changes one by one (RFC 7396); of others it replaces the whole value.
+    const NESTED: &'static [&'static str] = &[];
     /// How a new one enrolls, if it does.
     const ENROLLMENT: Option<EnrollmentMethod> = None;
 
@@ -33,7 +35,12 @@ pub(super) trait Resource: Kept<Spec: Send> + Send + Sync + 'static {
     fn check(&self, model: &Model) -> Result<(), Failure>;
 
     /// Refuses a change that the caller must not make.
-    fn check_change(&self, _before: &Self, _caller: &Caller) -> Result<(), Failure> {
+    fn check_change(
+        &self,
+        _before: &Self,
+        _caller: &Caller,
+        _model: &Model,
+    ) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Edge routers.
 
 use nightgate_model::{
+    auth::default_policy,
     entity::{EdgeRouter, Identity, IdentityKind},
     kind::EntityKind,
     token::EnrollmentMethod,
@@ -41,7 +42,7 @@ impl Resource for EdgeRouter {
         validate::attributes(&self.role_attributes)
     }
 
-    fn check_change(&self, before: &Self, _caller: &Caller) -> Result<(), Failure> {
+    fn check_change(&self, before: &Self, _caller: &Caller, _model: &Model) -> Result<(), Failure> {
         if self.is_tunneler_enabled == before.is_tunneler_enabled {
             return Ok(());
         }
@@ -62,6 +63,7 @@ impl Resource for EdgeRouter {
             disabled_until: None,
             role_attributes: self.role_attributes.clone(),
             fingerprint: None,
+            auth_policy_id: default_policy(),
         };
         if self.is_tunneler_enabled { vec![Step::Create(identity.into())] } else { Vec::new() }
     }

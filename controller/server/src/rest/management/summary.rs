@@ -17,6 +17,7 @@ pub(super) async fn summary(State(core): State<Arc<Core>>, _: Admin) -> Response
         answer::ok(json!({
             "apiSessions": memory.api_sessions.len(),
             "authenticators": Authenticator::all(model).count(),
+            "authPolicies": model.auth_policies.len(),
             "cas": model.cas.len(),
             "configTypes": model.config_types.len(),
             "configs": model.configs.len(),
