@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use nightgate_model::id::{IdentityId, ServiceId, TerminatorId};
-use nightgate_wire::link::{CircuitId, Frame, Payload};
+use nightgate_wire::{
+    Headers,
+    link::{CircuitId, Frame, Payload},
+};
 
 use crate::{DialRefusal, EndId, FailureCause, LinkId};
 
@@ -31,6 +34,8 @@ pub struct Dial {
     pub key_share: KeyShare,
     /// Opaque data for the host.
     pub app_data: Bytes,
+    /// The service session token that proves to other routers who dials; empty where this router does, as itself.
+    pub session: Bytes,
 }
 
 /// A circuit offered to a hosting endpoint of this router.
@@ -40,6 +45,9 @@ pub struct Offer {
     pub terminator: TerminatorId,
     /// The dialer's wish.
     pub dial: Dial,
+    /// The request as it came over a link: the shell has to make sure that it is the dialer's, before anybody
+    /// hears of it. None if the shell has authenticated the dialer itself.
+    pub request: Option<Headers>,
 }
 
 /// What the shell must do, in this order.

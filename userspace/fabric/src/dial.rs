@@ -35,7 +35,7 @@ impl Router {
         }
         let (terminator, path) = self.choose_terminator(&dial)?;
         let circuit = CircuitId(self.random.next());
-        let offer = Offer { terminator: terminator.id, dial };
+        let offer = Offer { terminator: terminator.id, dial, request: None };
         let routers = path.routers;
         let dialer = |next| {
             let role = (Role::Dialer, &offer, terminator.host.clone());
@@ -147,8 +147,13 @@ impl Router {
             let detail = format!("router {} does not host the terminator any longer", self.id);
             return Err(DialRefusal::new(FailureCause::InvalidTerminator, detail));
         };
-        if !self.allows(&offer.dial.dialer, &terminator.host, &offer.dial.service)
-            || !self.reaches(&terminator.host, &offer.dial.service)
+        let dial = &offer.dial;
+        // Not through a router that the dialer could not have come by, either.
+        let authorizations = &self.replica.authorizations;
+        let came = |router| authorizations.reaches(&dial.dialer, &dial.service, router);
+        if !self.allows(&dial.dialer, &terminator.host, &dial.service)
+            || !self.reaches(&terminator.host, &dial.service)
+            || !path.first().is_some_and(came)
         {
             let detail = format!("router {} allows no such circuit", self.id);
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));

@@ -29,6 +29,9 @@ impl Open {
             .put_text(header::CALLER, &dial.caller)
             .put(header::APP_DATA, dial.app_data.clone());
         put_key_share(&mut headers, dial.key_share.clone());
+        if !dial.session.is_empty() {
+            headers.put(header::SESSION, dial.session.clone());
+        }
         headers
     }
 
@@ -47,9 +50,11 @@ impl Open {
             caller: headers.text(header::CALLER)?.to_owned(),
             key_share: key_share(headers),
             app_data: headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
+            session: headers.bytes(header::SESSION).cloned().unwrap_or_default(),
         };
         let terminator = TerminatorId::new(headers.text(header::TERMINATOR)?);
-        Some(Self { path, offer: Offer { terminator, dial } })
+        let request = Some(headers.clone());
+        Some(Self { path, offer: Offer { terminator, dial, request } })
     }
 }
 

@@ -161,6 +161,7 @@ fn dial() -> Dial {
         caller: "anna".into(),
         key_share: key_share("dialer"),
         app_data: Bytes::from_static(b"{}"),
+        session: Bytes::from_static(b"token"),
     }
 }
 

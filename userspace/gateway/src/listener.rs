@@ -192,6 +192,7 @@ impl Interceptor {
             caller: self.caller(),
             key_share: offer.key_share(),
             app_data,
+            session: Bytes::new(),
         };
         let circuit = match self.router.dial(request).await {
             Ok(circuit) => circuit,

@@ -15,7 +15,7 @@ use nightgate_wire::link::{CircuitId, Frame, Payload};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info};
 
-use crate::{Circuit, Incoming, circuit::EndIo, report::Report};
+use crate::{Circuit, Incoming, circuit::EndIo, proof::Proofs, report::Report};
 
 /// Events taken at once before their commands are carried out.
 const BATCH: usize = 256;
@@ -55,14 +55,15 @@ pub(crate) struct Actor {
     ends: HashMap<EndId, EndClient>,
     links: HashMap<LinkId, mpsc::UnboundedSender<Frame>>,
     bindings: HashMap<TerminatorId, mpsc::UnboundedSender<Incoming>>,
+    proofs: Proofs,
 }
 
 impl Actor {
     pub(crate) fn new(
         id: RouterId,
-        events: mpsc::UnboundedSender<Event>,
-        inbox: mpsc::UnboundedReceiver<Event>,
+        (events, inbox): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
         report: watch::Sender<Report>,
+        proofs: Proofs,
     ) -> Self {
         let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
         Self {
@@ -73,6 +74,7 @@ impl Actor {
             ends: HashMap::new(),
             links: HashMap::new(),
             bindings: HashMap::new(),
+            proofs,
         }
     }
 
@@ -182,6 +184,7 @@ impl Actor {
         while let Some(command) = self.core.poll_command() {
             match command {
                 Command::Send(link, frame) => {
+                    let frame = self.proofs.prove(frame);
                     if let Some(frames) = self.links.get(&link) {
                         // A writer that has ended reports the link's loss by itself.
                         drop(frames.send(frame));
@@ -231,8 +234,12 @@ impl Actor {
             return;
         };
         self.ends.insert(end, EndClient::Offered(circuit));
-        // A binding that was dropped drops the offer, which refuses it.
-        drop(offers.send(Incoming::new(end, offer, self.events.clone())));
+        let offers = offers.clone();
+        let incoming = Incoming::new(end, offer, self.events.clone());
+        self.proofs.check(circuit, incoming, move |incoming| {
+            // A binding that was dropped drops the offer, which refuses it.
+            drop(offers.send(incoming));
+        });
     }
 
     fn opened(&mut self, end: EndId, circuit: CircuitId, peer: KeyShare) {

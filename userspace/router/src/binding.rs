@@ -61,6 +61,11 @@ impl Incoming {
         Self { end, offer, events, answered: false }
     }
 
+    /// What is offered.
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
     /// The dialing identity, as the routers on both sides authorized it.
     pub fn dialer(&self) -> &IdentityId {
         &self.offer.dial.dialer

@@ -14,6 +14,7 @@ mod control;
 mod edge;
 mod link;
 mod listener;
+mod proof;
 mod report;
 mod router;
 mod token;

@@ -21,6 +21,7 @@ use crate::{
     Binding, Circuit,
     actor::{Actor, Event},
     control, link, listener,
+    proof::Proofs,
     report::Report,
 };
 
@@ -86,6 +87,8 @@ pub struct DialRequest {
     pub key_share: KeyShare,
     /// Opaque data for the host.
     pub app_data: Bytes,
+    /// The service session token that proves the identity to other routers; empty for this router's own.
+    pub session: Bytes,
 }
 
 /// A wish to host.
@@ -147,7 +150,8 @@ impl Router {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        router.spawn(Actor::new(id.clone(), events, inbox, report_writer).run());
+        let proofs = Proofs::new(router.credentials.clone(), replica);
+        router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, proofs).run());
         let control = control::Channel::new(&config, id, router.events.clone(), report)?;
         router.spawn(control.run(replica_writer));
         router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
@@ -192,6 +196,7 @@ impl Router {
             caller: request.caller,
             key_share: request.key_share,
             app_data: request.app_data,
+            session: request.session,
         };
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Dial { dial, reply });

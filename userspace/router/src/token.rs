@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use nightgate_model::{
     entity::Permission,
-    id::RouterId,
+    id::{IdentityId, RouterId, ServiceId},
     replica::Replica,
     token::{ApiSessionClaims, SessionClaims},
 };
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 /// How long a token may be newer than the replica: a change reaches routers well within this.
-const CATCH_UP: Duration = Duration::from_secs(5);
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// A token that lets nobody in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -80,6 +80,28 @@ pub(crate) async fn check_session(
         return Err(TokenError::OtherPermission);
     }
     Ok(claims)
+}
+
+/// Checks the service session token that came with a circuit from another router.
+pub(crate) async fn check_dialer(
+    token: &[u8],
+    dialer: &IdentityId,
+    service: &ServiceId,
+    replica: &mut watch::Receiver<Arc<Replica>>,
+) -> Result<(), TokenError> {
+    let token = std::str::from_utf8(token).map_err(|_not_text| TokenError::Invalid)?;
+    let claims: SessionClaims = decode(token, replica).await?;
+    catch_up(claims.index, replica).await?;
+    if claims.identity != *dialer {
+        return Err(TokenError::OtherIdentity);
+    }
+    if replica.borrow().ended_sessions.contains(&claims.api_session) {
+        return Err(TokenError::Ended);
+    }
+    if claims.permission != Permission::Dial || claims.sub != *service {
+        return Err(TokenError::OtherPermission);
+    }
+    Ok(())
 }
 
 async fn decode<T: DeserializeOwned + Clone>(

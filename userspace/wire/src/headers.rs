@@ -63,6 +63,11 @@ impl Headers {
         self.put(key, Bytes::from_static(&[1]))
     }
 
+    /// Takes a header away.
+    pub fn remove(&mut self, key: i32) {
+        self.0.retain(|(known, _)| *known != key);
+    }
+
     /// The header's bytes.
     pub fn bytes(&self, key: i32) -> Option<&Bytes> {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value)

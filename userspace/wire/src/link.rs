@@ -18,7 +18,7 @@ use crate::headers::{HeaderError, Headers};
 pub const ALPN: &[u8] = b"nightgate-link";
 
 /// Version of this frame set; both ends refuse another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest body of a frame in bytes: the longest edge message and its prefix.
 pub const MAX_BODY: usize = 256 * 1024 + 1024;
@@ -49,10 +49,39 @@ pub mod header {
     pub const INSTANCE: i32 = 17;
     /// Open and Opened: handshake of our end-to-end encryption.
     pub const HANDSHAKE: i32 = 18;
+    /// Open, text: the service session token of the dialing identity.
+    pub const SESSION: i32 = 19;
+    /// Open: by which a router that dials as itself proves it; a header section of
+    /// [`super::proof`].
+    pub const PROOF: i32 = 30;
     /// Refused, text: cause, a closed list of words.
     pub const CAUSE: i32 = 20;
     /// Refused, text: for people.
     pub const DETAIL: i32 = 21;
+}
+
+/// Header numbers of the proof in an `Open`.
+pub mod proof {
+    /// When it was made: eight bytes, little-endian, milliseconds since the Unix epoch.
+    pub const TIME: i32 = 1;
+    /// `u32`: the signature's scheme (RFC 8446 section 4.2.3).
+    pub const SCHEME: i32 = 2;
+    /// The signature over [`super::signed`].
+    pub const SIGNATURE: i32 = 3;
+    /// The certificate whose key signed, DER; its issuers have the numbers that follow.
+    pub const CHAIN: i32 = 10;
+}
+
+/// What a router signs that dials as itself: all of the `Open` but the proof, and when.
+pub fn signed(circuit: CircuitId, headers: &Headers, time: u64) -> Vec<u8> {
+    const CONTEXT: &[u8] = b"nightgate open 1\0";
+    let mut rest = headers.clone();
+    rest.remove(header::PROOF);
+    let mut signed = BytesMut::from(CONTEXT);
+    signed.put_u64(circuit.0);
+    signed.put_u64(time);
+    rest.encode(&mut signed);
+    signed.into()
 }
 
 /// Names a circuit on one link. Chosen by the dialing router; a router looks it up together with

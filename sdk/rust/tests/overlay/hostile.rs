@@ -28,14 +28,14 @@ use crate::support::{Clients, Overlay};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An identity that talks to controller and router by hand.
-struct Peer {
+pub(crate) struct Peer {
     identity: Identity,
     http: reqwest::Client,
     token: String,
 }
 
 impl Peer {
-    async fn join(overlay: &Overlay, name: &str, attributes: &[&str]) -> Self {
+    pub(crate) async fn join(overlay: &Overlay, name: &str, attributes: &[&str]) -> Self {
         let jwt = overlay.operator.create_identity(name, attributes).await;
         let identity = enroll(&jwt).await.unwrap();
         let http = reqwest::Client::builder()
@@ -50,7 +50,7 @@ impl Peer {
     }
 
     /// The token of a service session, as the controller gives it.
-    async fn session(&self, service: &str, kind: &str) -> String {
+    pub(crate) async fn session(&self, service: &str, kind: &str) -> String {
         let call = |request: reqwest::RequestBuilder| async {
             let answer = request.header("zt-session", &self.token).send().await.unwrap();
             answer.error_for_status().unwrap().json::<Value>().await.unwrap()

@@ -6,6 +6,7 @@ mod credentials;
 mod end_to_end;
 mod examples;
 mod foreign;
+mod forged;
 mod hostile;
 mod hosting;
 mod lifetime;

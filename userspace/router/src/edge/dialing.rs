@@ -49,6 +49,7 @@ async fn dial(client: &Client, message: Message) -> Result<Circuit, String> {
         caller: headers.text(header::CALLER_ID).unwrap_or(&client.name).to_owned(),
         key_share: key_share(headers),
         app_data: headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
+        session: message.body.clone(),
     };
     client.router.dial(request).await.map_err(|refusal| refusal.to_string())
 }
