@@ -3,6 +3,7 @@
 mod topology;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -196,15 +197,16 @@ impl Mesh {
         Ok(serde_json::from_str(&answer)?)
     }
 
-    /// The routers that a router has links to, sorted.
+    /// The routers that a router has links to, and how many connections each link has.
     ///
     /// # Errors
     /// It does not answer.
-    pub fn neighbours(&self, router: usize) -> Result<Vec<String>> {
-        let links = self.ask("links", router)?;
-        let mut names: Vec<_> = links.iter().map(|link| text(&link["peer_name"])).collect();
-        names.sort();
-        Ok(names)
+    pub fn connections(&self, router: usize) -> Result<BTreeMap<String, usize>> {
+        let mut connections = BTreeMap::new();
+        for link in self.ask("links", router)? {
+            *connections.entry(text(&link["peer_name"])).or_default() += 1;
+        }
+        Ok(connections)
     }
 
     /// Waits until a router has links to exactly these others.
@@ -215,7 +217,7 @@ impl Mesh {
         let wanted: Vec<_> = others.iter().copied().map(name).collect();
         let mut seen = Vec::new();
         until(&format!("links of {} to {wanted:?} alone", name(router)), PATIENCE, || {
-            seen = self.neighbours(router)?;
+            seen = self.connections(router)?.into_keys().collect();
             Ok((seen == wanted).then_some(()))
         })
         .with_context(|| format!("it has links to {seen:?}"))

@@ -12,6 +12,8 @@ use crate::{
     endpoint::Endpoint,
     firewall,
     firewall::Zone,
+    links,
+    links::Links,
     log::{self, Log},
     metrics::{self, Metrics},
     mirror,
@@ -53,6 +55,8 @@ pub struct Router {
     pub advertise: Option<Endpoint>,
     /// Whether OpenZiti clients of 2022, which speak TLS 1.2, are accepted too. Default no.
     pub legacy_clients: bool,
+    /// Links to other routers.
+    pub links: Links,
 }
 
 /// A gateway's firewall, DNS and mirror.
@@ -121,12 +125,14 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
         });
     }
     let legacy_clients = reader.optional(&mut section, "legacy_clients", decode::boolean);
+    let links = reader.optional(&mut section, "links", links::links);
     reader.close(section);
     Some(Router {
         identity: identity?,
         listen: listen?,
         advertise: advertise?,
         legacy_clients: legacy_clients?.unwrap_or_default(),
+        links: links?.unwrap_or_default(),
     })
 }
 

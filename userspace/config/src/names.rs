@@ -43,6 +43,8 @@ macro_rules! names {
 }
 
 names! {
+    /// Names a group of routers that link to each other.
+    LinkGroup, word;
     /// Names a zone.
     ZoneName, word;
     /// Names a rule, in counters and explanations, across changes of the rule set.

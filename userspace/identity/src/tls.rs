@@ -85,3 +85,66 @@ impl Identity {
         Ok(roots)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    };
+    use rustls::{ClientConnection, Connection, HandshakeKind, NamedGroup, ServerConnection};
+
+    use super::*;
+
+    const NAME: &str = "router.example";
+    const ALPN: &[u8] = b"test";
+
+    /// An identity that may be client and server.
+    fn identity() -> Identity {
+        let (authority, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let trusted = params.self_signed(&authority).unwrap().pem();
+        let issuer = Issuer::new(params, authority);
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "r1");
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+        let controller = "https://ctrl.example:443".into();
+        Identity::new(controller, key.serialize_pem(), certificate, trusted).unwrap()
+    }
+
+    /// Moves what one end has to say to the other.
+    fn pass(from: &mut Connection, to: &mut Connection) {
+        let mut wire = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut wire).unwrap();
+        }
+        let mut wire = wire.as_slice();
+        while !wire.is_empty() {
+            to.read_tls(&mut wire).unwrap();
+            to.process_new_packets().unwrap();
+        }
+    }
+
+    #[test]
+    fn two_ends_agree_on_a_hybrid_key_exchange_in_one_round_trip() {
+        let identity = identity();
+        let client = identity.client_config(&[ALPN]).unwrap();
+        let trust = ClientTrust::new(&identity).unwrap();
+        let server = identity.server_config(trust, &[ALPN], OldestTls::default()).unwrap();
+        let name = NAME.try_into().unwrap();
+        let mut client: Connection = ClientConnection::new(client.into(), name).unwrap().into();
+        let mut server: Connection = ServerConnection::new(server.into()).unwrap().into();
+        while client.is_handshaking() || server.is_handshaking() {
+            pass(&mut client, &mut server);
+            pass(&mut server, &mut client);
+        }
+        for end in [&client, &server] {
+            let group = end.negotiated_key_exchange_group().map(|group| group.name());
+            assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
+            assert_eq!(end.handshake_kind(), Some(HandshakeKind::Full), "no hello was retried");
+            assert!(end.peer_certificates().is_some_and(|chain| !chain.is_empty()));
+        }
+    }
+}

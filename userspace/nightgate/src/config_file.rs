@@ -1,11 +1,11 @@
 //! Reads the configuration file of a router or gateway.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use nightgate_config::{Config, ConfigError, Endpoint};
+use nightgate_config::{Config, ConfigError, Endpoint, LinkGroup, Links};
 use nightgate_gateway::admin::RuleFile;
-use nightgate_router::{Identity, RouterConfig};
+use nightgate_router::{Identity, LinkConfig, RouterConfig};
 
 /// Which configuration file to run with.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,7 +49,18 @@ impl ConfigArgs {
             listen: config.router.listen,
             advertise: config.router.advertise.as_ref().map(Endpoint::to_string),
             legacy_clients: config.router.legacy_clients,
+            links: links(&config.router.links),
         })
+    }
+}
+
+fn links(links: &Links) -> LinkConfig {
+    let names =
+        |groups: &BTreeSet<LinkGroup>| groups.iter().map(|group| group.as_str().into()).collect();
+    LinkConfig {
+        connections: links.connections,
+        dial: names(&links.dial),
+        listen: names(&links.listen),
     }
 }
 

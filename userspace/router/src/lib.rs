@@ -21,6 +21,7 @@ mod token;
 
 pub use binding::{Binding, Incoming};
 pub use circuit::{Circuit, CircuitClosed, CircuitReceiver, CircuitSender};
+pub use link::LinkConfig;
 pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, KeyShare, LinkInfo};
 pub use nightgate_identity::{Credentials, Identity};
 pub use nightgate_wire::link::{CircuitId, Payload};

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Binding, Circuit,
+    Binding, Circuit, LinkConfig,
     actor::{Actor, Event},
     control, link, listener,
     proof::Proofs,
@@ -36,6 +36,8 @@ pub struct RouterConfig {
     pub advertise: Option<String>,
     /// Whether OpenZiti clients of 2022 are accepted too, with TLS 1.2.
     pub legacy_clients: bool,
+    /// Which links it makes.
+    pub links: LinkConfig,
 }
 
 /// A router that cannot start.
@@ -68,6 +70,8 @@ pub struct Router {
     pub(crate) replica: watch::Receiver<Arc<Replica>>,
     listening: Option<SocketAddr>,
     credentials: Option<Arc<Credentials>>,
+    pub(crate) links: Arc<LinkConfig>,
+    pub(crate) accepted: link::Accepted,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -147,6 +151,8 @@ impl Router {
             replica: replica.clone(),
             listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             credentials: credentials(&config.identity),
+            links: Arc::new(config.links.clone()),
+            accepted: link::Accepted::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

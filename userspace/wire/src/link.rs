@@ -31,6 +31,8 @@ const ACK_BODY: usize = 8;
 pub mod header {
     /// Hello, `u32`: [`super::VERSION`].
     pub const VERSION: i32 = 1;
+    /// Hello: link groups that the dialer dials, or the listener listens for, one per line.
+    pub const GROUPS: i32 = 2;
     /// Open: ids of all routers on the path, one per line, the dialer's first.
     pub const PATH: i32 = 10;
     /// Open, text: terminator.

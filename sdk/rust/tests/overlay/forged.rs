@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use nightgate_model::id::{IdentityId, ServiceId};
-use nightgate_router::{DialRequest, FailureCause, KeyShare, Router, RouterConfig};
+use nightgate_router::{DialRequest, FailureCause, KeyShare, LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Identity, Listener, enroll_router};
 use nightgate_wire::{
     Headers,
@@ -47,6 +47,7 @@ impl BadRouter {
         };
         let mut headers = Headers::new();
         headers.put_u32(header::VERSION, VERSION);
+        headers.put_text(header::GROUPS, "default");
         bad.send(&Frame::Hello(headers)).await;
         assert!(matches!(bad.next().await, Frame::Hello(_)));
         bad
@@ -194,7 +195,13 @@ async fn a_router_dials_as_itself_and_no_other_in_its_name() {
     take_calls(host.bind("desk").await.unwrap());
     let token = overlay.operator.create_gateway("gw", &["desk-dial"]).await;
     let identity = enroll_router(&token, None).await.unwrap();
-    let config = RouterConfig { identity, listen: None, advertise: None, legacy_clients: false };
+    let config = RouterConfig {
+        identity,
+        listen: None,
+        advertise: None,
+        legacy_clients: false,
+        links: LinkConfig::default(),
+    };
     let gateway = Router::start(config).await.unwrap();
     let mut replica = gateway.replica();
     let known = replica.wait_for(|replica| !replica.terminators.is_empty()).await.unwrap().clone();

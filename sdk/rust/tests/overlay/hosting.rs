@@ -8,7 +8,7 @@ use std::{
 
 use nightgate_gateway::hosting::{Hosting, UDP_IDLE, hosted_services};
 use nightgate_model::{entity::Precedence, replica::Replica};
-use nightgate_router::{Router, RouterConfig};
+use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Context, DialFailure, DialOptions, FailureCause, Stream, enroll_router};
 use nightgate_telemetry::Metrics;
 use serde_json::{Value, json};
@@ -35,8 +35,13 @@ impl Gateway {
     pub(crate) async fn start(overlay: &Overlay, attributes: &[&str], udp_idle: Duration) -> Self {
         let token = overlay.operator.create_gateway("gateway", attributes).await;
         let identity = enroll_router(&token, None).await.unwrap();
-        let config =
-            RouterConfig { identity, listen: None, advertise: None, legacy_clients: false };
+        let config = RouterConfig {
+            identity,
+            listen: None,
+            advertise: None,
+            legacy_clients: false,
+            links: LinkConfig::default(),
+        };
         let router = Router::start(config).await.unwrap();
         let own = router.id().as_identity();
         let metrics = Metrics::new().unwrap();

@@ -14,7 +14,7 @@ use nightgate_model::{
     entity::{Permission, Role, Semantic},
     spec::{EdgeRouterSpec, IdentitySpec, ServicePolicySpec, ServiceSpec},
 };
-use nightgate_router::{Router, RouterConfig};
+use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Context, Identity, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde::Serialize;
@@ -306,6 +306,7 @@ async fn start_router(
         listen: Some(address),
         advertise: Some(advertised.to_string()),
         legacy_clients: clients == Clients::AlsoLegacy,
+        links: LinkConfig::default(),
     };
     let router = Router::start(config).await.unwrap();
     let mut replica = router.replica();

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nightgate_identity::Identity;
-use nightgate_router::{Router, RouterConfig};
+use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_server::Controller;
 use tokio::io::AsyncReadExt as _;
 
@@ -80,6 +80,7 @@ pub fn serve(words: &[String]) -> Result<()> {
                     listen: Some(address),
                     advertise: Some(address.to_string()),
                     legacy_clients: false,
+                    links: LinkConfig::default(),
                 })
                 .await?;
                 end_of_input().await;

@@ -78,7 +78,7 @@ impl MeshTopology {
 
     /// `address:port` where a router is reached. Routers at the ends, which applications reach too, and every
     /// second one between them are reached by IPv4, the others by IPv6.
-    pub(super) fn advertised(&self, router: usize) -> String {
+    pub fn advertised(&self, router: usize) -> String {
         let [v4, v6] = address(router);
         if router == self.routers.len() || router % 2 == 1 {
             format!("{v4}:443")

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use nightgate_identity::Identity;
 use nightgate_model::kind::EntityKind;
-use nightgate_router::{Router, RouterConfig};
+use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Caller, Connector, Context, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde_json::{Map, Value, json};
@@ -103,6 +103,7 @@ async fn start_router(folder: &Folder, identity: &Path) -> anyhow::Result<Router
         listen: Some(at),
         advertise: Some(at.to_string()),
         legacy_clients: false,
+        links: LinkConfig::default(),
     };
     let router = Router::start(config).await.context("start the router")?;
     let mut replica = router.replica();

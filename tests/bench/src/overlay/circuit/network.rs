@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result, ensure};
-use nightgate_router::{Router, RouterConfig};
+use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Context, Identity, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde_json::{Value, json};
@@ -40,6 +40,7 @@ impl Network {
             listen: Some(address),
             advertise: Some(address.to_string()),
             legacy_clients: false,
+            links: LinkConfig::default(),
         };
         let router = Router::start(config).await?;
         router.replica().wait_for(|replica| replica.index > 0).await?;

@@ -1,0 +1,202 @@
+//! Which routers are dialed, and that they stay so.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use nightgate_identity::{Identity, TlsSetupError};
+use nightgate_model::{id::RouterId, replica::ReplicaRouter};
+use nightgate_wire::link::ALPN;
+use rustls_pki_types::ServerName;
+use tokio::{net::TcpStream, task::JoinSet, time::sleep};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tracing::{debug, warn};
+
+use super::{CONNECT_TIME, LinkError, Side, fingerprint, known, prepare, run};
+use crate::{Router, backoff::Backoff, control::chain};
+
+/// Of two routers that both listen, the one with the smaller id dials. The other waits this long for it before it
+/// tries for itself: there may be no way in the first direction.
+const YIELD_TIME: Duration = Duration::from_secs(5);
+
+/// Time between two attempts at a router that this one has no group in common with.
+const OTHER_GROUP_PAUSE: Duration = Duration::from_secs(60);
+
+/// A router to dial.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Target {
+    address: String,
+    /// Whether it will dial this router as well, if it can, and is to be waited for.
+    yields: bool,
+}
+
+/// Dials every router that listens.
+pub(crate) struct Dialer {
+    router: Router,
+    connector: TlsConnector,
+    dialing: HashMap<RouterId, (Target, JoinSet<()>)>,
+}
+
+impl Dialer {
+    pub(crate) fn new(identity: &Identity, router: Router) -> Result<Self, TlsSetupError> {
+        let connector = TlsConnector::from(Arc::new(identity.client_config(&[ALPN])?));
+        Ok(Self { router, connector, dialing: HashMap::new() })
+    }
+
+    pub(crate) async fn run(mut self) {
+        if self.router.links.dial.is_empty() {
+            return;
+        }
+        let mut replica = self.router.replica();
+        while replica.changed().await.is_ok() {
+            let routers = replica.borrow_and_update().routers.clone();
+            let wanted = wanted(self.router.id(), &routers);
+            // Dropped tasks end, and their connections with them.
+            self.dialing.retain(|id, (target, _)| wanted.get(id) == Some(target));
+            for (id, target) in wanted {
+                if !self.dialing.contains_key(&id) {
+                    let connections = self.connections(&id, &target);
+                    self.dialing.insert(id, (target, connections));
+                }
+            }
+        }
+    }
+
+    /// Tasks that keep the connections of one link.
+    fn connections(&self, peer: &RouterId, target: &Target) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for number in 0..self.router.links.connections {
+            let connection = Connection {
+                router: self.router.clone(),
+                connector: self.connector.clone(),
+                peer: peer.clone(),
+                target: target.clone(),
+                number,
+            };
+            tasks.spawn(connection.keep());
+        }
+        tasks
+    }
+}
+
+/// The routers to dial: all that listen.
+fn wanted(own: &RouterId, routers: &[ReplicaRouter]) -> HashMap<RouterId, Target> {
+    let listening = routers.iter().any(|router| router.id == *own && router.address.is_some());
+    let target = |router: &ReplicaRouter| {
+        let address = router.address.clone()?;
+        Some((router.id.clone(), Target { address, yields: listening && router.id < *own }))
+    };
+    routers.iter().filter(|router| router.id != *own).filter_map(target).collect()
+}
+
+/// One connection of a link.
+struct Connection {
+    router: Router,
+    connector: TlsConnector,
+    peer: RouterId,
+    target: Target,
+    number: usize,
+}
+
+impl Connection {
+    async fn keep(self) {
+        let mut backoff = Backoff::new();
+        loop {
+            if self.target.yields {
+                self.wait_for_turn().await;
+            }
+            let outcome = self.dial(&mut backoff).await;
+            if self.router.is_stopping() {
+                return;
+            }
+            match outcome {
+                Ok(()) | Err(LinkError::Duplicate) => {}
+                Err(error) => {
+                    self.tell(&error);
+                    if let LinkError::Groups { .. } = error {
+                        sleep(OTHER_GROUP_PAUSE).await;
+                    }
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// One of the connections speaks for all of them.
+    fn tell(&self, error: &LinkError) {
+        let (peer, address, error) = (&self.peer, &self.target.address, chain(error));
+        if self.number == 0 {
+            warn!(%peer, %address, error, "link down; dialing again");
+        } else {
+            debug!(%peer, %address, error, "another connection of the link down; dialing again");
+        }
+    }
+
+    /// Waits until the other router has had the time to dial, and has not.
+    async fn wait_for_turn(&self) {
+        let accepted = &self.router.accepted;
+        loop {
+            accepted.wait_for(&self.peer, false).await;
+            tokio::select! {
+                () = sleep(YIELD_TIME) => return,
+                () = accepted.wait_for(&self.peer, true) => {}
+            }
+        }
+    }
+
+    async fn dial(&self, backoff: &mut Backoff) -> Result<(), LinkError> {
+        let (router, peer) = (&self.router, &self.peer);
+        let connecting = tokio::time::timeout(CONNECT_TIME, self.connect());
+        let stream = connecting.await.map_err(|_late| LinkError::Late)??;
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let fingerprint = fingerprint(certificate.ok_or(LinkError::Unauthorized)?);
+        if known(router, &fingerprint).as_ref() != Some(peer) {
+            return Err(LinkError::Unauthorized);
+        }
+        backoff.reset();
+        tokio::select! {
+            ended = run(router, Side::Dialer, stream, peer, &fingerprint) => ended,
+            () = router.accepted.wait_for(peer, true), if self.target.yields => {
+                Err(LinkError::Duplicate)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, LinkError> {
+        let address = &self.target.address;
+        let wrong = || LinkError::Address { address: address.clone() };
+        let (host, _) = address.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned()).map_err(|_not_a_name| wrong())?;
+        let tcp = TcpStream::connect(address).await?;
+        prepare(&tcp)?;
+        Ok(self.connector.connect(name, tcp).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(id: &str, address: Option<&str>) -> ReplicaRouter {
+        ReplicaRouter {
+            id: RouterId::new(id),
+            name: id.into(),
+            fingerprint: String::new(),
+            address: address.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn of_two_listening_routers_one_waits_for_the_other() {
+        let routers = [router("a", Some("a:443")), router("b", Some("b:443")), router("c", None)];
+        let dialed = |own: &str| {
+            let wanted = wanted(&RouterId::new(own), &routers);
+            let mut targets: Vec<_> =
+                wanted.into_values().map(|target| (target.address, target.yields)).collect();
+            targets.sort();
+            targets
+        };
+        assert_eq!(dialed("a"), [("b:443".to_owned(), false)]);
+        assert_eq!(dialed("b"), [("a:443".to_owned(), true)]);
+        assert_eq!(dialed("c"), [("a:443".to_owned(), false), ("b:443".to_owned(), false)]);
+    }
+}
