@@ -6,7 +6,7 @@ mod duration;
 mod host;
 mod pattern;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -50,28 +50,42 @@ pub struct PortRange {
 pub struct InterceptV1 {
     /// Intercepted protocols.
     pub protocols: Vec<Protocol>,
-    /// Host names (answered by the private DNS) and addresses.
+    /// Host names and wildcards (answered by the private DNS), addresses and CIDRs.
     pub addresses: Vec<String>,
     /// Intercepted ports.
     pub port_ranges: Vec<PortRange>,
+    /// How the service is dialed.
+    #[serde(default, skip_serializing_if = "DialOptions::is_default")]
+    pub dial_options: DialOptions,
+    /// Template of what the host is told as the client's address and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    /// Addresses and CIDRs of the clients that may use the service by this intercept; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_source_addresses: Vec<String>,
+}
+
+/// How an intercepted service is dialed.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DialOptions {
+    /// Template of the instance name that terminators have to have; none for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Seconds until a dial is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout_seconds: Option<u32>,
+}
+
+impl DialOptions {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl InterceptV1 {
     /// Config type name.
     pub const TYPE: &'static str = "intercept.v1";
-
-    /// The addresses that are names, lower case, for the private DNS.
-    pub fn host_names(&self) -> impl Iterator<Item = String> {
-        self.addresses
-            .iter()
-            .filter(|address| address.parse::<IpAddr>().is_err())
-            .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
-    }
-
-    /// The addresses that are IP addresses.
-    pub fn ip_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses.iter().filter_map(|address| address.parse().ok())
-    }
 }
 
 /// Which methods of end-to-end encryption the ends of a service take: config type `end-to-end.v1`.

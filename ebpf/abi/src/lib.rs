@@ -51,7 +51,7 @@ pub use flow::{Flow, FlowKey};
 pub use forest::Slot;
 pub use group::Group;
 pub use hook::Hook;
-pub use intercept::{Intercept, InterceptKey};
+pub use intercept::{Intercept, InterceptPorts, InterceptRange, InterceptTable};
 pub use listener::Listener;
 pub use reason::Reason;
 pub use refusal::Refusal;
@@ -61,7 +61,7 @@ pub use settings::Settings;
 pub use zone::{Interface, ZoneId};
 
 /// Version of everything in this crate. The kernel object carries it in [`VERSION_SECTION`].
-pub const VERSION: u32 = 24;
+pub const VERSION: u32 = 25;
 
 /// ELF section of the kernel object that holds [`VERSION`] as four bytes in the target's order.
 pub const VERSION_SECTION: &str = "nightgate_abi";

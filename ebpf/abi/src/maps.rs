@@ -16,9 +16,13 @@ pub const FLOWS: &str = "FLOWS";
 pub const OPENING: &str = "OPENING";
 /// [`crate::Settings`] by bank.
 pub const SETTINGS: &str = "SETTINGS";
-/// [`crate::Intercept`] by [`crate::InterceptKey`].
-pub const INTERCEPTS: &str = "INTERCEPTS";
-/// [`crate::Listener`] by [`crate::Family`].
+/// One [`crate::InterceptTable`].
+pub const INTERCEPT_TABLE: &str = "INTERCEPT_TABLE";
+/// Two banks, each an array of [`crate::InterceptRange`]s.
+pub const INTERCEPT_RANGES: &str = "INTERCEPT_RANGES";
+/// Two banks, each an array of [`crate::InterceptPorts`].
+pub const INTERCEPT_PORTS: &str = "INTERCEPT_PORTS";
+/// [`crate::Listener`] by [`crate::listener::index`].
 pub const LISTENERS: &str = "LISTENERS";
 /// Interface index of the device that copies of mirrored packets go to; 0 for none.
 pub const MIRROR_DEVICE: &str = "MIRROR_DEVICE";

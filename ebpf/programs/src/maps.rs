@@ -6,13 +6,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use nightgate_abi::{
-    Active, Address, Bucket, Counter, Fallback, Flow, FlowKey, Hits, Intercept, InterceptKey,
-    Interface, Listener, Reason, Settings, Slot,
+    Active, Address, Bucket, Counter, Fallback, Flow, FlowKey, Hits, InterceptPorts,
+    InterceptRange, InterceptTable, Interface, Listener, Reason, Settings, Slot,
     counter::DropKey,
     ether::EtherTypes,
     event::{Event, LogKey, LogState, Trace},
     limit::LimitKey,
     limits,
+    listener::LISTENERS as LISTENER_COUNT,
     vlan::VlanKey,
 };
 
@@ -49,15 +50,18 @@ pub(crate) static OPENING: LruHashMap<FlowKey, Flow, { limits::OPENING }> = LruH
 pub(crate) static SETTINGS: Array<Settings, 2> = Array::new();
 
 #[btf_map]
-pub(crate) static INTERCEPTS: HashMap<
-    InterceptKey,
-    Intercept,
-    { limits::INTERCEPTS },
-    { ON_DEMAND },
-> = HashMap::new();
+pub(crate) static INTERCEPT_TABLE: Array<InterceptTable, 1> = Array::new();
 
 #[btf_map]
-pub(crate) static LISTENERS: Array<Listener, 2> = Array::new();
+pub(crate) static INTERCEPT_RANGES: ArrayOfMaps<Array<InterceptRange, 1, OF_ANY_SIZE>, 2> =
+    ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static INTERCEPT_PORTS: ArrayOfMaps<Array<InterceptPorts, 1, OF_ANY_SIZE>, 2> =
+    ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
 
 #[btf_map]
 pub(crate) static MIRROR_DEVICE: Array<u32, 1> = Array::new();

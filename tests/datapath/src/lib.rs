@@ -12,6 +12,6 @@ pub mod oracle;
 mod world;
 
 pub use world::{
-    LAN, Outcome, PLAIN, WAN, World, gateway, gateway_namespace, rule_set, tracked_rule_set,
-    with_uncommitted_world, with_world,
+    LAN, Outcome, PLAIN, WAN, World, gateway, gateway_namespace, intercepted, rule_set,
+    tracked_rule_set, with_uncommitted_world, with_world,
 };

@@ -1,10 +1,12 @@
 //! A gateway in a network namespace.
 
-use nightgate_abi::{Reason, reason::Kind};
+use std::net::SocketAddr;
+
+use nightgate_abi::{Intercept, Reason, reason::Kind};
 use nightgate_config::{ConfigError, Gateway, Tracking, parse};
 use nightgate_datapath::{Datapath, Hook, IfIndex, Probe, ProbeResult, Verdict};
 use nightgate_lab::Namespace;
-use nightgate_ruleset::{RuleSet, ZoneName, compile};
+use nightgate_ruleset::{Destination, InterceptImage, Network, RuleSet, ZoneName, compile};
 
 /// Interface of zone `lan`: 10.1.0.1/24 and 2001:db8:1::1/64.
 pub const LAN: &str = "lan0";
@@ -94,6 +96,12 @@ impl World<'_> {
         self.datapath.commit(&self.rules.image()).expect("commit");
     }
 
+    /// Intercepts these destinations and no others.
+    pub fn intercept(&mut self, destinations: &[Destination]) {
+        let image = InterceptImage::compile(destinations).expect("few destinations");
+        self.datapath.set_intercepts(&image).expect("set");
+    }
+
     /// Tells the programs the interfaces' addresses, which masqueraded flows get.
     pub fn tell_addresses(&mut self) {
         for (interface, number) in [(LAN, 1), (WAN, 2)] {
@@ -158,6 +166,12 @@ impl World<'_> {
         let probe = Probe { hook, interface, received_by, frame, repeat: 1 };
         self.datapath.probe(&probe).expect("run")
     }
+}
+
+/// One address and port that is intercepted.
+pub fn intercepted(protocol: u8, service: SocketAddr, value: Intercept) -> Destination {
+    let (network, port) = (Network::host(service.ip()), service.port());
+    Destination { network, protocol, ports: (port, port), value }
 }
 
 fn zone(name: &str) -> ZoneName {

@@ -8,15 +8,16 @@ use std::{
 };
 
 use nightgate_abi::{
-    INTERCEPT_MARK, Intercept, InterceptKey,
+    INTERCEPT_MARK, Intercept,
     Reason::{FragmentUnknown, InterceptFragment, Intercepted},
+    listener::Transport,
 };
 use nightgate_datapath_tests::{
     WAN, World,
     fragment::{Follows::More, fragment},
     frame::{segment, tcp_flags::SYN},
     hosts::{CLIENT, GATEWAY, Hosts, SERVER},
-    with_world,
+    intercepted, with_world,
 };
 use nightgate_lab::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -178,9 +179,11 @@ fn intercept(world: &mut World<'_>, service: &SocketAddr) -> TcpListener {
         world.namespace.ip(&line).expect("set");
     }
     let listener = transparent_listener();
-    world.datapath.set_listener(listener.local_addr().expect("bound")).expect("set");
-    let key = InterceptKey::new(TCP, service.ip().into(), service.port());
-    world.datapath.add_intercept(key, Intercept::new(1, 0)).expect("added");
+    world
+        .datapath
+        .set_listener(Transport::Tcp, listener.local_addr().expect("bound"))
+        .expect("set");
+    world.intercept(&[intercepted(TCP, *service, Intercept::new(1, 0))]);
     listener
 }
 

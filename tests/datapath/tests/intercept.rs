@@ -1,24 +1,29 @@
 //! Intercepted destinations: refused without a listener, delivered with one, over both families.
 
 use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    io::{IoSliceMut, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nightgate_abi::{
-    Family, INTERCEPT_MARK, Intercept, InterceptKey,
+    Family, INTERCEPT_MARK, Intercept,
     Reason::{
         self, Forwarded, InterceptProtocol, Intercepted, ListenerGone, MirrorNoDevice, Mirrored,
         NoListener, NoRule, Sent,
     },
     flow::Phase,
+    listener::Transport,
 };
 use nightgate_datapath::IfIndex;
-use nightgate_datapath_tests::{LAN, WAN, World, frame::*, with_world};
+use nightgate_datapath_tests::{LAN, WAN, World, frame::*, intercepted, with_world};
 use nightgate_lab::Namespace;
+use nightgate_ruleset::{Destination, Network};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tcp_flags::{ACK, RST, SYN};
 
@@ -43,24 +48,102 @@ fn without_a_listener_an_intercepted_packet_is_refused() {
             intercept(world, TCP, service, 0);
             assert_eq!(world.receive(LAN, &syn).reason, NoListener);
             assert_eq!(world.receive(LAN, &tcp(client, service, ACK)).reason, NoListener, "again");
-            world.datapath.set_listener(SocketAddr::new(loopback, 9)).expect("set");
+            let nobody = SocketAddr::new(loopback, 9);
+            world.datapath.set_listener(Transport::Tcp, nobody).expect("set");
             assert_eq!(world.receive(LAN, &syn).reason, ListenerGone);
-            world.datapath.clear_listener(family).expect("clear");
+            world.datapath.clear_listener(Transport::Tcp, family).expect("clear");
             assert_eq!(world.receive(LAN, &syn).reason, NoListener);
-            world.datapath.remove_intercept(&key(TCP, service)).expect("remove");
+
+            intercept(world, UDP, service, 0);
+            let datagram = udp(client, service);
+            assert_eq!(world.receive(LAN, &datagram).reason, NoListener);
+            world.datapath.set_listener(Transport::Udp, nobody).expect("set");
+            assert_eq!(world.receive(LAN, &datagram).reason, ListenerGone);
+            world.datapath.clear_listener(Transport::Udp, family).expect("clear");
+            assert_eq!(world.receive(LAN, &datagram).reason, NoListener);
             assert_eq!(world.receive(LAN, &syn).reason, NoRule, "no longer intercepted");
         }
     });
 }
 
 #[test]
-fn intercepting_other_protocols_than_tcp_is_refused() {
+fn what_can_not_be_intercepted_is_refused() {
+    const SCTP: u8 = 132;
     with_world(RULES, |world| {
-        for (client, service, _) in FAMILIES {
-            intercept(world, UDP, service, 0);
-            assert_eq!(world.receive(LAN, &udp(client, service)).reason, InterceptProtocol);
-            assert_eq!(world.receive(LAN, &tcp(client, service, SYN)).reason, NoRule);
+        let service: SocketAddr = "100.64.0.1:0".parse().expect("an address");
+        world.intercept(&[intercepted(SCTP, service, Intercept::new(7, 0))]);
+        let frame = other("10.1.0.2", "100.64.0.1", SCTP);
+        assert_eq!(world.receive(LAN, &frame).reason, InterceptProtocol);
+    });
+}
+
+#[test]
+fn networks_and_ranges_of_ports_are_intercepted_and_the_rest_is_not() {
+    let rules = "- { id: both, from: lan, to: [wan, overlay], action: accept }";
+    with_world(rules, |world| {
+        let network = |address: &str, length, protocol, ports| Destination {
+            network: Network::new(address.parse().expect("an address"), length),
+            protocol,
+            ports,
+            value: Intercept::new(7, 0),
+        };
+        world.intercept(&[
+            network("172.16.0.0", 12, TCP, (80, 89)),
+            network("172.20.0.1", 32, UDP, (53, 53)),
+            network("2001:db8:77::", 48, TCP, (1, 65_535)),
+        ]);
+        for (client, service, reason) in [
+            ("10.1.0.2:1", "172.16.0.0:80", NoListener),
+            ("10.1.0.2:1", "172.31.255.255:89", NoListener),
+            ("10.1.0.2:1", "172.20.0.1:85", NoListener),
+            ("10.1.0.2:1", "172.20.0.1:53", Forwarded),
+            ("10.1.0.2:1", "172.31.255.255:90", Forwarded),
+            ("10.1.0.2:1", "172.32.0.0:80", Forwarded),
+            ("10.1.0.2:1", "172.15.255.255:80", Forwarded),
+            ("[2001:db8:1::2]:1", "[2001:db8:77:ffff::9]:65535", NoListener),
+            ("[2001:db8:1::2]:1", "[2001:db8:78::]:1", Forwarded),
+        ] {
+            assert_eq!(world.receive(LAN, &tcp(client, service, SYN)).reason, reason, "{service}");
         }
+        assert_eq!(world.receive(LAN, &udp("10.1.0.2:1", "172.20.0.1:53")).reason, NoListener);
+        assert_eq!(world.receive(LAN, &udp("10.1.0.2:1", "172.20.0.2:53")).reason, Forwarded);
+    });
+}
+
+#[test]
+fn a_table_of_thousands_of_services_is_the_one_that_was_set() {
+    const SERVICES: u16 = 2_000;
+    const RANGES: u16 = 10;
+    with_world(RULES, |world| {
+        let destination = |service: u16, range: u16| {
+            let [high, low] = service.to_be_bytes();
+            let first = 1_000 * range + 1;
+            Destination {
+                network: Network::host([100, 64, high, low].into()),
+                protocol: TCP,
+                ports: (first, first + 99),
+                value: Intercept::new(u32::from(service) + 1, 0),
+            }
+        };
+        let all: Vec<Destination> = (0..SERVICES)
+            .flat_map(|service| (0..RANGES).map(move |range| destination(service, range)))
+            .collect();
+        let started = Instant::now();
+        world.intercept(&all);
+        println!("{} destinations: {:?}", all.len(), started.elapsed());
+        for service in (0..SERVICES).step_by(97) {
+            let [high, low] = service.to_be_bytes();
+            for (port, reason) in
+                [(1, NoListener), (9_100, NoListener), (9_101, NoRule), (101, NoRule)]
+            {
+                let syn = tcp("10.1.0.2:4000", &format!("100.64.{high}.{low}:{port}"), SYN);
+                assert_eq!(world.receive(LAN, &syn).reason, reason, "{service} {port}");
+            }
+        }
+        let started = Instant::now();
+        world.intercept(&[]);
+        println!("none: {:?}", started.elapsed());
+        assert_eq!(world.receive(LAN, &tcp("10.1.0.2:4000", "100.64.0.7:1", SYN)).reason, NoRule);
     });
 }
 
@@ -78,16 +161,24 @@ fn only_zones_with_a_rule_reach_the_overlay() {
 }
 
 #[test]
-fn running_flows_notice_a_changed_table() {
+fn what_has_begun_otherwise_goes_on_when_its_destination_is_intercepted() {
     let rules = "- { id: both, from: lan, to: [wan, overlay], action: accept }";
     with_world(rules, |world| {
         for (client, service, _) in FAMILIES {
             let segment = tcp(client, service, ACK);
             assert_eq!(world.receive(LAN, &segment).reason, Forwarded);
-            let table = BTreeMap::from([(key(TCP, service), Intercept::new(1, 0))]);
-            world.datapath.set_intercepts(&table).expect("set");
-            assert_eq!(world.receive(LAN, &segment).reason, NoListener);
-            world.datapath.set_intercepts(&BTreeMap::new()).expect("set");
+            intercept(world, TCP, service, 0);
+            assert_eq!(world.receive(LAN, &segment).reason, Forwarded);
+            let another = tcp(&client.replace(":4000", ":4001"), service, ACK);
+            assert_eq!(world.receive(LAN, &another).reason, NoListener);
+            // Other services come and go.
+            world.intercept(&[
+                intercepted(TCP, service.parse().expect("an address"), Intercept::new(7, 0)),
+                intercepted(TCP, ([192, 0, 2, 1], 1).into(), Intercept::new(8, 0)),
+            ]);
+            assert_eq!(world.receive(LAN, &segment).reason, Forwarded);
+            assert_eq!(world.receive(LAN, &another).reason, NoListener);
+            world.intercept(&[]);
             assert_eq!(world.receive(LAN, &segment).reason, Forwarded);
         }
     });
@@ -100,7 +191,7 @@ fn the_gateway_may_reset_a_connection_of_a_withdrawn_service() {
             intercept(world, TCP, service, 0);
             // There is no listener here, but the flow is known.
             assert_eq!(world.receive(LAN, &tcp(client, service, ACK)).reason, NoListener);
-            world.datapath.set_intercepts(&BTreeMap::new()).expect("set");
+            world.intercept(&[]);
 
             assert_eq!(world.send(LAN, &tcp(service, client, RST)).reason, Sent);
             assert_eq!(world.send(LAN, &tcp(service, client, ACK)).reason, NoRule);
@@ -124,7 +215,8 @@ fn a_connection_reaches_the_listener_and_is_mirrored_once() {
 
         for (number, (client, service, loopback)) in (1..).zip(FAMILIES) {
             let listener = transparent_listener(loopback);
-            world.datapath.set_listener(listener.local_addr().expect("bound")).expect("set");
+            let address = listener.local_addr().expect("bound");
+            world.datapath.set_listener(Transport::Tcp, address).expect("set");
             intercept(world, TCP, service, number);
             if number == 1 {
                 // Without a device the original is not affected.
@@ -154,6 +246,82 @@ fn a_connection_reaches_the_listener_and_is_mirrored_once() {
             assert_eq!(flow.phase, Phase::Closed);
         }
     });
+}
+
+#[test]
+fn datagrams_reach_the_listener_with_the_destination_they_were_sent_to() {
+    with_world(RULES, |world| {
+        let client_side = Namespace::new("client").expect("a namespace");
+        connect_lan(world, &client_side).expect("a client on the LAN");
+        for (client, service, loopback) in FAMILIES {
+            let listener = datagram_listener(loopback);
+            let address = listener.local_addr().expect("bound");
+            world.datapath.set_listener(Transport::Udp, address).expect("set");
+            intercept(world, UDP, service, 0);
+            let service: SocketAddr = service.parse().expect("an address");
+            let client: SocketAddr = client.parse().expect("an address");
+            let from = SocketAddr::new(client.ip(), 0);
+            let socket =
+                client_side.enter(|| UdpSocket::bind(from)).expect("entered").expect("bound");
+            for message in [&b"question"[..], b"and another"] {
+                socket.send_to(message, service).expect("sent");
+                let (received, sender, destination) = receive(&listener);
+                assert_eq!((received.as_slice(), destination), (message, service));
+                assert_eq!(sender, socket.local_addr().expect("bound"));
+            }
+        }
+    });
+}
+
+/// A transparent socket that is told where datagrams were sent to.
+fn datagram_listener(address: IpAddr) -> UdpSocket {
+    let address = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))
+        .expect("a socket");
+    match address {
+        SocketAddr::V4(_) => {
+            socket.set_ip_transparent_v4(true).expect("transparent");
+            setsockopt(&socket, sockopt::Ipv4OrigDstAddr, &true).expect("set");
+        }
+        SocketAddr::V6(_) => {
+            socket.set_ip_transparent_v6(true).expect("transparent");
+            setsockopt(&socket, sockopt::Ipv6OrigDstAddr, &true).expect("set");
+        }
+    }
+    socket.bind(&address.into()).expect("bound");
+    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    socket.into()
+}
+
+/// The next datagram, its sender, and the destination it was sent to.
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr, SocketAddr) {
+    let mut bytes = [0; 64];
+    let mut control = nix::cmsg_space!(nix::libc::sockaddr_in6);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let message = recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::empty(),
+    )
+    .expect("a datagram within five seconds");
+    let destination = message.cmsgs().expect("control messages").find_map(|message| {
+        if let ControlMessageOwned::Ipv4OrigDstAddr(address) = message {
+            let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+            return Some(SocketAddr::from((ip, u16::from_be(address.sin_port))));
+        }
+        let ControlMessageOwned::Ipv6OrigDstAddr(address) = message else { return None };
+        let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+        Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
+    });
+    let sender = message.address.expect("a sender");
+    let sender = match (sender.as_sockaddr_in(), sender.as_sockaddr_in6()) {
+        (Some(address), _) => SocketAddr::from((address.ip(), address.port())),
+        (None, Some(address)) => SocketAddr::from((address.ip(), address.port())),
+        (None, None) => panic!("a sender of neither family"),
+    };
+    let length = message.bytes;
+    (bytes[..length].to_vec(), sender, destination.expect("the destination it was sent to"))
 }
 
 /// Opens a connection from the client side and sends a word both ways.
@@ -238,13 +406,8 @@ fn mirror_packets(mirror: &Namespace) -> u64 {
 }
 
 fn intercept(world: &mut World<'_>, protocol: u8, service: &str, mirror_session: u16) {
-    let value = Intercept::new(7, mirror_session);
-    world.datapath.add_intercept(key(protocol, service), value).expect("added");
-}
-
-fn key(protocol: u8, service: &str) -> InterceptKey {
-    let service: SocketAddr = service.parse().expect("an address");
-    InterceptKey::new(protocol, service.ip().into(), service.port())
+    let service = service.parse().expect("an address");
+    world.intercept(&[intercepted(protocol, service, Intercept::new(7, mirror_session))]);
 }
 
 fn count(world: &World<'_>, reason: Reason) -> u64 {

@@ -2,7 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::{decode, node::Node, prefix::Prefix, reader::Reader};
+use crate::{
+    decode::{self, Malformed},
+    node::Node,
+    prefix::Prefix,
+    reader::Reader,
+};
 
 /// Private DNS answers for intercepted names.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,6 +18,21 @@ pub struct Dns {
     pub range_v4: Prefix,
     /// IPv6 addresses for intercepted names. Default fd64:6e67::/64 (RFC 4193).
     pub range_v6: Prefix,
+    /// Sources that are answered; all if empty.
+    pub clients: Vec<Prefix>,
+    /// Name servers for all names that are not intercepted, in the order they are asked in; none if empty.
+    pub upstreams: Vec<SocketAddr>,
+    /// Name servers for the names below domains.
+    pub domains: Vec<DomainServers>,
+}
+
+/// Who knows the names below a domain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DomainServers {
+    /// The domain, lower case, without a dot at the end.
+    pub domain: String,
+    /// Name servers, in the order they are asked in; nobody if empty.
+    pub upstreams: Vec<SocketAddr>,
 }
 
 pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Dns> {
@@ -24,8 +44,43 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Dns> {
     let v6 = Prefix::new([0xfd64, 0x6e67, 0, 0, 0, 0, 0, 0].into(), 64);
     let range_v4 = reader.optional(&mut section, "range_v4", |r, node| range(r, node, Family::V4));
     let range_v6 = reader.optional(&mut section, "range_v6", |r, node| range(r, node, Family::V6));
+    let clients =
+        reader.optional(&mut section, "clients", |r, node| r.one_or_more(node, Prefix::decode));
+    let upstreams = reader
+        .optional(&mut section, "upstreams", |r, node| r.one_or_more(node, decode::socket_address));
+    let domains = reader.optional(&mut section, "domains", |r, node| r.list(node, domain));
     reader.close(section);
-    Some(Dns { listen: listen?, range_v4: range_v4?.or(v4)?, range_v6: range_v6?.or(v6)? })
+    Some(Dns {
+        listen: listen?,
+        range_v4: range_v4?.or(v4)?,
+        range_v6: range_v6?.or(v6)?,
+        clients: clients?.unwrap_or_default(),
+        upstreams: upstreams?.unwrap_or_default(),
+        domains: domains?.unwrap_or_default(),
+    })
+}
+
+fn domain(reader: &mut Reader<'_>, node: Node) -> Option<DomainServers> {
+    let mut section = reader.section(node)?;
+    let domain =
+        reader.required(&mut section, "domain", |reader, node| decode::checked(reader, node, name));
+    let upstreams = reader.required(&mut section, "upstreams", |reader, node| {
+        reader.list(node, decode::socket_address)
+    });
+    reader.close(section);
+    Some(DomainServers { domain: domain?, upstreams: upstreams? })
+}
+
+/// A domain as it is compared (RFC 1035 section 2.3.4).
+fn name(text: &str) -> Result<String, Malformed> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let labels = name.split('.').all(|l| (1..=63).contains(&l.len()) && l.bytes().all(legal));
+    if name.len() <= 253 && labels {
+        return Ok(name.to_ascii_lowercase());
+    }
+    let remedy = "write it without *, the names below it are meant as well";
+    Err(Malformed::new("a domain such as corp.example", remedy))
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]

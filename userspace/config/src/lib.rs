@@ -42,7 +42,7 @@ mod verdict;
 
 pub use action::{Action, Answer};
 pub use config::{Config, Gateway, Router};
-pub use dns::Dns;
+pub use dns::{Dns, DomainServers};
 pub use dscp::Dscp;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;

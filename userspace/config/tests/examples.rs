@@ -27,7 +27,11 @@ fn gateway_example_means_what_it_says() {
     assert_eq!(gateway.nat.one_to_one[0].outside.to_string(), "203.0.113.16/28");
     assert_eq!(gateway.nat.destination[0].id.as_str(), "forward-web");
     assert_eq!(gateway.nat.source[2].becomes, NewSource::Masquerade { ports: None });
-    assert_eq!(gateway.dns.unwrap().range_v4.to_string(), "100.64.0.0/10");
+    let dns = gateway.dns.unwrap();
+    assert_eq!(dns.range_v4.to_string(), "100.64.0.0/10");
+    assert_eq!((dns.clients.len(), dns.upstreams.len()), (2, 2));
+    assert_eq!(dns.domains[0].domain, "corp.example");
+    assert!(dns.domains[1].upstreams.is_empty());
     assert_eq!(gateway.mirror.unwrap().sessions[0].vni, 42);
 }
 
@@ -48,6 +52,22 @@ fn the_migration_guide_shows_a_good_file() {
     let (text, _) = rest.split_once("```").unwrap();
     let gateway = parse(text, "from-zfw.md").unwrap().gateway.unwrap();
     assert_eq!(gateway.rules.len(), 10);
+}
+
+#[test]
+fn every_key_of_the_example_stands_in_the_guide() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/gateway.md");
+    let guide = fs::read_to_string(path).unwrap();
+    let document: Value = serde_saphyr::from_str(&example("gateway.yaml").1).unwrap();
+    for pointer in maps(&document) {
+        // Names that the example has chosen.
+        let chosen = ["/zones", "/sets", "/mirror/sensors"].contains(&pointer.as_str());
+        let keys = document.pointer(&pointer).and_then(Value::as_object).unwrap().keys();
+        for key in keys.filter(|_| !chosen) {
+            let word = |c: char| c.is_alphanumeric() || c == '_';
+            assert!(guide.split(|c| !word(c)).any(|found| found == key), "{pointer}/{key}");
+        }
+    }
 }
 
 /// Puts a bogus key into every map of every example in turn; each has to be found, and be the only error.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `BPF_F_INNER_MAP` (linux/bpf.h): the banks differ in size.
-const OF_ANY_SIZE: u32 = 1 << 12;
+pub(crate) const OF_ANY_SIZE: u32 = 1 << 12;
 
 /// What the bank in force was made of.
 #[derive(Debug)]

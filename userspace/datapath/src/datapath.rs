@@ -6,14 +6,13 @@ use aya::{Ebpf, programs::SchedClassifier};
 use nightgate_abi::{
     Active, Features, Hits, Hook, Interface, VERSION, ZoneId, limit::Limits, maps,
 };
-use nightgate_ruleset::{FlowTables, RuleId, ZoneName};
+use nightgate_ruleset::{FlowTables, InterceptImage, RuleId, ZoneName};
 
 use crate::{
     bank::Committed,
     error::DatapathError,
     fallback::TC_FALLBACK,
     guard::{self, Attachment},
-    intercept::Intercepts,
     interface::IfIndex,
     link::{self, Link, Place},
     map::{self, failed},
@@ -43,7 +42,8 @@ pub struct Datapath {
     /// Zones that ask for a guard.
     pub(crate) guarded: BTreeSet<ZoneName>,
     pub(crate) attached: BTreeMap<IfIndex, Attached>,
-    pub(crate) intercepts: Intercepts,
+    /// What is intercepted; `None` if only an earlier process knows.
+    pub(crate) intercepts: Option<InterceptImage>,
 }
 
 /// An attached interface.
@@ -118,7 +118,7 @@ impl Datapath {
             limits: BTreeMap::new(),
             guarded: BTreeSet::new(),
             attached: BTreeMap::new(),
-            intercepts: Intercepts::default(),
+            intercepts: None,
         })
     }
 
@@ -132,7 +132,6 @@ impl Datapath {
         }
         self.active = self.fall_back(active)?;
         self.read_note();
-        self.intercepts = Intercepts::read(&self.ebpf)?;
         self.take_over_quarantine()?;
         self.stop_trace()?;
         tracing::info!(epoch = self.active.epoch(), "took over the rules in force");

@@ -1,131 +1,105 @@
-//! Intercepted destinations, and the listener they are handed to.
+//! Intercepted destinations, and the listeners that they are handed to.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
-use nightgate_abi::{Address, Family, Intercept, InterceptKey, Listener, maps};
+use aya::{
+    Pod,
+    maps::{Array, ArrayOfMaps, MapData},
+};
+use nightgate_abi::{
+    Address, Family, InterceptTable, Listener,
+    listener::{self, Transport},
+    maps,
+};
+use nightgate_ruleset::InterceptImage;
 
 use crate::{
+    bank::OF_ANY_SIZE,
     datapath::Datapath,
     error::DatapathError,
     map::{self, failed},
 };
 
-/// What is in the kernel's table.
-#[derive(Debug, Default)]
-pub(crate) struct Intercepts(BTreeMap<InterceptKey, Intercept>);
-
-impl Intercepts {
-    /// Reads the kernel's table.
-    pub(crate) fn read(ebpf: &aya::Ebpf) -> Result<Self, DatapathError> {
-        map::hash::<InterceptKey, Intercept>(ebpf, maps::INTERCEPTS)?
-            .iter()
-            .collect::<Result<_, _>>()
-            .map(Self)
-            .map_err(failed("read", maps::INTERCEPTS))
-    }
-}
-
 impl Datapath {
-    /// Replaces all intercepted destinations. Only what differs is written; if anything does, flows are
-    /// judged again on their next packet.
+    /// Replaces all intercepted destinations at once: every packet meets the old table or the new. If anything
+    /// differs, flows are judged again on their next packet; those that go on past the overlay stay there.
     ///
     /// # Errors
-    /// The kernel refuses, for instance because the table is full; part of the change may have been made.
-    pub fn set_intercepts(
-        &mut self,
-        wanted: &BTreeMap<InterceptKey, Intercept>,
-    ) -> Result<(), DatapathError> {
-        let current = &self.intercepts.0;
-        let gone: Vec<_> =
-            current.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
-        let new: Vec<_> = wanted
-            .iter()
-            .filter(|(key, value)| current.get(key) != Some(value))
-            .map(|(key, value)| (*key, *value))
-            .collect();
-        if gone.is_empty() && new.is_empty() {
+    /// The kernel refuses; the table stays as it was.
+    pub fn set_intercepts(&mut self, wanted: &InterceptImage) -> Result<(), DatapathError> {
+        if self.intercepts.as_ref() == Some(wanted) {
             return Ok(());
         }
-        let written = gone
-            .iter()
-            .try_for_each(|key| self.erase_intercept(key))
-            .and_then(|()| new.into_iter().try_for_each(|(key, v)| self.write_intercept(key, v)));
-        // What has been written counts for running flows too, even if the rest has failed.
-        self.judge_flows_again()?;
-        written
-    }
-
-    /// Intercepts a destination.
-    ///
-    /// # Errors
-    /// The kernel refuses, for instance because the table is full.
-    pub fn add_intercept(
-        &mut self,
-        key: InterceptKey,
-        value: Intercept,
-    ) -> Result<(), DatapathError> {
-        self.write_intercept(key, value)?;
+        let mut table: Array<_, InterceptTable> =
+            map::array_mut(&mut self.ebpf, maps::INTERCEPT_TABLE)?;
+        let current: InterceptTable =
+            table.get(&0, 0).map_err(failed("read", maps::INTERCEPT_TABLE))?;
+        let bank = current.bank & 1 ^ 1;
+        self.stage_elements(maps::INTERCEPT_PORTS, bank, wanted.ports())?;
+        self.stage_elements(maps::INTERCEPT_RANGES, bank, wanted.ranges())?;
+        let ranges = u32::try_from(wanted.ranges().len()).unwrap_or(u32::MAX);
+        table = map::array_mut(&mut self.ebpf, maps::INTERCEPT_TABLE)?;
+        table
+            .set(0, InterceptTable { bank, ranges }, 0)
+            .map_err(failed("write", maps::INTERCEPT_TABLE))?;
+        self.intercepts = Some(wanted.clone());
         self.judge_flows_again()
     }
 
-    /// Stops intercepting a destination. One that is not intercepted is no error.
+    /// Says where the transparent sockets for intercepted packets of a transport and the address's family are bound.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn remove_intercept(&mut self, key: &InterceptKey) -> Result<(), DatapathError> {
-        if !self.intercepts.0.contains_key(key) {
-            return Ok(());
-        }
-        self.erase_intercept(key)?;
-        self.judge_flows_again()
-    }
-
-    /// Intercepted destinations.
-    pub fn intercepts(&self) -> &BTreeMap<InterceptKey, Intercept> {
-        &self.intercepts.0
-    }
-
-    /// Says where the transparent TCP socket for intercepted connections of the address's family listens.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_listener(&mut self, address: SocketAddr) -> Result<(), DatapathError> {
+    pub fn set_listener(
+        &mut self,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Result<(), DatapathError> {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         let listener = Listener::new(Address::from(address.ip()), address.port());
-        self.write_listener(family, listener)
+        self.write_listener(transport, family, listener)
     }
 
-    /// Says that there is no listener for a family, so that its intercepted connections are refused.
+    /// Says that there is no listener for a transport and family, so that its intercepted packets are refused.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn clear_listener(&mut self, family: Family) -> Result<(), DatapathError> {
-        self.write_listener(family, Listener::NONE)
+    pub fn clear_listener(
+        &mut self,
+        transport: Transport,
+        family: Family,
+    ) -> Result<(), DatapathError> {
+        self.write_listener(transport, family, Listener::NONE)
     }
 
-    fn write_listener(&mut self, family: Family, listener: Listener) -> Result<(), DatapathError> {
+    fn write_listener(
+        &mut self,
+        transport: Transport,
+        family: Family,
+        listener: Listener,
+    ) -> Result<(), DatapathError> {
         map::array_mut(&mut self.ebpf, maps::LISTENERS)?
-            .set(family.index(), listener, 0)
+            .set(listener::index(transport, family), listener, 0)
             .map_err(failed("write", maps::LISTENERS))
     }
 
-    fn write_intercept(
+    /// Replaces the inner map of a bank by a new one. The kernel waits until no program reads the old one.
+    fn stage_elements<T: Pod>(
         &mut self,
-        key: InterceptKey,
-        value: Intercept,
+        name: &'static str,
+        bank: u32,
+        elements: &[T],
     ) -> Result<(), DatapathError> {
-        map::hash_mut(&mut self.ebpf, maps::INTERCEPTS)?
-            .insert(key, value, 0)
-            .map_err(failed("write", maps::INTERCEPTS))?;
-        self.intercepts.0.insert(key, value);
-        Ok(())
-    }
-
-    fn erase_intercept(&mut self, key: &InterceptKey) -> Result<(), DatapathError> {
-        map::hash_mut::<InterceptKey, Intercept>(&mut self.ebpf, maps::INTERCEPTS)?
-            .remove(key)
-            .map_err(failed("write", maps::INTERCEPTS))?;
-        self.intercepts.0.remove(key);
-        Ok(())
+        // No array is empty.
+        let size = u32::try_from(elements.len()).unwrap_or(u32::MAX).max(1);
+        let mut inner =
+            Array::<MapData, T>::create(size, OF_ANY_SIZE).map_err(failed("create", name))?;
+        for (index, element) in (0..).zip(elements) {
+            inner.set(index, *element, 0).map_err(failed("write", name))?;
+        }
+        let mut banks: ArrayOfMaps<_, Array<MapData, T>> =
+            ArrayOfMaps::try_from(map::map_mut(&mut self.ebpf, name)?)
+                .map_err(failed("open", name))?;
+        banks.set(bank, &inner, 0).map_err(failed("write", name))
     }
 }

@@ -1,7 +1,13 @@
 //! Private DNS: answers for the names that this gateway may dial, and for nothing else.
 
 mod answer;
+mod forward;
+mod limit;
 mod server;
+mod table;
+mod upstream;
 
-pub use answer::{Answer, NameTable, answer};
-pub use server::{DnsError, DnsServer};
+pub use answer::{Answer, answer};
+pub use forward::{Inquiry, NotBelieved, Policy, Question};
+pub use server::{DnsError, DnsServer, Knowledge};
+pub use table::{Clients, Found, NameTable};

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use nightgate_abi::{Family, Intercept, InterceptKey, mirror::MirrorSessionId};
+use nightgate_abi::{Family, listener::Transport};
 use nightgate_config::{Gateway, InterfaceName};
 use nightgate_datapath::{Datapath, DatapathError, FlowSide, IfIndex, Pins};
 use nightgate_mirror::Plan;
 use nightgate_netlink::MirrorPair;
-use nightgate_ruleset::{RuleSet, ZoneName};
+use nightgate_ruleset::{InterceptImage, RuleSet, ZoneName};
 use tracing::warn;
 
 use crate::{admin::Session, intercept::InterceptTable};
@@ -220,23 +220,29 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn release(&mut self) -> Result<(), DatapathError> {
-        self.datapath.clear_listener(Family::V4)?;
-        self.datapath.clear_listener(Family::V6)?;
+        for transport in [Transport::Tcp, Transport::Udp] {
+            self.datapath.clear_listener(transport, Family::V4)?;
+            self.datapath.clear_listener(transport, Family::V6)?;
+        }
         self.datapath.set_mirror_device(None)
     }
 
-    /// Says where intercepted connections of the address's family are accepted.
+    /// Says where intercepted packets of a transport and the address's family are taken.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn set_listener(&mut self, address: SocketAddr) -> Result<(), DatapathError> {
-        self.datapath.set_listener(address)
+    pub fn set_listener(
+        &mut self,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Result<(), DatapathError> {
+        self.datapath.set_listener(transport, address)
     }
 
     /// Intercepts exactly the destinations of `table`.
     ///
     /// # Errors
-    /// The kernel refuses; part of the change may have been made.
+    /// The kernel refuses; the table stays as it was.
     pub fn intercept(&mut self, table: &InterceptTable) -> Result<(), DatapathError> {
         self.datapath.set_intercepts(&kernel_table(table, &self.mirror))
     }
@@ -285,24 +291,31 @@ fn wanted(gateway: &Gateway) -> BTreeMap<InterfaceName, ZoneName> {
         .collect()
 }
 
-fn kernel_table(table: &InterceptTable, mirror: &Plan) -> BTreeMap<InterceptKey, Intercept> {
-    table
-        .entries()
-        .map(|(destination, service)| {
-            let session = mirror.session_of(&service.name).map_or(0, MirrorSessionId::number);
-            let key = InterceptKey::new(TCP, destination.ip().into(), destination.port());
-            (key, Intercept::new(service.tag.number(), session))
+fn kernel_table(table: &InterceptTable, mirror: &Plan) -> InterceptImage {
+    let sessions: BTreeMap<u32, u16> = table
+        .services()
+        .filter_map(|service| {
+            Some((service.tag.number(), mirror.session_of(&service.name)?.number()))
         })
-        .collect()
+        .collect();
+    table
+        .image()
+        .clone()
+        .with_sessions(|service| sessions.get(&service).copied().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use nightgate_abi::Intercept;
     use nightgate_mirror::SensorPath;
     use nightgate_model::id::ServiceId;
+    use nightgate_ruleset::{Destination, Network};
 
     use super::*;
-    use crate::intercept::{Encryption, InterceptedService, ServiceTag};
+    use crate::{
+        dns::NameTable,
+        intercept::{DialPlan, Encryption, InterceptedService, ServiceTag, Sources},
+    };
 
     const GATEWAY: &str = "
 version: 1
@@ -315,20 +328,23 @@ mirror:
 
     #[test]
     fn each_destination_carries_its_service_and_the_service_its_mirror_session() {
-        let mut table = InterceptTable::default();
-        let (v4, v6) = ("10.0.0.7:80".parse().unwrap(), "[fd00::7]:22".parse().unwrap());
-        table.add(service("web", 3), [v4]);
-        table.add(service("ssh", 4), [v6]);
+        let destination = |address: &str, port, service| Destination {
+            network: Network::host(address.parse().unwrap()),
+            protocol: 6,
+            ports: (port, port),
+            value: Intercept::new(service, 0),
+        };
+        let destinations = [destination("10.0.0.7", 80, 3), destination("fd00::7", 22, 4)];
+        let image = InterceptImage::compile(&destinations).unwrap();
+        let services = [service("web", 3), service("ssh", 4)];
+        let table = InterceptTable::new(image, services, NameTable::default());
 
         let kernel = kernel_table(&table, &plan());
 
-        let entry = |destination: SocketAddr| {
-            let key = InterceptKey::new(6, destination.ip().into(), destination.port());
-            kernel.get(&key).copied()
-        };
-        assert_eq!(kernel.len(), 2);
-        assert_eq!(entry(v4), Some(Intercept::new(3, 1)));
-        assert_eq!(entry(v6), Some(Intercept::new(4, 0)));
+        let find =
+            |address: &str, port| kernel.find(6, address.parse::<IpAddr>().unwrap().into(), port);
+        assert_eq!(find("10.0.0.7", 80), Intercept::new(3, 1));
+        assert_eq!(find("fd00::7", 22), Intercept::new(4, 0));
     }
 
     fn service(name: &str, tag: u32) -> InterceptedService {
@@ -337,6 +353,8 @@ mirror:
             name: name.into(),
             tag: ServiceTag::new(tag.try_into().unwrap()),
             encryption: Encryption::Required,
+            dial: DialPlan::default(),
+            sources: Sources::default(),
         }
     }
 

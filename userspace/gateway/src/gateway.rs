@@ -11,8 +11,8 @@ mod tracer;
 
 use std::sync::Arc;
 
-use nightgate_abi::INTERCEPT_MARK;
-use nightgate_config::Config;
+use nightgate_abi::{INTERCEPT_MARK, listener::Transport};
+use nightgate_config::{Config, Tracking};
 use nightgate_datapath::{DatapathError, Pins};
 use nightgate_netlink::{Interception, InterfaceWatch, Netlink, NetlinkError, Undo};
 use nightgate_router::{Router, RouterConfig, StartError};
@@ -24,11 +24,13 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{AdminServer, AdminSocketError, RuleFile},
+    datagrams::{DatagramListener, DatagramListenerError, IdleTimes},
     dns::{DnsError, NameTable},
     exporter::{Exporter, ExporterError},
     firewall::Firewall,
     intercept::InterceptTable,
-    listener::{Interceptor, LOOPBACKS, ListenerError, TransparentListener},
+    interceptor::Interceptor,
+    listener::{LOOPBACKS, ListenerError, TransparentListener},
     masquerade::AddressBook,
     mirror::MirrorError,
     state::StateFolder,
@@ -80,6 +82,9 @@ pub enum GatewayError {
     /// Intercepted connections could not be accepted.
     #[error(transparent)]
     Listener(#[from] ListenerError),
+    /// Intercepted datagrams could not be received.
+    #[error(transparent)]
+    DatagramListener(#[from] DatagramListenerError),
     /// The mirror cannot be set up.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
@@ -159,7 +164,8 @@ async fn run_parts(
     let addresses = AddressBook::open()?;
     addresses.apply(&mut firewall).await;
     undo.append(netlink.intercept(INTERCEPTION).await?);
-    let listeners = open_listeners(&mut firewall)?;
+    let listeners = Listeners::open(&mut firewall)?;
+    let idle = idle_times(&rules.gateway().tracking);
 
     let (table, newest_table) = watch::channel(Arc::new(InterceptTable::default()));
     let (names, newest_names) = watch::channel(Arc::new(NameTable::default()));
@@ -183,10 +189,7 @@ async fn run_parts(
         table: newest_table,
         metrics: metrics.clone(),
     };
-    let mut accepting = JoinSet::new();
-    for listener in listeners {
-        accepting.spawn(listener.run(interceptor.clone()));
-    }
+    let mut accepting = listeners.run(&interceptor, idle);
     info!(id = %router.id(), ?dns, "gateway runs");
 
     let tracer = Tracer::new(&firewall)?;
@@ -199,14 +202,43 @@ async fn run_parts(
     Ok(())
 }
 
-fn open_listeners(firewall: &mut Firewall) -> Result<Vec<TransparentListener>, GatewayError> {
-    let mut listeners = Vec::new();
-    for loopback in LOOPBACKS {
-        let listener = TransparentListener::open(loopback)?;
-        firewall.set_listener(listener.address())?;
-        listeners.push(listener);
+/// Where the kernel delivers what it intercepts.
+struct Listeners {
+    connections: Vec<TransparentListener>,
+    datagrams: Vec<DatagramListener>,
+}
+
+impl Listeners {
+    /// Opens them for both families, and tells the kernel.
+    fn open(firewall: &mut Firewall) -> Result<Self, GatewayError> {
+        let mut listeners = Self { connections: Vec::new(), datagrams: Vec::new() };
+        for loopback in LOOPBACKS {
+            let connections = TransparentListener::open(loopback)?;
+            firewall.set_listener(Transport::Tcp, connections.address())?;
+            listeners.connections.push(connections);
+            let datagrams = DatagramListener::open(loopback)?;
+            firewall.set_listener(Transport::Udp, datagrams.address())?;
+            listeners.datagrams.push(datagrams);
+        }
+        Ok(listeners)
     }
-    Ok(listeners)
+
+    fn run(self, interceptor: &Interceptor, idle: IdleTimes) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for listener in self.connections {
+            tasks.spawn(listener.run(interceptor.clone()));
+        }
+        for listener in self.datagrams {
+            tasks.spawn(listener.run(interceptor.clone(), idle));
+        }
+        tasks
+    }
+}
+
+/// Flows of datagrams end as the kernel's do.
+fn idle_times(tracking: &Tracking) -> IdleTimes {
+    let timeouts = tracking.timeouts;
+    IdleTimes { unanswered: timeouts.udp_opening, answered: timeouts.udp }
 }
 
 /// Each carried connection is an open file; the usual soft limit is 1,024.

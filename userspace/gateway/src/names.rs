@@ -1,10 +1,18 @@
 //! Synthetic addresses: each host name that may be dialed gets one address of each family, so that
 //! the kernel can tell the names apart by destination address.
 
+mod below;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use nightgate_ruleset::Network;
+
+use below::Layout;
+pub use below::{Block, Domains};
 
 /// A host name in the form names are compared in: lower case, without the dot at the end.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -38,7 +46,14 @@ pub struct Names {
     v4: Pool,
     v6: Pool,
     assigned: BTreeMap<HostName, NameAddresses>,
+    layout: Option<Layout>,
+    below: SharedDomains,
+    networks: [Network; 2],
 }
+
+/// The domains whose names get addresses when they are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SharedDomains(Arc<Mutex<Domains>>);
 
 #[derive(Clone, Debug)]
 struct Pool {
@@ -77,6 +92,12 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The domains it is in, the longest first.
+    pub fn parents(&self) -> impl Iterator<Item = Self> {
+        let dots = self.0.match_indices('.');
+        dots.map(|(dot, _)| Self(self.0[dot + 1..].to_owned()))
+    }
 }
 
 impl std::fmt::Display for HostName {
@@ -92,22 +113,57 @@ impl NameAddresses {
     }
 }
 
+impl SharedDomains {
+    /// The domains, for a moment.
+    pub fn lock(&self) -> MutexGuard<'_, Domains> {
+        // Nothing that is done to them can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Names {
-    /// Makes an empty table that assigns from `ranges`.
+    /// Makes an empty table that assigns from `ranges`: names from the lower half, domains from the upper one, unless
+    /// the ranges are too small for domains.
     pub fn new(ranges: SyntheticRanges) -> Self {
+        let layout = Layout::of(ranges);
+        let halved = u8::from(layout.is_some());
         let (v4, v4_length) = ranges.v4;
         let (v6, v6_length) = ranges.v6;
+        let mask = |bits: u8| u128::MAX.checked_shl(bits.into()).unwrap_or(0);
+        let (v4_bits, v6_bits) =
+            (32_u8.saturating_sub(v4_length), 128_u8.saturating_sub(v6_length));
         Self {
-            v4: Pool::new(u128::from(u32::from(v4)), 32_u8.saturating_sub(v4_length)),
-            v6: Pool::new(u128::from(v6), 128_u8.saturating_sub(v6_length)),
+            v4: Pool::new(
+                u128::from(u32::from(v4)) & mask(v4_bits),
+                v4_bits.saturating_sub(halved),
+            ),
+            v6: Pool::new(u128::from(v6) & mask(v6_bits), v6_bits.saturating_sub(halved)),
             assigned: BTreeMap::new(),
+            layout,
+            below: SharedDomains::default(),
+            networks: [Network::new(v4.into(), v4_length), Network::new(v6.into(), v6_length)],
         }
+    }
+
+    /// The ranges.
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    /// As [`Names::assign`], for domains. Returns those for which no block of addresses was left.
+    pub fn assign_domains(&mut self, wanted: &BTreeSet<HostName>) -> Vec<HostName> {
+        self.below.lock().assign(self.layout.as_ref(), wanted)
+    }
+
+    /// The domains, which others may ask for names below them.
+    pub fn below(&self) -> &SharedDomains {
+        &self.below
     }
 
     /// Forgets the names that are not wanted any longer, then gives each new one its addresses.
     /// Returns the names for which no address was left.
     pub fn assign(&mut self, wanted: &BTreeSet<HostName>) -> Vec<HostName> {
-        let Self { v4, v6, assigned } = self;
+        let Self { v4, v6, assigned, .. } = self;
         assigned.retain(|name, addresses| {
             let keep = wanted.contains(name);
             if !keep {
@@ -193,7 +249,7 @@ mod tests {
 
         let addresses = names.addresses(&name("web.example")).unwrap();
         assert_eq!(addresses.v4.octets()[0], 100);
-        assert!((64..128).contains(&addresses.v4.octets()[1]), "{addresses:?}");
+        assert!((64..96).contains(&addresses.v4.octets()[1]), "{addresses:?}");
         assert_eq!(addresses.v6.segments()[..4], [0xfd64, 0x6e67, 0, 0]);
     }
 

@@ -8,4 +8,4 @@ pub mod metrics;
 mod registry;
 
 pub use logging::{LEVEL_VARIABLE, LogFormat, LoggingError, init_logging};
-pub use registry::{DnsOutcome, End, KernelSnapshot, Metrics, MetricsError};
+pub use registry::{DatagramLoss, DnsOutcome, End, KernelSnapshot, Metrics, MetricsError};

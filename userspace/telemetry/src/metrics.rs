@@ -28,8 +28,15 @@ pub const CIRCUITS_REFUSED: CounterMetric = CounterMetric {
 /// Connections taken over.
 pub const INTERCEPTED_CONNECTIONS: CounterMetric = CounterMetric {
     name: "nightgate_intercepted_connections_total",
-    help: "Connections that the kernel handed to an intercept listener",
+    help: "Connections, and flows of datagrams, that the kernel handed to an intercept listener",
     labels: &[],
+};
+
+/// Intercepted datagrams, and answers to them, that were lost here.
+pub const DATAGRAMS_LOST: CounterMetric = CounterMetric {
+    name: "nightgate_lost_datagrams_total",
+    help: "Datagrams of intercepted flows that were lost here, by cause",
+    labels: &["cause"],
 };
 
 /// Bytes carried for intercepted and hosted connections.

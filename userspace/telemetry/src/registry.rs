@@ -5,9 +5,9 @@ use std::sync::Arc;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::metrics::{
-    CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric, DNS_ANSWERS, DROPPED_PACKETS,
-    FLOWS, GaugeMetric, INTERCEPTED_CONNECTIONS, KERNEL_MEMORY, KERNEL_PACKETS, RULE_BYTES,
-    RULE_PACKETS, RULES_EPOCH,
+    CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric, DATAGRAMS_LOST, DNS_ANSWERS,
+    DROPPED_PACKETS, FLOWS, GaugeMetric, INTERCEPTED_CONNECTIONS, KERNEL_MEMORY, KERNEL_PACKETS,
+    RULE_BYTES, RULE_PACKETS, RULES_EPOCH,
 };
 
 /// The counters of one process. Clones count into the same registry.
@@ -20,6 +20,7 @@ struct Counters {
     opened: IntCounterVec,
     refused: IntCounterVec,
     intercepted: IntCounterVec,
+    lost: IntCounterVec,
     bytes: IntCounterVec,
     dns: IntCounterVec,
     kernel: IntCounterVec,
@@ -57,6 +58,17 @@ pub enum End {
     Host,
 }
 
+/// Why a datagram of an intercepted flow was lost here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DatagramLoss {
+    /// Too many wait, or it is empty and so has no place in a circuit.
+    Queue,
+    /// Its flow was refused.
+    Refused,
+    /// An answer could not be sent to the client.
+    Send,
+}
+
 /// What became of a query at the private DNS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DnsOutcome {
@@ -66,8 +78,12 @@ pub enum DnsOutcome {
     NoData,
     /// The name is none that may be dialed.
     UnknownName,
-    /// The query is not one this server answers.
+    /// Other servers are asked.
+    Forwarded,
+    /// The query is not one this server answers, or not its sender's to ask.
     Refused,
+    /// The sender asks too fast, or too many ask for names of other servers.
+    Limited,
     /// The message was no DNS query; it was answered with an error or not at all.
     Malformed,
 }
@@ -99,6 +115,7 @@ impl Metrics {
             opened: register(&registry, CIRCUITS_OPENED)?,
             refused: register(&registry, CIRCUITS_REFUSED)?,
             intercepted: register(&registry, INTERCEPTED_CONNECTIONS)?,
+            lost: register(&registry, DATAGRAMS_LOST)?,
             bytes: register(&registry, CIRCUIT_BYTES)?,
             dns: register(&registry, DNS_ANSWERS)?,
             kernel: register(&registry, KERNEL_PACKETS)?,
@@ -126,6 +143,11 @@ impl Metrics {
     /// Counts a connection that reached an intercept listener.
     pub fn connection_intercepted(&self) {
         self.0.intercepted.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// Counts a datagram of an intercepted flow that was lost here.
+    pub fn datagram_lost(&self, loss: DatagramLoss) {
+        self.0.lost.with_label_values(&[loss.as_str()]).inc();
     }
 
     /// Counts bytes of plaintext sent into a circuit.
@@ -174,6 +196,17 @@ impl End {
     }
 }
 
+impl DatagramLoss {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Refused => "refused",
+            Self::Send => "send",
+        }
+    }
+}
+
 impl DnsOutcome {
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -181,7 +214,9 @@ impl DnsOutcome {
             Self::Address => "address",
             Self::NoData => "no_data",
             Self::UnknownName => "unknown_name",
+            Self::Forwarded => "forwarded",
             Self::Refused => "refused",
+            Self::Limited => "limited",
             Self::Malformed => "malformed",
         }
     }

@@ -5,20 +5,27 @@ use core::mem;
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        BPF_F_CURRENT_NETNS, BPF_TCP_LISTEN, bpf_sock, bpf_sock_tuple,
+        __sk_buff, BPF_F_CURRENT_NETNS, BPF_TCP_LISTEN, bpf_sock, bpf_sock_tuple,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6,
     },
-    helpers::generated::{bpf_sk_assign, bpf_sk_release, bpf_skc_lookup_tcp},
+    helpers::generated::{bpf_sk_assign, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
     programs::TcContext,
 };
-use nightgate_abi::{Address, Family, INTERCEPT_MARK, Reason, ZoneId, flow::Direction};
+use nightgate_abi::{
+    Address, Family, INTERCEPT_MARK, Reason, ZoneId,
+    flow::Direction,
+    listener::{self, Transport},
+};
 use nightgate_packet::{PacketMeta, Part, protocol};
 
 use crate::{
     hook::Hook,
     maps,
-    stage::track::{self, Passage, Place},
+    stage::{
+        Work, lend,
+        track::{self, Passage, Place},
+    },
 };
 
 /// Lets an accepted packet go its way.
@@ -28,12 +35,16 @@ use crate::{
 #[inline(always)]
 pub(crate) fn act(
     ctx: &TcContext,
-    meta: &PacketMeta,
+    work: &mut Work,
     place: &Place,
     passage: &Passage,
 ) -> Result<Reason, Reason> {
     let way = way(place.hook, [passage.from, passage.to], passage.direction);
-    if way == Reason::Intercepted { hand_to_listener(ctx, meta) } else { Ok(way) }
+    if way != Reason::Intercepted {
+        return Ok(way);
+    }
+    lend(work);
+    if nightgate_hand_over(ctx.skb.skb) == 0 { Ok(way) } else { Err(work.undelivered) }
 }
 
 /// The way of an accepted packet of a flow from a zone to another.
@@ -52,15 +63,48 @@ pub(crate) fn way(hook: Hook, zones: [ZoneId; 2], direction: Direction) -> Reaso
     }
 }
 
-/// Assigns the packet to the connection it belongs to, or else to the listener, and marks it so that
-/// policy routing delivers it locally. A fragment is delivered by its mark alone: the stack puts the packet together
-/// and then finds the connection by itself, but no listener.
+/// Hands the intercepted packet in the work space to the gateway's process. A global function, as `nightgate_classify`
+/// is. Returns 0 unless the packet is refused, for the reason in [`Work::undelivered`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
-    if meta.protocol != protocol::TCP {
-        return Err(Reason::InterceptProtocol);
+pub(crate) extern "C" fn nightgate_hand_over(skb: *mut __sk_buff) -> u32 {
+    let Some(work) = maps::WORK.get_ptr_mut(0) else { return 1 };
+    // SAFETY: the slot belongs to this CPU; `act` has lent its reference to it.
+    let work = unsafe { &mut *work };
+    match hand_to_listener(&TcContext::new(skb), &work.meta) {
+        Ok(_) => 0,
+        Err(reason) => {
+            work.undelivered = reason;
+            1
+        }
     }
-    let connection = find_socket(ctx, meta, meta.destination, meta.destination_port);
+}
+
+/// Hands an intercepted packet to the gateway's process, and marks it so that policy routing delivers it locally.
+#[inline(always)]
+fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
+    match meta.protocol {
+        protocol::TCP => hand_over_segment(ctx, meta),
+        protocol::UDP if meta.fragment.part != Part::Whole => Err(Reason::InterceptFragment),
+        protocol::UDP => assign(ctx, find_listener(ctx, meta, Transport::Udp)?),
+        protocol::ICMP | protocol::ICMPV6 => {
+            // No socket can be assigned: the one that listens is told of everything that is delivered. It is there
+            // as long as the one for datagrams is.
+            let socket = find_listener(ctx, meta, Transport::Udp)?;
+            // SAFETY: a socket that the lookup returned; released once, and not used afterwards.
+            unsafe { bpf_sk_release(socket.cast()) };
+            ctx.set_mark(INTERCEPT_MARK);
+            Ok(Reason::Intercepted)
+        }
+        _ => Err(Reason::InterceptProtocol),
+    }
+}
+
+/// Assigns a TCP segment to the connection it belongs to, or else to the listener. A fragment is delivered by its
+/// mark alone: the stack puts the packet together and then finds the connection by itself, but no listener.
+#[inline(always)]
+fn hand_over_segment(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
+    let connection = find_socket(ctx, meta, Transport::Tcp, meta.destination, meta.destination_port);
     if !connection.is_null() {
         // SAFETY: a socket that the lookup returned and that has not been released.
         let is_connection = unsafe { (*connection).state } != BPF_TCP_LISTEN;
@@ -77,21 +121,38 @@ fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason
     if meta.fragment.part != Part::Whole {
         return Err(Reason::InterceptFragment);
     }
-    let listener = maps::LISTENERS.get(meta.family.index()).ok_or(Reason::NoListener)?;
+    assign(ctx, find_listener(ctx, meta, Transport::Tcp)?)
+}
+
+/// The socket of the listener for a packet's family. The caller releases it.
+///
+/// # Errors
+/// There is none.
+#[inline(always)]
+fn find_listener(
+    ctx: &TcContext,
+    meta: &PacketMeta,
+    transport: Transport,
+) -> Result<*mut bpf_sock, Reason> {
+    let index = listener::index(transport, meta.family);
+    let listener = maps::LISTENERS.get(index).ok_or(Reason::NoListener)?;
     if listener.port == 0 {
         return Err(Reason::NoListener);
     }
-    let socket = find_socket(ctx, meta, listener.address, listener.port);
-    if socket.is_null() {
-        return Err(Reason::ListenerGone);
-    }
-    assign(ctx, socket)
+    let socket = find_socket(ctx, meta, transport, listener.address, listener.port);
+    if socket.is_null() { Err(Reason::ListenerGone) } else { Ok(socket) }
 }
 
 /// Looks up the socket that a packet from the sender to an address and port would reach; null if there is
 /// none. The caller releases it.
 #[inline(always)]
-fn find_socket(ctx: &TcContext, meta: &PacketMeta, address: Address, port: u16) -> *mut bpf_sock {
+fn find_socket(
+    ctx: &TcContext,
+    meta: &PacketMeta,
+    transport: Transport,
+    address: Address,
+    port: u16,
+) -> *mut bpf_sock {
     // SAFETY: a union of structures of integers; zero is valid.
     let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
     let size = match meta.family {
@@ -114,15 +175,14 @@ fn find_socket(ctx: &TcContext, meta: &PacketMeta, address: Address, port: u16) 
             size_of::<TupleV6>()
         }
     };
+    let (ctx, tuple, size) = (ctx.as_ptr(), &raw mut tuple, size as u32);
+    let namespace = BPF_F_CURRENT_NETNS as i64 as u64;
     // SAFETY: the tuple is initialised and at least as long as the size given.
     unsafe {
-        bpf_skc_lookup_tcp(
-            ctx.as_ptr(),
-            &raw mut tuple,
-            size as u32,
-            BPF_F_CURRENT_NETNS as i64 as u64,
-            0,
-        )
+        match transport {
+            Transport::Tcp => bpf_skc_lookup_tcp(ctx, tuple, size, namespace, 0),
+            Transport::Udp => bpf_sk_lookup_udp(ctx, tuple, size, namespace, 0),
+        }
     }
 }
 

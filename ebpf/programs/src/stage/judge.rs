@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{
-    Features, FlowKey, Group, Intercept, InterceptKey, Reason, ZoneId,
+    Features, FlowKey, Group, Intercept, Reason, ZoneId,
     flow::{Direction, End},
     forest::Match,
     nat::translated,
@@ -12,9 +12,8 @@ use nightgate_packet::PacketMeta;
 
 use crate::{
     hook::Hook,
-    maps,
     stage::{
-        Work, classify, limit, quarantine, report, route,
+        Work, classify, intercept, limit, quarantine, report, route,
         sight::Due,
         track::{Place, table::Table},
         zone,
@@ -31,6 +30,9 @@ pub(crate) struct Origin {
     pub(crate) direction: Direction,
     /// Whether the flow tables know the flow.
     pub(crate) age: Age,
+    /// Whether the flow may be one that is intercepted: new, or intercepted already. What has begun otherwise
+    /// goes on as it began, whatever is intercepted since.
+    pub(crate) may_intercept: bool,
 }
 
 /// Whether a flow is in a table.
@@ -74,10 +76,13 @@ pub(crate) fn judge(
         zone::of_interface(origin.ifindex, place.active).ok_or(Reason::UnknownZone)?
     };
     let is_redirected = work.nat.translation.flags & translated::RESPONDER != 0;
-    let intercept =
-        if origin.ifindex == 0 || is_redirected { Intercept::NONE } else { intercept(subject) };
-    subject.to = if intercept.service == 0 {
-        destination(ctx, subject, place, origin)?
+    let intercept = if origin.ifindex == 0 || is_redirected || !origin.may_intercept {
+        Intercept::NONE
+    } else {
+        intercept::find(work)
+    };
+    work.subject.to = if intercept.service == 0 {
+        destination(ctx, &work.subject, place, origin)?
     } else {
         ZoneId::OVERLAY
     };
@@ -143,14 +148,6 @@ pub(crate) fn describe(
         };
         (subject.source_port, subject.destination_port) = (0, u16::from_be_bytes(message));
     }
-}
-
-/// The intercept that covers a destination.
-#[inline(always)]
-pub(crate) fn intercept(subject: &Subject) -> Intercept {
-    let key = InterceptKey::new(subject.protocol, subject.destination, subject.destination_port);
-    // SAFETY: the value is copied at once; userspace replaces whole values only.
-    unsafe { maps::INTERCEPTS.get(&key) }.copied().unwrap_or(Intercept::NONE)
 }
 
 /// The zone a flow that is not intercepted goes to: that of the interface at hand if the packet leaves by

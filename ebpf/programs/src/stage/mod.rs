@@ -5,6 +5,7 @@ mod clamp;
 mod classify;
 mod ether;
 pub(crate) mod fragment;
+mod intercept;
 mod judge;
 mod limit;
 mod mirror;
@@ -27,7 +28,7 @@ use core::arch::asm;
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{
-    Active, Features, Flow, FlowKey, Reason, mirror::ENCAPSULATED_MARK, reason::Kind, rule::Subject,
+    Active, Features, Flow, FlowKey, Intercept, Reason, mirror::ENCAPSULATED_MARK, reason::Kind, rule::Subject,
 };
 use nightgate_packet::{PacketMeta, tcp_flags};
 
@@ -55,6 +56,10 @@ pub(crate) struct Work {
     key: FlowKey,
     /// Set by `judge`; its facts, which are those of the flow's first packet, by `track`.
     subject: Subject,
+    /// Set by `intercept`.
+    intercept: Intercept,
+    /// Set by `act` for an intercepted packet that nobody takes.
+    undelivered: Reason,
     /// Set by `judge`, as [`Flow::counting`].
     counting: u32,
     /// Set by `classify`.
@@ -156,7 +161,7 @@ fn judge_ip(ctx: &TcContext, work: &mut Work, place: &track::Place) -> Result<Re
     if place.active.uses(Features::CLAMP_MSS) && work.meta.tcp_flags & tcp_flags::SYN != 0 {
         clamp::clamp(ctx, work, place, &passage)?;
     }
-    let reason = act::act(ctx, &work.meta, place, &passage)?;
+    let reason = act::act(ctx, work, place, &passage)?;
     mirror::copy(ctx, place, &passage);
     Ok(reason)
 }

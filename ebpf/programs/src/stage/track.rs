@@ -97,7 +97,8 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
                 Hook::Ingress => hook::ifindex(ctx),
                 Hook::Egress => hook::ingress_ifindex(ctx),
             };
-            Origin { end, ifindex, direction: Direction::Original, age: Age::New }
+            let (direction, age) = (Direction::Original, Age::New);
+            Origin { end, ifindex, direction, age, may_intercept: true }
         }
     };
     match judge::judge(ctx, work, place, &origin) {

@@ -9,13 +9,16 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use nightgate_abi::{
-    Address, INTERCEPT_MARK, Intercept, InterceptKey,
+    INTERCEPT_MARK, Intercept,
+    listener::Transport,
     mirror::{MirrorSessionId, Outcome},
 };
 use nightgate_config::{Gateway as Model, SensorName, ZoneName};
 use nightgate_datapath::{Datapath, IfIndex};
+use nightgate_datapath_tests::intercepted;
 use nightgate_mirror::{Plan, SensorPath};
 use nightgate_netlink::{Interception, Netlink, Prefix, Route, Undo};
+use nightgate_ruleset::{Destination, InterceptImage};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::runtime::Runtime;
 
@@ -34,6 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) runtime: Runtime,
     undo: Undo,
     session: MirrorSessionId,
+    intercepts: Vec<Destination>,
 }
 
 impl Gateway {
@@ -67,7 +71,7 @@ impl Gateway {
             datapath.set_mirror_session(session.id, session.value)?;
         }
         let session = plan.session_of(SERVICE).context("a session of the service")?;
-        Ok(Self { datapath, netlink, runtime, undo, session })
+        Ok(Self { datapath, netlink, runtime, undo, session, intercepts: Vec::new() })
     }
 
     /// Puts the firewall on the sensor's interface too; no rule accepts anything there.
@@ -84,9 +88,9 @@ impl Gateway {
         connections: usize,
     ) -> Result<JoinHandle<Result<()>>> {
         let listener = transparent_listener(service.is_ipv4())?;
-        self.datapath.set_listener(listener.local_addr()?)?;
-        let key = InterceptKey::new(6, Address::from(service.ip()), service.port());
-        self.datapath.add_intercept(key, Intercept::new(1, self.session.number()))?;
+        self.datapath.set_listener(Transport::Tcp, listener.local_addr()?)?;
+        self.intercepts.push(intercepted(6, service, Intercept::new(1, self.session.number())));
+        self.datapath.set_intercepts(&InterceptImage::compile(&self.intercepts)?)?;
         Ok(thread::spawn(move || (0..connections).try_for_each(|_| answer(&listener, service))))
     }
 

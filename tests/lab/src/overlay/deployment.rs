@@ -203,12 +203,12 @@ impl Deployment {
     ///
     /// # Errors
     /// The command does not succeed.
-    pub(crate) fn operator(&self, line: &str) -> Result<String> {
+    pub fn operator(&self, line: &str) -> Result<String> {
         run(&mut self.operator_command(line))
     }
 
     /// As [`Self::operator`], for a command whose answer may be no: what it printed, whatever it returns.
-    pub(crate) fn ask_operator(&self, line: &str) -> Result<String> {
+    pub fn ask_operator(&self, line: &str) -> Result<String> {
         let output = self.operator_command(line).output()?;
         Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }

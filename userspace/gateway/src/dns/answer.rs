@@ -1,27 +1,27 @@
 //! From the bytes of a query to the bytes of its answer.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{net::IpAddr, time::Instant};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{DNSClass, RData, Record, RecordType},
+    rr::{DNSClass, Name, RData, Record, RecordType, rdata::PTR},
 };
 use nightgate_telemetry::DnsOutcome;
 
-use crate::names::{HostName, NameAddresses};
+use crate::names::HostName;
 
-/// The names that may be dialed, with their synthetic addresses.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct NameTable(BTreeMap<HostName, NameAddresses>);
+use super::{NameTable, forward::Inquiry, table::Found};
 
 /// What becomes of a query.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// For the metrics.
     pub outcome: DnsOutcome,
     /// The message to send back; none where an answer would only help an attacker. At most 512 bytes,
     /// so it fits into any client's buffer (RFC 1035 section 4.2.1).
     pub message: Option<Vec<u8>>,
+    /// What another server may be asked instead, if there is one: the name is none of ours.
+    pub elsewhere: Option<Inquiry>,
 }
 
 /// Seconds for which a client may remember an address; short, because services come and go.
@@ -37,9 +37,9 @@ const MAX_PAYLOAD: u16 = 1232;
 ///
 /// No answer is sent to what is itself an answer, nor to what is shorter than a header: both are
 /// spoofed or lost, and answering could start a loop between two servers.
-pub fn answer(bytes: &[u8], table: &NameTable) -> Answer {
+pub fn answer(bytes: &[u8], table: &NameTable, client: IpAddr, now: Instant) -> Answer {
     if bytes.len() < HEADER_LENGTH || bytes[2] & 0x80 != 0 {
-        return Answer { outcome: DnsOutcome::Malformed, message: None };
+        return Answer { outcome: DnsOutcome::Malformed, message: None, elsewhere: None };
     }
     let Ok(query) = Message::from_vec(bytes) else {
         return encode(DnsOutcome::Malformed, format_error(bytes));
@@ -55,7 +55,7 @@ pub fn answer(bytes: &[u8], table: &NameTable) -> Answer {
         }
     }
     let outcome = match (query.metadata.op_code, query.queries.as_slice()) {
-        (OpCode::Query, [question]) => answer_question(question, table, &mut reply),
+        (OpCode::Query, [question]) => answer_question(question, table, (client, now), &mut reply),
         (OpCode::Query, _) => {
             reply.metadata.response_code = ResponseCode::FormErr;
             DnsOutcome::Malformed
@@ -65,20 +65,61 @@ pub fn answer(bytes: &[u8], table: &NameTable) -> Answer {
             DnsOutcome::Refused
         }
     };
-    encode(outcome, reply)
+    let mut answer = encode(outcome, reply);
+    if outcome == DnsOutcome::UnknownName {
+        answer.elsewhere = elsewhere(&query, table);
+    }
+    answer
 }
 
-fn answer_question(question: &Query, table: &NameTable, reply: &mut Message) -> DnsOutcome {
+/// The question, if its name is none that we alone know.
+fn elsewhere(query: &Message, table: &NameTable) -> Option<Inquiry> {
+    let question = query.queries.first()?;
+    let is_ours = match address_in(question.name()) {
+        Some(address) => table.is_synthetic(address),
+        None => table.has(&question.name().to_ascii()),
+    };
+    (!is_ours).then(|| Inquiry::new(query, question))
+}
+
+/// The address that a name of a reverse zone is about (RFC 1035 section 3.5, RFC 3596 section 2.5).
+fn address_in(name: &Name) -> Option<IpAddr> {
+    let network = name.parse_arpa_name().ok()?;
+    let whole = if network.addr().is_ipv4() { 32 } else { 128 };
+    (network.prefix_len() == whole).then(|| network.addr())
+}
+
+fn answer_question(
+    question: &Query,
+    table: &NameTable,
+    (client, now): (IpAddr, Instant),
+    reply: &mut Message,
+) -> DnsOutcome {
     reply.add_query(question.clone());
     if question.query_class() != DNSClass::IN {
         reply.metadata.response_code = ResponseCode::Refused;
         return DnsOutcome::Refused;
     }
-    let Some(addresses) = table.lookup(&question.name().to_ascii()) else {
-        reply.metadata.response_code = ResponseCode::NXDomain;
-        return DnsOutcome::UnknownName;
-    };
     let kind = question.query_type();
+    if let Some(address) = address_in(question.name()) {
+        return match table.reverse(address, client).and_then(|name| absolute(&name)) {
+            Some(name) if kind == RecordType::PTR => {
+                let data = RData::PTR(PTR(name));
+                reply.add_answer(Record::from_rdata(question.name().clone(), TTL, data));
+                DnsOutcome::Address
+            }
+            Some(_) => DnsOutcome::NoData,
+            None => unknown(reply),
+        };
+    }
+    let addresses = match table.lookup(&question.name().to_ascii(), client, now) {
+        Found::Addresses(addresses) => addresses,
+        Found::Nothing => return unknown(reply),
+        Found::Full => {
+            reply.metadata.response_code = ResponseCode::ServFail;
+            return DnsOutcome::Refused;
+        }
+    };
     let data = if kind == RecordType::A {
         RData::A(addresses.v4.into())
     } else if kind == RecordType::AAAA {
@@ -88,6 +129,15 @@ fn answer_question(question: &Query, table: &NameTable, reply: &mut Message) -> 
     };
     reply.add_answer(Record::from_rdata(question.name().clone(), TTL, data));
     DnsOutcome::Address
+}
+
+fn unknown(reply: &mut Message) -> DnsOutcome {
+    reply.metadata.response_code = ResponseCode::NXDomain;
+    DnsOutcome::UnknownName
+}
+
+fn absolute(name: &HostName) -> Option<Name> {
+    Name::from_ascii(format!("{name}.")).ok()
 }
 
 /// The answer to what has the header of a query but no readable rest (RFC 1035 section 4.1.1).
@@ -104,42 +154,25 @@ fn reply_edns() -> Edns {
 
 fn encode(outcome: DnsOutcome, reply: Message) -> Answer {
     debug_assert_eq!(reply.metadata.message_type, MessageType::Response);
-    Answer { outcome, message: reply.to_vec().ok().filter(|bytes| bytes.len() <= 512) }
-}
-
-impl NameTable {
-    /// The synthetic addresses of a name as it is written in a query.
-    pub fn lookup(&self, name: &str) -> Option<NameAddresses> {
-        HostName::try_from(name).ok().and_then(|name| self.0.get(&name).copied())
-    }
-
-    /// The names in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = (&HostName, &NameAddresses)> {
-        self.0.iter()
-    }
-
-    /// The name behind a synthetic address.
-    pub fn name_of(&self, address: IpAddr) -> Option<&HostName> {
-        self.0.iter().find(|(_, its)| its.iter().any(|one| one == address)).map(|(name, _)| name)
-    }
-}
-
-impl FromIterator<(HostName, NameAddresses)> for NameTable {
-    fn from_iter<I: IntoIterator<Item = (HostName, NameAddresses)>>(names: I) -> Self {
-        Self(names.into_iter().collect())
-    }
+    let message = reply.to_vec().ok().filter(|bytes| bytes.len() <= 512);
+    Answer { outcome, message, elsewhere: None }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use hickory_proto::rr::Name;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        dns::Clients,
+        intercept::Sources,
+        names::{NameAddresses, SharedDomains},
+    };
 
     const V4: Ipv4Addr = Ipv4Addr::new(100, 64, 3, 4);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
     const V6: Ipv6Addr = Ipv6Addr::new(0xfd64, 0x6e67, 0, 0, 0, 0, 3, 4);
 
     #[test]
@@ -186,6 +219,46 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_were_handed_out_have_names_and_others_may_have_elsewhere() {
+        for address in [IpAddr::from(V4), V6.into()] {
+            let name = Name::from(address).to_ascii();
+            let (outcome, reply) = ask(&name, RecordType::PTR);
+            assert_eq!(outcome, DnsOutcome::Address, "{name}");
+            let name = Name::from_ascii("web.example.").unwrap();
+            assert_eq!(reply.answers[0].data, RData::PTR(PTR(name)));
+        }
+        let other = query(&Name::from(IpAddr::from([192, 0, 2, 1])).to_ascii(), RecordType::PTR);
+        let answer = answered(&other.to_vec().unwrap(), &table());
+        assert_eq!(answer.outcome, DnsOutcome::UnknownName);
+        assert!(answer.elsewhere.is_some());
+    }
+
+    #[test]
+    fn names_of_ours_are_asked_about_nowhere_else() {
+        let table = secret_table();
+        for (name, client, is_elsewhere) in [
+            ("secret.example.", [10, 2, 0, 1], false),
+            ("x.secret.", [10, 2, 0, 1], false),
+            ("secret.example.", [10, 1, 0, 1], false),
+            ("public.example.", [10, 1, 0, 1], true),
+        ] {
+            let query = query(name, RecordType::A).to_vec().unwrap();
+            let answer = answer(&query, &table, client.into(), Instant::now());
+            assert_eq!(answer.elsewhere.is_some(), is_elsewhere, "{name} {client:?}");
+        }
+    }
+
+    /// Names that only 10.1.0.0/16 may know.
+    fn secret_table() -> NameTable {
+        let mut clients = Clients::default();
+        clients.add(Sources::new(&["10.1.0.0/16"]).unwrap());
+        let name = |text| HostName::try_from(text).unwrap();
+        let names = [(name("secret.example"), (addresses(), clients.clone()))];
+        let domains = [(name("secret"), clients)];
+        NameTable::new(names.into(), domains.into(), SharedDomains::default(), Vec::new())
+    }
+
+    #[test]
     fn edns_is_answered_with_edns_and_an_unknown_version_with_badvers() {
         let mut query = query("web.example.", RecordType::A);
         query.edns = Some(Edns::new());
@@ -219,7 +292,7 @@ mod tests {
     fn what_is_no_query_gets_no_answer() {
         let response = Message::response(7, OpCode::Query).to_vec().unwrap();
         for bytes in [&[][..], &[0; 11], &response] {
-            assert_eq!(answer(bytes, &table()).message, None);
+            assert_eq!(answered(bytes, &table()).message, None);
         }
     }
 
@@ -253,7 +326,7 @@ mod tests {
         let mut query = query(&name, RecordType::AAAA);
         query.edns = Some(Edns::new());
 
-        let answer = answer(&query.to_vec().unwrap(), &table.into_iter().collect());
+        let answer = answered(&query.to_vec().unwrap(), &table.into_iter().collect());
 
         assert_eq!(answer.outcome, DnsOutcome::Address);
         assert!(answer.message.unwrap().len() <= 512);
@@ -262,7 +335,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_cause_a_panic_or_a_long_answer(bytes in hostile()) {
-            let answer = answer(&bytes, &table());
+            let answer = answered(&bytes, &table());
             if let Some(message) = answer.message {
                 prop_assert!(message.len() <= 512);
                 prop_assert_eq!(&message[..2], &bytes[..2]);
@@ -289,12 +362,16 @@ mod tests {
         prop_oneof![random, damaged]
     }
 
+    fn answered(bytes: &[u8], table: &NameTable) -> Answer {
+        answer(bytes, table, CLIENT, Instant::now())
+    }
+
     fn ask(name: &str, kind: RecordType) -> (DnsOutcome, Message) {
         send(&query(name, kind).to_vec().unwrap())
     }
 
     fn send(bytes: &[u8]) -> (DnsOutcome, Message) {
-        let answer = answer(bytes, &table());
+        let answer = answered(bytes, &table());
         (answer.outcome, Message::from_vec(&answer.message.unwrap()).unwrap())
     }
 

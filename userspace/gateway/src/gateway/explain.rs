@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use nightgate_datapath::IfIndex;
 use nightgate_netlink::{InterfaceIndex, Netlink, Passenger, Way};
-use nightgate_packet::protocol;
 use nightgate_ruleset::{Description, ZoneName, without_rules};
 
 use crate::{
@@ -32,9 +31,7 @@ pub(super) async fn explain(
     let is_judged = from.is_none_or(|from| without_rules(rules, from, &packet.packet).is_none());
     let destination = packet.packet.destination.to_ip();
     let destination = SocketAddr::new(destination, packet.packet.destination_port);
-    let service = (input.is_some() && packet.packet.protocol == protocol::TCP)
-        .then(|| table.service_at(destination))
-        .flatten();
+    let service = input.and_then(|_| table.service_of(packet.packet.protocol, destination));
     let redirected = from
         .filter(|_| input.is_some() && service.is_none())
         .and_then(|from| rules.nat().redirect(from, &packet.packet));

@@ -195,7 +195,8 @@ impl Live {
         self.intercept();
         info!(
             index = replica.index,
-            destinations = table.entries().count(),
+            services = table.services().count(),
+            destinations = table.image().ports().len(),
             hosted = hosted.len(),
             micros = started.elapsed().as_micros(),
             "model applied"

@@ -16,16 +16,18 @@ use tracing::{error, warn};
 
 use super::GatewayError;
 use crate::{
-    dns::{DnsServer, NameTable},
+    dns::{DnsServer, Knowledge, NameTable, Policy},
     firewall::Firewall,
+    intercept::Sources,
     mirror,
+    names::HostName,
 };
 
 /// DNS and mirror as they are.
 pub(super) struct Surroundings {
     netlink: Netlink,
-    names: watch::Receiver<Arc<NameTable>>,
-    metrics: Metrics,
+    knowledge: Knowledge,
+    policy: watch::Sender<Arc<Policy>>,
     dns: BTreeMap<SocketAddr, DnsServer>,
     /// How to take the mirror's interfaces back, while there are any.
     pair: Option<Undo>,
@@ -45,7 +47,9 @@ impl Surroundings {
         metrics: Metrics,
     ) -> Result<Self, GatewayError> {
         let (dns, pair) = (BTreeMap::new(), None);
-        Ok(Self { netlink: Netlink::connect()?, names, metrics, dns, pair })
+        let (change, policy) = watch::channel(Arc::default());
+        let knowledge = Knowledge { names, policy, metrics };
+        Ok(Self { netlink: Netlink::connect()?, knowledge, policy: change, dns, pair })
     }
 
     /// Opens and plans what a configuration needs beyond what is there. Nothing changes for anybody.
@@ -55,8 +59,7 @@ impl Surroundings {
     pub(super) async fn prepare(&self, gateway: &Gateway) -> Result<Prepared, GatewayError> {
         let mut prepared = Prepared::default();
         for address in listen(gateway).into_iter().filter(|a| !self.dns.contains_key(a)) {
-            let server =
-                DnsServer::start(&[address], self.names.clone(), self.metrics.clone()).await?;
+            let server = DnsServer::start(&[address], self.knowledge.clone()).await?;
             prepared.dns.insert(address, server);
         }
         if let Some(mirror) = &gateway.mirror {
@@ -75,6 +78,7 @@ impl Surroundings {
         prepared: Prepared,
         firewall: &mut Firewall,
     ) -> Result<(), GatewayError> {
+        self.policy.send_replace(Arc::new(policy(gateway)));
         let listen = listen(gateway);
         self.dns.retain(|address, _| listen.contains(address));
         self.dns.extend(prepared.dns);
@@ -125,4 +129,19 @@ impl Surroundings {
 
 fn listen(gateway: &Gateway) -> BTreeSet<SocketAddr> {
     gateway.dns.iter().flat_map(|dns| &dns.listen).copied().collect()
+}
+
+/// Whom the private DNS answers, and whom it asks. The configuration has been checked: what it says is an address or a
+/// domain is one.
+fn policy(gateway: &Gateway) -> Policy {
+    let Some(dns) = &gateway.dns else { return Policy::default() };
+    let clients: Vec<String> = dns.clients.iter().map(ToString::to_string).collect();
+    let domains = dns.domains.iter().filter_map(|domain| {
+        Some((HostName::try_from(domain.domain.as_str()).ok()?, domain.upstreams.clone()))
+    });
+    Policy {
+        clients: Sources::new(&clients).unwrap_or_default(),
+        domains: domains.collect(),
+        upstreams: dns.upstreams.clone(),
+    }
 }

@@ -1,13 +1,16 @@
 //! The intercepted destinations and their services.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    net::SocketAddr,
-    num::NonZeroU32,
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32};
+
+use nightgate_model::{
+    configs::{EndToEndV1, Protocol},
+    entity::Service,
+    id::ServiceId,
 };
+use nightgate_packet::protocol;
+use nightgate_ruleset::InterceptImage;
 
-use nightgate_model::{configs::EndToEndV1, entity::Service, id::ServiceId};
-
+use super::{DialPlan, Sources};
 use crate::dns::NameTable;
 
 /// The number by which the kernel knows a service. Not given to another service while the process
@@ -26,6 +29,10 @@ pub struct InterceptedService {
     pub tag: ServiceTag,
     /// Whether both ends must encrypt.
     pub encryption: Encryption,
+    /// How it is dialed.
+    pub dial: DialPlan,
+    /// Clients that may use it.
+    pub sources: Sources,
 }
 
 /// Whether a service's circuits are encrypted end to end.
@@ -40,11 +47,10 @@ pub enum Encryption {
 }
 
 /// Everything that is intercepted at one time.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct InterceptTable {
-    /// Destinations of TCP connections.
-    entries: BTreeMap<SocketAddr, ServiceId>,
-    services: BTreeMap<ServiceId, InterceptedService>,
+    image: InterceptImage,
+    services: BTreeMap<u32, InterceptedService>,
     names: NameTable,
 }
 
@@ -62,61 +68,53 @@ impl Encryption {
 }
 
 impl InterceptTable {
-    /// The service whose destination a connection was made to.
-    pub fn service_at(&self, destination: SocketAddr) -> Option<&InterceptedService> {
-        // The scope of a link-local address does not tell services apart.
-        let destination = SocketAddr::new(destination.ip(), destination.port());
-        self.entries.get(&destination).and_then(|id| self.services.get(id))
+    pub(crate) fn new(
+        image: InterceptImage,
+        services: impl IntoIterator<Item = InterceptedService>,
+        names: NameTable,
+    ) -> Self {
+        let services = services.into_iter().map(|service| (service.tag.number(), service));
+        Self { image, services: services.collect(), names }
+    }
+
+    /// The service whose destination a packet was sent to.
+    pub fn service_at(
+        &self,
+        protocol: Protocol,
+        destination: SocketAddr,
+    ) -> Option<&InterceptedService> {
+        let protocol = match protocol {
+            Protocol::Tcp => protocol::TCP,
+            Protocol::Udp => protocol::UDP,
+        };
+        self.service_of(protocol, destination)
+    }
+
+    /// The service whose destination a packet of any IP protocol was sent to: of ICMP queries, the port is type and
+    /// code.
+    pub fn service_of(&self, protocol: u8, destination: SocketAddr) -> Option<&InterceptedService> {
+        let found = self.image.find(protocol, destination.ip().into(), destination.port());
+        self.service_tagged(found.service)
     }
 
     /// The service with this tag.
     pub fn service_tagged(&self, tag: u32) -> Option<&InterceptedService> {
-        self.services.values().find(|service| service.tag.number() == tag)
+        self.services.get(&tag)
     }
 
-    /// Every destination with its service, in the order of the addresses.
-    pub fn entries(&self) -> impl Iterator<Item = (SocketAddr, &InterceptedService)> {
-        self.entries
-            .iter()
-            .filter_map(|(destination, id)| Some((*destination, self.services.get(id)?)))
+    /// The services that are intercepted.
+    pub fn services(&self) -> impl Iterator<Item = &InterceptedService> {
+        self.services.values()
+    }
+
+    /// The table as the kernel holds it, without mirror sessions.
+    pub fn image(&self) -> &InterceptImage {
+        &self.image
     }
 
     /// The names that may be dialed, for the private DNS.
     pub fn names(&self) -> &NameTable {
         &self.names
-    }
-
-    /// An empty table with these names.
-    pub(super) fn with_names(names: NameTable) -> Self {
-        Self { names, ..Self::default() }
-    }
-
-    /// How many destinations it has.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Adds a service. Returns the first destination that another service has already, with that
-    /// service: the earlier one keeps it.
-    pub(crate) fn add(
-        &mut self,
-        service: InterceptedService,
-        destinations: impl IntoIterator<Item = SocketAddr>,
-    ) -> Option<(SocketAddr, ServiceId)> {
-        let mut taken = None;
-        for destination in destinations {
-            match self.entries.entry(destination) {
-                Entry::Vacant(entry) => {
-                    entry.insert(service.id.clone());
-                }
-                Entry::Occupied(entry) if *entry.get() != service.id => {
-                    taken.get_or_insert_with(|| (destination, entry.get().clone()));
-                }
-                Entry::Occupied(_) => {}
-            }
-        }
-        self.services.insert(service.id.clone(), service);
-        taken
     }
 }
 

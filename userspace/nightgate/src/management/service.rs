@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 use nightgate_model::{
-    configs::{HostV1, InterceptV1, PortRange, Protocol},
+    configs::{DialOptions, HostV1, InterceptV1, PortRange, Protocol},
     entity::Service,
     id::ConfigId,
     kind::EntityKind,
@@ -143,6 +143,9 @@ fn intercept(pairs: &[Address]) -> anyhow::Result<InterceptV1> {
         protocols: vec![Protocol::Tcp],
         addresses: addresses.into_iter().collect(),
         port_ranges: ports.into_iter().map(|port| PortRange { low: port, high: port }).collect(),
+        dial_options: DialOptions::default(),
+        source_ip: None,
+        allowed_source_addresses: Vec::new(),
     })
 }
 

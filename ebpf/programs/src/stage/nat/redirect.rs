@@ -12,7 +12,7 @@ use super::{rewrite, target};
 use crate::{
     hook::Hook,
     stage::{
-        Work, classify, judge,
+        Work, classify, intercept, judge,
         track::{
             Place, lookup,
             table::{self, Table},
@@ -28,7 +28,7 @@ use crate::{
 #[inline(never)]
 pub(crate) fn redirect(work: &mut Work, place: &Place, now: u64) -> Result<(), Reason> {
     judge::describe(&mut work.subject, &work.meta, &work.key, Direction::Original);
-    if judge::intercept(&work.subject).service != 0 {
+    if intercept::find(work).service != 0 {
         return Ok(());
     }
     work.nat.translation.flags = translated::PENDING;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{
-    Flow, Reason,
+    Flow, Reason, ZoneId,
     flow::{Direction, End, Phase},
 };
 use nightgate_packet::{PacketMeta, protocol, tcp_flags};
@@ -76,7 +76,9 @@ pub(super) fn find(
         return Ok(Found::Current(Entry { slot, table, direction }));
     }
     work.nat.translation = flow.translation;
-    let origin = Origin { end, ifindex: flow.origin_ifindex, direction, age: Age::Known(table) };
+    let (ifindex, age) = (flow.origin_ifindex, Age::Known(table));
+    let may_intercept = flow.to == ZoneId::OVERLAY;
+    let origin = Origin { end, ifindex, direction, age, may_intercept };
     Ok(Found::Stale(slot, origin))
 }
 

@@ -1,0 +1,197 @@
+//! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nightgate_lab::{
+    HttpServer,
+    overlay::{Deployment, Family, Programs, SCENES, address, stage},
+    run, until,
+};
+
+const LONG: Duration = Duration::from_secs(30);
+/// Scenes until the gateways run.
+const START: usize = 3;
+/// Scenes until the client reaches the web server.
+const HOSTED: usize = 6;
+
+#[test]
+fn datagrams_are_carried_one_by_one_from_the_address_they_were_sent_to() {
+    let scene = Scene::new();
+    let server: SocketAddr = "10.2.0.2:5353".parse().expect("an address");
+    let echo = scene.deployment.topology().server.enter(|| UdpSocket::bind(server));
+    let echo = echo.expect("entered").expect("bound");
+    echo.set_read_timeout(Some(LONG)).expect("set");
+    // Answers until nothing comes for a while.
+    let answering = thread::spawn(move || {
+        let mut buffer = [0; 65_535];
+        while let Ok((length, client)) = echo.recv_from(&mut buffer) {
+            let stop = &buffer[..length] == b"stop";
+            echo.send_to(&buffer[..length], client).expect("answered");
+            if stop {
+                return;
+            }
+        }
+    });
+    scene.rules("- { id: echo, from: local, to: lan, protocol: udp, action: accept }");
+    scene.service(
+        "echo",
+        r#"{"protocols":["udp"],"addresses":["172.16.0.0/12","fd77::/64","*.echo.corp"],"portRanges":[{"low":5000,"high":5999}]}"#,
+        r#"{"protocol":"udp","address":"10.2.0.2","port":5353}"#,
+    );
+    for to in ["172.20.1.2:5353", "[fd77::9]:5999"] {
+        let to: SocketAddr = to.parse().expect("an address");
+        let client = scene.client(to.ip());
+        // The first ones come while the circuit is dialed, and are not lost.
+        for number in 0..20_u8 {
+            client.send_to(&[number; 9], to).expect("sent");
+        }
+        for number in 0..20_u8 {
+            assert_eq!(receive(&client), (vec![number; 9], to));
+        }
+        for length in [1, 1_400, 9_000, 60_000] {
+            client.send_to(&vec![7; length], to).expect("sent");
+            if length < 1_472 {
+                assert_eq!(receive(&client), (vec![7; length], to));
+            }
+        }
+    }
+    let name = scene.resolve("a.b.echo.corp");
+    let to = SocketAddr::new(name, 5001);
+    let client = scene.client(name);
+    client.send_to(b"stop", to).expect("sent");
+    assert_eq!(receive(&client), (b"stop".to_vec(), to));
+    answering.join().expect("an echo");
+}
+
+#[test]
+fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again() {
+    let mut scene = Scene::after(HOSTED);
+    let own = std::fs::read_to_string(scene.deployment.file("gw-a.yaml")).expect("rules");
+    let out = "  - { id: out, from: lan, to: wan, action: accept }\n";
+    let nat = "nat:\n  source: [{ id: out-as-gateway, from: lan, to: wan, becomes: masquerade }]\n";
+    let text = own.replace("rules:\n", &format!("{nat}rules:\n{out}"));
+    let path = scene.deployment.write("gw-a.yaml", &text).expect("written");
+    let line = format!("fw apply {}", path.display());
+    run(&mut scene.deployment.question("gw-a", &line)).expect("applied");
+
+    let gateway = &scene.deployment.topology().gateway_a;
+    gateway.set("net/ipv4/ip_forward", "1").expect("set");
+    let public: SocketAddr = (address::PUBLIC[0].parse::<IpAddr>().expect("an address"), 80).into();
+    let _server =
+        HttpServer::start(&scene.deployment.topology().public, public, "a page").expect("served");
+    let web = SocketAddr::new(scene.resolve("web.corp"), 80);
+    assert!(scene.answers(web) && scene.answers(public));
+
+    scene.deployment.kill("gw-a").expect("killed");
+    assert!(!scene.answers(web), "not intercepted, and not forwarded either");
+    assert!(scene.answers(public), "the kernel forwards on");
+
+    let started = Instant::now();
+    scene.deployment.start_router("gateway", "gw-a").expect("started");
+    until("an intercepted answer", LONG, || Ok(scene.answers(web).then_some(()))).expect("again");
+    println!("intercepted again {:?} after the start", started.elapsed());
+    assert!(scene.answers(public));
+    assert_eq!(scene.resolve("web.corp"), web.ip(), "names keep their addresses");
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 65_535];
+    let (length, from) = socket.recv_from(&mut buffer).expect("an answer");
+    (buffer[..length].to_vec(), from)
+}
+
+/// The demo's network with running gateways.
+struct Scene {
+    deployment: Deployment,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::after(START)
+    }
+
+    /// After so many scenes.
+    fn after(scenes: usize) -> Self {
+        let programs = Programs::find().expect("programs");
+        let mut deployment = stage(programs, Family::V4).expect("a stage");
+        for scene in &SCENES[..scenes] {
+            (scene.play)(&mut deployment).unwrap_or_else(|error| {
+                panic!("{}: {error:#}\n{}", scene.name, deployment.log_tails(40))
+            });
+        }
+        Self { deployment }
+    }
+
+    /// Adds a rule to gateway B's.
+    fn rules(&self, rule: &str) {
+        let own = std::fs::read_to_string(self.deployment.file("gw-b.yaml")).expect("rules");
+        let text = own.replace("rules:\n", &format!("rules:\n  {rule}\n"));
+        let path = self.deployment.write("gw-b-rules.yaml", &text).expect("written");
+        let line = format!("fw apply {}", path.display());
+        run(&mut self.deployment.question("gw-b", &line)).expect("applied");
+    }
+
+    /// Makes a service that gateway A intercepts and gateway B hosts, and waits until it does.
+    fn service(&self, name: &str, intercept: &str, host: &str) {
+        for (kind, document) in [("intercept.v1", intercept), ("host.v1", host)] {
+            let file = self.deployment.write(&format!("{name}.{kind}"), document).expect("written");
+            let line = format!("config create {name}-{kind} {kind} --data {}", file.display());
+            self.operate(&line);
+        }
+        self.operate(&format!(
+            "service create {name} --config {name}-intercept.v1 --config {name}-host.v1"
+        ));
+        self.operate(&format!("policy create {name}-bind bind --identity @gw-b --service @{name}"));
+        self.operate(&format!("policy create {name}-dial dial --identity @gw-a --service @{name}"));
+        until("a terminator", LONG, || {
+            let answer = self.deployment.ask_operator(&format!("explain dial gw-a {name}"))?;
+            Ok(answer.contains("gw-b").then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.deployment.log_tails(40)));
+    }
+
+    /// Whether the client gets a page from an address.
+    fn answers(&self, server: SocketAddr) -> bool {
+        let request = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page)?;
+            Ok(page)
+        };
+        let client = &self.deployment.topology().client;
+        client.enter(request).expect("entered").is_ok_and(|page| page.contains("200 OK"))
+    }
+
+    fn operate(&self, line: &str) -> String {
+        let done = self.deployment.operator(line);
+        done.unwrap_or_else(|error| panic!("{line}: {error:#}"))
+    }
+
+    /// A socket on the client's address of the family.
+    fn client(&self, towards: IpAddr) -> UdpSocket {
+        let [v4, v6] = address::CLIENT;
+        let own: IpAddr = if towards.is_ipv4() { v4 } else { v6 }.parse().expect("an address");
+        let bind = || UdpSocket::bind(SocketAddr::new(own, 0));
+        let socket =
+            self.deployment.topology().client.enter(bind).expect("entered").expect("bound");
+        socket.set_read_timeout(Some(LONG)).expect("set");
+        socket
+    }
+
+    /// What the private DNS says about a name.
+    fn resolve(&self, name: &str) -> IpAddr {
+        let client = &self.deployment.topology().client;
+        until("an address", LONG, || {
+            let found = client.shell(&format!("getent ahostsv4 {name}")).unwrap_or_default();
+            Ok(found.split_whitespace().next().and_then(|address| address.parse().ok()))
+        })
+        .expect("an address")
+    }
+}

@@ -1,0 +1,148 @@
+//! Dials services for what the kernel intercepts.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use nightgate_e2ee::Binding;
+use nightgate_model::{configs::Protocol, entity::Permission, id::IdentityId};
+use nightgate_router::{Circuit, DialRefusal, DialRequest, FailureCause, Router};
+use nightgate_telemetry::{End, Metrics};
+use tokio::{sync::watch, time::timeout};
+use tracing::{debug, info, warn};
+
+use crate::{
+    intercept::{InterceptTable, InterceptedService, Passage},
+    protection::{Offer, Protected, ProtectionError},
+};
+
+/// Dials for intercepted connections and datagrams.
+#[derive(Clone, Debug)]
+pub struct Interceptor {
+    /// Opens the circuits.
+    pub router: Router,
+    /// The identity under which it dials.
+    pub identity: IdentityId,
+    /// The newest intercept table.
+    pub table: watch::Receiver<Arc<InterceptTable>>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// Why an intercepted connection was closed, or datagrams were refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error(transparent)]
+    Dial(#[from] DialRefusal),
+    #[error(transparent)]
+    Protection(#[from] ProtectionError),
+    #[error("no answer to the dial within {seconds} s")]
+    Timeout { seconds: u64 },
+}
+
+/// Cause of refusals for want of a service.
+const NO_SERVICE: &str = "no-service";
+/// Cause of refusals of clients that the service's intercept does not allow.
+const SOURCE: &str = "source-not-allowed";
+/// Cause of dials that were given up.
+const TIMEOUT: &str = "dial-timeout";
+
+impl Interceptor {
+    /// The service that a client reaches at a destination, if it may.
+    pub(crate) fn service(
+        &self,
+        protocol: Protocol,
+        client: SocketAddr,
+        destination: SocketAddr,
+    ) -> Option<InterceptedService> {
+        let table = self.table.borrow();
+        let cause = match table.service_at(protocol, destination) {
+            Some(service) if service.sources.allow(client.ip()) => return Some(service.clone()),
+            Some(_) => SOURCE,
+            // It was in the table when its first packet came, or somebody addressed the listener itself.
+            None => NO_SERVICE,
+        };
+        debug!(%client, %destination, cause, "intercepted and refused");
+        self.metrics.circuit_refused(End::Dialer, cause);
+        None
+    }
+
+    /// Opens a circuit, and counts it or why there is none.
+    pub(crate) async fn open(
+        &self,
+        service: &InterceptedService,
+        protocol: Protocol,
+        [client, destination]: [SocketAddr; 2],
+    ) -> Result<(Circuit, Protected), DialError> {
+        let name = self.table.borrow().names().name_of(destination.ip());
+        let passage = Passage { protocol, client, destination, name, caller: self.caller() };
+        let limit = service.dial.timeout();
+        let opened = match timeout(limit, self.dial(service, passage)).await {
+            Ok(dialed) => dialed?,
+            Err(_elapsed) => {
+                self.metrics.circuit_refused(End::Dialer, TIMEOUT);
+                return Err(DialError::Timeout { seconds: limit.as_secs() });
+            }
+        };
+        self.metrics.circuit_opened(End::Dialer);
+        Ok(opened)
+    }
+
+    async fn dial(
+        &self,
+        service: &InterceptedService,
+        passage: Passage,
+    ) -> Result<(Circuit, Protected), DialError> {
+        let app_data = service.dial.app_data(&passage);
+        let binding = Binding { service: service.id.as_str(), app_data: &app_data };
+        let credentials = self.router.credentials().cloned();
+        let offer = Offer::new(service.encryption, credentials, binding)?;
+        let request = DialRequest {
+            service: service.id.clone(),
+            identity: self.identity.clone(),
+            instance: service.dial.instance(&passage),
+            caller: passage.caller,
+            key_share: offer.key_share(),
+            app_data,
+            session: Bytes::new(),
+        };
+        let circuit = match self.router.dial(request).await {
+            Ok(circuit) => circuit,
+            Err(refusal) => {
+                let cause = refusal.cause.as_str();
+                self.metrics.circuit_refused(End::Dialer, cause);
+                info!(service = %service.name, cause, detail = %refusal.detail, "dial refused");
+                return Err(refusal.into());
+            }
+        };
+        let protection =
+            offer.complete(&circuit.peer).and_then(|protected| self.known(service, protected));
+        let protection = protection.inspect_err(|error| {
+            self.metrics.circuit_refused(End::Dialer, FailureCause::Encryption.as_str());
+            warn!(service = %service.name, %error, "circuit refused");
+        })?;
+        Ok((circuit, protection))
+    }
+
+    /// A host that has proven an identity must be one that may host the service.
+    fn known(
+        &self,
+        service: &InterceptedService,
+        protected: Protected,
+    ) -> Result<Protected, ProtectionError> {
+        let Some(peer) = &protected.peer else { return Ok(protected) };
+        let replica = self.router.replica();
+        let authorizations = &replica.borrow().authorizations;
+        if authorizations.allows(&IdentityId::new(peer), Permission::Bind, &service.id) {
+            return Ok(protected);
+        }
+        let expected = format!("expected one that may host service {}", service.name);
+        Err(ProtectionError::Peer { found: peer.clone(), expected })
+    }
+
+    /// The name under which the host sees this gateway.
+    fn caller(&self) -> String {
+        let replica = self.router.replica();
+        let replica = replica.borrow();
+        replica.identities.get(&self.identity).map_or_else(String::new, |own| own.name.clone())
+    }
+}
