@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jsonwebtoken::jwk::JwkSet;
 use nightgate_model::{
     id::{IdentityId, RouterId},
     token::{EnrollmentClaims, JwtAlgorithm},
@@ -148,6 +149,16 @@ impl Authority {
     /// The key of session tokens.
     pub fn session_key(&self) -> &TokenKey {
         &self.session_key
+    }
+
+    /// The public keys of all tokens: those of sessions first, then those of enrollments.
+    ///
+    /// # Errors
+    /// A key fails.
+    pub fn token_keys(&self) -> Result<JwkSet, TokenError> {
+        let servers = [Some(&self.server), self.legacy_server.as_ref()].into_iter().flatten();
+        let keys = [&self.session_key].into_iter().chain(servers.map(|server| &server.tokens));
+        Ok(JwkSet { keys: keys.map(TokenKey::jwk).collect::<Result<_, _>>()? })
     }
 
     /// Signs an enrollment token with the key of the TLS server certificate that the client will be

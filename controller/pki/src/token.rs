@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
+};
 use nightgate_model::token::{ApiSessionClaims, EnrollmentClaims, SessionClaims};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::{Serialize, de::DeserializeOwned};
@@ -92,6 +95,18 @@ impl TokenKey {
     /// The public key, PEM (SPKI).
     pub fn public_key_pem(&self) -> &str {
         &self.public_pem
+    }
+
+    /// The public key as JSON (RFC 7517), named by its thumbprint (RFC 7638).
+    ///
+    /// # Errors
+    /// The key fails.
+    pub fn jwk(&self) -> Result<Jwk, TokenError> {
+        let mut jwk =
+            Jwk::from_encoding_key(&self.signing, self.algorithm).map_err(TokenError::Key)?;
+        jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256).map_err(TokenError::Key)?);
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        Ok(jwk)
     }
 
     /// Signs claims.

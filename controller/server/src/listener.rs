@@ -11,6 +11,7 @@ use hyper_util::{
 };
 use nightgate_model::control as protocol;
 use nightgate_pki::fingerprint;
+use nightgate_wire::source::{Concurrent, MAX_HANDSHAKES, Slot, Source};
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -23,16 +24,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     control,
     core::Core,
-    limit::{Concurrent, Slot, Source},
     rest::{self, Failure, Peer},
     trust::ended_at,
 };
 
 /// Connections at one time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
-
-/// TLS handshakes of one source under way at one time; more are closed at once.
-const MAX_HANDSHAKES: u32 = 64;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

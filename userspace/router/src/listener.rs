@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use nightgate_identity::{ClientTrust, Identity, OldestTls, TlsSetupError, fingerprint};
 use nightgate_model::replica::Replica;
-use nightgate_wire::{edge, link as link_wire};
+use nightgate_wire::{
+    edge, link as link_wire,
+    source::{Concurrent, MAX_HANDSHAKES, Slot},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -53,6 +56,7 @@ impl Listener {
 
     pub(crate) async fn run(self, listener: TcpListener) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let of_source = Concurrent::new(MAX_HANDSHAKES);
         loop {
             let Ok(slot) = Arc::clone(&handshakes).acquire_owned().await else { return };
             let Ok((tcp, peer)) = listener.accept().await else {
@@ -60,9 +64,14 @@ impl Listener {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            let Some(own_slot) = of_source.begin(peer.ip().into()) else {
+                debug!(%peer, "too many handshakes under way");
+                continue;
+            };
+            let slots = (slot, own_slot);
             let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
             self.router.spawn(async move {
-                if let Err(refused) = serve(acceptor, router, tcp, slot).await {
+                if let Err(refused) = serve(acceptor, router, tcp, slots).await {
                     debug!(%peer, error = %chain(&refused), "connection turned away");
                 }
             });
@@ -89,13 +98,13 @@ async fn serve(
     acceptor: TlsAcceptor,
     router: Router,
     tcp: TcpStream,
-    slot: tokio::sync::OwnedSemaphorePermit,
+    slots: (tokio::sync::OwnedSemaphorePermit, Slot),
 ) -> Result<(), RefusedConnection> {
     tcp.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(tcp))
         .await
         .map_err(|_late| RefusedConnection::Late)??;
-    drop(slot);
+    drop(slots);
     let (_, session) = stream.get_ref();
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
     let fingerprint = fingerprint(certificate.ok_or(RefusedConnection::NoCertificate)?);

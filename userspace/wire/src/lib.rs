@@ -7,6 +7,7 @@ pub mod channel;
 pub mod edge;
 pub mod headers;
 pub mod link;
+pub mod source;
 
 pub use cause::FailureCause;
 pub use headers::Headers;

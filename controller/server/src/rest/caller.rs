@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use nightgate_model::{entity::Identity, token::ApiSessionClaims};
 use nightgate_store::{ApiSession, Author};
+use nightgate_wire::source::Source;
 use rustls_pki_types::CertificateDer;
 
 use super::Failure;
-use crate::{clock, core::Core, limit::Source};
+use crate::{clock, core::Core};
 
 /// Header of the API session token.
 const SESSION_HEADER: &str = "zt-session";

@@ -296,3 +296,24 @@ async fn nonsense_ends_its_own_channel_and_nothing_else() {
     assert_eq!(answer.content_type, channel::content::RESULT);
     overlay.stop().await;
 }
+
+/// Whoever opens connections and says nothing keeps nobody else from the router.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_handshakes_of_one_source_have_a_bound() {
+    let overlay = Overlay::start().await;
+    let address = overlay.router.listening().unwrap();
+    let mut silent = Vec::new();
+    // More than the handshakes of all sources together.
+    for _ in 0..400 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, 9), 0).into()).unwrap();
+        silent.push(socket.connect(address).await.unwrap());
+    }
+    let peer = Peer::join(&overlay, "anna", &[]).await;
+
+    let mut wire = Wire::open(&overlay, peer.tls(edge::ALPN)).await.unwrap();
+
+    assert!(wire.hello(&peer.token).await);
+    drop(silent);
+    overlay.stop().await;
+}

@@ -114,6 +114,9 @@ pub(crate) struct TokenArgs {
     /// Write it to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     jwt_out: Option<PathBuf>,
+    /// How it is signed: RS256 for OpenZiti clients of 2022, which take no other
+    #[arg(long, value_name = "ALGORITHM", default_value = "ES256", value_parser = ["ES256", "RS256"])]
+    jwt_algorithm: String,
 }
 
 #[derive(Deserialize)]
@@ -184,7 +187,8 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 async fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
     let client = args.which.management.connect().await?;
     let ca: Registered = client.find(EntityKind::Ca, &args.which.name).await?;
-    let token = client.text(&format!("cas/{}/jwt", ca.id)).await?;
+    let token =
+        client.text(&format!("cas/{}/jwt?jwtAlgorithm={}", ca.id, args.jwt_algorithm)).await?;
     match &args.jwt_out {
         Some(path) => token::write(path, &token),
         None => print_text(&token),

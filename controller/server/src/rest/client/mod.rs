@@ -22,6 +22,7 @@ pub(super) fn api() -> Api {
             "Certificates to trust (RFC 7030)",
             version::ca_certificates,
         )
+        .get("/.well-known/jwks.json", "Public keys of tokens (RFC 7517)", version::token_keys)
         .get("/external-jwt-signers", "There are none", version::external_jwt_signers)
         .post("/enroll", "Redeem an enrollment token", enroll::enroll)
         .post(

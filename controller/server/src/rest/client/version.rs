@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     extract::State,
     http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Response},
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     core::Core,
-    rest::{CLIENT, MANAGEMENT, answer, query::ListQuery},
+    rest::{CLIENT, Failure, MANAGEMENT, answer, query::ListQuery},
 };
 
 /// `GET /version`. No capability is announced, so clients use the interface as it is here.
@@ -41,6 +42,11 @@ pub(crate) async fn ca_certificates(State(core): State<Arc<Core>>) -> Response {
         ("content-transfer-encoding", "base64"),
     ];
     (headers, core.authority.bundle().pkcs7().to_owned()).into_response()
+}
+
+/// `GET /.well-known/jwks.json` (RFC 7517 section 5), for whoever checks tokens of this controller.
+pub(crate) async fn token_keys(State(core): State<Arc<Core>>) -> Result<Response, Failure> {
+    Ok(Json(core.authority.token_keys()?).into_response())
 }
 
 /// `GET /external-jwt-signers`: there are none.

@@ -58,6 +58,7 @@ pub(super) fn api() -> Api {
         .merge(entities::api::<EdgeRouterPolicy>())
         .merge(entities::api::<ServiceEdgeRouterPolicy>())
         .get("/terminators", "Where services are hosted now", terminators::list)
+        .get("/terminators/{id}", "One of them", terminators::one)
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
         .get("/audit", "Who changed what", audit::list)
 }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
 use nightgate_model::entity::Terminator;
 use serde_json::{Value, json};
 
 use crate::{
     core::{Core, Memory},
     rest::{
-        Failure,
+        Failure, answer,
         caller::Admin,
         query::{ListQuery, Names},
         shape::reference,
@@ -43,6 +46,19 @@ pub(crate) async fn list(
         query.answer(FIELDS, memory.live.terminators(), names, |terminator| {
             shape(terminator, memory)
         })
+    })
+}
+
+/// `GET /terminators/{id}`.
+pub(crate) async fn one(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    core.read(|memory| {
+        let found = memory.live.terminators().find(|terminator| terminator.id.as_str() == id);
+        let found = found.ok_or_else(|| Failure::not_found("the terminator"))?;
+        Ok(answer::ok(shape(found, memory)))
     })
 }
 
