@@ -18,7 +18,13 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
+
+/// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
+pub const ALIVE_EVERY: u64 = 15;
+
+/// A controller that is silent for this long, in seconds, is away: three messages are missing.
+pub const SILENCE: u64 = 3 * ALIVE_EVERY;
 
 /// From a router to its controller.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -63,4 +69,6 @@ pub enum ControllerMessage {
     },
     /// The model as it is now; sent after the hello and after every change.
     Replica(Box<Replica>),
+    /// Nothing has changed, and the controller is there.
+    Alive,
 }

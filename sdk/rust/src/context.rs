@@ -52,8 +52,35 @@ pub(crate) struct Inner {
     kept: tokio::sync::Mutex<Kept>,
     /// What proves this identity to the other end of a circuit.
     credentials: Mutex<Option<Arc<Credentials>>>,
-    services: Mutex<HashMap<String, Service>>,
-    sessions: Mutex<HashMap<(ServiceId, Permission), ServiceSession>>,
+    services: Mutex<HashMap<String, Known<Service>>>,
+    sessions: Mutex<HashMap<(ServiceId, Permission), Known<ServiceSession>>>,
+}
+
+/// What the controller said once.
+#[derive(Clone)]
+struct Known<T> {
+    said: T,
+    /// Something failed since: the controller is asked again, and this counts only if it cannot be reached.
+    is_doubtful: bool,
+}
+
+impl<T> Known<T> {
+    fn new(said: T) -> Self {
+        Self { said, is_doubtful: false }
+    }
+
+    /// This, unless it is in doubt.
+    fn sure(self) -> Option<T> {
+        (!self.is_doubtful).then_some(self.said)
+    }
+
+    /// This, if the controller could not be asked again.
+    fn after(self, error: ControllerError) -> Result<T, ControllerError> {
+        match error {
+            ControllerError::Unreachable { .. } => Ok(self.said),
+            other => Err(other),
+        }
+    }
 }
 
 /// The identity as its file holds it.
@@ -206,14 +233,17 @@ impl Inner {
         permission: Permission,
     ) -> Result<ServiceSession, ControllerError> {
         let key = (service.id.clone(), permission);
-        let kept = self.sessions().get(&key).cloned();
-        if let Some(session) = kept
-            && session.expires > Instant::now() + SESSION_RESERVE
-            && !session.routers.is_empty()
-        {
+        let lives =
+            |known: &Known<ServiceSession>| known.said.expires > Instant::now() + SESSION_RESERVE;
+        let known = self.sessions().get(&key).cloned().filter(lives);
+        let sure = known.clone().and_then(Known::sure);
+        if let Some(session) = sure.filter(|session| !session.routers.is_empty()) {
             return Ok(session);
         }
-        self.fresh_session(service, permission).await
+        match (self.fresh_session(service, permission).await, known) {
+            (Err(error), Some(known)) => known.after(error),
+            (fresh, _) => fresh,
+        }
     }
 
     /// A session with the routers that are there now.
@@ -223,7 +253,8 @@ impl Inner {
         permission: Permission,
     ) -> Result<ServiceSession, ControllerError> {
         let session = self.controller.service_session(&service.id, permission).await?;
-        self.sessions().insert((service.id.clone(), permission), session.clone());
+        let known = Known::new(session.clone());
+        self.sessions().insert((service.id.clone(), permission), known);
         Ok(session)
     }
 
@@ -245,7 +276,9 @@ impl Inner {
 
     /// Makes the next use of the service ask for a new session.
     pub(crate) fn forget_session(&self, service: &Service, permission: Permission) {
-        self.sessions().remove(&(service.id.clone(), permission));
+        if let Some(known) = self.sessions().get_mut(&(service.id.clone(), permission)) {
+            known.is_doubtful = true;
+        }
     }
 
     async fn dial(&self, name: &str, options: &DialOptions) -> Result<Stream, DialFailure> {
@@ -280,7 +313,9 @@ impl Inner {
 
     /// After a failure, what is known of the service may be out of date.
     fn forget(&self, service: &Service) {
-        self.services().remove(&service.name);
+        if let Some(known) = self.services().get_mut(&service.name) {
+            known.is_doubtful = true;
+        }
         self.forget_session(service, Permission::Dial);
     }
 
@@ -291,18 +326,23 @@ impl Inner {
         permission: Permission,
     ) -> Result<Option<Service>, ControllerError> {
         let may = |service: &Service| service.permissions.contains(&permission);
-        let known = self.services().get(name).cloned().filter(may);
-        if known.is_some() {
-            return Ok(known);
+        let known = self.services().get(name).cloned().filter(|known| may(&known.said));
+        if let Some(service) = known.clone().and_then(Known::sure) {
+            return Ok(Some(service));
         }
-        let listed = self.list_services().await?;
-        Ok(listed.into_iter().find(|service| service.name == name && may(service)))
+        match (self.list_services().await, known) {
+            (Ok(listed), _) => {
+                Ok(listed.into_iter().find(|service| service.name == name && may(service)))
+            }
+            (Err(error), Some(known)) => known.after(error).map(Some),
+            (Err(error), None) => Err(error),
+        }
     }
 
     async fn list_services(&self) -> Result<Vec<Service>, ControllerError> {
         let listed = self.controller.services().await?;
         *self.services() =
-            listed.iter().map(|service| (service.name.clone(), service.clone())).collect();
+            listed.iter().map(|one| (one.name.clone(), Known::new(one.clone()))).collect();
         Ok(listed)
     }
 
@@ -311,11 +351,11 @@ impl Inner {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn services(&self) -> MutexGuard<'_, HashMap<String, Service>> {
+    fn services(&self) -> MutexGuard<'_, HashMap<String, Known<Service>>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<(ServiceId, Permission), ServiceSession>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<(ServiceId, Permission), Known<ServiceSession>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     nat,
     nat::Nat,
     node::Node,
+    offline::{self, Offline},
     reader::{Reader, Section},
     rule,
     rule::{Known, Rule},
@@ -57,6 +58,8 @@ pub struct Router {
     pub legacy_clients: bool,
     /// Links to other routers.
     pub links: Links,
+    /// What it may do while it does not hear the controller.
+    pub offline: Offline,
 }
 
 /// A gateway's firewall, DNS and mirror.
@@ -126,6 +129,7 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
     }
     let legacy_clients = reader.optional(&mut section, "legacy_clients", decode::boolean);
     let links = reader.optional(&mut section, "links", links::links);
+    let offline = reader.optional(&mut section, "offline", offline::decode);
     reader.close(section);
     Some(Router {
         identity: identity?,
@@ -133,6 +137,7 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
         advertise: advertise?,
         legacy_clients: legacy_clients?.unwrap_or_default(),
         links: links?.unwrap_or_default(),
+        offline: offline?.unwrap_or_default(),
     })
 }
 

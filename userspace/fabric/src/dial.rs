@@ -28,6 +28,7 @@ impl Router {
     /// # Errors
     /// The model does not allow it, or knows no terminator that can be reached.
     pub fn dial(&mut self, dial: Dial, now: Instant) -> Result<EndId, DialRefusal> {
+        self.check_validity(now)?;
         self.authorize_dial(&dial)?;
         if self.is_full() {
             let detail = format!("router {} holds as many circuits as it may", self.id);
@@ -140,6 +141,7 @@ impl Router {
         offer: Offer,
         now: Instant,
     ) -> Result<(), DialRefusal> {
+        self.check_validity(now)?;
         let terminator = self.hosted.get(&offer.terminator);
         let Some(terminator) = terminator.filter(|known| {
             known.service == offer.dial.service && known.instance == offer.dial.instance

@@ -16,6 +16,7 @@ mod link;
 mod open;
 mod path;
 mod router;
+mod validity;
 
 pub use cause::DialRefusal;
 pub use command::{Command, Dial, KeyShare, Offer};

@@ -33,6 +33,8 @@ pub struct Router {
     pub(crate) id: RouterId,
     pub(crate) random: SplitMix,
     pub(crate) replica: Arc<Replica>,
+    /// Until when `replica` allows circuits, if that is limited.
+    pub(crate) valid_until: Option<Instant>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) hosted: BTreeMap<TerminatorId, Terminator>,
     pub(crate) ends: BTreeMap<EndId, End>,
@@ -52,6 +54,7 @@ impl Router {
             id,
             random: SplitMix(seed),
             replica: Arc::default(),
+            valid_until: None,
             links: BTreeMap::new(),
             hosted: BTreeMap::new(),
             ends: BTreeMap::new(),

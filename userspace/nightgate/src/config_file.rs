@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::{Context as _, anyhow};
 use nightgate_config::{Config, ConfigError, Endpoint, LinkGroup, Links};
 use nightgate_gateway::admin::RuleFile;
-use nightgate_router::{Identity, LinkConfig, RouterConfig};
+use nightgate_router::{Identity, LinkConfig, Offline, RouterConfig};
 
 /// Which configuration file to run with.
 #[derive(Clone, Debug, clap::Args)]
@@ -50,6 +50,13 @@ impl ConfigArgs {
             advertise: config.router.advertise.as_ref().map(Endpoint::to_string),
             legacy_clients: config.router.legacy_clients,
             links: links(&config.router.links),
+            offline: Offline {
+                limit: config.router.offline.limit,
+                file: Some(match &config.router.offline.file {
+                    Some(file) => folder.join(file),
+                    None => path.with_extension("model"),
+                }),
+            },
         })
     }
 }

@@ -36,6 +36,7 @@ pub(crate) enum Event {
     LinkDown(LinkId),
     Frame(LinkId, Frame),
     Replica(Arc<Replica>),
+    Validity(Option<Instant>),
     Status(oneshot::Sender<(Vec<LinkInfo>, Vec<CircuitInfo>, Vec<Terminator>)>),
 }
 
@@ -144,6 +145,7 @@ impl Actor {
             }
             Event::Frame(link, frame) => self.core.handle_frame(link, frame, now),
             Event::Replica(replica) => self.core.handle_replica(replica),
+            Event::Validity(until) => self.core.handle_validity(until),
             Event::Status(reply) => {
                 let status = (self.core.links(), self.core.circuits(), self.core.terminators());
                 drop(reply.send(status));

@@ -29,6 +29,11 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
         Self { stream, buffer: BytesMut::new() }
     }
 
+    /// Bytes of the next message that have come.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next message. A cancelled call loses nothing.
     pub(crate) async fn next(&mut self, limits: Limits) -> Result<Message, ChannelError> {
         loop {

@@ -1,11 +1,14 @@
 //! The control channel: this router's only connection to the controller.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 use nightgate_model::{
-    control::{ALPN, CONTENT_TYPE, ControllerMessage, RouterMessage, VERSION},
+    control::{ALPN, CONTENT_TYPE, ControllerMessage, RouterMessage, SILENCE, VERSION},
     id::RouterId,
     replica::Replica,
 };
@@ -20,9 +23,11 @@ use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 
 use crate::{
+    Offline,
     actor::Event,
     backoff::Backoff,
     channel::{ChannelError, MessageReader, MessageWriter},
+    contact::Contact,
     report::Report,
     router::{RouterConfig, StartError},
 };
@@ -38,6 +43,8 @@ enum ControlError {
     Unreadable(#[from] serde_json::Error),
     #[error("the controller refused this router: {reason}")]
     Refused { reason: String },
+    #[error("the controller has been silent for {SILENCE} s")]
+    Silent,
     #[error("the controller's host name cannot be verified")]
     Name(#[from] InvalidDnsNameError),
 }
@@ -48,6 +55,7 @@ pub(crate) struct Channel {
     controller: (String, u16),
     advertise: Option<String>,
     connector: TlsConnector,
+    offline: Offline,
     events: mpsc::UnboundedSender<Event>,
     report: watch::Receiver<Report>,
 }
@@ -64,26 +72,57 @@ impl Channel {
             controller: address(&config.identity)?,
             advertise: config.advertise.clone(),
             connector: connector(&config.identity)?,
+            offline: config.offline.clone(),
             events,
             report,
         })
     }
 
-    pub(crate) async fn run(self, replica: watch::Sender<Arc<Replica>>) {
+    pub(crate) async fn run(
+        self,
+        replica: watch::Sender<Arc<Replica>>,
+        contact: watch::Sender<Contact>,
+    ) {
         let mut backoff = Backoff::new();
         loop {
             let before = replica.borrow().index;
-            if let Err(error) = self.connect(&replica).await {
+            if let Err(error) = self.connect(&replica, &contact).await {
                 warn!(error = %chain(&error), "control channel down; circuits go on");
             }
             if replica.borrow().index != before {
                 backoff.reset();
             }
+            self.lose(&contact);
             backoff.wait().await;
         }
     }
 
-    async fn connect(&self, replica: &watch::Sender<Arc<Replica>>) -> Result<(), ControlError> {
+    /// Notes that the controller is away, if it was there.
+    fn lose(&self, contact: &watch::Sender<Contact>) {
+        let lost =
+            contact.send_if_modified(|contact| std::mem::replace(&mut contact.is_there, false));
+        if lost {
+            let until = self.offline.valid_until(contact.borrow().heard);
+            drop(self.events.send(Event::Validity(Some(until))));
+        }
+    }
+
+    /// Notes that the controller is there.
+    fn hear_of(&self, contact: &watch::Sender<Contact>) {
+        let came = contact.send_if_modified(|contact| {
+            contact.heard = SystemTime::now();
+            !std::mem::replace(&mut contact.is_there, true)
+        });
+        if came {
+            drop(self.events.send(Event::Validity(None)));
+        }
+    }
+
+    async fn connect(
+        &self,
+        replica: &watch::Sender<Arc<Replica>>,
+        contact: &watch::Sender<Contact>,
+    ) -> Result<(), ControlError> {
         let (host, port) = &self.controller;
         let failed = |source| ControlError::Connect { address: format!("{host}:{port}"), source };
         let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
@@ -92,7 +131,7 @@ impl Channel {
         let stream = self.connector.connect(name, tcp).await.map_err(failed)?;
         let (reader, writer) = tokio::io::split(stream);
         let writer = self.tell(MessageWriter::new(writer));
-        let reader = self.hear(MessageReader::new(reader), replica);
+        let reader = self.hear(MessageReader::new(reader), replica, contact);
         tokio::select! {
             ended = writer => ended,
             ended = reader => ended,
@@ -129,9 +168,20 @@ impl Channel {
         &self,
         mut reader: MessageReader<R>,
         replica: &watch::Sender<Arc<Replica>>,
+        contact: &watch::Sender<Contact>,
     ) -> Result<(), ControlError> {
+        let silence = Duration::from_secs(SILENCE);
         loop {
-            let message = reader.next(Limits::CONTROL).await?;
+            let come = reader.buffered();
+            let message = tokio::time::timeout(silence, reader.next(Limits::CONTROL)).await;
+            // A long message over a slow line is no silence.
+            let Ok(message) = message else {
+                if reader.buffered() > come {
+                    continue;
+                }
+                return Err(ControlError::Silent);
+            };
+            let message = message?;
             match serde_json::from_slice(&message.body)? {
                 ControllerMessage::Refused { reason } => {
                     return Err(ControlError::Refused { reason });
@@ -143,7 +193,9 @@ impl Channel {
                     drop(self.events.send(Event::Replica(Arc::clone(&new))));
                     replica.send_replace(new);
                 }
+                ControllerMessage::Alive => {}
             }
+            self.hear_of(contact);
         }
     }
 }

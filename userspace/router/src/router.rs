@@ -1,6 +1,6 @@
 //! The handle of a running router.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo};
@@ -18,8 +18,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Binding, Circuit, LinkConfig,
+    Binding, Circuit, LinkConfig, Offline,
     actor::{Actor, Event},
+    contact::{Contact, keep_model},
     control, link, listener,
     proof::Proofs,
     report::Report,
@@ -38,6 +39,8 @@ pub struct RouterConfig {
     pub legacy_clients: bool,
     /// Which links it makes.
     pub links: LinkConfig,
+    /// What it may do while it does not hear the controller.
+    pub offline: Offline,
 }
 
 /// A router that cannot start.
@@ -135,7 +138,14 @@ impl Router {
     pub async fn start(config: RouterConfig) -> Result<Self, StartError> {
         let id = router_id(&config.identity)?;
         let (events, inbox) = mpsc::unbounded_channel();
-        let (replica_writer, replica) = watch::channel(Arc::default());
+        let saved = config.offline.saved(&id);
+        let contact = Contact {
+            is_there: false,
+            heard: saved.as_ref().map_or(SystemTime::UNIX_EPOCH, |saved| saved.heard),
+        };
+        let (replica_writer, replica) =
+            watch::channel(saved.map(|saved| saved.replica).unwrap_or_default());
+        let (contact_writer, contact) = watch::channel(contact);
         let (report_writer, report) = watch::channel(Report::default());
         let listener = match config.listen {
             Some(address) => Some(
@@ -156,10 +166,15 @@ impl Router {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let proofs = Proofs::new(router.credentials.clone(), replica);
+        let proofs = Proofs::new(router.credentials.clone(), replica.clone());
         router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, proofs).run());
+        let until = config.offline.valid_until(contact.borrow().heard);
+        router.tell(Event::Replica(Arc::clone(&replica.borrow())));
+        router.tell(Event::Validity(Some(until)));
+        let keep = keep_model(id.clone(), config.offline.clone(), replica, contact);
+        router.spawn(keep);
         let control = control::Channel::new(&config, id, router.events.clone(), report)?;
-        router.spawn(control.run(replica_writer));
+        router.spawn(control.run(replica_writer, contact_writer));
         router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
         if let Some(listener) = listener {
             let oldest = if config.legacy_clients { OldestTls::Tls12 } else { OldestTls::Tls13 };

@@ -36,10 +36,12 @@ pub enum FailureCause {
     Protocol,
     /// The router holds as many circuits as it may.
     Capacity,
+    /// The router has no model from the controller, or none that is recent enough to allow anything by.
+    NoModel,
 }
 
 impl FailureCause {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Unauthorized,
         Self::NoService,
         Self::NoTerminator,
@@ -55,6 +57,7 @@ impl FailureCause {
         Self::ClosedByPeer,
         Self::Protocol,
         Self::Capacity,
+        Self::NoModel,
     ];
 
     /// The word used on the wire, in metrics and by people.
@@ -75,6 +78,7 @@ impl FailureCause {
             Self::ClosedByPeer => "closed-by-peer",
             Self::Protocol => "protocol",
             Self::Capacity => "capacity",
+            Self::NoModel => "no-model",
         }
     }
 

@@ -5,7 +5,7 @@ mod channel;
 use std::{sync::Arc, time::Duration};
 
 use nightgate_model::{
-    control::{ControllerMessage, RouterMessage, VERSION},
+    control::{ALIVE_EVERY, ControllerMessage, RouterMessage, VERSION},
     id::RouterId,
 };
 use tokio::{
@@ -182,13 +182,22 @@ async fn tell<W: AsyncWrite + Unpin>(
     let mut published = core.subscribe();
     // The router's own enrollment may be too recent to be published yet.
     let mut wanted = core.read(|memory| memory.index);
+    let silence = Duration::from_secs(ALIVE_EVERY);
     loop {
-        let Some(next) = newer(&mut published, wanted).await else { return ControlError::Revoked };
-        if router_of(core, fingerprint).as_ref() != Some(&connection.router) {
+        let next = tokio::time::timeout(silence, newer(&mut published, wanted)).await;
+        if matches!(next, Ok(None))
+            || router_of(core, fingerprint).as_ref() != Some(&connection.router)
+        {
             return ControlError::Revoked;
         }
-        wanted = next.index + 1;
-        if let Err(error) = writer.send(next.body).await {
+        let sent = match next {
+            Ok(Some(next)) => {
+                wanted = next.index + 1;
+                writer.send(next.body).await
+            }
+            Ok(None) | Err(_) => writer.send_message(&ControllerMessage::Alive).await,
+        };
+        if let Err(error) = sent {
             return error.into();
         }
     }

@@ -77,7 +77,7 @@ impl Channel {
         loop {
             match self.next().await {
                 Some(ControllerMessage::Replica(replica)) if wanted(&replica) => return *replica,
-                Some(ControllerMessage::Replica(_)) => {}
+                Some(ControllerMessage::Replica(_) | ControllerMessage::Alive) => {}
                 other => panic!("expected a replica, found {other:?}"),
             }
         }

@@ -307,6 +307,7 @@ async fn start_router(
         advertise: Some(advertised.to_string()),
         legacy_clients: clients == Clients::AlsoLegacy,
         links: LinkConfig::default(),
+        offline: nightgate_router::Offline::default(),
     };
     let router = Router::start(config).await.unwrap();
     let mut replica = router.replica();

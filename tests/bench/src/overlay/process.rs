@@ -81,6 +81,7 @@ pub fn serve(words: &[String]) -> Result<()> {
                     advertise: Some(address.to_string()),
                     legacy_clients: false,
                     links: LinkConfig::default(),
+                    offline: nightgate_router::Offline::default(),
                 })
                 .await?;
                 end_of_input().await;

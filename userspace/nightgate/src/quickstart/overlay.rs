@@ -104,6 +104,7 @@ async fn start_router(folder: &Folder, identity: &Path) -> anyhow::Result<Router
         advertise: Some(at.to_string()),
         legacy_clients: false,
         links: LinkConfig::default(),
+        offline: nightgate_router::Offline::default(),
     };
     let router = Router::start(config).await.context("start the router")?;
     let mut replica = router.replica();

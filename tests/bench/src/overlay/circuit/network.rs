@@ -41,6 +41,7 @@ impl Network {
             advertise: Some(address.to_string()),
             legacy_clients: false,
             links: LinkConfig::default(),
+            offline: nightgate_router::Offline::default(),
         };
         let router = Router::start(config).await?;
         router.replica().wait_for(|replica| replica.index > 0).await?;

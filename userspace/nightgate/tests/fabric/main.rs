@@ -1,0 +1,6 @@
+//! Controller, routers and applications as processes of their own, and what operators see of them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
+
+mod offline;
+mod overlay;
