@@ -1,12 +1,17 @@
 //! Who may do what: roles and attributes, so that it stays small however many pairs they allow, with an
 //! index that answers at once.
 
+mod change;
 mod index;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::change::TermsEdit;
 use self::index::Relation;
 use crate::{
     entity::{Permission, Role, Semantic},
@@ -16,14 +21,25 @@ use crate::{
 /// Which identity may dial or bind which service, and through which router.
 ///
 /// What is not allowed here is refused. A router's own identity always may use that router.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+///
+/// A clone shares everything with what it was cloned from, until one of them changes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(from = "Terms", into = "Terms")]
 pub struct Authorizations {
-    terms: Terms,
-    dial: Relation,
-    bind: Relation,
-    identity_routers: Relation,
-    service_routers: Relation,
+    terms: Arc<Terms>,
+    dial: Arc<Relation>,
+    bind: Arc<Relation>,
+    identity_routers: Arc<Relation>,
+    service_routers: Arc<Relation>,
+}
+
+impl Eq for Authorizations {}
+
+/// All else follows from the terms.
+impl PartialEq for Authorizations {
+    fn eq(&self, other: &Self) -> bool {
+        self.terms == other.terms
+    }
 }
 
 /// What authorizations follow from.
@@ -62,17 +78,17 @@ impl Authorizations {
         let Terms { identities, services, routers, dial, bind, identity_routers, service_routers } =
             &terms;
         Self {
-            dial: Relation::new(dial, identities, services),
-            bind: Relation::new(bind, identities, services),
-            identity_routers: Relation::new(identity_routers, identities, routers),
-            service_routers: Relation::new(service_routers, services, routers),
-            terms,
+            dial: Relation::new(dial, identities, services).into(),
+            bind: Relation::new(bind, identities, services).into(),
+            identity_routers: Relation::new(identity_routers, identities, routers).into(),
+            service_routers: Relation::new(service_routers, services, routers).into(),
+            terms: terms.into(),
         }
     }
 
     /// Grants one permission, through every router.
     pub fn grant(&mut self, identity: IdentityId, permission: Permission, service: ServiceId) {
-        let mut terms = std::mem::take(&mut self.terms);
+        let mut terms = Terms::from(std::mem::take(self));
         let rule = |from: &str, to: Role| Rule {
             semantic: Semantic::AnyOf,
             from: vec![Role::Id(from.into())],
@@ -144,6 +160,6 @@ impl From<Terms> for Authorizations {
 
 impl From<Authorizations> for Terms {
     fn from(authorizations: Authorizations) -> Self {
-        authorizations.terms
+        Arc::unwrap_or_clone(authorizations.terms)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     entity::Terminator,
     id::{RouterId, TerminatorId},
-    replica::{LinkReport, Replica},
+    replica::{ChangeSet, Digest, LinkReport, Replica},
 };
 
 /// Application protocol (RFC 7301) of the control channel on the controller's one TLS port.
@@ -18,7 +18,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
 pub const ALIVE_EVERY: u64 = 15;
@@ -42,7 +42,11 @@ pub enum RouterMessage {
         terminators: Vec<Terminator>,
         /// Its links right now.
         links: Vec<LinkReport>,
+        /// The replica that it has: it is told what changed since, if the controller still knows.
+        holds: Option<Holding>,
     },
+    /// Changes did not fit: the whole replica has to be sent.
+    WholeWanted,
     /// A service is hosted behind this router; or the terminator of this id, which it told of before, is
     /// another now.
     TerminatorAdded(Terminator),
@@ -58,6 +62,15 @@ pub enum RouterMessage {
     },
 }
 
+/// Which replica a router has.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Holding {
+    /// Its index.
+    pub index: u64,
+    /// Its digest: controllers that were restored from a backup use an index again.
+    pub digest: Digest,
+}
+
 /// From the controller to a router.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -67,8 +80,10 @@ pub enum ControllerMessage {
         /// Why, for the operator.
         reason: String,
     },
-    /// The model as it is now; sent after the hello and after every change.
+    /// The model as it is now; sent after a hello without a replica that the controller knows, and when wanted.
     Replica(Box<Replica>),
+    /// What changed since the replica or the changes that were sent before.
+    Changes(Box<ChangeSet>),
     /// Nothing has changed, and the controller is there.
     Alive,
 }

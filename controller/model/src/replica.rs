@@ -1,9 +1,21 @@
 //! The part of the model that routers hold, so that no dial has to ask the controller.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod change;
+mod digest;
+mod edit;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    change::{ChangeSet, Misfit},
+    digest::{Digest, NoDigest},
+    edit::{Edit, Splice},
+};
 use crate::{
     authorization::Authorizations,
     entity::{Service, Terminator},
@@ -12,7 +24,8 @@ use crate::{
 
 /// Everything a router needs to authenticate clients, authorize dials and choose a path.
 ///
-/// `index` grows with every change of the model and never repeats.
+/// `index` grows with every change of the model and never repeats. Large parts are shared between a replica and the one
+/// that follows it, if they did not change.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Replica {
     /// Position in the controller's history of changes.
@@ -23,18 +36,22 @@ pub struct Replica {
     pub client_cas: Vec<String>,
     /// API sessions that were ended before their time: their tokens are refused, and what began with them ends.
     pub ended_sessions: BTreeSet<ApiSessionId>,
-    /// Enrolled routers that are not disabled.
+    /// Enrolled routers that are not disabled, in the order of their ids.
     pub routers: Vec<ReplicaRouter>,
     /// Identities that are not disabled.
-    pub identities: BTreeMap<IdentityId, ReplicaIdentity>,
+    #[serde(with = "shared")]
+    pub identities: Arc<BTreeMap<IdentityId, ReplicaIdentity>>,
     /// Services by id.
-    pub services: BTreeMap<ServiceId, Service>,
+    #[serde(with = "shared")]
+    pub services: Arc<BTreeMap<ServiceId, Service>>,
     /// Who may do what.
     pub authorizations: Authorizations,
-    /// Where services are hosted, on routers that are connected.
-    pub terminators: Vec<Terminator>,
-    /// Links between routers as both of their ends last reported them.
-    pub links: Vec<LinkReport>,
+    /// Where services are hosted, on routers that are connected; in the order of routers, then of ids.
+    #[serde(with = "shared")]
+    pub terminators: Arc<Vec<Terminator>>,
+    /// Links between routers as both of their ends last reported them, in the order of who reported.
+    #[serde(with = "shared")]
+    pub links: Arc<Vec<LinkReport>>,
 }
 
 /// A router as other routers know it.
@@ -84,5 +101,25 @@ impl Replica {
     /// The router that enrolled with the certificate of this SHA-1 fingerprint.
     pub fn router_by_fingerprint(&self, fingerprint: &str) -> Option<&ReplicaRouter> {
         self.routers.iter().find(|router| router.fingerprint == fingerprint)
+    }
+}
+
+/// What is shared is written and read as if it were not.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        shared: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(shared, serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }

@@ -76,9 +76,10 @@ impl<T> Known<T> {
 
     /// This, if the controller could not be asked again.
     fn after(self, error: ControllerError) -> Result<T, ControllerError> {
-        match error {
-            ControllerError::Unreachable { .. } => Ok(self.said),
-            other => Err(other),
+        if matches!(error, ControllerError::Unreachable { .. }) {
+            Ok(self.said)
+        } else {
+            Err(error)
         }
     }
 }

@@ -67,7 +67,10 @@ impl Router {
 
     /// Takes a newer model: circuits and terminators that it allows no longer end at once.
     pub fn handle_replica(&mut self, replica: Arc<Replica>) {
-        self.replica = replica;
+        let before = std::mem::replace(&mut self.replica, replica);
+        if self.replica.shares_model_with(&before) {
+            return;
+        }
         let revoked: Vec<EndId> = self
             .ends
             .iter()

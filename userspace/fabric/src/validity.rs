@@ -49,6 +49,7 @@ mod tests {
             instance: String::new(),
             caller: String::new(),
             key_share: KeyShare::default(),
+            session: Default::default(),
             app_data: Default::default(),
         };
         let mut cause = |until: Option<Instant>| {

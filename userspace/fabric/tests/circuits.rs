@@ -141,10 +141,10 @@ fn replica(links: Vec<nightgate_model::replica::LinkReport>, terminator: Termina
         (IdentityId::new(name), ReplicaIdentity { name: name.into(), fingerprint: None })
     };
     let mut replica = Replica {
-        services: [(service.id.clone(), service)].into(),
-        identities: ["anna", "hugo"].map(identity).into(),
-        terminators: vec![terminator],
-        links,
+        services: Arc::new([(service.id.clone(), service)].into()),
+        identities: Arc::new(["anna", "hugo"].map(identity).into()),
+        terminators: Arc::new(vec![terminator]),
+        links: Arc::new(links),
         ..Replica::default()
     };
     let web = ServiceId::new("web");
@@ -220,7 +220,7 @@ fn a_dial_reaches_the_instance_it_names_and_no_other() {
     let mut row = Row::new(2);
     let blue =
         Terminator { id: TerminatorId::new("blue"), instance: "blue".into(), ..terminator(1) };
-    row.replica.terminators.push(blue.clone());
+    Arc::make_mut(&mut row.replica.terminators).push(blue.clone());
     row.publish();
     row.last().host(blue);
     row.take_events();
@@ -242,7 +242,7 @@ fn a_dial_reaches_the_instance_it_names_and_no_other() {
 fn precedence_comes_before_cost() {
     let mut row = Row::new(2);
     let dear = Terminator { id: TerminatorId::new("dear"), cost: 60_000, ..terminator(1) };
-    row.replica.terminators.push(dear.clone());
+    Arc::make_mut(&mut row.replica.terminators).push(dear.clone());
     row.publish();
     row.last().host(dear);
     let chosen = |row: &mut Row| {
@@ -255,12 +255,12 @@ fn precedence_comes_before_cost() {
     };
     assert_eq!(chosen(&mut row), "t");
 
-    row.replica.terminators[0].precedence = Precedence::Failed;
+    Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Failed;
     row.publish();
     assert_eq!(chosen(&mut row), "dear");
 
-    row.replica.terminators[0].precedence = Precedence::Required;
-    row.replica.terminators[1].cost = 0;
+    Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Required;
+    Arc::make_mut(&mut row.replica.terminators)[1].cost = 0;
     row.publish();
     assert_eq!(chosen(&mut row), "t");
 }

@@ -148,7 +148,7 @@ mod tests {
         let mut replica = Replica::default();
         let me = IdentityId::new("gateway");
         let own = ReplicaIdentity { name: "paris".into(), fingerprint: None };
-        replica.identities.insert(me.clone(), own);
+        Arc::make_mut(&mut replica.identities).insert(me.clone(), own);
         let tcp = HostV1::document(Protocol::Tcp, "10.0.0.1", 80);
         let mut named = HostV1::document(Protocol::Udp, "10.0.0.1", 53);
         named["listenOptions"] = json!({ "bindUsingEdgeIdentity": true });
@@ -184,6 +184,6 @@ mod tests {
             config,
             configs: Default::default(),
         };
-        replica.services.insert(id, service);
+        Arc::make_mut(&mut replica.services).insert(id, service);
     }
 }

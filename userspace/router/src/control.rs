@@ -8,19 +8,19 @@ use std::{
 use bytes::Bytes;
 use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 use nightgate_model::{
-    control::{ALPN, CONTENT_TYPE, ControllerMessage, RouterMessage, SILENCE, VERSION},
+    control::{ALPN, CONTENT_TYPE, ControllerMessage, Holding, RouterMessage, SILENCE, VERSION},
     id::RouterId,
-    replica::Replica,
+    replica::{ChangeSet, Digest, Misfit, Replica},
 };
 use nightgate_wire::channel::{Limits, Message};
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
 };
 use tokio_rustls::TlsConnector;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     Offline,
@@ -130,8 +130,14 @@ impl Channel {
         let name = ServerName::try_from(host.clone())?;
         let stream = self.connector.connect(name, tcp).await.map_err(failed)?;
         let (reader, writer) = tokio::io::split(stream);
-        let writer = self.tell(MessageWriter::new(writer));
-        let reader = self.hear(MessageReader::new(reader), replica, contact);
+        let wants_whole = Notify::new();
+        let held = {
+            let held = Arc::clone(&replica.borrow());
+            (held.index > 0).then(|| Held::new(held))
+        };
+        let holds = held.as_ref().map(Held::holding);
+        let writer = self.tell(MessageWriter::new(writer), holds, &wants_whole);
+        let reader = self.hear(MessageReader::new(reader), held, (replica, contact), &wants_whole);
         tokio::select! {
             ended = writer => ended,
             ended = reader => ended,
@@ -142,6 +148,8 @@ impl Channel {
     async fn tell<W: AsyncWrite + Unpin>(
         &self,
         mut writer: MessageWriter<W>,
+        holds: Option<Holding>,
+        wants_whole: &Notify,
     ) -> Result<(), ControlError> {
         let mut report = self.report.clone();
         let mut told = report.borrow_and_update().clone();
@@ -151,9 +159,16 @@ impl Channel {
             address: self.advertise.clone(),
             terminators: told.terminators.clone(),
             links: told.links.clone(),
+            holds,
         };
         writer.send(encode(&hello)?).await?;
-        while report.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                changed = report.changed() => if changed.is_err() {
+                    return Ok(());
+                },
+                () = wants_whole.notified() => writer.queue(encode(&RouterMessage::WholeWanted)?),
+            }
             let now = report.borrow_and_update().clone();
             for message in now.changes(&told) {
                 writer.queue(encode(&message)?);
@@ -161,14 +176,20 @@ impl Channel {
             writer.flush().await?;
             told = now;
         }
-        Ok(())
+    }
+
+    /// The core first: whoever waits for the index finds it in force.
+    fn publish(&self, new: &Arc<Replica>, replica: &watch::Sender<Arc<Replica>>) {
+        drop(self.events.send(Event::Replica(Arc::clone(new))));
+        replica.send_replace(Arc::clone(new));
     }
 
     async fn hear<R: AsyncRead + Unpin>(
         &self,
         mut reader: MessageReader<R>,
-        replica: &watch::Sender<Arc<Replica>>,
-        contact: &watch::Sender<Contact>,
+        mut held: Option<Held>,
+        (replica, contact): (&watch::Sender<Arc<Replica>>, &watch::Sender<Contact>),
+        wants_whole: &Notify,
     ) -> Result<(), ControlError> {
         let silence = Duration::from_secs(SILENCE);
         loop {
@@ -188,15 +209,51 @@ impl Channel {
                 }
                 ControllerMessage::Replica(new) => {
                     info!(index = new.index, "model received");
-                    let new: Arc<Replica> = new.into();
-                    // The core first: whoever waits for the index finds it in force.
-                    drop(self.events.send(Event::Replica(Arc::clone(&new))));
-                    replica.send_replace(new);
+                    let new = held.insert(Held::new(new.into()));
+                    self.publish(&new.replica, replica);
+                }
+                ControllerMessage::Changes(changes) => {
+                    let index = changes.index;
+                    match held.take().map(|held| held.after(*changes)) {
+                        Some(Ok(new)) => {
+                            debug!(index, "model changed");
+                            self.publish(&held.insert(new).replica, replica);
+                        }
+                        Some(Err(error)) => {
+                            warn!(%error, "changes do not fit; the whole model is wanted");
+                            wants_whole.notify_one();
+                        }
+                        // The whole is on its way.
+                        None => {}
+                    }
                 }
                 ControllerMessage::Alive => {}
             }
             self.hear_of(contact);
         }
+    }
+}
+
+/// The replica that changes are applied to.
+struct Held {
+    replica: Arc<Replica>,
+    digest: Digest,
+}
+
+impl Held {
+    fn new(replica: Arc<Replica>) -> Self {
+        Self { digest: replica.digest(), replica }
+    }
+
+    fn holding(&self) -> Holding {
+        Holding { index: self.replica.index, digest: self.digest }
+    }
+
+    fn after(mut self, changes: ChangeSet) -> Result<Self, Misfit> {
+        // Parts that do not change stay shared.
+        let mut replica = Replica::clone(&self.replica);
+        changes.apply(&mut replica, &mut self.digest)?;
+        Ok(Self { replica: Arc::new(replica), digest: self.digest })
     }
 }
 

@@ -43,6 +43,19 @@ impl Relation {
         Self { from: from_side.select(from), to: to_side.select(to), to_all: to_side.all.into() }
     }
 
+    /// Looks again at entities that came, went or got other attributes.
+    pub(super) fn update<A: Identifier, B: Identifier>(
+        &mut self,
+        rules: &[Rule],
+        (from, changed_from): (&BTreeMap<A, BTreeSet<String>>, &[A]),
+        (to, changed_to): (&BTreeMap<B, BTreeSet<String>>, &[B]),
+    ) {
+        let from_side = Side::new(rules.iter().map(|rule| (rule.semantic, rule.from.as_slice())));
+        let to_side = Side::new(rules.iter().map(|rule| (rule.semantic, rule.to.as_slice())));
+        from_side.reselect(&mut self.from, from, changed_from);
+        to_side.reselect(&mut self.to, to, changed_to);
+    }
+
     /// Whether a rule relates the two, both known.
     pub(super) fn relates(&self, from: &str, to: &str) -> bool {
         self.meets(self.rules_from(from), to)
@@ -109,6 +122,24 @@ impl<'a> Side<'a> {
             selected.insert(id.text().to_owned(), rules);
         }
         selected
+    }
+
+    /// As [`Self::select`], for some entities only.
+    fn reselect<I: Identifier>(
+        &self,
+        selected: &mut HashMap<String, Arc<[usize]>>,
+        entities: &BTreeMap<I, BTreeSet<String>>,
+        changed: &[I],
+    ) {
+        for id in changed {
+            match entities.get(id) {
+                Some(attributes) => {
+                    let rules = self.rules_of(id.text(), attributes).into();
+                    selected.insert(id.text().to_owned(), rules);
+                }
+                None => drop(selected.remove(id.text())),
+            }
+        }
     }
 
     /// The rules that select one entity, ascending.

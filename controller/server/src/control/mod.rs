@@ -4,13 +4,14 @@ mod channel;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use nightgate_model::{
-    control::{ALIVE_EVERY, ControllerMessage, RouterMessage, VERSION},
+    control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use self::channel::{ChannelError, Reader, Writer};
@@ -63,9 +64,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     let (read, write) = tokio::io::split(stream);
     let (mut reader, mut writer) = (Reader::new(read), Writer::new(write));
     match greet(core, &mut reader, &mut writer, &fingerprint).await {
-        Ok(connection) => {
+        Ok((connection, holds)) => {
             tracing::info!(router = %connection.router, "router connected");
-            let error = exchange(core, reader, writer, &connection, &fingerprint).await;
+            let error = exchange(core, reader, (writer, holds), &connection, &fingerprint).await;
             core.update_live(|live| live.disconnect(&connection));
             tracing::info!(router = %connection.router, reason = %error, "router disconnected");
             error
@@ -87,7 +88,7 @@ async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut Reader<R>,
     writer: &mut Writer<W>,
     fingerprint: &str,
-) -> Result<Connection, ControlError> {
+) -> Result<(Connection, Option<Holding>), ControlError> {
     let Some(router) = router_of(core, fingerprint) else {
         return Err(ControlError::Unknown { fingerprint: fingerprint.into() });
     };
@@ -95,7 +96,7 @@ async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         .await
         .or(Err(ControlError::Silent))??;
     match accept(core, router, hello) {
-        Ok(connection) => Ok(connection),
+        Ok(accepted) => Ok(accepted),
         Err(reason) => {
             let message = ControllerMessage::Refused { reason: reason.clone() };
             writer.send_message(&message).await?;
@@ -104,8 +105,12 @@ async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     }
 }
 
-fn accept(core: &Core, expected: RouterId, hello: RouterMessage) -> Result<Connection, String> {
-    let RouterMessage::Hello { version, router, address, terminators, links } = hello else {
+fn accept(
+    core: &Core,
+    expected: RouterId,
+    hello: RouterMessage,
+) -> Result<(Connection, Option<Holding>), String> {
+    let RouterMessage::Hello { version, router, address, terminators, links, holds } = hello else {
         return Err("the first message must be a hello".into());
     };
     if version != VERSION {
@@ -118,6 +123,7 @@ fn accept(core: &Core, expected: RouterId, hello: RouterMessage) -> Result<Conne
         return Err(format!("the certificate belongs to router {expected}, not {router}"));
     }
     core.update_live(|live| live.connect(router, address, terminators, links))
+        .map(|connection| (connection, holds))
         .map_err(|error| error.to_string())
 }
 
@@ -126,13 +132,15 @@ fn accept(core: &Core, expected: RouterId, hello: RouterMessage) -> Result<Conne
 async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     core: &Core,
     reader: Reader<R>,
-    writer: Writer<W>,
+    (writer, holds): (Writer<W>, Option<Holding>),
     connection: &Connection,
     fingerprint: &str,
 ) -> ControlError {
+    let wants_whole = Notify::new();
+    let told = (writer, holds, &wants_whole);
     tokio::select! {
-        error = hear(core, reader, connection) => error,
-        error = tell(core, writer, connection, fingerprint) => error,
+        error = hear(core, reader, connection, &wants_whole) => error,
+        error = tell(core, told, connection, fingerprint) => error,
         () = connection.superseded.cancelled() => ControlError::Superseded,
     }
 }
@@ -141,9 +149,14 @@ async fn hear<R: AsyncRead + Unpin>(
     core: &Core,
     mut reader: Reader<R>,
     connection: &Connection,
+    wants_whole: &Notify,
 ) -> ControlError {
     loop {
         let handled = match reader.next().await {
+            Ok(RouterMessage::WholeWanted) => {
+                wants_whole.notify_one();
+                Ok(())
+            }
             Ok(message) => handle_report(core, connection, message),
             Err(error) => Err(error.into()),
         };
@@ -160,6 +173,8 @@ fn handle_report(
 ) -> Result<(), ControlError> {
     match message {
         RouterMessage::Hello { .. } => return Err(ControlError::SecondHello),
+        // It concerns what is told, not what is known.
+        RouterMessage::WholeWanted => {}
         RouterMessage::TerminatorAdded(terminator) => {
             core.update_live(|live| live.add_terminator(connection, terminator))?;
         }
@@ -175,7 +190,7 @@ fn handle_report(
 
 async fn tell<W: AsyncWrite + Unpin>(
     core: &Core,
-    mut writer: Writer<W>,
+    (mut writer, mut holds, wants_whole): (Writer<W>, Option<Holding>, &Notify),
     connection: &Connection,
     fingerprint: &str,
 ) -> ControlError {
@@ -184,23 +199,47 @@ async fn tell<W: AsyncWrite + Unpin>(
     let mut wanted = core.read(|memory| memory.index);
     let silence = Duration::from_secs(ALIVE_EVERY);
     loop {
-        let next = tokio::time::timeout(silence, newer(&mut published, wanted)).await;
-        if matches!(next, Ok(None))
-            || router_of(core, fingerprint).as_ref() != Some(&connection.router)
-        {
+        let next = tokio::select! {
+            next = newer(&mut published, wanted) => match next {
+                Some(next) => Some(next),
+                None => return ControlError::Revoked,
+            },
+            () = wants_whole.notified() => {
+                tracing::warn!(router = %connection.router, "router wants the whole model");
+                holds = None;
+                Some(published.borrow().clone())
+            }
+            () = tokio::time::sleep(silence) => None,
+        };
+        if router_of(core, fingerprint).as_ref() != Some(&connection.router) {
             return ControlError::Revoked;
         }
         let sent = match next {
-            Ok(Some(next)) => {
+            Some(next) => {
                 wanted = next.index + 1;
-                writer.send(next.body).await
+                let bodies = next.after(holds.replace(next.holding()));
+                send_all(&mut writer, bodies).await
             }
-            Ok(None) | Err(_) => writer.send_message(&ControllerMessage::Alive).await,
+            None => writer.send_message(&ControllerMessage::Alive).await,
         };
         if let Err(error) = sent {
             return error.into();
         }
     }
+}
+
+/// Sends messages, or a sign of life if there are none.
+async fn send_all<W: AsyncWrite + Unpin>(
+    writer: &mut Writer<W>,
+    bodies: Vec<Bytes>,
+) -> Result<(), ChannelError> {
+    if bodies.is_empty() {
+        return writer.send_message(&ControllerMessage::Alive).await;
+    }
+    for body in bodies {
+        writer.send(body).await?;
+    }
+    Ok(())
 }
 
 /// The latest publication, once it has reached `index`; `None` when the controller stops.

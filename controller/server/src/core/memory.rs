@@ -25,6 +25,8 @@ pub(crate) struct Memory {
     pub(crate) model: Arc<Model>,
     /// Position in the history of changes, as in the store.
     pub(crate) index: u64,
+    /// Counts changes of entities; what routers report is none.
+    model_version: u64,
     /// When services or policies last changed.
     pub(crate) services_changed_at: Timestamp,
     /// API sessions.
@@ -44,6 +46,8 @@ pub(crate) struct Memory {
 pub(super) struct Snapshot {
     /// Position in the history of changes.
     pub(super) index: u64,
+    /// Differs when the entities do.
+    pub(super) model_version: u64,
     /// The entities.
     pub(super) entities: Entities,
     /// What routers report.
@@ -86,6 +90,7 @@ impl Memory {
             changed_at: loaded.model.changed_at().unwrap_or(Timestamp(0)),
             model: Arc::new(loaded.model),
             index: loaded.index,
+            model_version: 0,
             services_changed_at: now,
             api_sessions: HashMap::new(),
             ended_sessions: loaded.ended_sessions,
@@ -102,6 +107,7 @@ impl Memory {
     pub(super) fn apply(&mut self, change: &Change, at: Timestamp, index: u64) {
         Arc::make_mut(&mut self.model).apply(change, at);
         self.index = index;
+        self.model_version += 1;
         self.authorizations = Arc::default();
         for step in &change.steps {
             match step {
@@ -180,6 +186,7 @@ impl Memory {
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             index: self.index,
+            model_version: self.model_version,
             entities: self.entities(),
             live: self.live.report(),
             ended_sessions: self.ended_sessions.keys().cloned().collect(),

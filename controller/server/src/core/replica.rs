@@ -1,10 +1,13 @@
 //! The part of the state that routers hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use nightgate_model::{
     entity::{Permission, Service},
-    id::IdentityId,
+    id::{IdentityId, ServiceId},
     replica::{Replica, ReplicaIdentity, ReplicaRouter},
 };
 use nightgate_pki::Authority;
@@ -17,47 +20,53 @@ use crate::trust::trusted_cas;
 /// Builds what every router is told.
 ///
 /// Terminators whose host may not bind (any more) are left out, and links to unknown routers: what a
-/// router reports grants nothing by itself.
-pub(super) fn replica(snapshot: &Snapshot, authority: &Authority) -> Replica {
+/// router reports grants nothing by itself. Entities that are those of `earlier` are shared with it.
+pub(super) fn replica(
+    snapshot: &Snapshot,
+    authority: &Authority,
+    earlier: Option<&Replica>,
+) -> Replica {
     let authorizations = snapshot.entities.authorizations();
     let routers: Vec<_> = routers(snapshot).collect();
     let known: BTreeSet<_> = routers.iter().map(|router| router.id.clone()).collect();
-    Replica {
+    let mut replica = Replica {
         index: snapshot.index,
         token_keys: vec![authority.session_key().public_key_pem().into()],
         ended_sessions: snapshot.ended_sessions.clone(),
         client_cas: client_cas(snapshot, authority),
-        identities: identities(snapshot).collect(),
-        services: snapshot
-            .entities
-            .model
-            .services
-            .iter()
-            .map(|(id, stored)| {
-                let config = resolved_config(&stored.entity, &snapshot.entities.model);
-                let configs = BTreeSet::new();
-                (id.clone(), Service { config, configs, ..stored.entity.clone() })
-            })
-            .collect(),
+        identities: match earlier {
+            Some(earlier) => Arc::clone(&earlier.identities),
+            None => Arc::new(identities(snapshot).collect()),
+        },
+        services: match earlier {
+            Some(earlier) => Arc::clone(&earlier.services),
+            None => Arc::new(services(snapshot).collect()),
+        },
         authorizations: authorizations.clone(),
-        terminators: snapshot
-            .live
-            .terminators
-            .iter()
-            .filter(|t| authorizations.allows(&t.host, Permission::Bind, &t.service))
-            .filter(|t| authorizations.reaches(&t.host, &t.service, &t.router))
-            .filter(|t| known.contains(&t.router))
-            .cloned()
-            .collect(),
-        links: snapshot
-            .live
-            .links
-            .iter()
-            .filter(|link| known.contains(&link.from) && known.contains(&link.to))
-            .cloned()
-            .collect(),
+        terminators: Arc::new(
+            snapshot
+                .live
+                .terminators
+                .iter()
+                .filter(|t| authorizations.allows(&t.host, Permission::Bind, &t.service))
+                .filter(|t| authorizations.reaches(&t.host, &t.service, &t.router))
+                .filter(|t| known.contains(&t.router))
+                .cloned()
+                .collect(),
+        ),
+        links: Arc::new(
+            snapshot
+                .live
+                .links
+                .iter()
+                .filter(|link| known.contains(&link.from) && known.contains(&link.to))
+                .cloned()
+                .collect(),
+        ),
         routers,
-    }
+    };
+    replica.sort();
+    replica
 }
 
 /// Our own too: routers know those of the day they enrolled.
@@ -96,6 +105,14 @@ fn routers(snapshot: &Snapshot) -> impl Iterator<Item = ReplicaRouter> {
                 address,
             })
         })
+}
+
+fn services(snapshot: &Snapshot) -> impl Iterator<Item = (ServiceId, Service)> {
+    let model = &snapshot.entities.model;
+    model.services.iter().map(|(id, stored)| {
+        let config = resolved_config(&stored.entity, model);
+        (id.clone(), Service { config, configs: BTreeSet::new(), ..stored.entity.clone() })
+    })
 }
 
 fn identities(snapshot: &Snapshot) -> impl Iterator<Item = (IdentityId, ReplicaIdentity)> {

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use crate::common::{Credentials, Lab, MANAGEMENT, claims, tls};
 use bytes::BytesMut;
 use nightgate_model::{
-    control::{ALPN, CONTENT_TYPE, ControllerMessage, RouterMessage, VERSION},
+    control::{ALPN, CONTENT_TYPE, ControllerMessage, Holding, RouterMessage, VERSION},
     entity::{Permission, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
-    replica::{LinkReport, Replica},
+    replica::{Digest, LinkReport, Replica},
 };
 use nightgate_wire::channel::{Limits, Message};
 use rustls_pki_types::ServerName;
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Channel {
     stream: TlsStream<TcpStream>,
     buffer: BytesMut,
+    replica: Replica,
+    digest: Digest,
 }
 
 impl Channel {
@@ -38,7 +40,8 @@ impl Channel {
         let stream = TcpStream::connect(lab.address()).await?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = connector.connect(name, stream).await?;
-        Ok(Self { stream, buffer: BytesMut::new() })
+        let (replica, digest) = (Replica::default(), Digest::default());
+        Ok(Self { stream, buffer: BytesMut::new(), replica, digest })
     }
 
     /// Opens a channel and says hello.
@@ -76,9 +79,17 @@ impl Channel {
     pub(crate) async fn replica(&mut self, wanted: impl Fn(&Replica) -> bool) -> Replica {
         loop {
             match self.next().await {
-                Some(ControllerMessage::Replica(replica)) if wanted(&replica) => return *replica,
-                Some(ControllerMessage::Replica(_) | ControllerMessage::Alive) => {}
+                Some(ControllerMessage::Replica(replica)) => {
+                    (self.digest, self.replica) = (replica.digest(), *replica);
+                }
+                Some(ControllerMessage::Changes(changes)) => {
+                    changes.apply(&mut self.replica, &mut self.digest).unwrap();
+                }
+                Some(ControllerMessage::Alive) => {}
                 other => panic!("expected a replica, found {other:?}"),
+            }
+            if wanted(&self.replica) {
+                return self.replica.clone();
             }
         }
     }
@@ -91,6 +102,7 @@ pub(crate) fn hello(id: &str) -> RouterMessage {
         address: Some("router.example:443".into()),
         terminators: vec![],
         links: vec![],
+        holds: None,
     }
 }
 
@@ -203,8 +215,8 @@ async fn what_a_router_reports_is_told_to_all_and_goes_with_it() {
     let link = LinkReport { from: RouterId::new(&edge), to: RouterId::new(&hub), cost: 3 };
     reporter.send(&RouterMessage::Links { links: vec![link.clone()] }).await;
     let with = watcher.replica(|r| !r.terminators.is_empty() && !r.links.is_empty()).await;
-    assert_eq!(with.terminators, [reported]);
-    assert_eq!(with.links, [link]);
+    assert_eq!(*with.terminators, [reported]);
+    assert_eq!(*with.links, [link]);
     let listed = admin.get(&format!("{MANAGEMENT}/terminators")).await.body;
     assert_eq!(listed["data"][0]["router"]["name"], "edge");
     let path = format!("{MANAGEMENT}/explain?identity=host&service=web&type=Bind");
@@ -419,4 +431,64 @@ async fn the_index_never_repeats_after_a_restart() {
     let after = channel.replica(|replica| replica.router(&RouterId::new(&hub)).is_some()).await;
     assert!(after.index >= before.index);
     assert!(after.links.is_empty());
+}
+
+/// Says hello as a router that holds a replica already.
+async fn come_back(lab: &Lab, id: &str, credentials: &Credentials, holds: Holding) -> Channel {
+    let mut channel = Channel::open(lab, Some(credentials), ALPN).await.unwrap();
+    let mut message = hello(id);
+    if let RouterMessage::Hello { holds: held, .. } = &mut message {
+        *held = Some(holds);
+    }
+    channel.send(&message).await;
+    channel
+}
+
+#[tokio::test]
+async fn a_router_is_told_changes_and_the_whole_only_if_it_has_to_be() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let (hub, hubs) = lab.router("hub", false).await;
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    let first = channel.next().await.unwrap();
+    assert!(matches!(first, ControllerMessage::Replica(_)), "{first:?}");
+    let mut channel = Channel::hello(&lab, &hub, &hubs).await;
+    let first = channel.replica(|_| true).await;
+    admin.create("services", json!({ "name": "web" })).await;
+    let ControllerMessage::Changes(changes) = channel.next().await.unwrap() else {
+        panic!("a change is told as one")
+    };
+    let (mut second, mut digest) = (first.clone(), first.digest());
+    changes.apply(&mut second, &mut digest).unwrap();
+    assert_eq!(second.services.len(), 1);
+    drop(channel);
+
+    // It was away meanwhile, and gets what it has missed.
+    admin.create("services", json!({ "name": "shop" })).await;
+    let holds = Holding { index: second.index, digest };
+    let mut channel = come_back(&lab, &hub, &hubs, holds).await;
+    (channel.replica, channel.digest) = (second.clone(), digest);
+    loop {
+        match channel.next().await.unwrap() {
+            ControllerMessage::Changes(changes) => {
+                changes.apply(&mut channel.replica, &mut channel.digest).unwrap();
+            }
+            ControllerMessage::Alive => {}
+            other @ (ControllerMessage::Refused { .. } | ControllerMessage::Replica(_)) => {
+                panic!("it needs changes only, found {other:?}")
+            }
+        }
+        if channel.replica.services.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(channel.digest, channel.replica.digest());
+
+    // What it has is not what the controller had: it gets the whole, and so it does when it asks.
+    let foreign = Holding { index: second.index, digest: Digest::default() };
+    let mut channel = come_back(&lab, &hub, &hubs, foreign).await;
+    let whole = channel.next().await.unwrap();
+    assert!(matches!(whole, ControllerMessage::Replica(_)), "{whole:?}");
+    channel.send(&RouterMessage::WholeWanted).await;
+    while !matches!(channel.next().await.unwrap(), ControllerMessage::Replica(_)) {}
 }

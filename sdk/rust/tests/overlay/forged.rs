@@ -201,6 +201,7 @@ async fn a_router_dials_as_itself_and_no_other_in_its_name() {
         advertise: None,
         legacy_clients: false,
         links: LinkConfig::default(),
+        offline: nightgate_router::Offline::default(),
     };
     let gateway = Router::start(config).await.unwrap();
     let mut replica = gateway.replica();

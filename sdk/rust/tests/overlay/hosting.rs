@@ -41,6 +41,7 @@ impl Gateway {
             advertise: None,
             legacy_clients: false,
             links: LinkConfig::default(),
+            offline: nightgate_router::Offline::default(),
         };
         let router = Router::start(config).await.unwrap();
         let own = router.id().as_identity();

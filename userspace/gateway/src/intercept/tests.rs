@@ -223,7 +223,7 @@ fn replica(services: &[(&str, serde_json::Value)]) -> Replica {
             config: [(InterceptV1::TYPE.to_owned(), intercept.clone())].into(),
             configs: Default::default(),
         };
-        replica.services.insert(id, service);
+        std::sync::Arc::make_mut(&mut replica.services).insert(id, service);
     }
     replica
 }

@@ -112,6 +112,8 @@ fn identity_name(replica: &Replica, id: &IdentityId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use nightgate_model::replica::{ReplicaIdentity, ReplicaRouter};
 
     use super::*;
@@ -125,7 +127,7 @@ mod tests {
             fingerprint: String::new(),
             address: None,
         });
-        replica.identities.insert(
+        Arc::make_mut(&mut replica.identities).insert(
             IdentityId::new("i1"),
             ReplicaIdentity { name: "gw-a".into(), fingerprint: None },
         );
