@@ -48,13 +48,13 @@ pub enum PlanError {
     },
     /// The host has not said how a sensor is reached.
     #[error(
-        "mirror sensor {sensor}: no way to {address} is known, expected a route by its interface"
+        "mirror sensor {sensor}: no way by interface {interface} is known, expected a route by it"
     )]
     NoPath {
         /// The sensor.
         sensor: SensorName,
-        /// Its address.
-        address: IpAddr,
+        /// The interface towards it.
+        interface: InterfaceName,
     },
     /// The source address is of another family than the sensor's.
     #[error(

@@ -4,11 +4,14 @@ use std::{
 };
 
 use nightgate_abi::{
-    Address, Family,
-    mirror::{self, MirrorSession, MirrorSessionId, VXLAN_PORT},
+    Address,
+    mirror::{
+        self, Encapsulation as Wrapping, MirrorSensor, MirrorSession, MirrorSessionId,
+        VLAN_BY_SERVICE,
+    },
 };
-use nightgate_config::{Mirror, Sensor, SensorName, Session, SessionName};
-use nightgate_packet::vxlan;
+use nightgate_config::{Encapsulation, Mirror, Sensor, SensorName, Session, SessionName, Vlan};
+use nightgate_packet::encapsulation;
 
 use crate::error::PlanError;
 
@@ -19,8 +22,8 @@ pub struct SensorPath {
     pub ifindex: u32,
     /// Largest IP packet that interface carries, bytes.
     pub mtu: u32,
-    /// Address that packets to the sensor are sent from.
-    pub source: IpAddr,
+    /// Address that packets to the sensor are sent from; `None` with [`Encapsulation::Local`].
+    pub source: Option<IpAddr>,
 }
 
 /// The kernel's session table and which service uses which entry.
@@ -62,7 +65,7 @@ impl Plan {
         }
         // Further sessions have no number; the count has been reported.
         for (session, id) in sessions.iter().zip((1..).map_while(MirrorSessionId::new)) {
-            match resolve(session, mirror, paths) {
+            match resolve(session, id, mirror, paths) {
                 Ok(value) => {
                     plan.sessions.push(PlannedSession { id, name: session.id.clone(), value })
                 }
@@ -70,7 +73,7 @@ impl Plan {
             }
             errors.extend(plan.assign(session, id, sessions));
         }
-        errors.extend(same_vni(sessions));
+        errors.extend(same_vni(mirror));
         errors.extend(check_paths(mirror, paths, frame_mtu));
         // Sessions that share a sensor share what is wrong with it.
         let mut seen = BTreeSet::new();
@@ -115,6 +118,7 @@ impl Plan {
 /// The table entry of a session.
 fn resolve(
     session: &Session,
+    id: MirrorSessionId,
     mirror: &Mirror,
     paths: &BTreeMap<SensorName, SensorPath>,
 ) -> Result<MirrorSession, PlanError> {
@@ -123,17 +127,43 @@ fn resolve(
         session: session.id.clone(),
         sensor: name.clone(),
     })?;
-    let path = paths
-        .get(name)
-        .ok_or_else(|| PlanError::NoPath { sensor: name.clone(), address: sensor.address })?;
+    let path = paths.get(name).ok_or_else(|| PlanError::NoPath {
+        sensor: name.clone(),
+        interface: sensor.interface.clone(),
+    })?;
+    let address = |address: Option<IpAddr>| address.map_or(Address::UNSPECIFIED, Address::from);
     Ok(MirrorSession {
-        sensor: Address::from(sensor.address),
-        source: Address::from(path.source),
-        ifindex: path.ifindex,
-        vni: session.vni,
-        udp_port: VXLAN_PORT,
-        pad: [0; 6],
+        sensor: MirrorSensor {
+            address: address(sensor.address),
+            source: address(path.source),
+            ifindex: path.ifindex,
+            udp_port: sensor.udp_port.unwrap_or_default(),
+            encapsulation: wrapping(sensor.encapsulation).number(),
+            pad: 0,
+        },
+        vni: vni(session, id),
+        vlan: match session.vlan {
+            Vlan::None => 0,
+            Vlan::Number(vlan) => vlan,
+            Vlan::Service => VLAN_BY_SERVICE,
+        },
+        pad: 0,
     })
+}
+
+fn wrapping(encapsulation: Encapsulation) -> Wrapping {
+    match encapsulation {
+        Encapsulation::Vxlan => Wrapping::Vxlan,
+        Encapsulation::Geneve => Wrapping::Geneve,
+        Encapsulation::Erspan => Wrapping::Erspan,
+        Encapsulation::Gre => Wrapping::Gre,
+        Encapsulation::Local => Wrapping::Local,
+    }
+}
+
+/// The session's identifier in the encapsulation.
+fn vni(session: &Session, id: MirrorSessionId) -> u32 {
+    session.vni.unwrap_or(id.number().into())
 }
 
 fn check_paths(
@@ -141,29 +171,42 @@ fn check_paths(
     paths: &BTreeMap<SensorName, SensorPath>,
     frame_mtu: u32,
 ) -> Vec<PlanError> {
-    let used = mirror.sessions.iter().map(|session| &session.sensor).collect::<BTreeSet<_>>();
-    used.into_iter()
-        .filter_map(|name| Some((name, mirror.sensors.get(name)?, paths.get(name)?)))
-        .filter_map(|(name, sensor, path)| check_path(name, sensor, *path, frame_mtu))
+    let mut tagged: BTreeMap<&SensorName, bool> = BTreeMap::new();
+    for session in &mirror.sessions {
+        *tagged.entry(&session.sensor).or_default() |= session.vlan != Vlan::None;
+    }
+    tagged
+        .into_iter()
+        .filter_map(|(name, is_tagged)| {
+            let tag = if is_tagged { TAG } else { 0 };
+            let (sensor, path) = (mirror.sensors.get(name)?, *paths.get(name)?);
+            check_path(name, sensor, path, (frame_mtu, tag))
+        })
         .collect()
 }
+
+/// 802.1Q tag, bytes.
+const TAG: u32 = 4;
 
 fn check_path(
     name: &SensorName,
     sensor: &Sensor,
     path: SensorPath,
-    frame_mtu: u32,
+    (frame_mtu, tag): (u32, u32),
 ) -> Option<PlanError> {
-    let family = Address::from(sensor.address).family();
-    if Address::from(path.source).family() != family {
-        return Some(PlanError::Family {
-            sensor: name.clone(),
-            interface: sensor.interface.clone(),
-            address: sensor.address,
-            source_address: path.source,
-        });
+    let mut expected = frame_mtu;
+    if let (Some(address), Some(source)) = (sensor.address, path.source) {
+        let family = Address::from(address).family();
+        if Address::from(source).family() != family {
+            return Some(PlanError::Family {
+                sensor: name.clone(),
+                interface: sensor.interface.clone(),
+                address,
+                source_address: source,
+            });
+        }
+        expected += encapsulation::overhead(family, wrapping(sensor.encapsulation)) + tag;
     }
-    let expected = frame_mtu + overhead(family);
     (path.mtu < expected).then(|| PlanError::Mtu {
         sensor: name.clone(),
         interface: sensor.interface.clone(),
@@ -173,25 +216,23 @@ fn check_path(
     })
 }
 
-/// By how much the path to the sensor has to exceed the mirrored interface, bytes.
-fn overhead(family: Family) -> u32 {
-    match family {
-        Family::V4 => vxlan::OVERHEAD_V4,
-        Family::V6 => vxlan::OVERHEAD_V6,
-    }
-}
-
-fn same_vni(sessions: &[Session]) -> Vec<PlanError> {
+fn same_vni(mirror: &Mirror) -> Vec<PlanError> {
     let mut first = BTreeMap::new();
     let mut errors = Vec::new();
-    for session in sessions {
-        let known = *first.entry((&session.sensor, session.vni)).or_insert(session);
+    let is_numbered = |session: &Session| {
+        let sensor = mirror.sensors.get(&session.sensor);
+        sensor.is_none_or(|sensor| sensor.encapsulation != Encapsulation::Local)
+    };
+    let sessions = mirror.sessions.iter().zip((1..).map_while(MirrorSessionId::new));
+    for (session, id) in sessions.filter(|(session, _)| is_numbered(session)) {
+        let vni = vni(session, id);
+        let known = *first.entry((&session.sensor, vni)).or_insert(session);
         if known.id != session.id {
             errors.push(PlanError::SameVni {
                 first: known.id.clone(),
                 second: session.id.clone(),
                 sensor: session.sensor.clone(),
-                vni: session.vni,
+                vni,
             });
         }
     }
@@ -204,7 +245,7 @@ mod tests {
 
     const SENSORS: &str = "  sensors:
     ids: { address: 10.9.0.2, interface: mon0 }
-    ids6: { address: 'fd09::2', interface: mon1 }
+    ids6: { address: 'fd09::2', interface: mon1, udp_port: 8472 }
 ";
 
     fn mirror(sessions: &[&str]) -> Mirror {
@@ -222,7 +263,7 @@ mod tests {
     }
 
     fn path(ifindex: u32, mtu: u32, source: &str) -> SensorPath {
-        SensorPath { ifindex, mtu, source: source.parse().unwrap() }
+        SensorPath { ifindex, mtu, source: Some(source.parse().unwrap()) }
     }
 
     fn paths() -> BTreeMap<SensorName, SensorPath> {
@@ -244,12 +285,17 @@ mod tests {
         assert_eq!(
             db.value,
             MirrorSession {
-                sensor: Address::from("fd09::2".parse::<IpAddr>().unwrap()),
-                source: Address::from("fd09::1".parse::<IpAddr>().unwrap()),
-                ifindex: 8,
+                sensor: MirrorSensor {
+                    address: Address::from("fd09::2".parse::<IpAddr>().unwrap()),
+                    source: Address::from("fd09::1".parse::<IpAddr>().unwrap()),
+                    ifindex: 8,
+                    udp_port: 8_472,
+                    encapsulation: Wrapping::Vxlan.number(),
+                    pad: 0,
+                },
                 vni: 43,
-                udp_port: 4_789,
-                pad: [0; 6],
+                vlan: 0,
+                pad: 0,
             }
         );
         assert_eq!(plan.session_of("api"), Some(web.id));
@@ -273,7 +319,7 @@ mod tests {
             texts,
             [
                 "service web: in mirror sessions web and again, expected one",
-                "mirror sensor ids6: no way to fd09::2 is known, expected a route by its interface",
+                "mirror sensor ids6: no way by interface mon1 is known, expected a route by it",
                 "mirror sessions web and again: both use vni 42 on sensor ids, expected different \
                  ones",
             ]
@@ -293,6 +339,50 @@ mod tests {
                 "{errors:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_path_has_room_for_what_the_encapsulation_adds() {
+        let kinds = [("vxlan", 1_550), ("geneve", 1_578), ("erspan", 1_550), ("gre", 1_542)];
+        for (kind, expected) in kinds {
+            for (vlan, tag) in [("", 0), (", vlan: service", 4), (", vlan: 7", 4)] {
+                let session = format!("id: web, services: [web], sensor: ids{vlan}");
+                let mut mirror = mirror(&[&session]);
+                let sensor = mirror.sensors.get_mut(&name("ids")).unwrap();
+                let mut kinds = Encapsulation::ALL.into_iter();
+                sensor.encapsulation = kinds.find(|found| found.as_str() == kind).unwrap();
+                for (mtu, is_enough) in [(expected + tag, true), (expected + tag - 1, false)] {
+                    let paths = BTreeMap::from([(name("ids"), path(7, mtu, "10.9.0.1"))]);
+                    let planned = Plan::new(&mirror, &paths, 1_500);
+                    assert_eq!(planned.is_ok(), is_enough, "{kind}{vlan}, MTU {mtu}: {planned:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_sensor_needs_neither_address_nor_room_and_sessions_share_it() {
+        let mut mirror = mirror(&[
+            "id: web, services: [web], sensor: ids",
+            "id: db, services: [db], sensor: ids, vlan: 9",
+        ]);
+        let sensor = mirror.sensors.get_mut(&name("ids")).unwrap();
+        (sensor.encapsulation, sensor.address) = (Encapsulation::Local, None);
+        let path = SensorPath { ifindex: 7, mtu: 1_500, source: None };
+        let paths = BTreeMap::from([(name("ids"), path)]);
+        let plan = Plan::new(&mirror, &paths, 1_500).unwrap();
+        assert_eq!(plan.sessions()[1].value.vlan, 9);
+        assert_eq!(Plan::new(&mirror, &paths, 1_501).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn sessions_without_an_identifier_have_their_number() {
+        let mirror = mirror(&[
+            "id: web, services: [web], sensor: ids, vni: 2",
+            "id: db, services: [db], sensor: ids",
+        ]);
+        let errors = Plan::new(&mirror, &paths(), 1_500).unwrap_err();
+        assert!(matches!(errors[..], [PlanError::SameVni { vni: 2, .. }]), "{errors:?}");
     }
 
     #[test]

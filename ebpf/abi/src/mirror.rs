@@ -1,6 +1,10 @@
 //! Mirror sessions: where copies of a service's packets go, and what became of each copy.
 
-use crate::Address;
+mod encapsulation;
+
+pub use encapsulation::Encapsulation;
+
+use crate::{Address, flow::Direction};
 
 /// Sessions of one gateway; their numbers are 1 to this.
 pub const SESSIONS: u16 = 64;
@@ -17,11 +21,14 @@ pub const COUNTERS: u32 = (SESSIONS as u32 + 1) * Outcome::COUNT;
 /// Value of the packet mark on encapsulated copies, so that they are never judged or mirrored again.
 pub const ENCAPSULATED_MARK: u32 = 0x4e47_0002;
 
-/// UDP destination port of VXLAN (RFC 7348 section 5).
-pub const VXLAN_PORT: u16 = 4789;
+/// Map of the next sequence number of each session, 64 bits, by session number.
+pub const SEQUENCES_MAP: &str = "MIRROR_SEQUENCES";
 
-/// Largest VXLAN network identifier: 24 bits (RFC 7348 section 5).
-pub const VNI_MAX: u32 = 0x00ff_ffff;
+/// Largest VLAN of a tag (IEEE 802.1Q: 0 and 4095 are reserved).
+pub const VLAN_MAX: u16 = 4094;
+
+/// Value of [`MirrorSession::vlan`]: the tag says the service, see [`MirrorSession::vlan_of`].
+pub const VLAN_BY_SERVICE: u16 = u16::MAX;
 
 /// Number of a session: 1 to [`SESSIONS`]. A copy carries it in its packet mark from the cloning
 /// program to the encapsulating one.
@@ -44,21 +51,85 @@ impl MirrorSessionId {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct MirrorSession {
-    /// Address of the sensor. Its family is that of the outer header.
-    pub sensor: Address,
-    /// Source address of the outer header, same family.
-    pub source: Address,
-    /// Interface towards the sensor. A route that leads elsewhere is refused.
-    pub ifindex: u32,
-    /// VXLAN network identifier, up to [`VNI_MAX`].
+    /// Where copies go.
+    pub sensor: MirrorSensor,
+    /// Identifier of the session in the encapsulation: VXLAN and GENEVE network identifier (24 bits), GRE key (32),
+    /// ERSPAN session (10).
     pub vni: u32,
-    /// UDP destination port, host order.
-    pub udp_port: u16,
+    /// VLAN of the 802.1Q tag that copies get: 1 to [`VLAN_MAX`], [`VLAN_BY_SERVICE`], or 0 for none.
+    pub vlan: u16,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad: u16,
 }
 
 const _: () = assert!(size_of::<MirrorSession>() == 48);
+
+/// A sensor, as a session reaches it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct MirrorSensor {
+    /// Its address, whose family is that of the outer header. Means nothing with [`Encapsulation::Local`].
+    pub address: Address,
+    /// Source address of the outer header, same family.
+    pub source: Address,
+    /// Interface towards it. A route that leads elsewhere is refused.
+    pub ifindex: u32,
+    /// UDP destination port of encapsulations that have one, host order.
+    pub udp_port: u16,
+    /// [`Encapsulation::number`].
+    pub encapsulation: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+const _: () = assert!(size_of::<MirrorSensor>() == 40);
+
+impl MirrorSession {
+    /// The VLAN of the tag that a copy of a service's packet gets; 0 for none.
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is less than 2^12")]
+    #[inline(always)]
+    pub const fn vlan_of(&self, service: u32) -> u16 {
+        if self.vlan != VLAN_BY_SERVICE {
+            self.vlan
+        } else if service == 0 {
+            0
+        } else {
+            ((service - 1) % VLAN_MAX as u32) as u16 + 1
+        }
+    }
+}
+
+/// What a copy's packet mark says on its way from the cloning program to the encapsulating one: the session's number in
+/// bits 0 to 7, the direction in bit 8, the service's tag in bits 9 to 31.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CopyMark(pub u32);
+
+impl CopyMark {
+    /// The mark of a copy. Of the service's tag, the lower 23 bits count.
+    #[inline(always)]
+    pub const fn new(session: u16, direction: Direction, service: u32) -> Self {
+        Self((session & 0xff) as u32 | (direction as u32) << 8 | service << 9)
+    }
+
+    /// Number of the session.
+    #[inline(always)]
+    pub const fn session(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Direction of the packet in its flow.
+    #[inline(always)]
+    pub const fn direction(self) -> Direction {
+        if self.0 & 1 << 8 == 0 { Direction::Original } else { Direction::Reply }
+    }
+
+    /// Tag of the intercepted service; 0 for none.
+    #[inline(always)]
+    pub const fn service(self) -> u32 {
+        self.0 >> 9
+    }
+}
 
 /// Index in [`COUNTERS_MAP`] of an outcome of a session, by the session's number. A number above
 /// [`SESSIONS`] shares row 0.
@@ -153,6 +224,28 @@ mod tests {
         assert_eq!(MirrorSessionId::new(0), None);
         assert_eq!(MirrorSessionId::new(SESSIONS + 1), None);
         assert_eq!(MirrorSessionId::new(SESSIONS).unwrap().number(), SESSIONS);
+    }
+
+    #[test]
+    fn a_mark_keeps_session_direction_and_service_apart() {
+        for session in [1, SESSIONS, 255] {
+            for service in [0, 1, (1 << 23) - 1] {
+                for direction in [Direction::Original, Direction::Reply] {
+                    let mark = CopyMark::new(session, direction, service);
+                    assert_eq!(mark.session(), u32::from(session));
+                    assert_eq!((mark.direction(), mark.service()), (direction, service));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tag_of_a_service_is_a_vlan_that_may_be_used() {
+        let session = MirrorSession { vlan: VLAN_BY_SERVICE, ..MirrorSession::default() };
+        for (service, vlan) in [(0, 0), (1, 1), (4_094, 4_094), (4_095, 1), (65_537, 33)] {
+            assert_eq!(session.vlan_of(service), vlan, "service {service}");
+        }
+        assert_eq!(MirrorSession { vlan: 7, ..session }.vlan_of(9), 7);
     }
 
     #[test]

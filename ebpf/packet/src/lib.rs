@@ -8,6 +8,7 @@
 mod arp;
 pub mod checksum;
 pub mod connection;
+pub mod encapsulation;
 mod ethernet;
 mod fragment;
 mod icmp;
@@ -22,7 +23,6 @@ pub mod rewrite;
 pub mod sum;
 mod tcp;
 mod transport;
-pub mod vxlan;
 
 use nightgate_abi::{Address, Facts, Family, FlowKey, Reason, ZoneId, flow::End, rule::Subject};
 

@@ -59,7 +59,7 @@ pub use log::Log;
 pub use mac::MacAddress;
 pub use membership::{Membership, Sense};
 pub use metrics::Metrics;
-pub use mirror::{Mirror, Sensor, Session};
+pub use mirror::{Encapsulation, Mirror, Sensor, Session, Vlan};
 pub use mss::ClampMss;
 pub use names::{InterfaceName, LinkGroup, RuleId, SensorName, SessionName, SetName, ZoneName};
 pub use nat::{DestinationRule, Nat, NatMatch, NewDestination, NewSource, OneToOne, SourceRule};

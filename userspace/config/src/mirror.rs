@@ -1,14 +1,11 @@
 //! Mirroring to sensors.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
     decode::{self, Malformed},
     names::{InterfaceName, SensorName, SessionName},
-    node::Node,
+    node::{Node, Value},
     reader::Reader,
 };
 
@@ -21,14 +18,76 @@ pub struct Mirror {
     pub sessions: Vec<Session>,
 }
 
-/// Where copies go, in VXLAN.
+/// Where copies go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sensor {
-    /// Address of the sensor.
-    pub address: IpAddr,
     /// Interface towards it.
     pub interface: InterfaceName,
+    /// How copies are wrapped. Default [`Encapsulation::Vxlan`].
+    pub encapsulation: Encapsulation,
+    /// Its address; `None` with [`Encapsulation::Local`].
+    pub address: Option<IpAddr>,
+    /// UDP destination port, 1 to 65535, of encapsulations over UDP; default [`Encapsulation::udp_port`].
+    pub udp_port: Option<u16>,
 }
+
+/// What copies are put into.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Encapsulation {
+    /// VXLAN (RFC 7348).
+    Vxlan,
+    /// GENEVE (RFC 8926) with an option that says what is known of the packet.
+    Geneve,
+    /// ERSPAN type II (draft-foschiano-erspan-03).
+    Erspan,
+    /// Ethernet over GRE with a key (RFC 2784, RFC 2890).
+    Gre,
+    /// Nothing: frames leave by the interface as they are.
+    Local,
+}
+
+impl Encapsulation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Vxlan, Self::Geneve, Self::Erspan, Self::Gre, Self::Local];
+
+    /// The UDP destination port that IANA has assigned: 4789 (RFC 7348 section 5), 6081 (RFC 8926 section 3.3). `None`
+    /// for what is not over UDP.
+    pub const fn udp_port(self) -> Option<u16> {
+        match self {
+            Self::Vxlan => Some(4789),
+            Self::Geneve => Some(6081),
+            Self::Erspan | Self::Gre | Self::Local => None,
+        }
+    }
+
+    /// The largest identifier of a session: 24 bits of VXLAN and GENEVE, 10 of ERSPAN; of a GRE key's 32, 24 are used.
+    pub const fn id_max(self) -> u32 {
+        match self {
+            Self::Vxlan | Self::Geneve | Self::Gre | Self::Local => (1 << 24) - 1,
+            Self::Erspan => (1 << 10) - 1,
+        }
+    }
+
+    /// The word in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Erspan => "erspan",
+            Self::Gre => "gre",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl core::fmt::Display for Encapsulation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Largest VLAN of a tag (IEEE 802.1Q: 0 and 4095 are reserved).
+const VLAN_MAX: i64 = 4094;
 
 /// Copies of some services to one sensor.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,22 +98,31 @@ pub struct Session {
     pub services: Vec<String>,
     /// A sensor of [`Mirror::sensors`].
     pub sensor: SensorName,
-    /// VXLAN network identifier, 0 to 2^24 - 1 (RFC 7348 section 5).
-    pub vni: u32,
+    /// Identifier in the encapsulation, up to the sensor's [`Encapsulation::id_max`]; `None` for the session's number.
+    pub vni: Option<u32>,
+    /// The tag that copies get.
+    pub vlan: Vlan,
 }
 
-/// Largest VXLAN network identifier.
-const VNI_MAX: i64 = (1 << 24) - 1;
+/// The 802.1Q tag that copies get.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Vlan {
+    /// None.
+    #[default]
+    None,
+    /// This one, 1 to 4094.
+    Number(u16),
+    /// One that says the service: its tag, from 1 on, as far as there are VLANs.
+    Service,
+}
 
 pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Mirror> {
     let mut section = reader.section(node)?;
     let sensors = reader.required(&mut section, "sensors", sensors);
-    // No session is blamed for wrong sensors.
-    let names: Option<BTreeSet<SensorName>> =
-        sensors.as_ref().map(|sensors| sensors.keys().cloned().collect());
     let mut seen = BTreeMap::new();
     let sessions = reader.required(&mut section, "sessions", |reader, node| {
-        reader.list(node, |reader, node| session(reader, node, names.as_ref(), &mut seen))
+        // No session is blamed for wrong sensors.
+        reader.list(node, |reader, node| session(reader, node, sensors.as_ref(), &mut seen))
     });
     reader.close(section);
     Some(Mirror { sensors: sensors?, sessions: sessions? })
@@ -83,7 +151,8 @@ fn sensors(reader: &mut Reader<'_>, node: Node) -> Option<BTreeMap<SensorName, S
 
 fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
     let mut section = reader.section(node)?;
-    let address = reader.required(&mut section, "address", |reader, node| {
+    let line = section.line();
+    let address = reader.optional(&mut section, "address", |reader, node| {
         decode::checked(reader, node, |text| {
             text.parse().map_err(|_not_an_address| {
                 Malformed::new("an IP address", "write 192.0.2.1 or 2001:db8::1")
@@ -91,17 +160,51 @@ fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
         })
     });
     let interface = reader.required(&mut section, "interface", InterfaceName::decode);
+    let encapsulation = reader.optional(&mut section, "encapsulation", encapsulation);
+    let udp_port = reader.optional(&mut section, "udp_port", |reader, node| {
+        decode::integer(reader, node, 1, u16::MAX.into())
+    });
     reader.close(section);
-    Some(Sensor { address: address?, interface: interface? })
+    let (address, udp_port) = (address?, udp_port?);
+    let encapsulation = encapsulation?.unwrap_or(Encapsulation::Vxlan);
+    match (encapsulation, address) {
+        (Encapsulation::Local, Some(_)) => reader.under("address", |reader| {
+            let remedy = "remove the key: copies leave by the interface as they are";
+            reader.report(line, "an address", "none with encapsulation local", remedy);
+        }),
+        (Encapsulation::Local, None) | (_, Some(_)) => {}
+        (_, None) => reader.under("address", |reader| {
+            let remedy = "add the key address, or encapsulation: local for a sensor on the wire";
+            reader.report(line, "missing", "an IP address", remedy);
+        }),
+    }
+    if udp_port.is_some() && encapsulation.udp_port().is_none() {
+        reader.under("udp_port", |reader| {
+            let found = format!("a port with encapsulation {encapsulation}");
+            reader.report(line, found, "a port with vxlan or geneve only", "remove the key");
+        });
+    }
+    let udp_port = udp_port.or(encapsulation.udp_port());
+    Some(Sensor { interface: interface?, encapsulation, address, udp_port })
+}
+
+fn encapsulation(reader: &mut Reader<'_>, node: Node) -> Option<Encapsulation> {
+    decode::checked(reader, node, |text| {
+        let mut all = Encapsulation::ALL.into_iter();
+        all.find(|encapsulation| encapsulation.as_str() == text).ok_or_else(|| {
+            Malformed::new("vxlan, geneve, erspan, gre or local", "choose what the sensor reads")
+        })
+    })
 }
 
 fn session(
     reader: &mut Reader<'_>,
     node: Node,
-    sensors: Option<&BTreeSet<SensorName>>,
+    sensors: Option<&BTreeMap<SensorName, Sensor>>,
     seen: &mut BTreeMap<SessionName, u32>,
 ) -> Option<Session> {
     let mut section = reader.section(node)?;
+    let line = section.line_of("vni");
     let id = reader.required(&mut section, "id", |reader, node| {
         let line = node.line;
         let id = SessionName::decode(reader, node)?;
@@ -116,13 +219,48 @@ fn session(
     let sensor = reader.required(&mut section, "sensor", |reader, node| {
         let line = node.line;
         let name = SensorName::decode(reader, node)?;
-        if sensors.is_some_and(|sensors| !sensors.contains(&name)) {
+        if sensors.is_some_and(|sensors| !sensors.contains_key(&name)) {
             let found = format!("the unknown sensor {name}");
             reader.report(line, found, "a name under mirror.sensors", "add the sensor there");
         }
         Some(name)
     });
-    let vni = reader.required(&mut section, "vni", |r, node| decode::integer(r, node, 0, VNI_MAX));
+    let max = i64::from(Encapsulation::Vxlan.id_max());
+    let vni =
+        reader.optional(&mut section, "vni", |r, node| decode::integer::<u32>(r, node, 0, max));
+    let vlan = reader.optional(&mut section, "vlan", vlan);
     reader.close(section);
-    Some(Session { id: id?, services: services?, sensor: sensor?, vni: vni? })
+    let (vni, sensor) = (vni?, sensor?);
+    if let Some(sensor) = sensors.and_then(|sensors| sensors.get(&sensor)) {
+        check_vni(reader, line, vni, sensor.encapsulation);
+    }
+    Some(Session { id: id?, services: services?, sensor, vni, vlan: vlan?.unwrap_or_default() })
+}
+
+/// Reports an identifier that the encapsulation cannot carry.
+fn check_vni(reader: &mut Reader<'_>, line: u32, vni: Option<u32>, encapsulation: Encapsulation) {
+    let Some(vni) = vni else { return };
+    let is_local = encapsulation == Encapsulation::Local;
+    if !is_local && vni <= encapsulation.id_max() {
+        return;
+    }
+    let (expected, remedy) = if is_local {
+        ("none with encapsulation local".into(), "remove the key, use vlan to tell sessions apart")
+    } else {
+        (format!("at most {}", encapsulation.id_max()), "choose a smaller number")
+    };
+    reader.under("vni", |reader| {
+        let found = format!("{vni} with encapsulation {encapsulation}");
+        reader.report(line, found, expected, remedy);
+    });
+}
+
+fn vlan(reader: &mut Reader<'_>, node: Node) -> Option<Vlan> {
+    if let Value::Integer(_) = node.value {
+        return decode::integer(reader, node, 1, VLAN_MAX).map(Vlan::Number);
+    }
+    decode::checked(reader, node, |text| match text {
+        "service" => Ok(Vlan::Service),
+        _ => Err(Malformed::new("a VLAN from 1 to 4094, or service", "correct the VLAN")),
+    })
 }

@@ -226,6 +226,35 @@ fn mirror_sessions_need_a_sensor_and_a_24_bit_number() {
 }
 
 #[test]
+fn what_an_encapsulation_does_not_have_is_refused() {
+    let text = GOOD.to_owned()
+        + "mirror:\n  sensors:\n    a: { interface: mon0 }\n"
+        + "    b: { address: 10.9.0.2, interface: mon0, encapsulation: local }\n"
+        + "    c: { address: 10.9.0.2, interface: mon0, encapsulation: gre, udp_port: 4789 }\n"
+        + "    d: { address: 10.9.0.2, interface: mon0, encapsulation: vlan }\n  sessions: []\n";
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    let expected = ["a.address", "b.address", "c.udp_port", "d.encapsulation"];
+    assert_eq!(paths, expected.map(|path| format!("mirror.sensors.{path}")));
+}
+
+#[test]
+fn identifiers_and_vlans_have_to_fit() {
+    let text = GOOD.to_owned()
+        + "mirror:\n  sensors:\n"
+        + "    old: { address: 10.9.0.2, interface: mon0, encapsulation: erspan }\n"
+        + "    wire: { interface: mon0, encapsulation: local }\n  sessions:\n"
+        + "    - { id: a, services: [a], sensor: old, vni: 1023, vlan: service }\n"
+        + "    - { id: b, services: [b], sensor: old, vni: 1024, vlan: 4095 }\n"
+        + "    - { id: c, services: [c], sensor: wire, vni: 1, vlan: 4094 }\n"
+        + "    - { id: d, services: [d], sensor: wire, vlan: servise }\n";
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    let expected = ["[1].vlan", "[1].vni", "[2].vni", "[3].vlan"];
+    assert_eq!(paths, expected.map(|path| format!("mirror.sessions{path}")));
+}
+
+#[test]
 fn defaults_apply() {
     let text = GOOD.to_owned() + "dns: { listen: '[fd00::1]:53' }\n";
     let config = parse(&text, "gw.yaml").unwrap();

@@ -32,7 +32,7 @@ fn gateway_example_means_what_it_says() {
     assert_eq!((dns.clients.len(), dns.upstreams.len()), (2, 2));
     assert_eq!(dns.domains[0].domain, "corp.example");
     assert!(dns.domains[1].upstreams.is_empty());
-    assert_eq!(gateway.mirror.unwrap().sessions[0].vni, 42);
+    assert_eq!(gateway.mirror.unwrap().sessions[0].vni, Some(42));
 }
 
 #[test]

@@ -360,7 +360,7 @@ mirror:
 
     fn plan() -> Plan {
         let gateway = nightgate_config::parse(GATEWAY, "gw.yaml").unwrap().gateway.unwrap();
-        let path = SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().unwrap() };
+        let path = SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().ok() };
         let mirror = gateway.mirror.unwrap();
         let sensor = mirror.sessions[0].sensor.clone();
         Plan::new(&mirror, &[(sensor, path)].into(), 1_500).unwrap()

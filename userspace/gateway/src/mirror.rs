@@ -39,9 +39,11 @@ async fn sensor_paths(
     let mut paths = BTreeMap::new();
     for (name, sensor) in mirror.sensors.iter().filter(|(name, _)| used.contains(name)) {
         let interface = netlink.interface(sensor.interface.as_str()).await?;
-        let hop = netlink.next_hop(sensor.address, &interface).await?;
-        let path =
-            SensorPath { ifindex: interface.index.value(), mtu: interface.mtu, source: hop.source };
+        let source = match sensor.address {
+            Some(address) => Some(netlink.next_hop(address, &interface).await?.source),
+            None => None,
+        };
+        let path = SensorPath { ifindex: interface.index.value(), mtu: interface.mtu, source };
         paths.insert(name.clone(), path);
     }
     Ok(paths)

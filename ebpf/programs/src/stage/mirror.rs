@@ -1,7 +1,7 @@
 //! Copies of mirrored flows.
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Reason, flow::Direction};
+use nightgate_abi::{Reason, flow::Direction, mirror::CopyMark};
 
 use crate::{
     hook::{self, Hook},
@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// Sends a copy of a mirrored flow's packet to the mirror device, with the session as the copy's mark.
+/// Sends a copy of a mirrored flow's packet to the mirror device, with the session, the direction and the service in
+/// the copy's mark.
 ///
 /// Only between the originator and the gateway, where the originator's packets come in and the answers
 /// leave, so that each packet is copied once and before it is encrypted. A copy that fails is counted and
@@ -35,7 +36,8 @@ pub(crate) fn copy(ctx: &TcContext, place: &Place, passage: &Passage) {
         return;
     }
     let mark = hook::mark(ctx);
-    ctx.set_mark(u32::from(passage.mirror_session));
+    let copy = CopyMark::new(passage.mirror_session, passage.direction, passage.service);
+    ctx.set_mark(copy.0);
     let result = ctx.clone_redirect(device, 0);
     ctx.set_mark(mark);
     let reason = if result.is_ok() { Reason::Mirrored } else { Reason::MirrorRefused };

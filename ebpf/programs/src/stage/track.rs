@@ -45,6 +45,8 @@ pub(crate) struct Passage {
     pub(crate) origin_ifindex: u32,
     /// Mirror session; 0 for none.
     pub(crate) mirror_session: u16,
+    /// Tag of the intercepted service; 0 for none.
+    pub(crate) service: u32,
 }
 
 impl Passage {
@@ -57,6 +59,7 @@ impl Passage {
             to: flow.to,
             origin_ifindex: flow.origin_ifindex,
             mirror_session: flow.mirror_session,
+            service: flow.service,
         }
     }
 }
@@ -123,6 +126,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
                 to: judgement.to,
                 origin_ifindex: origin.ifindex,
                 mirror_session: judgement.intercept.mirror_session,
+                service: judgement.intercept.service,
             })
         }
         Err(reason) => {

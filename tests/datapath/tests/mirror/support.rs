@@ -20,8 +20,8 @@ pub(crate) use self::{
 /// MTU of the client's network, bytes.
 pub(crate) const LAN_MTU: usize = 1_500;
 
-/// MTU of the network towards the sensor, bytes: enough for a full frame and 70 bytes.
-const SENSOR_MTU: usize = 1_600;
+/// MTU of the network towards the sensor, bytes: enough for a full frame, a tag and the 98 bytes of GENEVE over IPv6.
+const SENSOR_MTU: usize = 1_602;
 
 /// Bytes that each side of an exchange sends: large enough for the kernel to build GSO packets.
 pub(crate) const BODY: usize = 300_000;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener, UdpSocket},
+    net::{Shutdown, SocketAddr, TcpListener, UdpSocket},
     thread::{self, JoinHandle},
 };
 
@@ -13,7 +13,7 @@ use nightgate_abi::{
     listener::Transport,
     mirror::{MirrorSessionId, Outcome},
 };
-use nightgate_config::{Gateway as Model, SensorName, ZoneName};
+use nightgate_config::{Gateway as Model, Mirror, SensorName, ZoneName};
 use nightgate_datapath::{Datapath, IfIndex};
 use nightgate_datapath_tests::intercepted;
 use nightgate_mirror::{Plan, SensorPath};
@@ -41,11 +41,16 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Loads and configures everything; mirrors the service to the sensor.
-    pub(crate) fn start(sensor: IpAddr) -> Result<Self> {
+    /// Mirrors the service to a sensor in VXLAN.
+    pub(crate) fn vxlan(sensor: &str) -> Result<Self> {
+        Self::start(&format!("address: '{sensor}'"), "vni: 42")
+    }
+
+    /// Loads and configures everything; mirrors the service to a sensor with these keys, by a session with these.
+    fn start(sensor: &str, session_keys: &str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let model = model(sensor)?;
-        let (netlink, pair, undo, paths) = runtime.block_on(async {
+        let model = model(sensor, session_keys)?;
+        let (netlink, pair, undo) = runtime.block_on(async {
             let netlink = Netlink::connect()?;
             let (pair, mut undo) = netlink.create_mirror_pair().await?;
             let interception = Interception { mark: INTERCEPT_MARK, table: 20_039 };
@@ -56,8 +61,7 @@ impl Gateway {
                 interface: pair.device.index,
             };
             undo.append(netlink.add_route(route).await?);
-            let paths = paths(&netlink, sensor).await?;
-            anyhow::Ok((netlink, pair, undo, paths))
+            anyhow::Ok((netlink, pair, undo))
         })?;
         let mut datapath = Datapath::load()?;
         let rules = nightgate_ruleset::compile(&model).map_err(|errors| anyhow!("{errors:?}"))?;
@@ -65,13 +69,22 @@ impl Gateway {
         datapath.commit(&rules.image())?;
         datapath.attach_mirror(&pair.peer.name)?;
         datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
-        let mirror = model.mirror.context("a mirror section")?;
+        let session = MirrorSessionId::new(1).context("a session")?;
+        let mut gateway = Self { datapath, netlink, runtime, undo, session, intercepts: Vec::new() };
+        gateway.mirror(sensor, session_keys)?;
+        Ok(gateway)
+    }
+
+    /// Mirrors the service to a sensor with these keys, by a session with these.
+    pub(crate) fn mirror(&mut self, sensor: &str, session: &str) -> Result<()> {
+        let mirror = model(sensor, session)?.mirror.context("a mirror section")?;
+        let paths = self.runtime.block_on(paths(&self.netlink, &mirror))?;
         let plan = Plan::new(&mirror, &paths, 1_500).map_err(|errors| anyhow!("{errors:?}"))?;
         for session in plan.sessions() {
-            datapath.set_mirror_session(session.id, session.value)?;
+            self.datapath.set_mirror_session(session.id, session.value)?;
         }
-        let session = plan.session_of(SERVICE).context("a session of the service")?;
-        Ok(Self { datapath, netlink, runtime, undo, session, intercepts: Vec::new() })
+        self.session = plan.session_of(SERVICE).context("a session of the service")?;
+        Ok(())
     }
 
     /// Puts the firewall on the sensor's interface too; no rule accepts anything there.
@@ -101,10 +114,11 @@ impl Gateway {
         Ok(counts.and_then(|row| row.get(&outcome)).map_or(0, |counter| counter.packets))
     }
 
-    /// Hands `count` datagrams of `length` bytes to the mirror device, as copies with a session's number.
-    pub(crate) fn inject(&self, session: u32, length: usize, count: usize) -> Result<()> {
+    /// Hands `count` datagrams of `length` bytes to the mirror device, as copies with a mark: the session's number, or a
+    /// [`CopyMark`](nightgate_abi::mirror::CopyMark).
+    pub(crate) fn inject(&self, mark: u32, length: usize, count: usize) -> Result<()> {
         let socket = UdpSocket::bind("10.1.0.1:5000")?;
-        SockRef::from(&socket).set_mark(session)?;
+        SockRef::from(&socket).set_mark(mark)?;
         let destination = SocketAddr::new(super::ip(INJECTED), 53);
         for _ in 0..count {
             socket.send_to(&vec![b'x'; length], destination)?;
@@ -125,7 +139,7 @@ impl Gateway {
     }
 }
 
-fn model(sensor: IpAddr) -> Result<Model> {
+fn model(sensor: &str, session: &str) -> Result<Model> {
     let text = format!(
         "version: 1
 router: {{ identity: gateway.json }}
@@ -136,22 +150,27 @@ rules:
   - {{ id: overlay, from: lan, to: overlay, action: accept }}
 mirror:
   sensors:
-    ids: {{ address: '{sensor}', interface: mon0 }}
+    ids: {{ interface: mon0, {sensor} }}
   sessions:
-    - {{ id: web, services: [{SERVICE}], sensor: ids, vni: 42 }}
+    - {{ id: web, services: [{SERVICE}], sensor: ids, {session} }}
 "
     );
     let config = nightgate_config::parse(&text, "test").map_err(|errors| anyhow!("{errors:?}"))?;
     config.gateway.context("a gateway")
 }
 
-async fn paths(netlink: &Netlink, sensor: IpAddr) -> Result<BTreeMap<SensorName, SensorPath>> {
-    let interface = netlink.interface("mon0").await?;
-    let hop = netlink.next_hop(sensor, &interface).await?;
-    let name = SensorName::new("ids").context("a sensor name")?;
-    let path =
-        SensorPath { ifindex: hop.interface.value(), mtu: interface.mtu, source: hop.source };
-    Ok(BTreeMap::from([(name, path)]))
+async fn paths(netlink: &Netlink, mirror: &Mirror) -> Result<BTreeMap<SensorName, SensorPath>> {
+    let mut paths = BTreeMap::new();
+    for (name, sensor) in &mirror.sensors {
+        let interface = netlink.interface(sensor.interface.as_str()).await?;
+        let source = match sensor.address {
+            Some(address) => Some(netlink.next_hop(address, &interface).await?.source),
+            None => None,
+        };
+        let path = SensorPath { ifindex: interface.index.value(), mtu: interface.mtu, source };
+        paths.insert(name.clone(), path);
+    }
+    Ok(paths)
 }
 
 fn transparent_listener(is_ipv4: bool) -> Result<TcpListener> {

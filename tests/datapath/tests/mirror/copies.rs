@@ -1,7 +1,4 @@
-//! Copies of a service's packets, from the gateway's LAN interface to a real decoder.
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
-
-mod mirror_support;
+//! Copies of a service's packets in VXLAN, whatever their segments were, and what becomes of each.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +12,7 @@ use nightgate_abi::{
 };
 use nightgate_lab::{Capture, until};
 
-use mirror_support::{BODY, Gateway, LAN_MTU, Segment, Sensor, Topology, ip};
+use crate::support::{BODY, Gateway, LAN_MTU, Segment, Sensor, Topology, ip};
 
 const SERVICE_V4: &str = "10.77.0.1";
 const SERVICE_V6: &str = "fd77::1";
@@ -52,12 +49,12 @@ fn every_copy_has_one_outcome() {
     let total = topology
         .gateway
         .enter(|| {
-            let gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            let gateway = Gateway::vxlan(SENSOR_V4).unwrap();
             gateway.inject(1, 100, 5).unwrap();
             assert_eq!(gateway.sent().unwrap(), 5);
-            // With the 20 + 8 bytes of the inner headers and the 50 of the encapsulation: 1600 and 1601.
-            gateway.inject(1, 1_522, 1).unwrap();
-            gateway.inject(1, 1_523, 2).unwrap();
+            // With the 20 + 8 bytes of the inner headers and the 50 of the encapsulation: 1602 and 1603.
+            gateway.inject(1, 1_524, 1).unwrap();
+            gateway.inject(1, 1_525, 2).unwrap();
             assert_eq!(gateway.copies(Outcome::TooLong).unwrap(), 2);
             gateway.inject(9, 100, 3).unwrap();
             gateway.inject(65, 100, 4).unwrap();
@@ -86,7 +83,7 @@ fn copies_pass_a_firewall_that_lets_nothing_else_reach_the_sensor() {
     topology
         .gateway
         .enter(|| {
-            let mut gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            let mut gateway = Gateway::vxlan(SENSOR_V4).unwrap();
             gateway.guard_sensor_interface().unwrap();
             gateway.inject(1, 100, 5).unwrap();
             // The kernel drops it silently or says so; either way it is counted.
@@ -111,7 +108,7 @@ fn a_sensor_that_does_not_answer_is_counted_and_found_again() {
     topology
         .gateway
         .enter(|| {
-            let gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            let gateway = Gateway::vxlan(SENSOR_V4).unwrap();
             gateway.inject(1, 100, 20).unwrap();
             assert_eq!(gateway.copies(Outcome::NoNeighbour).unwrap(), 20);
             assert_eq!(gateway.copies(Outcome::Mirrored).unwrap(), 0);
@@ -135,7 +132,7 @@ fn a_copy_leaves_by_no_interface_but_its_sessions() {
     topology
         .gateway
         .enter(|| {
-            let gateway = Gateway::start(ip(SENSOR_V4)).unwrap();
+            let gateway = Gateway::vxlan(SENSOR_V4).unwrap();
             topology.gateway.add_route("10.9.0.2/32", "10.1.0.2").unwrap();
             gateway.inject(1, 100, 3).unwrap();
             assert_eq!(gateway.copies(Outcome::NoRoute).unwrap(), 3);
@@ -155,7 +152,7 @@ fn check_exchange(service: &str, sensor: &str, overhead: usize) {
     let sent = topology
         .gateway
         .enter(|| {
-            let mut gateway = Gateway::start(ip(sensor)).unwrap();
+            let mut gateway = Gateway::vxlan(sensor).unwrap();
             let server = gateway.serve(service, CONNECTIONS).unwrap();
             for _ in 0..CONNECTIONS {
                 topology.exchange(service).unwrap();
