@@ -163,7 +163,7 @@ fn wrapping(encapsulation: Encapsulation) -> Wrapping {
 
 /// The session's identifier in the encapsulation.
 fn vni(session: &Session, id: MirrorSessionId) -> u32 {
-    session.vni.unwrap_or(id.number().into())
+    session.vni.unwrap_or_else(|| id.number().into())
 }
 
 fn check_paths(

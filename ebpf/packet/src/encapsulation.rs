@@ -8,6 +8,7 @@ pub mod vxlan;
 use nightgate_abi::{Family, FlowKey, flow::Direction, mirror::Encapsulation};
 
 /// Largest inner frame whose length every outer header can say, in bytes.
+#[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
 pub const INNER_MAX: u16 = u16::MAX - outer::IPV4 as u16 - geneve::LENGTH as u16;
 
 /// Lowest source port: the first of the dynamic ports (RFC 7348 section 5, RFC 8926 section 3.3).
@@ -57,6 +58,7 @@ impl Envelope {
     }
 
     /// Length of the outer IP packet in bytes: what the MTU of the path has to hold.
+    #[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
     #[inline(always)]
     pub const fn outer_length(&self, family: Family, encapsulation: Encapsulation) -> u16 {
         let headers = outer::length(family) + length(encapsulation);
@@ -78,6 +80,7 @@ pub const fn length(encapsulation: Encapsulation) -> usize {
 
 /// By how much the MTU of the path to a sensor has to exceed that of the mirrored interface, in bytes: the outer headers
 /// but Ethernet, and the inner Ethernet header. A tag that the copies get takes 4 more.
+#[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
 pub const fn overhead(family: Family, encapsulation: Encapsulation) -> u32 {
     match encapsulation {
         Encapsulation::Local => 0,
@@ -115,6 +118,7 @@ fn put<const N: usize>(bytes: &mut [u8], offset: usize, value: [u8; N]) {
 
 /// Writes a UDP header without a checksum, which RFC 6935 section 5 allows for tunnels over IPv6: the inner frame has
 /// checksums of its own. `length` counts what follows it.
+#[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
 #[inline(always)]
 fn write_udp(bytes: &mut [u8], envelope: &Envelope, port: u16, length: u16) {
     put(bytes, 0, envelope.source_port().to_be_bytes());

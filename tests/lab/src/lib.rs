@@ -17,6 +17,7 @@ mod namespace;
 pub mod overlay;
 mod process;
 mod run;
+mod suricata;
 mod wait;
 mod wire;
 
@@ -33,6 +34,7 @@ pub use self::{
     namespace::Namespace,
     process::Process,
     run::{RunId, temporary_folder},
+    suricata::{Suricata, SuricataStatistics},
     wait::until,
     wire::{Carried, Impairment, Way, Wire},
 };

@@ -184,7 +184,7 @@ fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
             reader.report(line, found, "a port with vxlan or geneve only", "remove the key");
         });
     }
-    let udp_port = udp_port.or(encapsulation.udp_port());
+    let udp_port = udp_port.or_else(|| encapsulation.udp_port());
     Some(Sensor { interface: interface?, encapsulation, address, udp_port })
 }
 

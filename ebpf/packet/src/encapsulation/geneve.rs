@@ -20,6 +20,7 @@ const OPTION: usize = 4 + DATA;
 const DATA: usize = 24;
 
 /// UDP and GENEVE headers with a network identifier of 24 bits.
+#[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
 #[inline(always)]
 pub fn headers(vni: u32, port: u16, envelope: &Envelope, metadata: &Metadata) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];

@@ -29,6 +29,7 @@ pub fn headers(key: u32) -> [u8; LENGTH] {
 }
 
 /// GRE and ERSPAN headers, with a session of 10 bits.
+#[expect(clippy::cast_possible_truncation, reason = "a session has ten bits")]
 #[inline(always)]
 pub fn erspan(session: u32, sequence: u32) -> [u8; ERSPAN_LENGTH] {
     let mut bytes = [0; ERSPAN_LENGTH];

@@ -63,6 +63,7 @@ pub fn v4(sensor: &MirrorSensor, envelope: &Envelope, identification: u16) -> [u
 
 /// The headers of a frame for a sensor with an IPv6 address. The flow label is the flow's, so that routers keep its
 /// frames together whatever they are in (RFC 6438).
+#[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
 #[inline(always)]
 pub fn v6(sensor: &MirrorSensor, envelope: &Envelope) -> [u8; HEADERS_V6] {
     /// Version 6.

@@ -11,6 +11,7 @@ const VXLAN: usize = 8;
 const FLAGS: u8 = 0x08;
 
 /// UDP and VXLAN headers with a network identifier of 24 bits.
+#[expect(clippy::cast_possible_truncation, reason = "headers have less than 2^8 bytes")]
 #[inline(always)]
 pub fn headers(vni: u32, port: u16, envelope: &Envelope) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];

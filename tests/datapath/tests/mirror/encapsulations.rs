@@ -75,15 +75,15 @@ fn every_encapsulation_says_what_it_can() {
     let topology = Topology::new().unwrap();
     let folder = topology.folder.path();
     let mut capture = Capture::start("sensor", &topology.sensor, "eth0", folder).unwrap();
-    let (sensors, lengths) = cases();
-    topology.gateway.enter(|| send(&sensors)).unwrap();
+    let cases = cases();
+    topology.gateway.enter(|| send(&cases)).unwrap();
     let sight = Sight { capture: &capture };
-    let wanted = sensors.len() * COPIES;
+    let wanted = cases.len() * COPIES;
     until("copies at the sensor", PATIENCE, || {
         Ok((sight.fields(&["frame.number"]).len() >= wanted).then_some(()))
     })
     .unwrap();
-    for (index, (case, length)) in lengths.into_iter().enumerate() {
+    for (index, Sent { case, length, .. }) in cases.into_iter().enumerate() {
         let range = index * COPIES..(index + 1) * COPIES;
         for (field, value) in case.seen {
             for found in &sight.fields(&[field])[range.clone()] {
@@ -121,23 +121,31 @@ fn check_options(sight: &Sight<'_>) {
     }
 }
 
-/// The keys of all sensors and sessions, and what has to be seen of each.
-fn cases() -> (Vec<(String, &'static str)>, Vec<(&'static Case, u32)>) {
+/// The keys of a sensor and a session, their case, and the length of its frames.
+struct Sent {
+    sensor: String,
+    case: &'static Case,
+    length: u32,
+}
+
+/// All cases, tunnels to sensors of both families.
+fn cases() -> Vec<Sent> {
     let tunnels = TUNNELS.iter().flat_map(|case| {
         [(SENSOR_V4, 0), (SENSOR_V6, 20)].map(|(address, more)| {
             let sensor = format!("address: '{address}', {}", case.sensor);
-            ((sensor, case.session), (case, case.length + more))
+            Sent { sensor, case, length: case.length + more }
         })
     });
-    tunnels.chain([((WIRE.sensor.to_owned(), WIRE.session), (&WIRE, WIRE.length))]).unzip()
+    let wire = Sent { sensor: WIRE.sensor.to_owned(), case: &WIRE, length: WIRE.length };
+    tunnels.chain([wire]).collect()
 }
 
 /// Sends the copies of all cases by one gateway, and what the wire does not carry.
-fn send(cases: &[(String, &str)]) {
+fn send(cases: &[Sent]) {
     let mut gateway = Gateway::vxlan(SENSOR_V4).unwrap();
     let mark = CopyMark::new(1, Direction::Reply, SERVICE);
-    for (index, (sensor, session)) in (1_u64..).zip(cases) {
-        gateway.mirror(sensor, session).unwrap();
+    for (index, Sent { sensor, case, .. }) in (1_u64..).zip(cases) {
+        gateway.mirror(sensor, case.session).unwrap();
         gateway.inject(mark.0, LONGEST, COPIES).unwrap();
         assert_eq!(gateway.sent().unwrap(), index * COPIES as u64, "{sensor}");
     }

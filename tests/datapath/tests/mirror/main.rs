@@ -4,3 +4,4 @@
 mod copies;
 mod encapsulations;
 mod support;
+mod suricata;

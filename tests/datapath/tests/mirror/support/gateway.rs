@@ -47,7 +47,7 @@ impl Gateway {
     }
 
     /// Loads and configures everything; mirrors the service to a sensor with these keys, by a session with these.
-    fn start(sensor: &str, session_keys: &str) -> Result<Self> {
+    pub(crate) fn start(sensor: &str, session_keys: &str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let model = model(sensor, session_keys)?;
         let (netlink, pair, undo) = runtime.block_on(async {
@@ -100,11 +100,17 @@ impl Gateway {
         service: SocketAddr,
         connections: usize,
     ) -> Result<JoinHandle<Result<()>>> {
+        let listener = self.intercept(service)?;
+        Ok(thread::spawn(move || (0..connections).try_for_each(|_| answer(&listener, service))))
+    }
+
+    /// Intercepts a destination of the mirrored service.
+    pub(crate) fn intercept(&mut self, service: SocketAddr) -> Result<TcpListener> {
         let listener = transparent_listener(service.is_ipv4())?;
         self.datapath.set_listener(Transport::Tcp, listener.local_addr()?)?;
         self.intercepts.push(intercepted(6, service, Intercept::new(1, self.session.number())));
         self.datapath.set_intercepts(&InterceptImage::compile(&self.intercepts)?)?;
-        Ok(thread::spawn(move || (0..connections).try_for_each(|_| answer(&listener, service))))
+        Ok(listener)
     }
 
     /// Copies of the session that had an outcome.
