@@ -9,6 +9,7 @@ use crate::{
     entity::Terminator,
     id::{RouterId, TerminatorId},
     replica::{ChangeSet, Digest, LinkReport, Replica},
+    quarantine::QuarantineRequest,
 };
 
 /// Application protocol (RFC 7301) of the control channel on the controller's one TLS port.
@@ -55,6 +56,8 @@ pub enum RouterMessage {
         /// Which.
         id: TerminatorId,
     },
+    /// An alert of an intrusion detection system asks to cut an identity off.
+    Quarantine(QuarantineRequest),
     /// All links of this router, after one came, went or changed cost.
     Links {
         /// Replaces the earlier report.

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod id;
 pub mod kind;
 pub mod network;
+pub mod quarantine;
 pub mod replica;
 pub mod spec;
 pub mod token;

@@ -59,6 +59,10 @@ pub enum Action {
     SetCertificate,
     /// It cannot authenticate with its certificate any more.
     RemoveCertificate,
+    /// It was put in quarantine.
+    Quarantine,
+    /// Its quarantine ended.
+    Release,
     /// It got a password.
     SetPassword,
     /// Its password was taken away.

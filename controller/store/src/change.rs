@@ -3,6 +3,7 @@
 use nightgate_model::{
     id::{CaId, IdentityId, RouterId},
     kind::EntityKind,
+    quarantine::Quarantine,
     token::EnrollmentMethod,
 };
 use sha2::{Digest as _, Sha256};
@@ -29,6 +30,10 @@ pub enum Step {
     SetTags(EntityKind, String, Tags),
     /// Removes an entity, with its sessions and its pending enrollment.
     Delete(EntityKind, String),
+    /// Notes why an identity is in quarantine, in the place of an earlier note.
+    Quarantine(Quarantine),
+    /// Forgets that note.
+    Release(IdentityId),
     /// Lets an identity or router enroll.
     Enroll(EnrollmentTarget, Enrollment),
     /// Takes a pending enrollment back.

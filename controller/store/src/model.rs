@@ -12,6 +12,7 @@ use nightgate_model::{
         IdentityId, PolicyId, RouterId, ServiceEdgeRouterPolicyId, ServiceId,
     },
     kind::EntityKind,
+    quarantine::Quarantine,
     spec::Entity,
 };
 use serde_json::Value;
@@ -61,6 +62,8 @@ macro_rules! tables {
             pub enrollments: BTreeMap<EnrollmentId, PendingEnrollment>,
             /// Certificates that identities authenticate with; [`Identity::fingerprint`] says which.
             pub certificates: BTreeMap<IdentityId, Certificate>,
+            /// Why identities are in quarantine.
+            pub quarantines: BTreeMap<IdentityId, Quarantine>,
             /// Names that identities log in with.
             pub usernames: BTreeMap<IdentityId, String>,
         }
@@ -174,6 +177,10 @@ impl Model {
                     }
                 }),
                 Step::Delete(kind, id) => with_kind!(kind, E => self.delete::<E>(id)),
+                Step::Quarantine(quarantine) => {
+                    self.quarantines.insert(quarantine.identity.clone(), quarantine.clone());
+                }
+                Step::Release(identity) => drop(self.quarantines.remove(identity)),
                 Step::Enroll(target, enrollment) => {
                     let pending = PendingEnrollment {
                         target: target.clone(),
@@ -294,6 +301,7 @@ impl Model {
     fn forget(&mut self, identity: &IdentityId) {
         self.certificates.remove(identity);
         self.usernames.remove(identity);
+        self.quarantines.remove(identity);
         let target = EnrollmentTarget::Identity(identity.clone());
         self.enrollments.retain(|_, pending| pending.target != target);
     }

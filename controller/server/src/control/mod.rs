@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use self::channel::{ChannelError, Reader, Writer};
-use crate::core::{Connection, Core, LiveError, Published};
+use crate::core::{Connection, Core, LiveError, Published, begin_quarantine_for_router};
 
 /// How long a router may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ fn accept(
 /// Reads and writes at the same time, so that a router that does not read cannot keep its own
 /// reports from being heard.
 async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    core: &Core,
+    core: &Arc<Core>,
     reader: Reader<R>,
     (writer, holds): (Writer<W>, Option<Holding>),
     connection: &Connection,
@@ -146,7 +146,7 @@ async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 }
 
 async fn hear<R: AsyncRead + Unpin>(
-    core: &Core,
+    core: &Arc<Core>,
     mut reader: Reader<R>,
     connection: &Connection,
     wants_whole: &Notify,
@@ -167,7 +167,7 @@ async fn hear<R: AsyncRead + Unpin>(
 }
 
 fn handle_report(
-    core: &Core,
+    core: &Arc<Core>,
     connection: &Connection,
     message: RouterMessage,
 ) -> Result<(), ControlError> {
@@ -180,6 +180,15 @@ fn handle_report(
         }
         RouterMessage::TerminatorRemoved { id } => {
             core.update_live(|live| live.remove_terminator(connection, &id));
+        }
+        RouterMessage::Quarantine(request) => {
+            let (core, router) = (Arc::clone(core), connection.router.clone());
+            tokio::spawn(async move {
+                let identity = request.identity.clone();
+                if let Err(error) = begin_quarantine_for_router(&core, &router, request).await {
+                    tracing::warn!(%router, %identity, %error, "quarantine refused");
+                }
+            });
         }
         RouterMessage::Links { links } => {
             core.update_live(|live| live.set_links(connection, links))?;

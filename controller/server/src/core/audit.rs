@@ -53,6 +53,13 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
             let (name, _) = model.describe(kind, id)?;
             Some(record(Action::WithdrawEnrollment, (kind, id, &name), None, None))
         }
+        Step::Quarantine(quarantine) => {
+            let (name, _) = model.describe(EntityKind::Identity, quarantine.identity.as_str())?;
+            let subject = (EntityKind::Identity, quarantine.identity.as_str(), name.as_str());
+            let before = model.quarantines.get(&quarantine.identity).map(|before| json!(before));
+            Some(record(Action::Quarantine, subject, before, Some(json!(quarantine))))
+        }
+        Step::Release(identity) => of_identity(Action::Release, identity, None),
         Step::SetPassword(login) => of_identity(Action::SetPassword, &login.identity, None),
         Step::RemovePassword(identity) => of_identity(Action::RemovePassword, identity, None),
         Step::Certify(identity, certificate) => {

@@ -40,7 +40,9 @@ pub(crate) async fn enable_when_due(core: Arc<Core>, stop: CancellationToken) {
 
 fn next_due(memory: &Memory) -> Option<Timestamp> {
     let identities = memory.model.identities.values();
-    identities.filter_map(|stored| stored.entity.disabled_until).min().map(Timestamp)
+    let disabled = identities.filter_map(|stored| stored.entity.disabled_until);
+    let quarantines = memory.model.quarantines.values().map(|quarantine| quarantine.until);
+    disabled.chain(quarantines).min().map(Timestamp)
 }
 
 async fn enable_due(core: &Arc<Core>) -> Result<(), StoreError> {
@@ -57,7 +59,11 @@ async fn enable_due(core: &Arc<Core>) -> Result<(), StoreError> {
             let identity = identity.clone();
             Step::Update(Identity { disabled: false, disabled_until: None, ..identity }.into())
         });
-        Ok((enabled.collect(), ()))
+        // Also of those that a person has enabled or disabled since.
+        let over = memory.model.quarantines.values();
+        let over = over.filter(|quarantine| Timestamp(quarantine.until) <= now);
+        let released = over.map(|quarantine| Step::Release(quarantine.identity.clone()));
+        Ok((enabled.chain(released).collect(), ()))
     })
     .await
 }

@@ -116,6 +116,8 @@ impl Memory {
                 | Step::Update(AnyEntity::Ca(_) | AnyEntity::AuthPolicy(_))
                 | Step::Delete(EntityKind::Ca | EntityKind::AuthPolicy, _)
                 | Step::SetTags(..)
+                | Step::Quarantine(_)
+                | Step::Release(_)
                 | Step::Enroll(..)
                 | Step::DeleteEnrollment(_)
                 | Step::Certify(..)

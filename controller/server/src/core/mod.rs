@@ -5,6 +5,7 @@ mod expiry;
 mod live;
 mod memory;
 mod publish;
+mod quarantine;
 mod replica;
 mod trim;
 
@@ -30,6 +31,10 @@ pub(crate) use self::{
     live::{Connection, Live, LiveError},
     memory::{LiveApiSession, Memory, ServiceSession},
     publish::{Published, publish_changes},
+    quarantine::{
+        QuarantineError, begin as begin_quarantine,
+        begin_for_router as begin_quarantine_for_router, release as release_quarantine,
+    },
     replica::resolved_config,
     trim::keep_audit_short,
 };

@@ -20,6 +20,7 @@ mod management;
 mod network;
 mod openapi;
 mod password;
+mod quarantine;
 mod schema;
 mod tags;
 mod update;

@@ -4,6 +4,7 @@ mod audit;
 mod credentials;
 mod maintenance;
 mod passwords;
+mod quarantines;
 mod read;
 mod record;
 mod schema;

@@ -9,7 +9,7 @@ use nightgate_model::{
 use rusqlite::Connection;
 
 use super::{
-    credentials, database, passwords,
+    credentials, database, passwords, quarantines,
     record::{Columns, Record},
 };
 use crate::{Model, StoreError, Stored, Timestamp};
@@ -30,6 +30,7 @@ pub(super) fn model(connection: &Connection) -> Result<Model, StoreError> {
         service_router_policies: table(connection)?,
         enrollments: credentials::enrollments(connection)?,
         certificates: credentials::certificates(connection)?,
+        quarantines: quarantines::all(connection)?,
         usernames: passwords::usernames(connection)?,
     })
 }

@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -16,7 +16,15 @@ const MIGRATIONS: [&str; 9] = [
     RENEWAL,
     TAGS,
     AUTH_POLICIES,
+    QUARANTINES,
 ];
+
+const QUARANTINES: &str = "
+CREATE TABLE quarantines (
+    identity TEXT PRIMARY KEY REFERENCES identities (id) ON DELETE CASCADE,
+    quarantine TEXT NOT NULL
+) STRICT;
+";
 
 const FIRST: &str = "
 CREATE TABLE history (

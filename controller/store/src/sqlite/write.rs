@@ -9,7 +9,7 @@ use rusqlite::{
 };
 
 use super::{
-    audit, credentials, database, passwords, read,
+    audit, credentials, database, passwords, quarantines, read,
     record::{Record, json},
     sessions,
 };
@@ -40,6 +40,8 @@ pub(super) fn apply(
                 with_kind!(kind, E => set_tags::<E>(connection, id, tags, at))?;
             }
             Step::Delete(kind, id) => with_kind!(kind, E => delete::<E>(connection, id))?,
+            Step::Quarantine(quarantine) => quarantines::set(connection, quarantine)?,
+            Step::Release(identity) => quarantines::remove(connection, identity)?,
             Step::Enroll(target, enrollment) => {
                 credentials::enroll(connection, target, enrollment, at)?;
             }

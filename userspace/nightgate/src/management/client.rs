@@ -192,6 +192,11 @@ impl ManagementClient {
         Ok(found)
     }
 
+    /// Makes something that is no entity.
+    pub(super) async fn create_at(&self, path: &str, body: &impl Serialize) -> anyhow::Result<()> {
+        self.send::<Value>(self.http.post(self.url(path)).json(body)).await.map(drop)
+    }
+
     /// Deletes what is at a path.
     pub(super) async fn delete_at(&self, path: &str) -> anyhow::Result<()> {
         self.send::<Value>(self.http.delete(self.url(path))).await.map(drop)

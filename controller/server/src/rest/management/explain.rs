@@ -10,10 +10,13 @@ use nightgate_model::{
     api::{Explanation, ExplanationStep},
     entity::{Identity, IdentityKind, Permission, Service},
     id::RouterId,
+    quarantine::Quarantine,
 };
+use nightgate_store::Timestamp;
 use serde::Deserialize;
 
 use crate::{
+    clock::rfc3339,
     core::{Core, Memory},
     rest::{Failure, answer, caller::Admin, shape::reachable_routers},
 };
@@ -48,6 +51,13 @@ fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
     if let (Some(identity), Some(service)) = found {
         let policies = memory.model.policies.values().map(|stored| &stored.entity);
         steps = nightgate_policy::explain(identity, service, *permission, policies);
+        if let Some(quarantine) = memory.model.quarantines.get(&identity.id) {
+            let until = rfc3339(Timestamp(quarantine.until));
+            let Quarantine { by, reason, .. } = quarantine;
+            let detail =
+                format!("{} is in quarantine until {until}, by {by}: {reason}", identity.name);
+            steps.insert(0, step("quarantine", false, detail));
+        }
         if *permission == Permission::Dial {
             steps.push(hosted(memory, service));
         }

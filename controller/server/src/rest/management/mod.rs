@@ -11,6 +11,7 @@ mod explain;
 mod identities;
 mod network;
 mod policies;
+mod quarantines;
 mod resource;
 mod routers;
 mod services;
@@ -43,6 +44,7 @@ pub(super) fn api() -> Api {
         .post("/identities/{id}/enable", "Enable it again", identities::enable)
         .put("/identities/{id}/password", "Let it log in with a password", identities::set_password)
         .delete("/identities/{id}/password", "Take that away", identities::remove_password)
+        .merge(quarantines::api())
         .merge(authenticators::api())
         .merge(enrollments::api())
         .merge(sessions::api())
