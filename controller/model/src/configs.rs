@@ -34,6 +34,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// IP protocol number (IANA).
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
 /// An inclusive range of ports.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     entity::Terminator,
     id::{RouterId, TerminatorId},
-    replica::{ChangeSet, Digest, LinkReport, Replica},
     quarantine::QuarantineRequest,
+    replica::{ChangeSet, Digest, LinkReport, Replica},
 };
 
 /// Application protocol (RFC 7301) of the control channel on the controller's one TLS port.

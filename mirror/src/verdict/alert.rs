@@ -21,6 +21,7 @@ pub struct Alert {
     /// 1 is the gravest, 255 the least.
     pub severity: u8,
     /// The flow it is about.
+    #[serde(flatten)]
     pub ends: Ends,
 }
 

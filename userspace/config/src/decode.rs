@@ -93,7 +93,7 @@ pub(crate) fn boolean(reader: &mut Reader<'_>, node: Node) -> Option<bool> {
 }
 
 /// A time of whole seconds, minutes, hours or days, such as `90s`; `None` if the text is none.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|end: char| !end.is_ascii_digit());
     let unit = match text.strip_prefix(digits)? {
         "s" => 1,

@@ -43,6 +43,7 @@ mod verdict;
 
 pub use action::{Action, Answer};
 pub use config::{Config, Gateway, Router};
+pub use decode::duration;
 pub use dns::{Dns, DomainServers};
 pub use dscp::Dscp;
 pub use endpoint::Endpoint;

@@ -180,7 +180,8 @@ impl Router {
     }
 
     fn authorize_dial(&self, dial: &Dial) -> Result<(), DialRefusal> {
-        let Some(identity) = self.replica.identities.get(&dial.dialer) else {
+        let known = self.replica.identities.get(&dial.dialer);
+        let Some(identity) = known.filter(|_| !self.barred.contains(&dial.dialer)) else {
             let detail = format!("identity {} is unknown or disabled", dial.dialer);
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
         };

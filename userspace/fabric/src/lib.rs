@@ -4,6 +4,7 @@
 //! [`Router::poll_command`] and [`Router::poll_timeout`]. Time is an argument and the seed is given
 //! at construction, so that a test can drive many routers through years of virtual time.
 
+mod bar;
 mod cause;
 mod command;
 mod dial;

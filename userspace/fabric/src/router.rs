@@ -1,7 +1,7 @@
 //! The state machine of one router.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -43,6 +43,8 @@ pub struct Router {
     pub(crate) local: VecDeque<(EndId, Frame)>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) next_end: u64,
+    /// Identities that are allowed nothing, whatever the model says.
+    pub(crate) barred: BTreeSet<IdentityId>,
 }
 
 impl Router {
@@ -62,15 +64,22 @@ impl Router {
             local: VecDeque::new(),
             commands: VecDeque::new(),
             next_end: 1,
+            barred: BTreeSet::new(),
         }
     }
 
     /// Takes a newer model: circuits and terminators that it allows no longer end at once.
     pub fn handle_replica(&mut self, replica: Arc<Replica>) {
         let before = std::mem::replace(&mut self.replica, replica);
+        self.barred.retain(|identity| self.replica.identities.contains_key(identity));
         if self.replica.shares_model_with(&before) {
             return;
         }
+        self.end_revoked();
+    }
+
+    /// Ends circuits and terminators that are not allowed any longer.
+    pub(crate) fn end_revoked(&mut self) {
         let revoked: Vec<EndId> = self
             .ends
             .iter()
@@ -266,10 +275,15 @@ impl Router {
         service: &ServiceId,
     ) -> bool {
         let may = |identity: &IdentityId, permission| {
-            self.replica.identities.contains_key(identity)
+            self.knows(identity)
                 && self.replica.authorizations.allows(identity, permission, service)
         };
         may(dialer, Permission::Dial) && may(host, Permission::Bind)
+    }
+
+    /// Whether the model knows an identity, and it is not barred.
+    fn knows(&self, identity: &IdentityId) -> bool {
+        self.replica.identities.contains_key(identity) && !self.barred.contains(identity)
     }
 
     /// Whether the model lets this identity use the service through this router.
@@ -279,9 +293,11 @@ impl Router {
 
     fn unbind_revoked(&mut self) {
         let replica = Arc::clone(&self.replica);
+        let barred = &self.barred;
         self.hosted.retain(|id, terminator| {
             let host = &terminator.host;
             let may = replica.identities.contains_key(host)
+                && !barred.contains(host)
                 && replica.authorizations.allows(host, Permission::Bind, &terminator.service)
                 && replica.authorizations.reaches(host, &terminator.service, &self.id);
             if !may {

@@ -10,8 +10,8 @@ mod server;
 
 pub use client::{AdminClientError, ask, follow};
 pub use request::{
-    Apply, Explain, FlowOrder, FlowRequest, KillRequest, Learn, Request, RuleFile, Session, Topic,
-    TraceRequest,
+    AddressQuarantine, Apply, Explain, FlowOrder, FlowRequest, KillRequest, Learn, Request,
+    RuleFile, Session, Topic, TraceRequest,
 };
 pub use server::{AdminServer, AdminSocketError, Audience, Query};
 

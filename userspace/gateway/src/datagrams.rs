@@ -203,13 +203,14 @@ impl Flow {
     async fn run(self, mut datagrams: mpsc::Receiver<Queued>) {
         let Self { ends, service, interceptor, .. } = &self;
         let ways = [ends.client, ends.destination];
-        let (circuit, protection) = match interceptor.open(service, Protocol::Udp, ways).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                debug!(service = %service.name, ?ends, %error, "intercepted datagrams refused");
-                return lose(&mut datagrams, &interceptor.metrics).await;
-            }
-        };
+        let (circuit, protection, _listed) =
+            match interceptor.open(service, Protocol::Udp, ways).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    debug!(service = %service.name, ?ends, %error, "intercepted datagrams refused");
+                    return lose(&mut datagrams, &interceptor.metrics).await;
+                }
+            };
         if let Err(error) = self.carry(&mut datagrams, circuit, protection).await {
             debug!(service = %service.name, ?ends, error, "intercepted datagrams ended");
         }

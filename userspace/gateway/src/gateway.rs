@@ -8,6 +8,7 @@ mod restore;
 mod rules;
 mod surroundings;
 mod tracer;
+mod verdicts;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::{AdminServer, AdminSocketError, RuleFile},
+    alerts::AlertsError,
     datagrams::{DatagramListener, DatagramListenerError, IdleTimes},
     dns::{DnsError, NameTable},
     exporter::{Exporter, ExporterError},
@@ -42,6 +44,7 @@ pub use rules::ChooseError;
 use rules::Rules;
 use surroundings::Surroundings;
 use tracer::Tracer;
+use verdicts::Verdicts;
 
 /// What a gateway needs to start.
 #[derive(Debug)]
@@ -91,6 +94,9 @@ pub enum GatewayError {
     /// The router cannot start.
     #[error("start the router: {0}")]
     Router(#[from] StartError),
+    /// Alerts cannot be read.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -183,17 +189,26 @@ async fn run_parts(
             return Err(error.into());
         }
     };
+    let verdicts = match Verdicts::start(rules.gateway(), router.clone()).await {
+        Ok(verdicts) => verdicts,
+        Err(error) => {
+            surroundings.close().await;
+            router.shutdown().await;
+            return Err(error.into());
+        }
+    };
     let interceptor = Interceptor {
         router: router.clone(),
         identity: router.id().as_identity(),
         table: newest_table,
         metrics: metrics.clone(),
+        flows: verdicts.flows(),
     };
     let mut accepting = listeners.run(&interceptor, idle);
     info!(id = %router.id(), ?dns, "gateway runs");
 
     let tracer = Tracer::new(&firewall)?;
-    let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses };
+    let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts };
     let mut live = Live::new(firewall, router.clone(), metrics, table, names);
     live.run(&mut admin, &mut changes, stop).await;
     accepting.shutdown().await;

@@ -23,7 +23,7 @@ use nightgate_telemetry::Metrics;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::info;
 
-use crate::intercept::Encryption;
+use crate::{carried::CarriedFlows, intercept::Encryption};
 use probe::Prober;
 use terminator::Host;
 
@@ -104,9 +104,15 @@ pub fn hosted_services(
 
 impl Hosting {
     /// Hosts nothing yet.
-    pub fn new(router: Router, identity: IdentityId, metrics: Metrics, udp_idle: Duration) -> Self {
+    pub fn new(
+        router: Router,
+        identity: IdentityId,
+        (metrics, flows): (Metrics, CarriedFlows),
+        udp_idle: Duration,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
-        let host = Host { router, identity, metrics, slots, prober: Prober::new(), udp_idle };
+        let host =
+            Host { router, identity, metrics, flows, slots, prober: Prober::new(), udp_idle };
         Self { host, services: BTreeMap::new() }
     }
 

@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
 
 use crate::{
+    carried::{Carried, CarriedFlows, Listed},
     intercept::{InterceptTable, InterceptedService, Passage},
     protection::{Offer, Protected, ProtectionError},
 };
@@ -26,6 +27,8 @@ pub struct Interceptor {
     pub table: watch::Receiver<Arc<InterceptTable>>,
     /// Counts.
     pub metrics: Metrics,
+    /// What it carries.
+    pub flows: CarriedFlows,
 }
 
 /// Why an intercepted connection was closed, or datagrams were refused.
@@ -66,17 +69,18 @@ impl Interceptor {
         None
     }
 
-    /// Opens a circuit, and counts it or why there is none.
+    /// Opens a circuit, and counts it or why there is none. The last of what it gives is to be kept as long as the
+    /// circuit.
     pub(crate) async fn open(
         &self,
         service: &InterceptedService,
         protocol: Protocol,
         [client, destination]: [SocketAddr; 2],
-    ) -> Result<(Circuit, Protected), DialError> {
+    ) -> Result<(Circuit, Protected, Listed), DialError> {
         let name = self.table.borrow().names().name_of(destination.ip());
         let passage = Passage { protocol, client, destination, name, caller: self.caller() };
         let limit = service.dial.timeout();
-        let opened = match timeout(limit, self.dial(service, passage)).await {
+        let (circuit, protection) = match timeout(limit, self.dial(service, passage)).await {
             Ok(dialed) => dialed?,
             Err(_elapsed) => {
                 self.metrics.circuit_refused(End::Dialer, TIMEOUT);
@@ -84,7 +88,14 @@ impl Interceptor {
             }
         };
         self.metrics.circuit_opened(End::Dialer);
-        Ok(opened)
+        let carried = Carried {
+            service: service.id.clone(),
+            dialer: self.identity.clone(),
+            circuit: circuit.id,
+            client: Some(client.ip()),
+        };
+        let listed = self.flows.enter(protocol.number(), [client, destination], carried);
+        Ok((circuit, protection, listed))
     }
 
     async fn dial(

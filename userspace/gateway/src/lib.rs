@@ -7,6 +7,8 @@
 //! lets an operator look in.
 
 pub mod admin;
+pub mod alerts;
+pub mod carried;
 pub mod carry;
 pub mod change;
 pub mod clock;

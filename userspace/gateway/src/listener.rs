@@ -122,7 +122,7 @@ impl Interceptor {
             return reset(stream);
         };
         self.metrics.connection_intercepted();
-        let (circuit, protection) = match self
+        let (circuit, protection, _listed) = match self
             .open(&service, Protocol::Tcp, [client, destination])
             .await
         {

@@ -4,8 +4,10 @@ mod explain;
 mod firewall;
 mod flows;
 mod router;
+mod verdict;
 
 pub use explain::{ExplainReport, Scope};
 pub use firewall::{DropReport, MirrorReport, ReasonReport, RuleReport};
 pub use flows::{FlowError, FlowReport, KillReport};
 pub use router::{NameReport, RouterReport};
+pub use verdict::{QuarantineReport, VerdictReport};

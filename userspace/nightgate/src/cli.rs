@@ -12,6 +12,7 @@ use crate::{
     check::{self, CheckArgs},
     config_file::ConfigArgs,
     controller::ControllerCommand,
+    cut_off::{self, CutOffCommand},
     enroll::{self, EnrollArgs, EnrollRouterArgs},
     explain::{self, PacketArgs},
     flows::{self, FlowArgs},
@@ -21,7 +22,7 @@ use crate::{
     management::{
         ApplyNetworkArgs, AuditArgs, AuthenticatorCommand, CaCommand, EnrollmentCommand,
         EntityCommand, ExplainArgs, ExportArgs, IdentityCommand, LoginArgs, LogoutArgs,
-        SessionCommand, TerminatorCommand,
+        QuarantineCommand, SessionCommand, TerminatorCommand,
     },
     observe::{self, ObserveArgs},
     proxy::ProxyArgs,
@@ -146,6 +147,9 @@ pub(crate) enum Command {
     /// Show where services are hosted
     #[command(subcommand)]
     Terminator(TerminatorCommand),
+    /// Show and change which identities are cut off for a while, by an alert or by hand
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Say whether an identity can dial or bind a service, and why or why not
     Explain(ExplainArgs),
     /// Show who changed what in the controller's model, the latest first
@@ -165,6 +169,8 @@ pub(crate) enum Command {
     Names(ObserveArgs),
     /// Show what became of the copies that a running gateway makes for sensors
     Mirror(ObserveArgs),
+    /// Show the alerts of sensors that this gateway has judged, and what was done about them, the latest first
+    Verdicts(ObserveArgs),
     /// Print the metrics of a running router or gateway in Prometheus' format
     Metrics(ObserveArgs),
 }
@@ -245,6 +251,9 @@ pub(crate) enum FirewallCommand {
     Drops(ObserveArgs),
     /// Show the tracked flows, or kill some
     Flows(FlowArgs),
+    /// Show and change which addresses are cut off for a while, by an alert or by hand
+    #[command(subcommand)]
+    Quarantine(CutOffCommand),
     /// Show packets as they come: what becomes of them, and why
     ///
     /// The kernel programs choose the packets and never tell more than 1,000 in a second on each CPU, so that a trace
@@ -300,6 +309,7 @@ impl Command {
             Self::EdgeRouterPolicy(command) => command.run().await,
             Self::ServiceEdgeRouterPolicy(command) => command.run().await,
             Self::Terminator(command) => command.run().await,
+            Self::Quarantine(command) => command.run().await,
             Self::Explain(args) => args.run().await,
             Self::Audit(args) => args.run().await,
             Self::Apply(args) => args.run().await,
@@ -309,6 +319,7 @@ impl Command {
             Self::Links(args) => observe::links(&args).await,
             Self::Names(args) => observe::names(&args).await,
             Self::Mirror(args) => observe::mirror(&args).await,
+            Self::Verdicts(args) => observe::verdicts(&args).await,
             Self::Metrics(args) => observe::metrics(&args).await,
         }
     }
@@ -339,6 +350,7 @@ impl FirewallCommand {
             Self::Show(args) => observe::rules(&args).await,
             Self::Drops(args) => observe::drops(&args).await,
             Self::Flows(args) => flows::flows(&args).await,
+            Self::Quarantine(command) => cut_off::run(command).await,
             Self::Trace(args) => trace::trace(&args).await,
         }
     }

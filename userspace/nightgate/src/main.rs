@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod config_file;
 mod controller;
+mod cut_off;
 mod enroll;
 mod explain;
 mod flows;

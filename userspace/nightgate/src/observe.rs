@@ -101,6 +101,19 @@ const MIRROR: Columns = Columns::counted(&[
     ("packets", "packets"),
     ("bytes", "bytes"),
 ]);
+const VERDICTS: Columns = Columns::all(&[
+    ("at", "judged_at"),
+    ("signature", "signature"),
+    ("severity", "severity"),
+    ("service", "service"),
+    ("identity", "identity"),
+    ("client", "client"),
+    ("server", "server"),
+    ("decision", "decision"),
+    ("rule", "rule"),
+    ("done", "done"),
+]);
+pub(crate) const QUARANTINE: Columns = Columns::all(&[("address", "address"), ("left", "left_ms")]);
 const NAMES: Columns = Columns::all(&[("name", "name"), ("ipv4", "v4"), ("ipv6", "v6")]);
 
 /// Prints the circuits.
@@ -131,6 +144,11 @@ pub(crate) async fn rules(args: &ObserveArgs) -> anyhow::Result<()> {
 /// Prints the copies made for sensors.
 pub(crate) async fn mirror(args: &ObserveArgs) -> anyhow::Result<()> {
     print_field(args, Topic::Mirror, None, &MIRROR).await
+}
+
+/// Prints alerts and what was done about them.
+pub(crate) async fn verdicts(args: &ObserveArgs) -> anyhow::Result<()> {
+    print_field(args, Topic::Verdicts, None, &VERDICTS).await
 }
 
 /// Prints the private names.

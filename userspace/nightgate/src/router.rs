@@ -44,12 +44,16 @@ async fn answer(query: Query, router: &Router) {
             | Topic::Flows
             | Topic::Mirror
             | Topic::Names
+            | Topic::Verdicts
+            | Topic::Quarantine
             | Topic::Metrics,
         )
         | Request::Plan(_)
         | Request::Trace(_)
         | Request::Flows(_)
         | Request::KillFlows(_)
+        | Request::Quarantine(_)
+        | Request::Release(_)
         | Request::Apply(_)
         | Request::Confirm
         | Request::Rollback

@@ -105,13 +105,9 @@ fn sample(text: &str) -> Result<u32, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600)];
-    let parse = |(unit, factor): (&str, u64)| {
-        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(factor)
-    };
-    let seconds = units.into_iter().find_map(parse);
-    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| "expected 1s to 24h, such as 30s or 5m".into())
+    let is_fit = |time: &Duration| (1..=86_400).contains(&time.as_secs());
+    let time = nightgate_config::duration(text).filter(is_fit);
+    time.ok_or_else(|| "expected 1s to 24h, such as 30s or 5m".into())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use nightgate_fabric::{
 };
 use nightgate_model::{
     entity::Terminator,
-    id::{RouterId, TerminatorId},
+    id::{IdentityId, RouterId, TerminatorId},
     replica::Replica,
 };
 use nightgate_wire::link::{CircuitId, Frame, Payload};
@@ -37,6 +37,9 @@ pub(crate) enum Event {
     Frame(LinkId, Frame),
     Replica(Arc<Replica>),
     Validity(Option<Instant>),
+    Cut(CircuitId),
+    Bar(IdentityId),
+    Unbar(IdentityId),
     Status(oneshot::Sender<(Vec<LinkInfo>, Vec<CircuitInfo>, Vec<Terminator>)>),
 }
 
@@ -146,6 +149,9 @@ impl Actor {
             Event::Frame(link, frame) => self.core.handle_frame(link, frame, now),
             Event::Replica(replica) => self.core.handle_replica(replica),
             Event::Validity(until) => self.core.handle_validity(until),
+            Event::Cut(circuit) => self.core.cut(circuit),
+            Event::Bar(identity) => self.core.bar(identity),
+            Event::Unbar(identity) => self.core.unbar(&identity),
             Event::Status(reply) => {
                 let status = (self.core.links(), self.core.circuits(), self.core.terminators());
                 drop(reply.send(status));

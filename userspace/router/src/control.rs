@@ -17,7 +17,7 @@ use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Notify, mpsc, watch},
+    sync::{Mutex, Notify, mpsc, watch},
 };
 use tokio_rustls::TlsConnector;
 use tracing::{debug, info, warn};
@@ -58,6 +58,8 @@ pub(crate) struct Channel {
     offline: Offline,
     events: mpsc::UnboundedSender<Event>,
     report: watch::Receiver<Report>,
+    /// What else is to be told, as it comes.
+    wished: Mutex<mpsc::UnboundedReceiver<RouterMessage>>,
 }
 
 impl Channel {
@@ -65,7 +67,7 @@ impl Channel {
         config: &RouterConfig,
         id: RouterId,
         events: mpsc::UnboundedSender<Event>,
-        report: watch::Receiver<Report>,
+        (report, wished): (watch::Receiver<Report>, mpsc::UnboundedReceiver<RouterMessage>),
     ) -> Result<Self, StartError> {
         Ok(Self {
             id,
@@ -75,6 +77,7 @@ impl Channel {
             offline: config.offline.clone(),
             events,
             report,
+            wished: Mutex::new(wished),
         })
     }
 
@@ -162,19 +165,21 @@ impl Channel {
             holds,
         };
         writer.send(encode(&hello)?).await?;
+        let mut wished = self.wished.lock().await;
         loop {
             tokio::select! {
                 changed = report.changed() => if changed.is_err() {
                     return Ok(());
                 },
                 () = wants_whole.notified() => writer.queue(encode(&RouterMessage::WholeWanted)?),
+                Some(wish) = wished.recv() => writer.queue(encode(&wish)?),
             }
             let now = report.borrow_and_update().clone();
             for message in now.changes(&told) {
                 writer.queue(encode(&message)?);
             }
-            writer.flush().await?;
             told = now;
+            writer.flush().await?;
         }
     }
 

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo};
 use nightgate_identity::{Credentials, Identity, IdentityError, OldestTls, TlsSetupError};
 use nightgate_model::{
+    control::RouterMessage,
     entity::{Precedence, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
+    quarantine::QuarantineRequest,
     replica::Replica,
 };
+use nightgate_wire::link::CircuitId;
 use serde::Serialize;
 use tokio::{
     net::TcpListener,
@@ -71,6 +74,7 @@ pub struct Router {
     id: RouterId,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) replica: watch::Receiver<Arc<Replica>>,
+    wishes: mpsc::UnboundedSender<RouterMessage>,
     listening: Option<SocketAddr>,
     credentials: Option<Arc<Credentials>>,
     pub(crate) links: Arc<LinkConfig>,
@@ -147,6 +151,7 @@ impl Router {
             watch::channel(saved.map(|saved| saved.replica).unwrap_or_default());
         let (contact_writer, contact) = watch::channel(contact);
         let (report_writer, report) = watch::channel(Report::default());
+        let (wishes, wished) = mpsc::unbounded_channel();
         let listener = match config.listen {
             Some(address) => Some(
                 TcpListener::bind(address)
@@ -159,6 +164,7 @@ impl Router {
             id: id.clone(),
             events: events.clone(),
             replica: replica.clone(),
+            wishes,
             listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             credentials: credentials(&config.identity),
             links: Arc::new(config.links.clone()),
@@ -173,7 +179,7 @@ impl Router {
         router.tell(Event::Validity(Some(until)));
         let keep = keep_model(id.clone(), config.offline.clone(), replica, contact);
         router.spawn(keep);
-        let control = control::Channel::new(&config, id, router.events.clone(), report)?;
+        let control = control::Channel::new(&config, id, router.events.clone(), (report, wished))?;
         router.spawn(control.run(replica_writer, contact_writer));
         router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
         if let Some(listener) = listener {
@@ -203,6 +209,29 @@ impl Router {
     /// The model as the controller last sent it; empty before.
     pub fn replica(&self) -> watch::Receiver<Arc<Replica>> {
         self.replica.clone()
+    }
+
+    /// Ends a circuit that has an end at this router.
+    pub fn cut(&self, circuit: CircuitId) {
+        self.tell(Event::Cut(circuit));
+    }
+
+    /// Allows an identity nothing at this router any more, until [`Self::unbar`], or until the controller sends a
+    /// model that does not know it.
+    pub fn bar(&self, identity: IdentityId) {
+        self.tell(Event::Bar(identity));
+    }
+
+    /// Leaves it to the model what an identity may do.
+    pub fn unbar(&self, identity: IdentityId) {
+        self.tell(Event::Unbar(identity));
+    }
+
+    /// Asks the controller to put an identity in quarantine. What it decides comes with the model; while it is away
+    /// the wish waits, and may be lost with a connection that breaks.
+    pub fn ask_for_quarantine(&self, request: QuarantineRequest) {
+        // A stopped router has nobody to ask.
+        drop(self.wishes.send(RouterMessage::Quarantine(request)));
     }
 
     /// Makes a circuit to a service.

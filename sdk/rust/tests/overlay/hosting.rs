@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use nightgate_gateway::hosting::{Hosting, UDP_IDLE, hosted_services};
+use nightgate_gateway::{
+    carried::CarriedFlows,
+    hosting::{Hosting, UDP_IDLE, hosted_services},
+};
 use nightgate_model::{entity::Precedence, replica::Replica};
 use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Context, DialFailure, DialOptions, FailureCause, Stream, enroll_router};
@@ -46,7 +49,8 @@ impl Gateway {
         let router = Router::start(config).await.unwrap();
         let own = router.id().as_identity();
         let metrics = Metrics::new().unwrap();
-        let mut hosting = Hosting::new(router.clone(), own.clone(), metrics, udp_idle);
+        let mut hosting =
+            Hosting::new(router.clone(), own.clone(), (metrics, CarriedFlows::default()), udp_idle);
         let mut replica = router.replica();
         let following = tokio::spawn(async move {
             loop {

@@ -1,5 +1,7 @@
 //! What can be asked at the socket.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::report::Scope;
@@ -33,6 +35,10 @@ pub enum Request {
     Flows(FlowRequest),
     /// Remove tracked flows.
     KillFlows(KillRequest),
+    /// Cut an address off for a while.
+    Quarantine(AddressQuarantine),
+    /// Release an address.
+    Release(IpAddr),
 }
 
 /// Which flows are told about.
@@ -70,6 +76,16 @@ pub struct KillRequest {
     pub dry_run: bool,
 }
 
+/// An address to cut off.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressQuarantine {
+    /// Which.
+    pub address: IpAddr,
+    /// For how long, in seconds.
+    pub seconds: u64,
+}
+
 /// Which packets are told about, and how long.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +118,10 @@ pub enum Topic {
     Mirror,
     /// Intercepted host names and their addresses.
     Names,
+    /// Alerts, and what was done about them.
+    Verdicts,
+    /// Addresses that are cut off.
+    Quarantine,
     /// Metrics in Prometheus' text format.
     Metrics,
 }

@@ -21,9 +21,10 @@ use super::{
     rules::{Host, Rules},
     surroundings::Surroundings,
     tracer::Tracer,
+    verdicts::{self, Verdicts},
 };
 use crate::{
-    admin::{AdminServer, FlowRequest, Query, Request, Topic},
+    admin::{AddressQuarantine, AdminServer, FlowRequest, Query, Request, Topic},
     clock::Clock,
     dns::NameTable,
     firewall::Firewall,
@@ -44,6 +45,7 @@ pub(super) struct Rulebook {
     pub(super) surroundings: Surroundings,
     pub(super) tracer: Tracer,
     pub(super) addresses: AddressBook,
+    pub(super) verdicts: Verdicts,
 }
 
 /// What changes while a gateway runs.
@@ -54,6 +56,7 @@ pub(super) struct Live {
     learning: Learning,
     tracer: Tracer,
     addresses: AddressBook,
+    verdicts: Verdicts,
     router: Router,
     identity: IdentityId,
     metrics: Metrics,
@@ -67,7 +70,7 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(
-        Rulebook { firewall, rules, surroundings, tracer, addresses }: Rulebook,
+        Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts }: Rulebook,
         router: Router,
         metrics: Metrics,
         table: watch::Sender<Arc<InterceptTable>>,
@@ -75,6 +78,7 @@ impl Live {
     ) -> Self {
         let identity = router.id().as_identity();
         let ranges = synthetic_ranges(rules.gateway());
+        let flows = verdicts.flows();
         Self {
             firewall,
             learning: Learning::new(rules.state().clone()),
@@ -82,8 +86,14 @@ impl Live {
             surroundings,
             tracer,
             addresses,
+            verdicts,
             intercepts: Intercepts::new(identity.clone(), ranges),
-            hosting: Hosting::new(router.clone(), identity.clone(), metrics.clone(), UDP_IDLE),
+            hosting: Hosting::new(
+                router.clone(),
+                identity.clone(),
+                (metrics.clone(), flows),
+                UDP_IDLE,
+            ),
             router,
             identity,
             metrics,
@@ -113,7 +123,11 @@ impl Live {
                     let newest = Arc::clone(&replica.borrow_and_update());
                     self.apply(&newest);
                 }
-                _ = recount.tick() => self.recount(),
+                _ = recount.tick() => {
+                    self.recount();
+                    self.verdicts.look(&mut self.firewall);
+                }
+                alert = self.verdicts.next() => self.verdicts.handle(&alert, &mut self.firewall),
                 () = self.rules.expired() => self.expire().await,
                 () = changes.changed() => self.follow_interfaces().await,
                 () = self.learning.due() => self.learning.look(&mut self.firewall, &self.rules),
@@ -183,6 +197,7 @@ impl Live {
     /// Applies a model. The listener learns of a service before the kernel hands it connections, and
     /// clients learn its address last.
     fn apply(&mut self, replica: &Replica) {
+        self.verdicts.follow(replica);
         let (table, problems) = self.intercepts.compile(replica);
         let (hosted, hosting_problems) = hosted_services(replica, &self.identity);
         let mut texts = problems.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
@@ -238,6 +253,11 @@ impl Live {
                 let table = self.table.borrow().clone();
                 value(self.firewall.kill_flows(&request, &table, &clock()?))
             }
+            Request::Quarantine(AddressQuarantine { address, seconds }) => {
+                let time = std::time::Duration::from_secs(seconds);
+                value(verdicts::quarantine_address(&mut self.firewall, address, time))
+            }
+            Request::Release(address) => value(self.firewall.datapath.release_address(address)),
             Request::Trace(_) => Err("a trace is told as it happens".into()),
             Request::Explain(question) => {
                 let table = self.table.borrow().clone();
@@ -268,6 +288,8 @@ impl Live {
             Topic::Flows => self.flows(&FlowRequest::default()),
             Topic::Mirror => value(self.firewall.mirror_reports()),
             Topic::Names => value(Ok::<_, String>(NameReport::list(self.table.borrow().names()))),
+            Topic::Verdicts => value(Ok::<_, String>(self.verdicts.reports())),
+            Topic::Quarantine => value(verdicts::quarantined(&self.firewall)),
             Topic::Metrics => {
                 self.firewall
                     .count_packets(&self.metrics)

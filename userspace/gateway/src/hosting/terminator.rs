@@ -1,6 +1,7 @@
 //! One server of a hosted service: a binding at the router, the server's health, and the circuits.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,6 +29,7 @@ use super::{
     target::{DialData, Target, TargetError},
 };
 use crate::{
+    carried::{Carried, CarriedFlows},
     carry::carry,
     protection::{Protected, ProtectionError},
 };
@@ -38,6 +40,7 @@ pub(super) struct Host {
     pub(super) router: Router,
     pub(super) identity: IdentityId,
     pub(super) metrics: Metrics,
+    pub(super) flows: CarriedFlows,
     pub(super) slots: Arc<Semaphore>,
     pub(super) prober: Prober,
     /// A UDP flow ends when it has been silent for so long.
@@ -71,6 +74,17 @@ const RETRY: Duration = Duration::from_secs(2);
 enum Connection {
     Stream(tokio::net::TcpStream),
     Datagrams(tokio::net::UdpSocket),
+}
+
+impl Connection {
+    /// IP protocol number, and both ends.
+    fn ends(&self) -> Option<(u8, [SocketAddr; 2])> {
+        let (protocol, own, server) = match self {
+            Self::Stream(stream) => (Protocol::Tcp, stream.local_addr(), stream.peer_addr()),
+            Self::Datagrams(socket) => (Protocol::Udp, socket.local_addr(), socket.peer_addr()),
+        };
+        Some((protocol.number(), [own.ok()?, server.ok()?]))
+    }
 }
 
 impl Host {
@@ -126,10 +140,18 @@ impl Host {
             Ok(connected) => connected,
             Err(refusal) => return self.refuse(incoming, &service, &refusal),
         };
-        let dialer = incoming.caller().to_owned();
+        let (dialer, by) = (incoming.caller().to_owned(), incoming.dialer().clone());
         let ended = match incoming.accept(share).await {
             Ok(circuit) => {
                 self.metrics.circuit_opened(End::Host);
+                let _listed = connection.ends().map(|(protocol, ends)| {
+                    let (service, circuit) = (service.id.clone(), circuit.id);
+                    self.flows.enter(
+                        protocol,
+                        ends,
+                        Carried { service, dialer: by, circuit, client: None },
+                    )
+                });
                 self.carry(connection, circuit, protection).await
             }
             Err(error) => Err(error.to_string()),

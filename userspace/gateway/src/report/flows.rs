@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use nightgate_datapath::{DatapathError, FlowEntry, FlowSide};
+use nightgate_mirror::verdict::Ends;
 use nightgate_packet::{PacketMeta, protocol};
 use serde::Serialize;
 
@@ -119,6 +120,21 @@ impl Firewall {
         let flows = self.datapath.kill_flows(is_meant)?;
         tracing::info!(filter = request.filter.join(" "), flows, "flows were killed");
         Ok(KillReport { flows, killed: true })
+    }
+
+    /// Ends the flow between two ends, whichever of them began it; gives how many there were.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn end_flow_between(&mut self, ends: Ends) -> Result<usize, DatapathError> {
+        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        let (client, server) = (plain(ends.client), plain(ends.server));
+        self.datapath.kill_flows(|flow: &FlowEntry| {
+            let (origin, responder) = (flow.origin.address, flow.responder.address);
+            flow.protocol == ends.protocol
+                && ((origin, responder) == (client, server)
+                    || (origin, responder) == (server, client))
+        })
     }
 
     /// The tracked flow that a packet belongs to, whichever end sends it.

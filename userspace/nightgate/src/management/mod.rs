@@ -14,6 +14,7 @@ mod login;
 mod network;
 mod password;
 mod policy;
+mod quarantine;
 mod role;
 mod router;
 mod router_policy;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     login::{LoginArgs, LogoutArgs},
     network::{ApplyNetworkArgs, ExportArgs},
     password::PasswordArgs,
+    quarantine::QuarantineCommand,
     terminator::TerminatorCommand,
 };
 use crate::output::OutputArgs;

@@ -1,0 +1,184 @@
+//! A file of events that grows, and is replaced now and then.
+
+use std::{
+    fs::Metadata,
+    io::{self, SeekFrom},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nightgate_mirror::verdict::Alert;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+    sync::mpsc,
+};
+use tracing::{debug, info, warn};
+
+use super::{LONGEST, pass_on};
+
+/// Time between two looks at the file. Nobody tells us of growth that is not asked for, and this costs one system
+/// call.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// Follows a file for ever. What is in it at the beginning is past; what a file holds that takes its place
+/// is read from its beginning.
+pub(super) async fn follow(path: PathBuf, found: mpsc::Sender<Alert>) {
+    let mut place = Place::End;
+    loop {
+        match File::open(&path).await {
+            Ok(file) => {
+                info!(path = %path.display(), "alerts are read");
+                if let Err(error) = read(file, place, &path, &found).await {
+                    warn!(path = %path.display(), %error, "events cannot be read; the file is opened anew");
+                }
+            }
+            Err(error) => debug!(path = %path.display(), %error, "no file of events yet"),
+        }
+        // What comes under this name from now on is new.
+        place = Place::Beginning;
+        tokio::time::sleep(10 * LOOK).await;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Beginning,
+    End,
+}
+
+/// Reads until the file is replaced or shortened.
+async fn read(
+    mut file: File,
+    place: Place,
+    path: &Path,
+    found: &mpsc::Sender<Alert>,
+) -> io::Result<()> {
+    let mut position = match place {
+        Place::Beginning => 0,
+        Place::End => file.seek(SeekFrom::End(0)).await?,
+    };
+    let own = file.metadata().await?;
+    let mut lines = Lines::default();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = file.read(&mut chunk).await?;
+        if length > 0 {
+            position += length as u64;
+            lines.take(&chunk[..length], found).await;
+        } else if is_over(path, &own, position).await {
+            return Ok(());
+        } else {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Whether the name stands for another file now, or the file has been emptied.
+async fn is_over(path: &Path, own: &Metadata, position: u64) -> bool {
+    match tokio::fs::metadata(path).await {
+        Ok(now) => (now.dev(), now.ino()) != (own.dev(), own.ino()) || now.len() < position,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Puts lines together.
+#[derive(Default)]
+pub(super) struct Lines {
+    begun: Vec<u8>,
+    /// The line at hand is too long: its rest is passed over.
+    is_skipping: bool,
+}
+
+impl Lines {
+    /// Takes the next bytes, and passes the lines on that end in them.
+    pub(super) async fn take(&mut self, mut bytes: &[u8], found: &mpsc::Sender<Alert>) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (line, rest) = bytes.split_at(end);
+            self.add(line);
+            bytes = &rest[1..];
+            if !std::mem::take(&mut self.is_skipping) {
+                pass_on(&self.begun, found).await;
+            }
+            self.begun.clear();
+        }
+        self.add(bytes);
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        if self.begun.len() + part.len() > LONGEST {
+            if !self.is_skipping {
+                warn!(limit = LONGEST, "a line of events is too long; it is passed over");
+            }
+            (self.is_skipping, self.begun) = (true, Vec::new());
+        }
+        if !self.is_skipping {
+            self.begun.extend_from_slice(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use super::*;
+
+    fn line(signature: u32) -> String {
+        format!(
+            "{{\"event_type\":\"alert\",\"src_ip\":\"10.1.0.2\",\"src_port\":4,\"dest_ip\":\"10.77.0.1\",\
+             \"dest_port\":80,\"proto\":\"TCP\",\"alert\":{{\"signature_id\":{signature},\"severity\":1}}}}\n"
+        )
+    }
+
+    async fn next(alerts: &mut mpsc::Receiver<Alert>) -> u32 {
+        let alert = tokio::time::timeout(Duration::from_secs(20), alerts.recv()).await;
+        alert.expect("an alert in time").expect("an alert").signature_id
+    }
+
+    #[tokio::test]
+    async fn a_file_is_followed_over_rotation_and_truncation_and_its_past_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eve.json");
+        fs::write(&path, line(1)).unwrap();
+        let (found, mut alerts) = mpsc::channel(8);
+        let follower = tokio::spawn(follow(path.clone(), found));
+        tokio::time::sleep(20 * LOOK).await;
+
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let (first, second) = (line(2), line(3));
+        file.write_all(first.as_bytes()).unwrap();
+        let (head, tail) = second.split_at(30);
+        file.write_all(head.as_bytes()).unwrap();
+        assert_eq!(next(&mut alerts).await, 2, "not what was there before");
+        file.write_all(tail.as_bytes()).unwrap();
+        assert_eq!(next(&mut alerts).await, 3, "a line in two parts");
+
+        fs::rename(&path, folder.path().join("eve.json.1")).unwrap();
+        file.write_all(line(4).as_bytes()).unwrap();
+        assert_eq!(next(&mut alerts).await, 4, "the old file is read to its end");
+        fs::write(&path, line(5)).unwrap();
+        assert_eq!(next(&mut alerts).await, 5, "the new one from its beginning");
+        fs::write(&path, "").unwrap();
+        tokio::time::sleep(20 * LOOK).await;
+        fs::write(&path, line(6)).unwrap();
+        assert_eq!(next(&mut alerts).await, 6, "an emptied one too");
+        follower.abort();
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_passed_over_and_the_next_one_is_read() {
+        let (found, mut alerts) = mpsc::channel(8);
+        let mut lines = Lines::default();
+        for _ in 0..3 {
+            lines.take(&vec![b'x'; LONGEST / 2 + 1], &found).await;
+            assert!(lines.begun.len() <= LONGEST);
+        }
+        lines.take(format!("\nnonsense alert\n{}", line(7)).as_bytes(), &found).await;
+        assert_eq!(next(&mut alerts).await, 7);
+    }
+}

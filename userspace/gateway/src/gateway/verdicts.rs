@@ -1,0 +1,249 @@
+//! What follows from alerts: circuits are cut, identities and addresses cut off.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use nightgate_config::Gateway;
+use nightgate_mirror::verdict::{Alert, Decision, Judge, Suspect};
+use nightgate_model::{
+    id::IdentityId,
+    quarantine::{Evidence, QuarantineRequest},
+    replica::Replica,
+};
+use nightgate_router::Router;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tracing::{error, info, warn};
+
+use crate::{
+    alerts::{Alerts, AlertsError},
+    carried::{Carried, CarriedFlows},
+    clock::Clock,
+    firewall::Firewall,
+    report::{QuarantineReport, VerdictReport},
+};
+
+/// Verdicts that are told about.
+const REMEMBERED: usize = 1_000;
+
+/// Time between two tries to have an identity put in quarantine by the controller.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Applies the policy to the alerts that come in.
+pub(super) struct Verdicts {
+    alerts: Option<Alerts>,
+    judge: Option<Judge>,
+    flows: CarriedFlows,
+    router: Router,
+    started: Instant,
+    history: VecDeque<VerdictReport>,
+    /// Identities that are barred here, until the controller knows, or their time is over.
+    barred: BTreeMap<IdentityId, Barred>,
+}
+
+struct Barred {
+    until: Instant,
+    asked: Instant,
+    request: QuarantineRequest,
+}
+
+impl Verdicts {
+    /// Opens the sources of alerts that the configuration names.
+    ///
+    /// # Errors
+    /// One cannot be opened.
+    pub(super) async fn start(gateway: &Gateway, router: Router) -> Result<Self, AlertsError> {
+        let alerts = match &gateway.verdict {
+            Some(verdict) => Some(Alerts::open(verdict).await?),
+            None => None,
+        };
+        let judge = gateway.verdict.clone().map(Judge::new);
+        let (history, barred) = (VecDeque::new(), BTreeMap::new());
+        let flows = CarriedFlows::default();
+        Ok(Self { alerts, judge, flows, router, started: Instant::now(), history, barred })
+    }
+
+    /// The connections that alerts can be about.
+    pub(super) fn flows(&self) -> CarriedFlows {
+        self.flows.clone()
+    }
+
+    /// The next alert.
+    pub(super) async fn next(&mut self) -> Alert {
+        match &mut self.alerts {
+            Some(alerts) => alerts.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Judges an alert, and acts.
+    pub(super) fn handle(&mut self, alert: &Alert, firewall: &mut Firewall) {
+        let Some(judge) = &mut self.judge else { return };
+        let ends = [alert.ends.client, alert.ends.server];
+        let carried = self.flows.find(alert.ends.protocol, ends);
+        let replica = self.router.replica().borrow().clone();
+        let suspect = suspect(alert, carried.as_ref(), &replica);
+        let decision = judge.judge(alert, &suspect, self.started.elapsed());
+        let done = match &decision {
+            Decision::Repeated => return,
+            Decision::Cut { .. } => self.cut(alert, carried.as_ref(), firewall),
+            Decision::Quarantine { seconds, rule } => {
+                self.quarantine(alert, carried.as_ref(), (*seconds, rule), (&suspect, firewall))
+            }
+            Decision::Observe { .. } | Decision::Spared { .. } | Decision::Limited { .. } => {
+                Ok("nothing".into())
+            }
+        };
+        let done = done.unwrap_or_else(|error| {
+            error!(error, "what an alert asks for could not be done");
+            format!("failed: {error}")
+        });
+        let Suspect { service, identity, source } = suspect;
+        info!(signature = alert.signature, ?decision, done, service, identity, "alert judged");
+        self.history.push_front(VerdictReport {
+            at: now(),
+            alert: alert.clone(),
+            service,
+            identity,
+            source,
+            decision,
+            done,
+        });
+        self.history.truncate(REMEMBERED);
+    }
+
+    /// Ends the flow.
+    fn cut(
+        &self,
+        alert: &Alert,
+        carried: Option<&Carried>,
+        firewall: &mut Firewall,
+    ) -> Result<String, String> {
+        if let Some(carried) = carried {
+            self.router.cut(carried.circuit);
+            return Ok(format!("circuit {} cut", carried.circuit));
+        }
+        let ended = firewall.end_flow_between(alert.ends).map_err(|error| error.to_string())?;
+        Ok(format!("{ended} flows ended"))
+    }
+
+    /// Cuts off whoever began the flow: an identity that dialed from elsewhere, or a client of this gateway.
+    fn quarantine(
+        &mut self,
+        alert: &Alert,
+        carried: Option<&Carried>,
+        (seconds, rule): (u64, &str),
+        (suspect, firewall): (&Suspect, &mut Firewall),
+    ) -> Result<String, String> {
+        let time = Duration::from_secs(seconds);
+        if let Some(carried) = carried.filter(|carried| carried.client.is_none()) {
+            let request = QuarantineRequest {
+                identity: carried.dialer.clone(),
+                seconds,
+                reason: format!("{} ({})", alert.signature, alert.signature_id),
+                evidence: Some(evidence(alert, suspect, carried)),
+            };
+            self.router.bar(carried.dialer.clone());
+            self.router.ask_for_quarantine(request.clone());
+            let (now, identity) = (Instant::now(), carried.dialer.clone());
+            let (until, asked) = (now + time, now);
+            self.barred.insert(identity.clone(), Barred { until, asked, request });
+            warn!(%identity, rule, seconds, "identity cut off, the controller is asked to keep it so");
+            return Ok(format!("identity {identity} cut off for {seconds} s"));
+        }
+        if let Some(carried) = carried {
+            self.router.cut(carried.circuit);
+        }
+        let source = suspect.source.unwrap_or_else(|| alert.ends.client.ip());
+        quarantine_address(firewall, source, time)?;
+        warn!(%source, rule, seconds, "address cut off");
+        Ok(format!("address {source} cut off for {seconds} s"))
+    }
+
+    /// Takes a newer model: what the controller has decided about identities holds from now on.
+    pub(super) fn follow(&mut self, replica: &Replica) {
+        self.barred.retain(|identity, _| replica.identities.contains_key(identity));
+    }
+
+    /// Lets go what is over, and asks the controller again for what it has not done.
+    pub(super) fn look(&mut self, firewall: &mut Firewall) {
+        let now = Instant::now();
+        let router = &self.router;
+        self.barred.retain(|identity, barred| {
+            if now >= barred.until {
+                router.unbar(identity.clone());
+            } else if now.duration_since(barred.asked) >= ASK_AGAIN {
+                barred.asked = now;
+                router.ask_for_quarantine(barred.request.clone());
+            }
+            now < barred.until
+        });
+        if let Err(error) = release_expired(firewall) {
+            warn!(error, "addresses whose quarantine is over could not be released");
+        }
+    }
+
+    /// The latest verdicts, the newest first.
+    pub(super) fn reports(&self) -> Vec<&VerdictReport> {
+        self.history.iter().collect()
+    }
+}
+
+/// Cuts an address off.
+pub(super) fn quarantine_address(
+    firewall: &mut Firewall,
+    address: IpAddr,
+    time: Duration,
+) -> Result<(), String> {
+    let clock = Clock::read().map_err(|error| error.to_string())?;
+    let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let until = clock.now().saturating_add(time);
+    firewall.datapath.quarantine(address, until).map_err(|error| error.to_string())
+}
+
+/// The addresses that are cut off.
+pub(super) fn quarantined(firewall: &Firewall) -> Result<Vec<QuarantineReport>, String> {
+    let clock = Clock::read().map_err(|error| error.to_string())?;
+    let known = firewall.datapath.quarantined().map_err(|error| error.to_string())?;
+    let left = |until: u64| until.saturating_sub(clock.now()) / 1_000_000;
+    let reports = known.into_iter().map(|(address, until)| (address, left(until)));
+    Ok(reports.map(|(address, left_ms)| QuarantineReport { address, left_ms }).collect())
+}
+
+fn release_expired(firewall: &mut Firewall) -> Result<(), String> {
+    for over in quarantined(firewall)?.into_iter().filter(|report| report.left_ms == 0) {
+        firewall.datapath.release_address(over.address).map_err(|error| error.to_string())?;
+        info!(address = %over.address, "released, its time is over");
+    }
+    Ok(())
+}
+
+/// Who is behind the flow of an alert.
+fn suspect(alert: &Alert, carried: Option<&Carried>, replica: &Replica) -> Suspect {
+    let Some(carried) = carried else {
+        return Suspect { source: Some(alert.ends.client.ip()), ..Suspect::default() };
+    };
+    let service = replica.services.get(&carried.service).map(|service| service.name.clone());
+    let identity = replica.identities.get(&carried.dialer).map(|identity| identity.name.clone());
+    Suspect { service, identity, source: carried.client }
+}
+
+fn evidence(alert: &Alert, suspect: &Suspect, carried: &Carried) -> Evidence {
+    Evidence {
+        at: alert.at.clone(),
+        signature_id: alert.signature_id,
+        signature: alert.signature.clone(),
+        category: alert.category.clone(),
+        severity: alert.severity,
+        service: suspect.service.clone().unwrap_or_default(),
+        circuit: carried.circuit.to_string(),
+        client: alert.ends.client.to_string(),
+        server: alert.ends.server.to_string(),
+    }
+}
+
+fn now() -> String {
+    OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).unwrap_or_default()
+}

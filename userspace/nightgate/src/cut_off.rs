@@ -1,0 +1,67 @@
+//! `nightgate fw quarantine`: addresses that are cut off for a while.
+
+use std::{net::IpAddr, time::Duration};
+
+use nightgate_gateway::admin::{self, AddressQuarantine, Request, Topic};
+
+use crate::{
+    observe::{ObserveArgs, QUARANTINE},
+    output::print_text,
+};
+
+/// `nightgate fw quarantine`
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(crate) enum CutOffCommand {
+    /// List the addresses that are cut off, and for how much longer
+    List(ObserveArgs),
+    /// Cut an address off: what it has open ends, and nothing passes from or to it
+    ///
+    /// Rules do not matter, and neither does `verdict.never` of the configuration: mind your own address.
+    Add(AddArgs),
+    /// Release an address before its time
+    Release(ReleaseArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AddArgs {
+    address: IpAddr,
+    /// For how long: a number and s, m, h or d
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    time: Duration,
+    #[command(flatten)]
+    observe: ObserveArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReleaseArgs {
+    address: IpAddr,
+    #[command(flatten)]
+    observe: ObserveArgs,
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(command: CutOffCommand) -> anyhow::Result<()> {
+    match command {
+        CutOffCommand::List(args) => {
+            let answer = admin::ask(&args.socket, Topic::Quarantine).await?;
+            args.output.print(&answer, |answer| QUARANTINE.table(answer))
+        }
+        CutOffCommand::Add(AddArgs { address, time, observe }) => {
+            let request = AddressQuarantine { address, seconds: time.as_secs() };
+            admin::ask(&observe.socket, Request::Quarantine(request)).await?;
+            print_text(&format!("{address} is cut off"))
+        }
+        CutOffCommand::Release(ReleaseArgs { address, observe }) => {
+            let was = admin::ask(&observe.socket, Request::Release(address)).await?;
+            anyhow::ensure!(was == true, "{address} is not cut off");
+            print_text(&format!("{address} is released"))
+        }
+    }
+}
+
+/// A time that is not 0.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    nightgate_config::duration(text)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "expected a number and s, m, h or d, such as 10m".into())
+}
