@@ -368,15 +368,15 @@ mod tests {
         }
     }
 
-    fn compile(list: &[(&str, u8, u8, (u16, u16), u32)]) -> InterceptImage {
-        let destination = |(address, length, protocol, ports, service): &(&str, u8, u8, _, u32)| {
-            let network = Network::new(address.parse().unwrap(), *length);
-            Destination {
-                network,
-                protocol: *protocol,
-                ports: *ports,
-                value: Intercept::new(*service, 0),
-            }
+    /// Network and length, protocol, ports, service.
+    type Row = (&'static str, u8, u8, (u16, u16), u32);
+
+    fn compile(list: &[Row]) -> InterceptImage {
+        let destination = |(address, length, protocol, ports, service): &Row| Destination {
+            network: Network::new(address.parse().unwrap(), *length),
+            protocol: *protocol,
+            ports: *ports,
+            value: Intercept::new(*service, 0),
         };
         InterceptImage::compile(&list.iter().map(destination).collect::<Vec<_>>()).unwrap()
     }
