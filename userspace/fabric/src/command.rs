@@ -1,7 +1,7 @@
 //! What the core asks its shell to do.
 
 use bytes::Bytes;
-use nightgate_model::id::{IdentityId, ServiceId, TerminatorId};
+use nightgate_model::id::{IdentityId, RouterId, ServiceId, TerminatorId};
 use nightgate_wire::{
     Headers,
     link::{CircuitId, Frame, Payload},
@@ -67,6 +67,8 @@ pub enum Command {
     Deliver(EndId, Payload),
     /// The end's client may send this many more bytes of bodies.
     Credit(EndId, u64),
+    /// The circuit takes another path now: these routers, the dialer's first. Its messages go on.
+    Moved(EndId, Vec<RouterId>),
     /// The circuit is over; the end is gone.
     Closed(EndId, FailureCause),
     /// The hosting endpoint may host no longer.

@@ -1,26 +1,29 @@
-//! Making circuits: authorize, choose a terminator and a path, offer it to the host.
+//! Making circuits: authorize, choose a terminator and a path, try another when that fails.
 
 use std::time::{Duration, Instant};
 
 use nightgate_model::{
     entity::{Permission, Terminator},
-    id::RouterId,
+    id::{IdentityId, RouterId, TerminatorId},
 };
-use nightgate_wire::{
-    Headers,
-    link::{CircuitId, Frame, header},
-};
+use nightgate_wire::link::{CircuitId, Frame, PathId};
 
 use crate::{
-    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, Offer, Role, Router,
-    end::{End, EndState, Hop},
-    open::{Open, put_key_share},
-    path::{self, Path},
+    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, Offer, Role, Router,
+    end::{Attempt, End, EndState, Healing, Hop, Proof, Watch, Way},
+    flow::{Receiver, Sender},
+    open::Open,
+    path::{Lost, Path},
+    proof::Prover,
+    router::Route,
 };
 
 /// A dial that is not answered for this long has failed. Longer than a host's own time to connect
 /// to its server (5 s), so that the host's more exact cause arrives first.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often one dial is tried, with another terminator or another path.
+const MAX_ATTEMPTS: u32 = 4;
 
 impl Router {
     /// Starts a circuit; [`Command::Opened`] or [`Command::Refused`] tells how it went.
@@ -30,152 +33,138 @@ impl Router {
     pub fn dial(&mut self, dial: Dial, now: Instant) -> Result<EndId, DialRefusal> {
         self.check_validity(now)?;
         self.authorize_dial(&dial)?;
-        if self.is_full() {
-            let detail = format!("router {} holds as many circuits as it may", self.id);
-            return Err(DialRefusal::new(FailureCause::Capacity, detail));
+        if self.is_full(None) {
+            return Err(self.full());
         }
-        let (terminator, path) = self.choose_terminator(&dial)?;
-        let circuit = CircuitId(self.random.next());
-        let offer = Offer { terminator: terminator.id, dial, request: None };
-        let routers = path.routers;
-        let dialer = |next| {
-            let role = (Role::Dialer, &offer, terminator.host.clone());
-            End::waiting((circuit, next), role, routers.clone(), now + DIAL_TIMEOUT)
+        let proof = Proof::Dialer(Prover::new(self.random.secret()));
+        let end = End {
+            attempt: Some(Box::new(Attempt::new(dial.clone()))),
+            ..End::new(CircuitId(0), &dial, proof, now)
         };
-        let id = if let Some(next) = routers.get(1) {
-            let link = self.link_to(next).ok_or_else(|| no_route(&offer.dial, next))?;
-            let id = self.insert_end(dialer(Hop::Link(link)));
-            let open = Open { path: routers, offer };
-            self.emit(Hop::Link(link), Frame::Open(circuit, open.to_headers()));
-            id
-        } else {
-            // The host end gets the next number: each points at the other.
-            let host = EndId(self.next_end + 1);
-            let id = self.insert_end(dialer(Hop::End(host)));
-            self.offer(Hop::End(id), circuit, routers, offer, now)
-                .inspect_err(|_| drop(self.remove_end(id)))?;
-            id
-        };
-        self.settle();
+        let id = self.insert_end(end, now);
+        if let Err(refusal) = self.try_dial(id, now) {
+            self.remove_end(id);
+            return Err(refusal);
+        }
+        self.settle(now);
         Ok(id)
     }
 
-    /// Accepts an offer; `share` is the host's part of the agreement on keys.
-    pub fn accept(&mut self, id: EndId, share: KeyShare) {
-        let Some(end) = self.ends.get_mut(&id) else { return };
-        if end.role != Role::Host {
-            return;
+    /// Tries the best terminator that has not refused yet, by the best path.
+    fn try_dial(&mut self, id: EndId, now: Instant) -> Result<(), DialRefusal> {
+        loop {
+            let Some(end) = self.ends.get(&id) else { return Ok(()) };
+            let Some(attempt) = &end.attempt else { return Ok(()) };
+            let avoid = end.healing.avoided(now).to_vec();
+            let (dial, tried, last) =
+                (attempt.dial.clone(), attempt.tried.clone(), attempt.last.clone());
+            if attempt.count >= MAX_ATTEMPTS
+                && let Some(last) = last
+            {
+                return Err(last);
+            }
+            let (terminator, path) = match self.choose_terminator(&dial, &tried, &avoid) {
+                Ok(choice) => choice,
+                // What was met on the way says more than that nothing is left to try.
+                Err(refusal) => return Err(last.unwrap_or(refusal)),
+            };
+            let Err(refusal) = self.open(id, (&terminator, path), dial, now) else { return Ok(()) };
+            self.note_failure(id, refusal, None, now);
         }
-        end.state = EndState::Open;
-        let mut headers = Headers::new();
-        put_key_share(&mut headers, share);
-        let (hop, frame) = (end.next, Frame::Opened(end.circuit, headers));
-        self.emit(hop, frame);
-        self.settle();
     }
 
-    /// Refuses an offer.
-    pub fn refuse(&mut self, id: EndId, refusal: &DialRefusal) {
-        if let Some(end) = self.remove_end(id) {
-            self.emit(end.next, Frame::Refused(end.circuit, refusal_headers(refusal)));
-            self.settle();
-        }
-    }
-
-    /// Takes an `Open` from a neighbour: forwards it, or offers it to a host of this router.
-    pub(crate) fn handle_open(
+    /// Sends the request for a circuit, or offers it to a host of this router.
+    fn open(
         &mut self,
-        link: LinkId,
-        circuit: CircuitId,
-        headers: &Headers,
+        id: EndId,
+        (terminator, path): (&Terminator, Path),
+        dial: Dial,
+        now: Instant,
+    ) -> Result<(), DialRefusal> {
+        let number = PathId(self.random.number());
+        let circuit = CircuitId(number.0);
+        let Some(end) = self.ends.get_mut(&id) else { return Ok(()) };
+        let Proof::Dialer(prover) = &end.proof else { return Ok(()) };
+        let proof = prover.anchor();
+        end.circuit = circuit;
+        end.host = terminator.host.clone();
+        end.routers.clone_from(&path.routers);
+        if let Some(attempt) = &mut end.attempt {
+            attempt.count += 1;
+            attempt.terminator = Some(terminator.id.clone());
+        }
+        let offer = Offer { terminator: terminator.id.clone(), dial, request: None };
+        let open = Open { path: path.routers, proof, offer };
+        let way = match open.path.get(1) {
+            Some(next) => {
+                let link = self.link_to(next).ok_or_else(|| no_link(next))?;
+                self.add_route(link, number, Route { hop: Hop::End(id), circuit }, now);
+                let way = Way { hop: Hop::Link(link), path: number };
+                self.emit(way.hop, Frame::Open(number, open.to_headers()));
+                way
+            }
+            None => {
+                let host = self.offer(Way { hop: Hop::End(id), path: number }, open, now)?;
+                Way { hop: Hop::End(host), path: number }
+            }
+        };
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.way = Some(way);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_opened(&mut self, id: EndId, host: KeyShare, now: Instant) {
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.state = EndState::Open;
+            end.attempt = None;
+            end.healing.forgive();
+            end.healing.moved = Some(now);
+            self.commands.push_back(Command::Opened(id, end.circuit, host));
+        }
+    }
+
+    /// Takes that a host or a router on the way refused.
+    pub(crate) fn handle_refused(
+        &mut self,
+        id: EndId,
+        refusal: DialRefusal,
+        lost: Option<Lost>,
         now: Instant,
     ) {
-        let outcome = self.try_open(link, circuit, headers, now);
-        if let Err(refusal) = outcome {
-            self.emit(Hop::Link(link), Frame::Refused(circuit, refusal_headers(&refusal)));
+        let final_word = !worth_another_try(refusal.cause);
+        self.note_failure(id, refusal.clone(), lost, now);
+        if final_word {
+            return self.give_up_dial(id, refusal);
+        }
+        self.dial_again(id, now);
+    }
+
+    /// Tries again after the path or the terminator of an attempt has failed.
+    pub(crate) fn dial_again(&mut self, id: EndId, now: Instant) {
+        if let Err(refusal) = self.try_dial(id, now) {
+            self.give_up_dial(id, refusal);
         }
     }
 
-    fn try_open(
-        &mut self,
-        link: LinkId,
-        circuit: CircuitId,
-        headers: &Headers,
-        now: Instant,
-    ) -> Result<(), DialRefusal> {
-        let open = Open::from_headers(headers).ok_or_else(|| broken("unreadable request"))?;
-        let here = open.path.iter().position(|router| *router == self.id);
-        let before = here.and_then(|at| open.path.get(at.checked_sub(1)?));
-        let (Some(here), Some(before)) = (here, before) else {
-            return Err(broken("the path does not lead here"));
-        };
-        if self.links.get(&link).map(|link| &link.peer) != Some(before) {
-            return Err(broken("the path does not come from where it says"));
+    fn give_up_dial(&mut self, id: EndId, refusal: DialRefusal) {
+        if self.remove_end(id).is_some() {
+            self.commands.push_back(Command::Refused(id, refusal));
         }
-        if self.routes.contains_key(&(link, circuit)) {
-            return Err(broken("the circuit id is taken"));
-        }
-        if self.is_full() {
-            let detail = format!("router {} holds as many circuits as it may", self.id);
-            return Err(DialRefusal::new(FailureCause::Capacity, detail));
-        }
-        let Some(next) = open.path.get(here + 1) else {
-            return self.offer(Hop::Link(link), circuit, open.path, open.offer, now);
-        };
-        let onward = self.link_to(next).ok_or_else(|| no_route(&open.offer.dial, next))?;
-        if self.routes.contains_key(&(onward, circuit)) {
-            return Err(broken("the circuit id is taken"));
-        }
-        self.routes.insert((link, circuit), Hop::Link(onward));
-        self.routes.insert((onward, circuit), Hop::Link(link));
-        self.emit(Hop::Link(onward), Frame::Open(circuit, headers.clone()));
-        Ok(())
     }
 
-    /// Offers a circuit to a terminator of this router, after its own check of policy.
-    fn offer(
-        &mut self,
-        next: Hop,
-        circuit: CircuitId,
-        path: Vec<RouterId>,
-        offer: Offer,
-        now: Instant,
-    ) -> Result<(), DialRefusal> {
-        self.check_validity(now)?;
-        let terminator = self.hosted.get(&offer.terminator);
-        let Some(terminator) = terminator.filter(|known| {
-            known.service == offer.dial.service && known.instance == offer.dial.instance
-        }) else {
-            let detail = format!("router {} does not host the terminator any longer", self.id);
-            return Err(DialRefusal::new(FailureCause::InvalidTerminator, detail));
-        };
-        let dial = &offer.dial;
-        // Not through a router that the dialer could not have come by, either.
-        let authorizations = &self.replica.authorizations;
-        let came = |router| authorizations.reaches(&dial.dialer, &dial.service, router);
-        if !self.allows(&dial.dialer, &terminator.host, &dial.service)
-            || !self.reaches(&terminator.host, &dial.service)
-            || !path.first().is_some_and(came)
-        {
-            let detail = format!("router {} allows no such circuit", self.id);
-            return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
+    fn note_failure(&mut self, id: EndId, refusal: DialRefusal, lost: Option<Lost>, now: Instant) {
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        let way = end.way.take();
+        end.note_refusal(refusal);
+        if let Some(attempt) = &mut end.attempt {
+            match lost {
+                Some(lost) => end.healing.avoid([lost], now),
+                None => attempt.tried.extend(attempt.terminator.take()),
+            }
         }
-        let role = (Role::Host, &offer, terminator.host.clone());
-        let end = End::waiting((circuit, next), role, path, now + DIAL_TIMEOUT);
-        let id = self.insert_end(end);
-        self.commands.push_back(Command::Offer(id, circuit, offer));
-        Ok(())
-    }
-
-    pub(crate) fn expire_dials(&mut self, now: Instant) {
-        let late: Vec<EndId> = self
-            .ends
-            .iter()
-            .filter(|(_, end)| matches!(end.state, EndState::Waiting(until) if until <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            self.end_circuit(id, FailureCause::DialTimeout);
+        if let Some(way) = way {
+            self.remove_way(way);
         }
     }
 
@@ -207,8 +196,13 @@ impl Router {
 
     /// The terminator whose path and own cost add up to the least, among those of the best precedence of
     /// the instance that is dialed. As in OpenZiti, a dial without an instance reaches those that have none.
-    fn choose_terminator(&self, dial: &Dial) -> Result<(Terminator, Path), DialRefusal> {
-        let mut hosts = self
+    fn choose_terminator(
+        &mut self,
+        dial: &Dial,
+        tried: &[TerminatorId],
+        avoid: &[Lost],
+    ) -> Result<(Terminator, Path), DialRefusal> {
+        let hosts: Vec<Terminator> = self
             .replica
             .terminators
             .iter()
@@ -216,61 +210,99 @@ impl Router {
             .chain(self.hosted.values())
             .filter(|terminator| terminator.service == dial.service)
             .filter(|terminator| terminator.instance == dial.instance)
-            .peekable();
-        if hosts.peek().is_none() {
-            let name = self.service_name(dial);
-            let detail = match dial.instance.as_str() {
-                "" => format!("nobody hosts service {name}"),
-                instance => format!("nobody hosts service {name} as instance {instance:?}"),
-            };
-            return Err(DialRefusal::new(FailureCause::NoTerminator, detail));
+            .filter(|terminator| !tried.contains(&terminator.id))
+            .cloned()
+            .collect();
+        if hosts.is_empty() {
+            return Err(self.nobody_hosts(dial));
         }
-        let paths = path::cheapest(&self.topology(), &self.id);
-        hosts
-            .filter_map(|terminator| Some((terminator, paths.get(&terminator.router)?)))
-            .min_by_key(|(terminator, path)| {
-                (terminator.precedence, path.cost + u64::from(terminator.cost), &terminator.id)
-            })
-            .map(|(terminator, path)| (terminator.clone(), path.clone()))
-            .ok_or_else(|| {
-                let name = self.service_name(dial);
-                let detail = format!("no links lead from router {} to a host of {name}", self.id);
-                DialRefusal::new(FailureCause::NoRoute, detail)
-            })
+        let reached = hosts.into_iter().filter_map(|terminator| {
+            let path = self.find_path(&terminator.router, avoid)?;
+            Some((terminator, path))
+        });
+        let best = reached.min_by_key(|(terminator, path)| {
+            let cost = path.cost + u64::from(terminator.cost);
+            (terminator.precedence, cost, terminator.id.clone())
+        });
+        best.ok_or_else(|| {
+            let name = self.service_name(dial);
+            let detail = format!("no links lead from router {} to a host of {name}", self.id);
+            DialRefusal::new(FailureCause::NoRoute, detail)
+        })
     }
 
-    /// Links of other routers as reported, our own as they are.
-    fn topology(&self) -> Vec<nightgate_model::replica::LinkReport> {
-        let others = self.replica.links.iter().filter(|link| link.from != self.id).cloned();
-        others.chain(self.link_reports()).collect()
+    fn nobody_hosts(&self, dial: &Dial) -> DialRefusal {
+        let name = self.service_name(dial);
+        let detail = match dial.instance.as_str() {
+            "" => format!("nobody hosts service {name}"),
+            instance => format!("nobody hosts service {name} as instance {instance:?}"),
+        };
+        DialRefusal::new(FailureCause::NoTerminator, detail)
     }
 
     fn service_name<'a>(&'a self, dial: &'a Dial) -> &'a str {
         self.replica.services.get(&dial.service).map_or(dial.service.as_str(), |s| &s.name)
     }
+}
 
-    fn link_to(&self, peer: &RouterId) -> Option<LinkId> {
-        self.links
-            .iter()
-            .filter(|(_, link)| link.peer == *peer)
-            .min_by_key(|(id, link)| (link.cost, **id))
-            .map(|(id, _)| *id)
+impl Attempt {
+    fn new(dial: Dial) -> Self {
+        Self { dial, terminator: None, tried: Vec::new(), count: 0, last: None }
     }
 }
 
-fn refusal_headers(refusal: &DialRefusal) -> Headers {
-    let mut headers = Headers::new();
-    headers
-        .put_text(header::CAUSE, refusal.cause.as_str())
-        .put_text(header::DETAIL, &refusal.detail);
-    headers
+impl End {
+    /// Keeps what the dialer is told if nothing else works either.
+    pub(crate) fn note_refusal(&mut self, refusal: DialRefusal) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.last = Some(refusal);
+        }
+    }
+
+    /// A dialer's end that has no path yet.
+    pub(crate) fn new(circuit: CircuitId, dial: &Dial, proof: Proof, now: Instant) -> Self {
+        Self {
+            circuit,
+            role: Role::Dialer,
+            state: EndState::Waiting(now + DIAL_TIMEOUT),
+            service: dial.service.clone(),
+            dialer: dial.dialer.clone(),
+            host: IdentityId::new(""),
+            routers: Vec::new(),
+            way: None,
+            send: Sender::default(),
+            receive: Receiver::new(now),
+            healing: Healing::default(),
+            watch: Watch::new(now),
+            proof,
+            attempt: None,
+            armed: None,
+        }
+    }
 }
 
-fn no_route(dial: &Dial, next: &RouterId) -> DialRefusal {
-    let detail = format!("no link to router {next} on the way to service {}", dial.service);
-    DialRefusal::new(FailureCause::NoRoute, detail)
+/// Whether another terminator, or another path to the same one, may do better.
+fn worth_another_try(cause: FailureCause) -> bool {
+    match cause {
+        FailureCause::NoRoute
+        | FailureCause::InvalidTerminator
+        | FailureCause::Unauthorized
+        | FailureCause::HostRefused
+        | FailureCause::ConnectionRefused
+        | FailureCause::HostUnreachable
+        | FailureCause::ConnectTimeout
+        | FailureCause::LinkLost
+        | FailureCause::NoTerminator
+        | FailureCause::NoModel
+        | FailureCause::Capacity => true,
+        FailureCause::NoService
+        | FailureCause::DialTimeout
+        | FailureCause::Encryption
+        | FailureCause::ClosedByPeer
+        | FailureCause::Protocol => false,
+    }
 }
 
-fn broken(detail: &str) -> DialRefusal {
-    DialRefusal::new(FailureCause::Protocol, detail)
+fn no_link(next: &RouterId) -> DialRefusal {
+    DialRefusal::new(FailureCause::NoRoute, format!("no link to router {next}"))
 }

@@ -1,18 +1,38 @@
-//! Flow control between the two ends of a circuit: windows of bytes, moved by acknowledgements.
+//! One direction of a circuit at its two ends: numbering, acknowledging, windows.
+//!
+//! The sender keeps each message until the other end has it, so that it can be sent again on another
+//! path. How much may be under way is the receiver's to say. Its window follows what its client
+//! consumes in a round trip (dynamic right-sizing, Fisk and Feng 2001); round trips are measured by
+//! stamps that the sender sends back (as in RFC 7323, section 4).
 
-use nightgate_wire::link::Payload;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-/// Bytes of message bodies that may be under way in one direction of a circuit.
-///
-/// 1 MiB keeps 1 Gbit/s busy over 8 ms; it is also the most that one circuit can make this router
-/// hold for a slow receiver.
-pub const WINDOW: u64 = 1 << 20;
+use nightgate_wire::link::{Ack, Numbered, Payload, Wish};
 
-/// The receiver acknowledges after each quarter of a window.
-const ACK_EVERY: u64 = WINDOW / 4;
+/// Bytes that may be under way in one direction of a new circuit, and at least later on. More than the
+/// heaviest message, which could never be sent otherwise.
+pub const INITIAL_WINDOW: u64 = 512 * 1024;
+
+/// Bytes that may be under way at most: 1 Gbit/s over 130 ms.
+pub const MAX_WINDOW: u64 = 16 * 1024 * 1024;
 
 /// Bytes a message counts beyond its body, so that empty messages cannot flood a receiver.
 const OVERHEAD: u64 = 64;
+
+/// The receiver acknowledges after this many bytes,
+const ACK_BYTES: u64 = 128 * 1024;
+
+/// or when the first of them has waited this long.
+const ACK_DELAY: Duration = Duration::from_millis(20);
+
+/// Added to the round trip when the window is computed: both ends may have to wait that long for a CPU.
+const SLACK: Duration = Duration::from_millis(4);
+
+/// A shorter time says little about a rate.
+const SHORTEST_ROUND: Duration = Duration::from_millis(5);
 
 /// What a message counts against the window, in bytes: its body, its UUID and 64 more.
 pub fn weight(payload: &Payload) -> u64 {
@@ -35,36 +55,113 @@ pub enum SendError {
     },
 }
 
+/// The other side claims to have what was never sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Lie;
+
 /// The sending side.
-#[derive(Debug, Default)]
-pub(crate) struct SendWindow {
-    messages: u64,
+#[derive(Debug)]
+pub(crate) struct Sender {
+    /// What the other end does not have yet, as far as we know; the last is number `next - 1`.
+    unacked: VecDeque<Payload>,
+    next: u64,
+    /// What the other end has; the end of the stream counts as a message.
+    received: u64,
+    finished: bool,
+    /// Weight of all messages so far, of those that the other end has, and of those that the client
+    /// may have sent.
     sent: u64,
-    acked: u64,
+    arrived: u64,
+    credit: u64,
+    echo: u32,
 }
 
-impl SendWindow {
-    /// Counts a message and gives its sequence number.
-    pub(crate) fn send(&mut self, payload: &Payload) -> Result<u64, SendError> {
-        let weight = weight(payload);
-        let credit = WINDOW - (self.sent - self.acked);
+impl Default for Sender {
+    fn default() -> Self {
+        Self {
+            unacked: VecDeque::new(),
+            next: 0,
+            received: 0,
+            finished: false,
+            sent: 0,
+            arrived: 0,
+            credit: INITIAL_WINDOW,
+            echo: 0,
+        }
+    }
+}
+
+impl Sender {
+    /// Numbers a message.
+    pub(crate) fn send(&mut self, payload: Payload) -> Result<Numbered, SendError> {
+        if self.finished {
+            return Err(SendError::Closed);
+        }
+        let (weight, credit) = (weight(&payload), self.credit - self.sent);
         if weight > credit {
             return Err(SendError::NoCredit { weight, credit });
         }
         self.sent += weight;
-        self.messages += 1;
-        Ok(self.messages - 1)
+        self.unacked.push_back(payload.clone());
+        let sequence = self.next;
+        self.next += 1;
+        Ok(Numbered { sequence, echo: std::mem::take(&mut self.echo), payload })
     }
 
-    /// Takes an acknowledgement; gives the new credit in bytes, or `None` when it claims what was
-    /// never sent or takes back an earlier one.
-    pub(crate) fn acked(&mut self, consumed: u64) -> Option<u64> {
-        if consumed > self.sent {
-            return None;
+    /// Ends the stream; gives how many messages it had.
+    pub(crate) fn finish(&mut self) -> u64 {
+        self.finished = true;
+        self.next
+    }
+
+    /// Takes an acknowledgement; gives how much more the client may send.
+    pub(crate) fn handle_ack(&mut self, ack: &Ack) -> Result<u64, Lie> {
+        if ack.received > self.next + u64::from(self.finished) {
+            return Err(Lie);
         }
-        let credit = consumed.checked_sub(self.acked)?;
-        self.acked = consumed;
-        Some(credit)
+        // An older one than that of another path takes nothing back.
+        self.received = self.received.max(ack.received);
+        while self.next - (self.unacked.len() as u64) < self.received
+            && let Some(payload) = self.unacked.pop_front()
+        {
+            self.arrived += weight(&payload);
+        }
+        self.echo = ack.stamp;
+        // Whatever the other end allows, this end has to keep it.
+        let credit = ack.limit.min(self.arrived.saturating_add(MAX_WINDOW)).max(self.credit);
+        let more = credit - self.credit;
+        self.credit = credit;
+        Ok(more)
+    }
+
+    /// All messages that the other end may not have, to be sent again.
+    pub(crate) fn repeat(&self) -> impl Iterator<Item = Numbered> + '_ {
+        let first = self.next - self.unacked.len() as u64;
+        (first..).zip(&self.unacked).map(|(sequence, payload)| Numbered {
+            sequence,
+            echo: 0,
+            payload: payload.clone(),
+        })
+    }
+
+    /// Number of messages of a stream that has ended and whose end has not arrived.
+    pub(crate) fn end(&self) -> Option<u64> {
+        (self.finished && self.received <= self.next).then_some(self.next)
+    }
+
+    /// How many messages the other end has.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether the other end has everything, the end of the stream included.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.received == self.next + u64::from(self.finished)
+    }
+
+    /// Bytes kept for another path.
+    pub(crate) fn kept(&self) -> u64 {
+        self.sent - self.arrived
     }
 
     /// Bytes sent since the circuit began.
@@ -73,40 +170,173 @@ impl SendWindow {
     }
 }
 
-/// The receiving side.
-#[derive(Debug, Default)]
-pub(crate) struct ReceiveWindow {
-    messages: u64,
-    received: u64,
-    consumed: u64,
-    acked: u64,
+/// What a message is to its receiver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Arrival {
+    /// The next one.
+    Next,
+    /// Known already, or not asked for again although some are missing.
+    Nothing,
+    /// Some before it are missing: ask for them.
+    Gap,
+    /// More than was allowed.
+    Excess,
 }
 
-impl ReceiveWindow {
-    /// Counts a message; `false` when it is out of order or beyond the window.
-    pub(crate) fn receive(&mut self, sequence: u64, payload: &Payload) -> bool {
-        let received = self.received + weight(payload);
-        if sequence != self.messages || received - self.consumed > WINDOW {
-            return false;
+/// The receiving side.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    born: Instant,
+    /// Messages received without a gap, the end of the stream included.
+    next: u64,
+    /// Weight received, consumed by the client, and granted.
+    received: u64,
+    consumed: u64,
+    limit: u64,
+    window: u64,
+    /// What the last acknowledgement said, and by when another is owed.
+    told_limit: u64,
+    told_received: u64,
+    owed: Option<Instant>,
+    /// When missing messages were asked for; they are asked for again after [`REPEAT_AFTER`].
+    gap: Option<Instant>,
+    round_trip: Option<Duration>,
+    round: (Instant, u64),
+}
+
+/// Missing messages are asked for again after this time.
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+
+impl Receiver {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            born: now,
+            next: 0,
+            received: 0,
+            consumed: 0,
+            limit: INITIAL_WINDOW,
+            window: INITIAL_WINDOW,
+            told_limit: INITIAL_WINDOW,
+            told_received: 0,
+            owed: None,
+            gap: None,
+            round_trip: None,
+            round: (now, 0),
         }
-        self.messages += 1;
-        self.received = received;
-        true
     }
 
-    /// Counts what the client took; gives the acknowledgement that is due.
-    pub(crate) fn consume(&mut self, weight: u64) -> Option<u64> {
-        self.consumed = (self.consumed + weight).min(self.received);
-        if self.consumed - self.acked < ACK_EVERY {
-            return None;
+    /// Takes a message.
+    pub(crate) fn receive(&mut self, message: &Numbered, now: Instant) -> Arrival {
+        if message.sequence != self.next {
+            return self.out_of_order(message.sequence, now);
         }
-        self.acked = self.consumed;
-        Some(self.consumed)
+        let received = self.received + weight(&message.payload);
+        if received > self.limit {
+            return Arrival::Excess;
+        }
+        self.next += 1;
+        self.received = received;
+        self.gap = None;
+        self.measure(message.echo, now);
+        self.owe(if received - self.told_received >= ACK_BYTES { now } else { now + ACK_DELAY });
+        Arrival::Next
+    }
+
+    /// Takes the end of the stream, which comes after so many messages.
+    pub(crate) fn finish(&mut self, messages: u64, now: Instant) -> Arrival {
+        if messages != self.next {
+            return self.out_of_order(messages, now);
+        }
+        self.next += 1;
+        Arrival::Next
+    }
+
+    fn out_of_order(&mut self, sequence: u64, now: Instant) -> Arrival {
+        if sequence < self.next {
+            // The acknowledgement of it may have been lost with an earlier path.
+            self.owe(now + ACK_DELAY);
+            return Arrival::Nothing;
+        }
+        if self.gap.is_some_and(|asked| now < asked + REPEAT_AFTER) {
+            return Arrival::Nothing;
+        }
+        self.gap = Some(now);
+        Arrival::Gap
+    }
+
+    /// Counts what the client took. The window does not grow beyond `ceiling`.
+    pub(crate) fn consume(&mut self, weight: u64, ceiling: u64, now: Instant) {
+        self.consumed = (self.consumed + weight).min(self.received);
+        self.resize(ceiling, now);
+        self.limit = self.limit.max(self.consumed + self.window);
+        if self.limit - self.told_limit >= self.window / 4 {
+            self.owe(now);
+        }
+    }
+
+    /// The window for what the client takes in a round trip, twice, so that a faster one shows.
+    fn resize(&mut self, ceiling: u64, now: Instant) {
+        let Some(round_trip) = self.round_trip else { return };
+        let (began, before) = self.round;
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed < round_trip.max(SHORTEST_ROUND) {
+            return;
+        }
+        let in_a_round = u128::from(self.consumed - before) * (round_trip + SLACK).as_micros()
+            / elapsed.as_micros().max(1);
+        let wanted = u64::try_from(2 * in_a_round).unwrap_or(u64::MAX);
+        // Smaller by steps: a pause says little about the rate after it.
+        let window = wanted.max(self.window - self.window / 8);
+        self.window = window.clamp(INITIAL_WINDOW, ceiling.clamp(INITIAL_WINDOW, MAX_WINDOW));
+        self.round = (now, self.consumed);
+    }
+
+    fn measure(&mut self, echo: u32, now: Instant) {
+        if echo != 0 {
+            let sample = Duration::from_micros(self.clock(now).wrapping_sub(echo).into());
+            self.round_trip = Some(self.round_trip.map_or(sample, |least| least.min(sample)));
+        }
+    }
+
+    /// The acknowledgement as of now.
+    pub(crate) fn acknowledge(&mut self, wish: Wish, now: Instant) -> Ack {
+        (self.owed, self.told_limit, self.told_received) = (None, self.limit, self.received);
+        Ack { received: self.next, limit: self.limit, stamp: self.clock(now), wish }
+    }
+
+    /// When an acknowledgement is due.
+    pub(crate) fn owed(&self) -> Option<Instant> {
+        self.owed
+    }
+
+    /// Another path has another round trip.
+    pub(crate) fn handle_new_path(&mut self, now: Instant) {
+        (self.round_trip, self.gap, self.round) = (None, None, (now, self.consumed));
+    }
+
+    pub(crate) fn owe(&mut self, at: Instant) {
+        self.owed = Some(self.owed.map_or(at, |owed| owed.min(at)));
+    }
+
+    /// Microseconds, turning over after 71 minutes; never 0.
+    fn clock(&self, now: Instant) -> u32 {
+        let micros = now.saturating_duration_since(self.born).as_micros() & u128::from(u32::MAX);
+        u32::try_from(micros).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Bytes that the client has not taken.
+    pub(crate) fn held(&self) -> u64 {
+        self.received - self.consumed
     }
 
     /// Bytes received since the circuit began.
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Bytes that may be under way at once.
+    pub(crate) fn window(&self) -> u64 {
+        self.window
     }
 }
 
@@ -120,46 +350,120 @@ mod tests {
         Payload { body: Bytes::from(vec![0; length]), ..Payload::default() }
     }
 
-    #[test]
-    fn a_sender_stops_at_the_window_and_goes_on_after_an_acknowledgement() {
-        let mut window = SendWindow::default();
-        let mut sent = 0;
-        while window.send(&message(10_000)).is_ok() {
-            sent += 10_000 + OVERHEAD;
-        }
-        assert!(sent <= WINDOW && sent + 10_064 > WINDOW);
-        assert_eq!(window.acked(20_128), Some(20_128));
-        assert_eq!(window.send(&message(10_000)), Ok(sent / 10_064));
+    fn ack(received: u64, limit: u64) -> Ack {
+        Ack { received, limit, ..Ack::default() }
     }
 
     #[test]
-    fn an_acknowledgement_of_what_was_never_sent_is_a_lie() {
-        let mut window = SendWindow::default();
-        window.send(&message(100)).unwrap();
-        assert_eq!(window.acked(165), None);
-        assert_eq!(window.acked(164), Some(164));
-        assert_eq!(window.acked(100), None);
+    fn a_sender_stops_at_the_window_and_goes_on_after_an_acknowledgement() {
+        let mut sender = Sender::default();
+        let mut sent = 0;
+        while sender.send(message(10_000)).is_ok() {
+            sent += 10_064;
+        }
+        assert!(sent <= INITIAL_WINDOW && sent + 10_064 > INITIAL_WINDOW);
+        assert_eq!(sender.handle_ack(&ack(2, INITIAL_WINDOW + 20_128)), Ok(20_128));
+        assert_eq!(sender.kept(), sent - 20_128);
+        assert_eq!(sender.send(message(10_000)).unwrap().sequence, sent / 10_064);
+    }
+
+    #[test]
+    fn what_has_not_arrived_is_repeated_and_the_end_counts_as_a_message() {
+        let mut sender = Sender::default();
+        for length in 0..3 {
+            sender.send(message(length)).unwrap();
+        }
+        sender.handle_ack(&ack(1, 0)).unwrap();
+        let again: Vec<_> = sender.repeat().map(|m| (m.sequence, m.payload.body.len())).collect();
+        assert_eq!(again, [(1, 1), (2, 2)]);
+        assert_eq!((sender.finish(), sender.end()), (3, Some(3)));
+        assert_eq!(sender.send(message(1)), Err(SendError::Closed));
+        sender.handle_ack(&ack(3, 0)).unwrap();
+        assert!(!sender.is_idle());
+        sender.handle_ack(&ack(4, 0)).unwrap();
+        assert!(sender.is_idle() && sender.end().is_none() && sender.kept() == 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_sent_is_a_lie_and_an_old_one_is_nothing() {
+        let mut sender = Sender::default();
+        sender.send(message(100)).unwrap();
+        assert_eq!(sender.handle_ack(&ack(2, 0)), Err(Lie));
+        assert_eq!(sender.handle_ack(&ack(1, 0)), Ok(0));
+        assert_eq!(sender.handle_ack(&ack(0, 0)), Ok(0));
+        assert!(sender.is_idle());
+    }
+
+    #[test]
+    fn a_sender_keeps_no_more_than_the_largest_window_whatever_it_is_allowed() {
+        let mut sender = Sender::default();
+        assert_eq!(sender.handle_ack(&ack(0, u64::MAX)), Ok(MAX_WINDOW - INITIAL_WINDOW));
+        while sender.send(message(100_000)).is_ok() {}
+        assert!(sender.kept() <= MAX_WINDOW);
+    }
+
+    fn numbered(sequence: u64, length: usize) -> Numbered {
+        Numbered { sequence, echo: 0, payload: message(length) }
+    }
+
+    #[test]
+    fn a_receiver_takes_each_message_once_and_asks_for_missing_ones_once_in_a_while() {
+        let now = Instant::now();
+        let mut receiver = Receiver::new(now);
+        assert_eq!(receiver.receive(&numbered(0, 1), now), Arrival::Next);
+        assert_eq!(receiver.receive(&numbered(0, 1), now), Arrival::Nothing);
+        assert_eq!(receiver.receive(&numbered(2, 1), now), Arrival::Gap);
+        assert_eq!(receiver.receive(&numbered(3, 1), now), Arrival::Nothing);
+        assert_eq!(receiver.receive(&numbered(4, 1), now + REPEAT_AFTER), Arrival::Gap);
+        assert_eq!(receiver.receive(&numbered(1, 1), now), Arrival::Next);
+        assert_eq!(receiver.finish(3, now), Arrival::Gap);
+        assert_eq!(receiver.receive(&numbered(2, 1), now), Arrival::Next);
+        assert_eq!(receiver.finish(3, now), Arrival::Next);
+        assert_eq!(receiver.acknowledge(Wish::Nothing, now).received, 4);
     }
 
     #[test]
     fn a_receiver_refuses_what_exceeds_its_window() {
-        let mut window = ReceiveWindow::default();
+        let now = Instant::now();
+        let mut receiver = Receiver::new(now);
         let mut next = 0;
-        while window.receive(next, &message(10_000)) {
+        while receiver.receive(&numbered(next, 10_000), now) == Arrival::Next {
             next += 1;
         }
-        assert_eq!(next, WINDOW / 10_064);
-        for _ in 0..next {
-            window.consume(10_064);
+        assert_eq!(next, INITIAL_WINDOW / 10_064);
+        assert_eq!(receiver.receive(&numbered(next, 10_000), now), Arrival::Excess);
+        receiver.consume(10_064 * next, MAX_WINDOW, now);
+        assert_eq!(receiver.receive(&numbered(next, 10_000), now), Arrival::Next);
+    }
+
+    /// A client that takes all at once, over a path with this round trip and rate; gives the window
+    /// after so many rounds.
+    fn window_after(rounds: u32, round_trip: Duration, bytes_in_a_second: u64) -> u64 {
+        let mut now = Instant::now();
+        let mut receiver = Receiver::new(now);
+        let mut sequence = 0;
+        for _ in 0..rounds {
+            let echo = receiver.acknowledge(Wish::Nothing, now).stamp;
+            now += round_trip;
+            let most = bytes_in_a_second * u64::try_from(round_trip.as_millis()).unwrap() / 1000;
+            let messages = receiver.window().min(most) / 30_064;
+            for _ in 0..messages {
+                let message = Numbered { echo, ..numbered(sequence, 30_000) };
+                assert_eq!(receiver.receive(&message, now), Arrival::Next);
+                sequence += 1;
+            }
+            receiver.consume(messages * 30_064, MAX_WINDOW, now);
         }
-        assert!(window.receive(next, &message(10_000)));
+        receiver.window()
     }
 
     #[test]
-    fn a_receiver_refuses_a_repeated_or_skipped_message() {
-        let mut window = ReceiveWindow::default();
-        assert!(!window.receive(1, &message(1)));
-        assert!(window.receive(0, &message(1)));
-        assert!(!window.receive(0, &message(1)));
+    fn the_window_follows_the_bandwidth_delay_product_in_bounds() {
+        let (far, near) = (Duration::from_millis(50), Duration::from_millis(5));
+        let product = 100_000_000 / 20;
+        let window = window_after(40, far, 100_000_000);
+        assert!((product..=5 * product / 2).contains(&window), "{window}");
+        assert_eq!(window_after(40, near, 1_000_000), INITIAL_WINDOW);
+        assert_eq!(window_after(40, far, 10_000_000_000), MAX_WINDOW);
     }
 }

@@ -1,14 +1,24 @@
 //! One neighbour: is it alive, and how far away.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use nightgate_model::id::RouterId;
 
-/// Time between two pings.
-pub(crate) const PING_EVERY: Duration = Duration::from_secs(5);
+/// Time between two pings of a link that carries circuits, and of one that carries none.
+const PING_BUSY: Duration = Duration::from_millis(150);
+const PING_IDLE: Duration = Duration::from_secs(2);
 
-/// A neighbour silent for this long is taken for dead: three pings went unanswered.
-pub(crate) const SILENCE: Duration = Duration::from_secs(15);
+/// A neighbour that was asked and from which nothing came for so long is taken for dead. Anything
+/// counts, so that a full link is not a dead one. Circuits on it should have moved a second after
+/// it froze.
+const SILENCE_BUSY: Duration = Duration::from_millis(800);
+const SILENCE_IDLE: Duration = Duration::from_secs(5);
+
+/// The cost is that of the fastest of so many pings: the others met queues.
+const SAMPLES: usize = 8;
 
 /// Cost of a link whose round trip takes no time.
 const BASE_COST: u32 = 1;
@@ -17,10 +27,15 @@ const BASE_COST: u32 = 1;
 pub(crate) struct Link {
     pub(crate) peer: RouterId,
     pub(crate) cost: u32,
-    heard: Instant,
+    /// Paths that use it.
+    pub(crate) paths: usize,
+    pub(crate) armed: Option<Instant>,
+    /// Since when nothing came although it was asked for.
+    unanswered: Option<Instant>,
     next_ping: Instant,
     ping: Option<(u64, Instant)>,
     pings: u64,
+    samples: VecDeque<Duration>,
 }
 
 /// What a link wants done.
@@ -33,12 +48,22 @@ pub(crate) enum LinkDue {
 
 impl Link {
     pub(crate) fn new(peer: RouterId, now: Instant) -> Self {
-        Self { peer, cost: BASE_COST, heard: now, next_ping: now, ping: None, pings: 0 }
+        Self {
+            peer,
+            cost: BASE_COST,
+            paths: 0,
+            armed: None,
+            unanswered: None,
+            next_ping: now,
+            ping: None,
+            pings: 0,
+            samples: VecDeque::new(),
+        }
     }
 
-    /// Any frame proves that the neighbour lives.
-    pub(crate) fn handle_heard(&mut self, now: Instant) {
-        self.heard = now;
+    /// Anything from the neighbour proves that it lives.
+    pub(crate) fn handle_heard(&mut self) {
+        self.unanswered = None;
     }
 
     /// Takes the answer to a ping; gives whether the cost changed enough to be told: by more than a
@@ -47,7 +72,11 @@ impl Link {
         let Some((_, sent)) = self.ping.take_if(|(expected, _)| *expected == stamp) else {
             return false;
         };
-        let round_trip = now.saturating_duration_since(sent).as_millis();
+        self.samples.push_back(now.saturating_duration_since(sent));
+        if self.samples.len() > SAMPLES {
+            self.samples.pop_front();
+        }
+        let round_trip = self.round_trip().unwrap_or_default().as_millis();
         let cost = BASE_COST.saturating_add(u32::try_from(round_trip).unwrap_or(u32::MAX));
         let changed = cost.abs_diff(self.cost) > 1 + self.cost / 4;
         if changed {
@@ -56,21 +85,42 @@ impl Link {
         changed
     }
 
+    /// The shortest of the last round trips; none before the first.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.samples.iter().min().copied()
+    }
+
+    /// Counts a path over this link. With the first one, its neighbour is watched more closely.
+    pub(crate) fn add_path(&mut self, now: Instant) {
+        self.paths += 1;
+        self.next_ping = self.next_ping.min(now + PING_BUSY);
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> LinkDue {
-        if now >= self.heard + SILENCE {
+        if self.unanswered.is_some_and(|since| now >= since + self.silence()) {
             return LinkDue::Dead;
         }
         if now < self.next_ping {
             return LinkDue::Nothing;
         }
-        self.next_ping = now + PING_EVERY;
+        self.next_ping = now + if self.paths > 0 { PING_BUSY } else { PING_IDLE };
+        self.unanswered.get_or_insert(now);
         self.pings += 1;
-        self.ping = Some((self.pings, now));
+        // One round trip is measured at a time: a slow answer must not look like none.
+        let measured = self.ping.get_or_insert((self.pings, now));
+        if now >= measured.1 + SILENCE_IDLE {
+            *measured = (self.pings, now);
+        }
         LinkDue::Ping(self.pings)
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
-        self.next_ping.min(self.heard + SILENCE)
+        let dead = self.unanswered.map(|since| since + self.silence());
+        dead.map_or(self.next_ping, |dead| dead.min(self.next_ping))
+    }
+
+    fn silence(&self) -> Duration {
+        if self.paths > 0 { SILENCE_BUSY } else { SILENCE_IDLE }
     }
 }
 
@@ -78,19 +128,44 @@ impl Link {
 mod tests {
     use super::*;
 
+    fn ping(link: &mut Link, now: Instant) -> u64 {
+        let LinkDue::Ping(stamp) = link.handle_timeout(now) else { panic!("no ping is due") };
+        stamp
+    }
+
     #[test]
-    fn a_link_reports_its_latency_but_not_its_jitter() {
+    fn a_link_reports_its_latency_but_neither_jitter_nor_queues() {
         let mut now = Instant::now();
         let mut link = Link::new(RouterId::new("peer"), now);
-        for (milliseconds, changed, cost) in
-            [(40, true, 41), (45, false, 41), (80, true, 81), (2, true, 3), (3, false, 3)]
-        {
-            now += PING_EVERY;
-            let LinkDue::Ping(stamp) = link.handle_timeout(now) else { panic!("no ping is due") };
-            link.handle_heard(now);
-            let answered = now + Duration::from_millis(milliseconds);
-            assert_eq!((link.handle_pong(stamp, answered), link.cost), (changed, cost));
+        let mut answer_after = |link: &mut Link, milliseconds| {
+            now += PING_IDLE;
+            let stamp = ping(link, now);
+            link.handle_heard();
+            link.handle_pong(stamp, now + Duration::from_millis(milliseconds))
+        };
+        assert!(answer_after(&mut link, 40));
+        for queued in [45, 900, 300] {
+            assert!(!answer_after(&mut link, queued));
         }
+        assert!(answer_after(&mut link, 2));
+        assert_eq!(link.cost, 3);
+        let rises = (0..SAMPLES).filter(|_| answer_after(&mut link, 80)).count();
+        assert_eq!((rises, link.cost), (1, 81));
         assert!(!link.handle_pong(99, now), "an answer to nothing changes nothing");
+    }
+
+    #[test]
+    fn a_silent_neighbour_is_dead_sooner_when_circuits_wait() {
+        for (paths, silence) in [(1, SILENCE_BUSY), (0, SILENCE_IDLE)] {
+            let now = Instant::now();
+            let mut link = Link::new(RouterId::new("peer"), now);
+            link.paths = paths;
+            ping(&mut link, now);
+            let almost = now + silence - Duration::from_millis(1);
+            assert_ne!(link.handle_timeout(almost), LinkDue::Dead);
+            assert_eq!(link.handle_timeout(now + silence), LinkDue::Dead);
+            link.handle_heard();
+            assert_ne!(link.handle_timeout(now + silence), LinkDue::Dead);
+        }
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_model_that_is_too_old_allows_nothing_until_the_controller_is_heard() {
         let now = Instant::now();
-        let mut router = Router::new(RouterId::new("r"), 1);
+        let mut router = Router::new(RouterId::new("r"), [1; 32]);
         let dial = Dial {
             service: ServiceId::new("web"),
             dialer: IdentityId::new("anna"),

@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use nightgate_fabric::{
-    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, Role, Router, SendError,
-    WINDOW, weight,
+    Command, Dial, DialRefusal, EndId, FailureCause, INITIAL_WINDOW, KeyShare, LinkId, Role,
+    Router, SendError, weight,
 };
 use nightgate_model::{
     authorization::Terms,
@@ -23,7 +23,10 @@ use nightgate_model::{
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
     replica::{Replica, ReplicaIdentity},
 };
-use nightgate_wire::link::{Frame, Payload};
+use nightgate_wire::{
+    Headers,
+    link::{Frame, Numbered, PathId, Payload},
+};
 
 /// Routers `0..n` in a row, each linked to the next; `anna` dials at the first, `web` is hosted at
 /// the last by `hugo`.
@@ -37,8 +40,9 @@ struct Row {
 impl Row {
     fn new(length: usize) -> Self {
         let now = Instant::now();
-        let mut routers: Vec<Router> =
-            (0..length).map(|at| Router::new(router_id(at), at as u64)).collect();
+        let mut routers: Vec<Router> = (0..length)
+            .map(|at| Router::new(router_id(at), [u8::try_from(at).unwrap(); 32]))
+            .collect();
         for (at, router) in routers.iter_mut().enumerate() {
             if at > 0 {
                 router.handle_link_up(LinkId(0), router_id(at - 1), now);
@@ -58,7 +62,7 @@ impl Row {
     fn publish(&mut self) {
         let replica = Arc::new(self.replica.clone());
         for router in &mut self.routers {
-            router.handle_replica(Arc::clone(&replica));
+            router.handle_replica(Arc::clone(&replica), self.now);
         }
         self.run();
     }
@@ -83,6 +87,18 @@ impl Row {
         }
     }
 
+    /// Lets time go by.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now += Duration::from_millis(10);
+            for router in &mut self.routers {
+                router.handle_timeout(self.now);
+            }
+            self.run();
+        }
+    }
+
     fn take_events(&mut self) -> Vec<(usize, Command)> {
         self.run();
         std::mem::take(&mut self.events)
@@ -101,7 +117,8 @@ impl Row {
         };
         assert_eq!((*at, &offer.dial), (self.routers.len() - 1, &dial()));
         let (host, circuit) = (*host, *circuit);
-        self.last().accept(host, key_share("host"));
+        let now = self.now;
+        self.last().accept(host, key_share("host"), now);
         let opened = Command::Opened(dialer, circuit, key_share("host"));
         assert_eq!(self.take_events(), [(0, opened)]);
         (dialer, host)
@@ -176,15 +193,21 @@ fn message(text: &'static str) -> Payload {
     Payload { body: Bytes::from_static(text.as_bytes()), ..Payload::default() }
 }
 
+fn numbered(sequence: u64, payload: Payload) -> Numbered {
+    Numbered { sequence, echo: 0, payload }
+}
+
 #[test]
 fn messages_arrive_in_order_both_ways_over_any_number_of_routers() {
     for length in 1..=4 {
         let mut row = Row::new(length);
         let (dialer, host) = row.connect();
         for text in ["one", "two"] {
-            row.routers[0].send(dialer, message(text)).unwrap();
+            let now = row.now;
+            row.routers[0].send(dialer, message(text), now).unwrap();
         }
-        row.last().send(host, message("answer")).unwrap();
+        let now = row.now;
+        row.last().send(host, message("answer"), now).unwrap();
         let mut events = row.take_events();
         events.sort_by_key(|(at, event)| {
             (*at, !matches!(event, Command::Deliver(end, _) if *end == host))
@@ -272,7 +295,8 @@ fn the_terminating_router_checks_policy_for_itself() {
     without_anna.authorizations = Default::default();
     let (hugo, web) = (IdentityId::new("hugo"), ServiceId::new("web"));
     without_anna.authorizations.grant(hugo, Permission::Bind, web);
-    row.last().handle_replica(Arc::new(without_anna));
+    let now = row.now;
+    row.last().handle_replica(Arc::new(without_anna), now);
     row.take_events();
     let end = row.routers[0].dial(dial(), row.now).unwrap();
     let events = row.take_events();
@@ -304,7 +328,8 @@ fn a_dial_through_a_router_that_no_policy_gives_is_refused() {
     }] {
         let mut row = Row::new(2);
         let revoked = without(&row.replica, change);
-        row.routers[0].handle_replica(Arc::new(revoked));
+        let now = row.now;
+        row.routers[0].handle_replica(Arc::new(revoked), now);
         row.take_events();
         let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
         assert_eq!(refusal.cause, FailureCause::Unauthorized);
@@ -349,32 +374,46 @@ fn a_slow_receiver_stops_its_sender_at_the_window_and_credit_restarts_it() {
     let (dialer, host) = row.connect();
     let big = Payload { body: Bytes::from(vec![7; 30_000]), ..Payload::default() };
     let mut sent = 0;
+    let now = row.now;
     let refused = loop {
-        match row.routers[0].send(dialer, big.clone()) {
+        match row.routers[0].send(dialer, big.clone(), now) {
             Ok(()) => sent += weight(&big),
             Err(refused) => break refused,
         }
     };
     assert!(matches!(refused, SendError::NoCredit { .. }));
-    assert!(sent <= WINDOW);
+    assert!(sent <= INITIAL_WINDOW);
     assert_eq!(row.take_events().len() as u64, sent / weight(&big));
-    row.last().consumed(host, WINDOW / 2);
-    assert_eq!(row.take_events(), [(0, Command::Credit(dialer, WINDOW / 2))]);
-    row.routers[0].send(dialer, big).unwrap();
+    row.last().consumed(host, INITIAL_WINDOW / 2, now);
+    assert_eq!(row.take_events(), [(0, Command::Credit(dialer, INITIAL_WINDOW / 2))]);
+    row.routers[0].send(dialer, big, now).unwrap();
 }
 
 #[test]
-fn a_lost_link_ends_its_circuits_everywhere() {
+fn a_circuit_without_a_path_waits_and_then_ends_everywhere() {
     let mut row = Row::new(3);
     let (dialer, host) = row.connect();
-    row.routers[1].handle_link_down(LinkId(1));
-    row.last().handle_link_down(LinkId(0));
+    let now = row.now;
+    row.routers[0].send(dialer, message("before"), now).unwrap();
+    row.routers[1].handle_link_down(LinkId(1), now);
+    row.last().handle_link_down(LinkId(0), now);
+    assert!(!row.take_events().iter().any(|(_, event)| matches!(event, Command::Closed(..))));
+    row.pass(Duration::from_secs(31));
     let events = row.take_events();
-    assert!(events.contains(&(0, Command::Closed(dialer, FailureCause::ClosedByPeer))));
-    assert!(events.contains(&(2, Command::Closed(host, FailureCause::LinkLost))));
+    for (at, end) in [(0, dialer), (2, host)] {
+        let closed = (at, Command::Closed(end, FailureCause::LinkLost));
+        assert!(events.contains(&closed), "{events:?}");
+    }
     assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
-    let refusal = row.routers[0].dial(dial(), row.now);
-    assert!(refusal.is_ok(), "the first router has not heard of the loss yet");
+}
+
+#[test]
+fn a_dial_over_a_link_that_is_gone_is_refused_by_the_router_that_knows() {
+    let mut row = Row::new(3);
+    let now = row.now;
+    row.routers[1].handle_link_down(LinkId(1), now);
+    row.take_events();
+    assert!(row.routers[0].dial(dial(), now).is_ok(), "the first router has not heard of it");
     let events = row.take_events();
     assert!(
         matches!(&events[..], [(0, Command::Refused(_, DialRefusal { cause, .. }))]
@@ -387,8 +426,9 @@ fn a_lost_link_ends_its_circuits_everywhere() {
 fn closing_one_end_delivers_what_was_sent_before() {
     let mut row = Row::new(2);
     let (dialer, host) = row.connect();
-    row.routers[0].send(dialer, message("last words")).unwrap();
-    row.routers[0].close(dialer);
+    let now = row.now;
+    row.routers[0].send(dialer, message("last words"), now).unwrap();
+    row.routers[0].close(dialer, now);
     assert_eq!(
         row.take_events(),
         [
@@ -404,9 +444,7 @@ fn an_unanswered_dial_fails_in_time() {
     row.take_events();
     let end = row.routers[0].dial(dial(), row.now).unwrap();
     row.take_events();
-    row.now += Duration::from_secs(10);
-    let now = row.now;
-    row.routers[0].handle_timeout(now);
+    row.pass(Duration::from_secs(10));
     let events = row.take_events();
     assert!(events.iter().any(|(at, event)| *at == 0
         && matches!(event, Command::Refused(refused, refusal)
@@ -417,9 +455,12 @@ fn an_unanswered_dial_fails_in_time() {
 fn a_silent_neighbour_is_dropped() {
     let mut row = Row::new(2);
     row.take_events();
-    let later = row.now + Duration::from_secs(15);
-    row.routers[0].handle_timeout(later);
-    let events: Vec<_> = std::iter::from_fn(|| row.routers[0].poll_command()).collect();
+    let mut events = Vec::new();
+    for _tenth in 0..60 {
+        row.now += Duration::from_millis(100);
+        row.routers[0].handle_timeout(row.now);
+        events.extend(std::iter::from_fn(|| row.routers[0].poll_command()));
+    }
     assert!(events.contains(&Command::DropLink(LinkId(1), FailureCause::LinkLost)), "{events:?}");
 }
 
@@ -428,19 +469,19 @@ fn a_neighbour_cannot_reach_a_circuit_that_is_not_its_own() {
     let mut row = Row::new(3);
     let (dialer, _host) = row.connect();
     let id = row.routers[0].circuits()[0].id.clone();
-    let circuit = nightgate_wire::link::CircuitId(u64::from_str_radix(&id, 16).unwrap());
+    let circuit = PathId(u64::from_str_radix(&id, 16).unwrap());
     // A third neighbour of the middle router knows the circuit's id and forges frames.
     row.routers[1].handle_link_up(LinkId(9), RouterId::new("mallory"), row.now);
     let now = row.now;
-    for forged in [Frame::Close(circuit), Frame::Payload(circuit, 0, message("forged"))] {
+    for forged in [Frame::Close(circuit), Frame::Payload(circuit, numbered(0, message("forged")))] {
         row.routers[1].handle_frame(LinkId(9), forged, now);
     }
     let to_mallory: Vec<_> = std::iter::from_fn(|| row.routers[1].poll_command()).collect();
     assert_eq!(
         to_mallory,
-        [Command::LinksChanged, Command::Send(LinkId(9), Frame::Close(circuit))]
+        [Command::LinksChanged, Command::Send(LinkId(9), Frame::Unroute(circuit, Headers::new()))]
     );
-    row.routers[0].send(dialer, message("still here")).unwrap();
+    row.routers[0].send(dialer, message("still here"), now).unwrap();
     assert!(row.take_events().iter().any(|(at, event)| *at == 2
         && matches!(event, Command::Deliver(_, payload) if *payload == message("still here"))));
 }
@@ -450,11 +491,15 @@ fn a_message_beyond_the_window_ends_the_circuit() {
     let mut row = Row::new(2);
     let (_dialer, host) = row.connect();
     let id = row.routers[1].circuits()[0].id.clone();
-    let circuit = nightgate_wire::link::CircuitId(u64::from_str_radix(&id, 16).unwrap());
+    let circuit = PathId(u64::from_str_radix(&id, 16).unwrap());
     let huge = Payload { body: Bytes::from(vec![0; 200_000]), ..Payload::default() };
     let now = row.now;
     for sequence in 0..6 {
-        row.last().handle_frame(LinkId(0), Frame::Payload(circuit, sequence, huge.clone()), now);
+        row.last().handle_frame(
+            LinkId(0),
+            Frame::Payload(circuit, numbered(sequence, huge.clone())),
+            now,
+        );
     }
     assert!(row.take_events().contains(&(1, Command::Closed(host, FailureCause::Protocol))));
 }

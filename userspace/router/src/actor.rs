@@ -69,9 +69,8 @@ impl Actor {
         report: watch::Sender<Report>,
         proofs: Proofs,
     ) -> Self {
-        let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
         Self {
-            core: Core::new(id, seed),
+            core: Core::new(id, seed()),
             events,
             inbox,
             report,
@@ -92,14 +91,18 @@ impl Actor {
                         return;
                     }
                 }
-                () = sleep_until(timeout) => self.core.handle_timeout(Instant::now()),
+                () = sleep_until(timeout) => {}
             }
             let now = Instant::now();
             for event in batch.drain(..) {
                 self.handle(event, now);
-                self.carry_out();
+                self.carry_out(now);
             }
-            self.carry_out();
+            // After what has come: a neighbour that was heard is not silent.
+            if timeout.is_some_and(|at| at <= now) {
+                self.core.handle_timeout(now);
+                self.carry_out(now);
+            }
         }
     }
 
@@ -123,17 +126,19 @@ impl Actor {
                 self.core.unhost(&terminator);
                 self.publish();
             }
-            Event::Accept { end, share, peer, reply } => self.accept(end, (share, peer), reply),
+            Event::Accept { end, share, peer, reply } => {
+                self.accept(end, (share, peer), reply, now)
+            }
             Event::Refuse { end, refusal } => {
                 self.ends.remove(&end);
-                self.core.refuse(end, &refusal);
+                self.core.refuse(end, &refusal, now);
             }
             // The end may be over already, which its client learns from the closed circuit.
-            Event::Send { end, payload } => drop(self.core.send(end, payload)),
-            Event::Consumed { end, weight } => self.core.consumed(end, weight),
+            Event::Send { end, payload } => drop(self.core.send(end, payload, now)),
+            Event::Consumed { end, weight } => self.core.consumed(end, weight, now),
             Event::Close(end) => {
                 self.ends.remove(&end);
-                self.core.close(end);
+                self.core.close(end, now);
             }
             Event::LinkUp { link, peer, frames } => {
                 info!(%peer, "link up");
@@ -144,13 +149,13 @@ impl Actor {
             }
             Event::LinkDown(link) => {
                 self.links.remove(&link);
-                self.core.handle_link_down(link);
+                self.core.handle_link_down(link, now);
             }
             Event::Frame(link, frame) => self.core.handle_frame(link, frame, now),
-            Event::Replica(replica) => self.core.handle_replica(replica),
+            Event::Replica(replica) => self.core.handle_replica(replica, now),
             Event::Validity(until) => self.core.handle_validity(until),
-            Event::Cut(circuit) => self.core.cut(circuit),
-            Event::Bar(identity) => self.core.bar(identity),
+            Event::Cut(circuit) => self.core.cut(circuit, now),
+            Event::Bar(identity) => self.core.bar(identity, now),
             Event::Unbar(identity) => self.core.unbar(&identity),
             Event::Status(reply) => {
                 let status = (self.core.links(), self.core.circuits(), self.core.terminators());
@@ -178,17 +183,18 @@ impl Actor {
         end: EndId,
         (share, peer): (KeyShare, KeyShare),
         reply: oneshot::Sender<Circuit>,
+        now: Instant,
     ) {
         // Absent when the dialer has gone: dropping `reply` says so.
         let Some(EndClient::Offered(id)) = self.ends.get(&end) else { return };
         let (circuit, io) = Circuit::new((end, *id), peer, self.events.clone());
         self.ends.insert(end, EndClient::Open(io));
-        self.core.accept(end, share);
+        self.core.accept(end, share, now);
         // A host that no longer waits drops the circuit, which closes it.
         drop(reply.send(circuit));
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Instant) {
         while let Some(command) = self.core.poll_command() {
             match command {
                 Command::Send(link, frame) => {
@@ -202,7 +208,7 @@ impl Actor {
                     info!(%cause, "link dropped");
                     self.links.remove(&link);
                 }
-                Command::Offer(end, circuit, offer) => self.offer(end, circuit, offer),
+                Command::Offer(end, circuit, offer) => self.offer(end, circuit, offer, now),
                 Command::Opened(end, circuit, host) => self.opened(end, circuit, host),
                 Command::Refused(end, refusal) => {
                     if let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) {
@@ -219,6 +225,10 @@ impl Actor {
                         io.credit(bytes);
                     }
                 }
+                Command::Moved(_, path) => {
+                    let path: Vec<&str> = path.iter().map(RouterId::as_str).collect();
+                    debug!(path = path.join(" "), "circuit moved to another path");
+                }
                 Command::Closed(end, cause) => {
                     debug!(%cause, "circuit closed");
                     if let Some(EndClient::Open(io)) = self.ends.remove(&end) {
@@ -234,11 +244,17 @@ impl Actor {
         }
     }
 
-    fn offer(&mut self, end: EndId, circuit: CircuitId, offer: nightgate_fabric::Offer) {
+    fn offer(
+        &mut self,
+        end: EndId,
+        circuit: CircuitId,
+        offer: nightgate_fabric::Offer,
+        now: Instant,
+    ) {
         let Some(offers) = self.bindings.get(&offer.terminator) else {
             let detail = "the host has gone";
             let refusal = DialRefusal::new(FailureCause::InvalidTerminator, detail);
-            self.core.refuse(end, &refusal);
+            self.core.refuse(end, &refusal, now);
             return;
         };
         self.ends.insert(end, EndClient::Offered(circuit));
@@ -264,6 +280,15 @@ impl Actor {
             terminators: self.core.terminators(),
         });
     }
+}
+
+/// 244 random bits of the system.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    for half in seed.chunks_exact_mut(16) {
+        half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    }
+    seed
 }
 
 async fn sleep_until(at: Option<Instant>) {

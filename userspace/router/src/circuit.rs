@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use nightgate_fabric::{EndId, FailureCause, KeyShare, WINDOW, weight};
+use nightgate_fabric::{EndId, FailureCause, INITIAL_WINDOW, KeyShare, weight};
 use nightgate_wire::link::{CircuitId, Payload};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -70,7 +70,8 @@ impl Circuit {
     ) -> (Self, EndIo) {
         // Unbounded, but never longer than the window that flow control grants the other side.
         let (writer, messages) = mpsc::unbounded_channel();
-        let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(usize::MAX)));
+        let credit =
+            Arc::new(Semaphore::new(usize::try_from(INITIAL_WINDOW).unwrap_or(usize::MAX)));
         let owner = Arc::new(Owner { end, events });
         let sender = CircuitSender { credit: Arc::clone(&credit), owner: Arc::clone(&owner) };
         let cause = Arc::default();

@@ -55,7 +55,7 @@ impl Proofs {
 
     /// Signs a request that begins here with this router as the dialer; leaves other frames as they are.
     pub(crate) fn prove(&self, frame: Frame) -> Frame {
-        let (Frame::Open(circuit, headers), Some(credentials)) = (&frame, &self.credentials) else {
+        let (Frame::Open(path, headers), Some(credentials)) = (&frame, &self.credentials) else {
             return frame;
         };
         let own = Some(credentials.id());
@@ -64,12 +64,12 @@ impl Proofs {
         {
             return frame;
         }
-        match made(credentials, *circuit, headers) {
+        match made(credentials, CircuitId(path.0), headers) {
             None => frame,
             Some(proof) => {
                 let mut headers = headers.clone();
                 headers.put(header::PROOF, proof);
-                Frame::Open(*circuit, headers)
+                Frame::Open(*path, headers)
             }
         }
     }

@@ -8,7 +8,7 @@ use nightgate_router::{DialRequest, FailureCause, KeyShare, LinkConfig, Router, 
 use nightgate_sdk::{Identity, Listener, enroll_router};
 use nightgate_wire::{
     Headers,
-    link::{ALPN, CircuitId, Frame, VERSION, header},
+    link::{ALPN, Frame, PathId, VERSION, header},
 };
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -98,17 +98,18 @@ impl BadRouter {
             .put_text(header::TERMINATOR, terminator.id.as_str())
             .put_text(header::SERVICE, service)
             .put_text(header::DIALER, dialer)
-            .put_text(header::CALLER, dialer);
+            .put_text(header::CALLER, dialer)
+            .put(header::ANCHOR, vec![0; 32]);
         if let Some(session) = session {
             headers.put_text(header::SESSION, session);
         }
         self.circuits += 1;
-        let circuit = CircuitId(self.circuits);
-        self.send(&Frame::Open(circuit, headers)).await;
+        let path_id = PathId(self.circuits);
+        self.send(&Frame::Open(path_id, headers)).await;
         loop {
             match self.next().await {
-                Frame::Opened(id, _) if id == circuit => return Ok(()),
-                Frame::Refused(id, headers) if id == circuit => {
+                Frame::Opened(id, _) if id == path_id => return Ok(()),
+                Frame::Refused(id, headers) if id == path_id => {
                     return Err(headers.text(header::DETAIL).unwrap().to_owned());
                 }
                 frame => {

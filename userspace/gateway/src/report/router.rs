@@ -140,6 +140,8 @@ mod tests {
             path: vec![RouterId::new("r1"), RouterId::new("r2")],
             sent: 1,
             received: 2,
+            window: 3,
+            moves: 0,
         };
         let status = RouterStatus {
             id: RouterId::new("r1"),

@@ -1,0 +1,284 @@
+//! What waits to be written to a link: fair between circuits, and bounded.
+//!
+//! Deficit round robin (Shreedhar and Varghese 1995) over the paths of circuits, so that one circuit
+//! delays another by a frame and not by its window. What no circuit's data must delay (pings,
+//! acknowledgements, circuits that open, move or end) goes first. When the bound is reached, the path
+//! with the most bytes loses its last frame, as in FQ-CoDel (RFC 8290, section 4.1.2): who fills a
+//! router pays for it, and ends send again what was lost.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use nightgate_wire::link::{Ack, Frame, PathId, Wish};
+
+/// Bytes that a path may send before it is the next one's turn.
+const QUANTUM: usize = 32 * 1024;
+
+/// Bytes of data that wait at most, of one path and of all. One path may have the largest window
+/// ([`crate::MAX_WINDOW`]) twice: once more when its ends repeat it.
+const PATH_LIMIT: usize = 32 * 1024 * 1024;
+const LIMIT: usize = 64 * 1024 * 1024;
+
+/// Bytes of requests for circuits and paths that wait at most: who floods a slow link with them is not
+/// answered, and nothing else suffers.
+const REQUEST_LIMIT: usize = 1024 * 1024;
+
+/// The frames of one direction of a link.
+#[derive(Debug, Default)]
+pub struct LinkQueue {
+    ping: Option<Frame>,
+    pong: Option<Frame>,
+    first: VecDeque<First>,
+    /// The newest acknowledgement of each path.
+    acks: BTreeMap<PathId, Ack>,
+    requests: usize,
+    paths: BTreeMap<PathId, Waiting>,
+    turns: VecDeque<PathId>,
+    bytes: usize,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+enum First {
+    Frame(Frame),
+    Ack(PathId),
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: VecDeque<(usize, Frame)>,
+    bytes: usize,
+    deficit: usize,
+}
+
+impl LinkQueue {
+    /// Adds a frame.
+    pub fn push(&mut self, frame: Frame) {
+        match frame {
+            Frame::Ping(_) => self.ping = Some(frame),
+            Frame::Pong(_) => self.pong = Some(frame),
+            Frame::Payload(path, _) | Frame::Fin(path, _) => self.push_data(path, frame),
+            Frame::Ack(path, ack) => self.push_ack(path, ack),
+            Frame::Open(..) | Frame::Reroute(..) => {
+                let length = frame.encoded_len();
+                if self.requests + length > REQUEST_LIMIT {
+                    self.dropped += 1;
+                    return;
+                }
+                self.requests += length;
+                self.first.push_back(First::Frame(frame));
+            }
+            Frame::Refused(path, _) | Frame::Close(path) | Frame::Unroute(path, _) => {
+                // Whatever of it waits is not wanted any more.
+                if let Some(waiting) = self.paths.remove(&path) {
+                    self.bytes -= waiting.bytes;
+                }
+                self.first.push_back(First::Frame(frame));
+            }
+            Frame::Hello(_) | Frame::Opened(..) | Frame::Rerouted(..) => {
+                self.first.push_back(First::Frame(frame));
+            }
+        }
+    }
+
+    /// Takes the frame that is to be written next.
+    pub fn pop(&mut self) -> Option<Frame> {
+        if let Some(frame) = self.pong.take().or_else(|| self.ping.take()) {
+            return Some(frame);
+        }
+        match self.first.pop_front() {
+            Some(First::Ack(path)) => self.acks.remove(&path).map(|ack| Frame::Ack(path, ack)),
+            Some(First::Frame(frame)) => {
+                if let Frame::Open(..) | Frame::Reroute(..) = &frame {
+                    self.requests -= frame.encoded_len();
+                }
+                Some(frame)
+            }
+            None => self.pop_data(),
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.bytes == 0 && self.ping.is_none() && self.pong.is_none()
+    }
+
+    /// Bytes of data that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Frames that were dropped since the link stands.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn push_ack(&mut self, path: PathId, mut ack: Ack) {
+        if let Some(before) = self.acks.get(&path) {
+            if ack.wish == Wish::Nothing {
+                ack.wish = before.wish;
+            }
+        } else {
+            self.first.push_back(First::Ack(path));
+        }
+        self.acks.insert(path, ack);
+    }
+
+    fn push_data(&mut self, path: PathId, frame: Frame) {
+        let length = frame.encoded_len();
+        let waiting = self.paths.entry(path).or_insert_with(|| {
+            self.turns.push_back(path);
+            Waiting::default()
+        });
+        waiting.frames.push_back((length, frame));
+        waiting.bytes += length;
+        self.bytes += length;
+        if waiting.bytes > PATH_LIMIT {
+            self.drop_last(path);
+        } else if self.bytes > LIMIT {
+            let longest = self.paths.iter().max_by_key(|(_, waiting)| waiting.bytes);
+            if let Some(path) = longest.map(|(path, _)| *path) {
+                self.drop_last(path);
+            }
+        }
+    }
+
+    fn drop_last(&mut self, path: PathId) {
+        let Some(waiting) = self.paths.get_mut(&path) else { return };
+        let length = waiting.frames.pop_back().map_or(0, |(length, _)| length);
+        waiting.bytes -= length;
+        self.bytes -= length;
+        self.dropped += 1;
+    }
+
+    fn pop_data(&mut self) -> Option<Frame> {
+        loop {
+            let path = *self.turns.front()?;
+            let Some(waiting) = self.paths.get_mut(&path) else {
+                self.turns.pop_front();
+                continue;
+            };
+            let Some((length, _)) = waiting.frames.front() else {
+                self.turns.pop_front();
+                self.paths.remove(&path);
+                continue;
+            };
+            if waiting.deficit < *length {
+                waiting.deficit += QUANTUM;
+                self.turns.rotate_left(1);
+                continue;
+            }
+            waiting.deficit -= length;
+            waiting.bytes -= length;
+            self.bytes -= length;
+            return waiting.frames.pop_front().map(|(_, frame)| frame);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use nightgate_wire::{
+        Headers,
+        link::{Numbered, Payload},
+    };
+
+    use super::*;
+
+    fn payload(path: u64, sequence: u64, length: usize) -> Frame {
+        let payload = Payload { body: Bytes::from(vec![0; length]), ..Payload::default() };
+        Frame::Payload(PathId(path), Numbered { sequence, echo: 0, payload })
+    }
+
+    fn pop_all(queue: &mut LinkQueue) -> Vec<Frame> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn a_long_queue_delays_another_circuit_by_a_turn_only() {
+        let mut queue = LinkQueue::default();
+        for sequence in 0..1_000 {
+            queue.push(payload(1, sequence, 10_000));
+        }
+        queue.push(payload(2, 0, 10_000));
+        let at = pop_all(&mut queue).iter().position(|frame| frame.path() == Some(PathId(2)));
+        assert!(at.unwrap() <= QUANTUM / 10_000 + 1, "{at:?}");
+    }
+
+    #[test]
+    fn circuits_share_by_bytes_whatever_their_frames() {
+        let mut queue = LinkQueue::default();
+        for sequence in 0..2_000 {
+            queue.push(payload(1, sequence, 1_000));
+            queue.push(payload(2, sequence, 60_000));
+        }
+        let mut bytes = [0_usize; 3];
+        for _ in 0..1_500 {
+            let frame = queue.pop().unwrap();
+            bytes[usize::try_from(frame.path().unwrap().0).unwrap()] += frame.encoded_len();
+        }
+        assert!(bytes[1].abs_diff(bytes[2]) <= 2 * 60_000, "{bytes:?}");
+    }
+
+    #[test]
+    fn one_circuits_frames_keep_their_order_and_its_end_comes_last() {
+        let mut queue = LinkQueue::default();
+        let frames: Vec<Frame> =
+            (0..50).map(|n| payload(1, n, 9_000)).chain([Frame::Fin(PathId(1), 50)]).collect();
+        frames.iter().for_each(|frame| queue.push(frame.clone()));
+        assert_eq!(pop_all(&mut queue), frames);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn pings_and_acknowledgements_pass_data_and_only_the_newest_goes() {
+        let mut queue = LinkQueue::default();
+        queue.push(payload(1, 0, 10));
+        let ack = |received, wish| Ack { received, wish, ..Ack::default() };
+        queue.push(Frame::Ack(PathId(1), ack(1, Wish::Repeat)));
+        queue.push(Frame::Ack(PathId(1), ack(2, Wish::Nothing)));
+        for number in 0..1_000 {
+            queue.push(Frame::Ping(number));
+            queue.push(Frame::Pong(number));
+        }
+        let expected = [
+            Frame::Pong(999),
+            Frame::Ping(999),
+            Frame::Ack(PathId(1), ack(2, Wish::Repeat)),
+            payload(1, 0, 10),
+        ];
+        assert_eq!(pop_all(&mut queue), expected);
+    }
+
+    #[test]
+    fn who_fills_the_queue_loses_and_nobody_else() {
+        let mut queue = LinkQueue::default();
+        queue.push(payload(2, 0, 1_000));
+        for sequence in 0..10_000 {
+            queue.push(payload(1, sequence, 100_000));
+            for other in 3..6 {
+                queue.push(payload(other, sequence, 4_000));
+            }
+        }
+        assert!(queue.bytes() <= LIMIT);
+        let frames = pop_all(&mut queue);
+        let of = |path| frames.iter().filter(|frame| frame.path() == Some(PathId(path))).count();
+        assert_eq!((of(2), queue.bytes()), (1, 0));
+        assert!(of(1) * 100_000 <= PATH_LIMIT && of(3) > 4_000 && of(4).abs_diff(of(5)) <= 1);
+    }
+
+    #[test]
+    fn a_path_that_ends_leaves_nothing_behind_and_a_flood_of_requests_is_bounded() {
+        let mut queue = LinkQueue::default();
+        queue.push(payload(1, 0, 1_000));
+        queue.push(Frame::Close(PathId(1)));
+        assert_eq!((queue.bytes(), pop_all(&mut queue)), (0, vec![Frame::Close(PathId(1))]));
+        let mut headers = Headers::new();
+        headers.put(1, vec![0; 10_000]);
+        for path in 0..1_000 {
+            queue.push(Frame::Open(PathId(path), headers.clone()));
+        }
+        assert!(queue.dropped() > 800);
+        assert!(pop_all(&mut queue).len() < 200);
+    }
+}
