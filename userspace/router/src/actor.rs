@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use nightgate_fabric::{
     CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, LinkInfo,
-    Router as Core,
+    MemoryInfo, Router as Core,
 };
 use nightgate_model::{
     entity::Terminator,
@@ -12,10 +12,10 @@ use nightgate_model::{
     replica::Replica,
 };
 use nightgate_wire::link::{CircuitId, Frame, Payload};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::{debug, info};
 
-use crate::{Circuit, Incoming, circuit::EndIo, proof::Proofs, report::Report};
+use crate::{Circuit, Incoming, circuit::EndIo, outbox::Outbox, proof::Proofs, report::Report};
 
 /// Events taken at once before their commands are carried out.
 const BATCH: usize = 256;
@@ -32,15 +32,27 @@ pub(crate) enum Event {
     Send { end: EndId, payload: Payload },
     Consumed { end: EndId, weight: u64 },
     Close(EndId),
-    LinkUp { link: LinkId, peer: RouterId, frames: mpsc::UnboundedSender<Frame> },
+    LinkUp { link: LinkId, peer: RouterId, outbox: Outbox },
     LinkDown(LinkId),
-    Frame(LinkId, Frame),
+    Frame { link: LinkId, frame: Frame, room: OwnedSemaphorePermit },
+    Heard(LinkId),
     Replica(Arc<Replica>),
     Validity(Option<Instant>),
     Cut(CircuitId),
     Bar(IdentityId),
     Unbar(IdentityId),
-    Status(oneshot::Sender<(Vec<LinkInfo>, Vec<CircuitInfo>, Vec<Terminator>)>),
+    Status(oneshot::Sender<Status>),
+}
+
+/// What there is to say of the core.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    pub(crate) links: Vec<LinkInfo>,
+    pub(crate) circuits: Vec<CircuitInfo>,
+    pub(crate) terminators: Vec<Terminator>,
+    pub(crate) memory: MemoryInfo,
+    pub(crate) queued: usize,
+    pub(crate) dropped: u64,
 }
 
 /// How far the client of an end has come.
@@ -57,7 +69,7 @@ pub(crate) struct Actor {
     inbox: mpsc::UnboundedReceiver<Event>,
     report: watch::Sender<Report>,
     ends: HashMap<EndId, EndClient>,
-    links: HashMap<LinkId, mpsc::UnboundedSender<Frame>>,
+    links: HashMap<LinkId, Outbox>,
     bindings: HashMap<TerminatorId, mpsc::UnboundedSender<Incoming>>,
     proofs: Proofs,
 }
@@ -140,9 +152,9 @@ impl Actor {
                 self.ends.remove(&end);
                 self.core.close(end, now);
             }
-            Event::LinkUp { link, peer, frames } => {
+            Event::LinkUp { link, peer, outbox } => {
                 info!(%peer, "link up");
-                self.links.insert(link, frames);
+                self.links.insert(link, outbox);
                 self.core.handle_link_up(link, peer, now);
                 // The first ping, which measures the link's cost.
                 self.core.handle_timeout(now);
@@ -151,15 +163,18 @@ impl Actor {
                 self.links.remove(&link);
                 self.core.handle_link_down(link, now);
             }
-            Event::Frame(link, frame) => self.core.handle_frame(link, frame, now),
+            Event::Frame { link, frame, room } => {
+                self.core.handle_frame(link, frame, now);
+                drop(room);
+            }
+            Event::Heard(link) => self.core.handle_heard(link),
             Event::Replica(replica) => self.core.handle_replica(replica, now),
             Event::Validity(until) => self.core.handle_validity(until),
             Event::Cut(circuit) => self.core.cut(circuit, now),
             Event::Bar(identity) => self.core.bar(identity, now),
             Event::Unbar(identity) => self.core.unbar(&identity),
             Event::Status(reply) => {
-                let status = (self.core.links(), self.core.circuits(), self.core.terminators());
-                drop(reply.send(status));
+                drop(reply.send(self.status()));
             }
         }
     }
@@ -199,9 +214,8 @@ impl Actor {
             match command {
                 Command::Send(link, frame) => {
                     let frame = self.proofs.prove(frame);
-                    if let Some(frames) = self.links.get(&link) {
-                        // A writer that has ended reports the link's loss by itself.
-                        drop(frames.send(frame));
+                    if let Some(outbox) = self.links.get(&link) {
+                        outbox.push(frame);
                     }
                 }
                 Command::DropLink(link, cause) => {
@@ -272,6 +286,18 @@ impl Actor {
         self.ends.insert(end, EndClient::Open(io));
         // A dialer that no longer waits drops the circuit, which closes it.
         drop(reply.send(Ok(circuit)));
+    }
+
+    fn status(&self) -> Status {
+        let loads = || self.links.values().map(Outbox::load);
+        Status {
+            links: self.core.links(),
+            circuits: self.core.circuits(),
+            terminators: self.core.terminators(),
+            memory: self.core.memory(),
+            queued: loads().map(|(bytes, _)| bytes).sum(),
+            dropped: loads().map(|(_, frames)| frames).sum(),
+        }
     }
 
     fn publish(&self) {

@@ -15,6 +15,7 @@ mod control;
 mod edge;
 mod link;
 mod listener;
+mod outbox;
 mod proof;
 mod report;
 mod router;

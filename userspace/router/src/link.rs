@@ -18,7 +18,6 @@ use nightgate_wire::link::{LinkFrameError, VERSION};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::mpsc,
 };
 use tracing::debug;
 
@@ -27,7 +26,7 @@ use self::{
     hello::say_hello,
     stream::{FrameReader, read, write},
 };
-use crate::{Router, actor::Event, control::chain};
+use crate::{Router, actor::Event, control::chain, outbox::Outbox};
 
 /// A connection stands by then, or is tried again.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -153,9 +152,8 @@ where
     let hello = say_hello(side, &router.links, &mut reader, &mut writer);
     tokio::time::timeout(HELLO_TIME, hello).await.map_err(|_late| LinkError::Hello)??;
     let link = LinkId(NEXT_LINK.fetch_add(1, Ordering::Relaxed));
-    // Unbounded, but never longer than the windows of the circuits on the link.
-    let (frames, outgoing) = mpsc::unbounded_channel();
-    router.tell(Event::LinkUp { link, peer: peer.clone(), frames });
+    let (outbox, outgoing) = Outbox::new();
+    router.tell(Event::LinkUp { link, peer: peer.clone(), outbox });
     let _up = Up(router, link);
     tokio::select! {
         ended = write(outgoing, writer) => ended,

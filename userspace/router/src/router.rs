@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use nightgate_fabric::{CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo};
+use nightgate_fabric::{
+    CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo, MemoryInfo,
+};
 use nightgate_identity::{Credentials, Identity, IdentityError, OldestTls, TlsSetupError};
 use nightgate_model::{
     control::RouterMessage,
@@ -130,6 +132,12 @@ pub struct RouterStatus {
     pub circuits: Vec<CircuitInfo>,
     /// What is hosted behind it.
     pub terminators: Vec<Terminator>,
+    /// What it keeps for circuits.
+    pub memory: MemoryInfo,
+    /// Bytes that wait to be written to links.
+    pub queued: usize,
+    /// Frames that links dropped since they stand, because too many waited.
+    pub dropped: u64,
 }
 
 impl Router {
@@ -281,8 +289,17 @@ impl Router {
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Status(reply));
         let replica_index = self.replica.borrow().index;
-        let (links, circuits, terminators) = answer.await.unwrap_or_default();
-        RouterStatus { id: self.id.clone(), replica_index, links, circuits, terminators }
+        let status = answer.await.unwrap_or_default();
+        RouterStatus {
+            id: self.id.clone(),
+            replica_index,
+            links: status.links,
+            circuits: status.circuits,
+            terminators: status.terminators,
+            memory: status.memory,
+            queued: status.queued,
+            dropped: status.dropped,
+        }
     }
 
     /// Stops all tasks and waits for their end; circuits and links are closed.

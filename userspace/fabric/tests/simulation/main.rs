@@ -7,6 +7,10 @@
     clippy::cast_possible_truncation,
     reason = "a broken expectation should end the test"
 )]
+#![expect(
+    clippy::print_stdout,
+    reason = "what a run did and cost, for whoever asks with --nocapture"
+)]
 
 mod network;
 mod run;

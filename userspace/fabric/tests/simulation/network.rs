@@ -363,15 +363,17 @@ impl<A> Network<A> {
             let shown = |link: &&LinkReport| {
                 hidden.as_ref().is_none_or(|id| link.from != *id && link.to != *id)
             };
-            let before = (self.replica.links.clone(), self.replica.terminators.clone());
-            self.replica.links = self.reports.values().flatten().filter(shown).cloned().collect();
-            self.replica.terminators = self
+            let before = self.replica.clone();
+            self.replica.links =
+                Arc::new(self.reports.values().flatten().filter(shown).cloned().collect());
+            let terminators = self
                 .nodes
                 .iter()
                 .filter(|node| node.router.is_some())
                 .flat_map(|node| node.terminators.clone())
                 .collect();
-            if (&self.replica.links, &self.replica.terminators) != (&before.0, &before.1) {
+            self.replica.terminators = Arc::new(terminators);
+            if self.replica != before {
                 self.replica.index += 1;
             }
             let replica = Arc::new(self.replica.clone());

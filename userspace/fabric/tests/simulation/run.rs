@@ -1,6 +1,9 @@
 //! One run: a network, clients that talk, and whoever breaks things.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use nightgate_fabric::{Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, weight};
@@ -151,8 +154,8 @@ pub(crate) fn replica() -> Replica {
         (IdentityId::new(name), ReplicaIdentity { name: name.into(), fingerprint: None })
     };
     let mut replica = Replica {
-        services: [(web.clone(), service)].into(),
-        identities: ["anna", "hugo", "mallory"].map(identity).into(),
+        services: Arc::new([(web.clone(), service)].into()),
+        identities: Arc::new(["anna", "hugo", "mallory"].map(identity).into()),
         ..Replica::default()
     };
     replica.authorizations.grant(IdentityId::new("anna"), Permission::Dial, web.clone());

@@ -149,6 +149,9 @@ mod tests {
             links: vec![LinkInfo { peer: RouterId::new("r2"), cost: 4 }],
             circuits: vec![circuit],
             terminators: vec![],
+            memory: nightgate_fabric::MemoryInfo::default(),
+            queued: 0,
+            dropped: 0,
         };
 
         let report = serde_json::to_value(RouterReport::new(status, &replica)).unwrap();

@@ -1,18 +1,24 @@
 //! Frames on one connection.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use nightgate_fabric::LinkId;
 use nightgate_wire::link::Frame;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::mpsc,
+    sync::Semaphore,
 };
 
 use super::LinkError;
-use crate::{Router, actor::Event};
+use crate::{Router, actor::Event, outbox::Outgoing};
 
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BATCH: usize = 64 * 1024;
+
+/// Bytes of one connection that the actor has not handled yet, at most: a neighbour that floods this router
+/// waits, and nobody else.
+const UNHANDLED: usize = 8 * 1024 * 1024;
 
 /// Gives every frame to the actor.
 pub(super) async fn read<R: AsyncRead + Unpin>(
@@ -20,25 +26,28 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
     link: LinkId,
     mut reader: FrameReader<R>,
 ) -> Result<(), LinkError> {
+    let room = Arc::new(Semaphore::new(UNHANDLED));
     loop {
-        let frame = reader.next().await?;
-        router.tell(Event::Frame(link, frame));
+        let Some(frame) = reader.step().await? else {
+            router.tell(Event::Heard(link));
+            continue;
+        };
+        let length = u32::try_from(frame.encoded_len()).unwrap_or(u32::MAX);
+        let taken = Arc::clone(&room).acquire_many_owned(length).await;
+        let room = taken.map_err(|_never_closed| LinkError::Closed)?;
+        router.tell(Event::Frame { link, frame, room });
     }
 }
 
 /// Writes every frame of the actor.
 pub(super) async fn write<W: AsyncWrite + Unpin>(
-    mut frames: mpsc::UnboundedReceiver<Frame>,
+    outgoing: Outgoing,
     mut writer: W,
 ) -> Result<(), LinkError> {
     let mut wire = BytesMut::with_capacity(WRITE_BATCH);
-    while let Some(frame) = frames.recv().await {
-        frame.encode(&mut wire);
-        while wire.len() < WRITE_BATCH
-            && let Ok(frame) = frames.try_recv()
-        {
-            frame.encode(&mut wire);
-        }
+    let mut batch = Vec::new();
+    while outgoing.take(&mut batch, WRITE_BATCH).await {
+        batch.drain(..).for_each(|frame: Frame| frame.encode(&mut wire));
         writer.write_all_buf(&mut wire).await?;
         writer.flush().await?;
     }
@@ -58,13 +67,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     pub(super) async fn next(&mut self) -> Result<Frame, LinkError> {
         loop {
-            if let Some(frame) = Frame::decode(&mut self.buffer)? {
+            if let Some(frame) = self.step().await? {
                 return Ok(frame);
             }
-            self.buffer.reserve(WRITE_BATCH);
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(LinkError::Closed);
-            }
         }
+    }
+
+    /// The next frame, or none when only a part of it has come.
+    async fn step(&mut self) -> Result<Option<Frame>, LinkError> {
+        if let Some(frame) = Frame::decode(&mut self.buffer)? {
+            return Ok(Some(frame));
+        }
+        self.buffer.reserve(WRITE_BATCH);
+        if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            return Err(LinkError::Closed);
+        }
+        Ok(Frame::decode(&mut self.buffer)?)
     }
 }
