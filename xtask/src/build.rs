@@ -19,7 +19,10 @@ pub(crate) fn everything(workspace: &Workspace, profile: Profile) -> Result<()> 
     host_programs(workspace, profile, &["-p", "nightgate"])
 }
 
-/// Builds the kernel programs into [`Workspace::kernel_object`].
+/// The objects: one for gateways, one for tunnelers.
+pub(crate) const KERNEL_OBJECTS: [&str; 2] = ["nightgate-ebpf", "nightgate-tunnel-ebpf"];
+
+/// Builds the kernel programs into [`Workspace::kernel_object`]s.
 ///
 /// # Errors
 /// The toolchain is missing or fails.
@@ -28,8 +31,10 @@ pub(crate) fn kernel_programs(workspace: &Workspace) -> Result<()> {
     let mut command = toolchain.build(workspace)?;
     command.arg("--release");
     progress::run("kernel programs", &mut command, &workspace.logs().join("kernel-programs.log"))?;
-    let built = workspace.kernel_target().join("bpfel-unknown-none/release/nightgate-ebpf");
-    replace_if_changed(&built, &workspace.kernel_object())
+    let built = workspace.kernel_target().join("bpfel-unknown-none/release");
+    KERNEL_OBJECTS
+        .iter()
+        .try_for_each(|name| replace_if_changed(&built.join(name), &workspace.kernel_object(name)))
 }
 
 /// Builds the binary and the example application that the demo runs.

@@ -42,6 +42,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("tunnel", &["sdk", "gateway", "datapath", "model", "abi"]),
     // controller/
     ("model", &[]),
     ("policy", &["model"]),
@@ -57,6 +58,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         &[
             "router",
             "gateway",
+            "tunnel",
             "server",
             "config",
             "ruleset",

@@ -78,8 +78,8 @@ impl Workspace {
     }
 
     /// The kernel object that host programs embed; the same place whatever the target folder is.
-    pub(crate) fn kernel_object(&self) -> PathBuf {
-        self.kernel_target().join("nightgate-ebpf")
+    pub(crate) fn kernel_object(&self, name: &str) -> PathBuf {
+        self.kernel_target().join(name)
     }
 
     /// The Python environment with OpenZiti's client of 2022; where tests look for it, whatever the

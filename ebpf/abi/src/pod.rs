@@ -41,5 +41,10 @@ pod!(
     crate::event::LogState,
     crate::event::Trace,
     crate::mirror::MirrorSession,
+    crate::tunnel::Doors,
+    crate::tunnel::Origin,
+    crate::tunnel::OriginKey,
+    crate::tunnel::Source,
+    crate::tunnel::TunnelSettings,
     crate::vlan::VlanKey,
 );

@@ -170,6 +170,22 @@ pub enum DatapathError {
         /// Cause.
         source: io::Error,
     },
+    /// A cgroup cannot be used.
+    #[error(
+        "open cgroup {}: {source}, expected a folder of a cgroup v2 file system", path.display()
+    )]
+    Cgroup {
+        /// Its folder.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The network namespace cannot be told from others.
+    #[error("identify the network namespace: {source}, expected Linux 5.14 or newer")]
+    Namespace {
+        /// Cause.
+        source: io::Error,
+    },
     /// There have been 2^31 commits.
     #[error("commit: no epochs left, expected fewer than 2^31 commits: restart")]
     Epochs,

@@ -1,4 +1,4 @@
-//! The kernel object that is part of this program.
+//! The kernel objects that are part of this program.
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use nightgate_abi::{VERSION, VERSION_SECTION, maps};
@@ -9,6 +9,15 @@ use crate::{error::DatapathError, pins::Pins};
 
 /// Empty if the program was built without it.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nightgate-ebpf"));
+
+/// The tunneler's, likewise.
+static TUNNEL: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nightgate-tunnel-ebpf"));
+
+/// Creates the maps of the tunneler's object and reads its programs.
+pub(crate) fn load_tunnel() -> Result<Ebpf, DatapathError> {
+    check(TUNNEL)?;
+    EbpfLoader::new().load(TUNNEL).map_err(|source| DatapathError::Load { source: source.into() })
+}
 
 /// Creates the maps of the object and reads its programs.
 /// With pins, maps are pinned, and those that are there are used.

@@ -138,7 +138,7 @@ fn escape(path: &str) -> String {
         .collect()
 }
 
-fn mount_bpf(root: &Path) -> Result<(), PinError> {
+pub(crate) fn mount_bpf(root: &Path) -> Result<(), PinError> {
     make(root)?;
     let found = statfs(root).map_err(io::Error::from).map_err(failed("look at", root))?;
     if found.filesystem_type() == BPF_FS_MAGIC {
@@ -159,7 +159,7 @@ fn mount_bpf(root: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
-fn make(folder: &Path) -> Result<(), PinError> {
+pub(crate) fn make(folder: &Path) -> Result<(), PinError> {
     fs::create_dir_all(folder).map_err(failed("make", folder))
 }
 

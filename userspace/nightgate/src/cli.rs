@@ -29,6 +29,7 @@ use crate::{
     quickstart::QuickstartArgs,
     router,
     trace::{self, TraceArgs},
+    tunnel::TunnelCommand,
 };
 
 /// Gateway router, firewall and zero-trust overlay in one binary.
@@ -91,6 +92,9 @@ pub(crate) enum Command {
     /// Own interfaces: firewall, interception, private DNS, hosting, mirror
     #[command(subcommand)]
     Gateway(GatewayCommand),
+    /// Carry what programs of this host connect to: no TUN device, no port that others reach
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
     /// Try the overlay: controller, router, two identities and a hidden web page, in one directory
     ///
     /// Runs all of it in this process, on 127.0.0.1, fetches the page through the overlay, and says what to try
@@ -291,6 +295,7 @@ impl Command {
             Self::Gateway(GatewayCommand::Run(args)) => gateway::run(&args).await,
             Self::Gateway(GatewayCommand::Restore(args)) => gateway::restore(&args),
             Self::Gateway(GatewayCommand::Down(args)) => gateway::down(&args).await,
+            Self::Tunnel(command) => command.run().await,
             Self::Quickstart(args) => args.run().await,
             Self::Proxy(args) => args.run().await,
             Self::Enroll(args) => enroll::enroll(&args).await,

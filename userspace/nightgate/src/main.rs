@@ -21,6 +21,7 @@ mod quickstart;
 mod router;
 mod signals;
 mod trace;
+mod tunnel;
 
 use std::{
     io::{self, Write as _},

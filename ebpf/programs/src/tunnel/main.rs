@@ -1,0 +1,27 @@
+//! The kernel programs of the tunneler: what programs of this host connect and send to an intercepted destination goes
+//! to the tunneler's sockets at the loopback address, and the programs see the address that they wanted.
+//!
+//! Hooks of a cgroup exchange the addresses ([`hooks`]); a program at the loopback interface tells the tunneler whose
+//! packets come in ([`loopback`]).
+#![no_std]
+#![no_main]
+
+mod address;
+mod hooks;
+mod loopback;
+mod maps;
+
+/// ABI version of this object; the loader reads it before anything else.
+#[used]
+#[unsafe(link_section = "nightgate_abi")]
+static ABI_VERSION: u32 = nightgate_abi::VERSION;
+
+/// Lets the kernel's helpers for GPL-compatible programs be called.
+#[used]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,26 @@
+//! The maps; their names are those of [`nightgate_abi::tunnel::maps`].
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap},
+    macros::btf_map,
+};
+use nightgate_abi::{
+    Address,
+    tunnel::{self, Doors, Origin, OriginKey, Source, TunnelSettings},
+};
+
+#[btf_map]
+pub(crate) static TUNNEL_SETTINGS: Array<TunnelSettings, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static TUNNEL_DESTS: LpmTrie<Address, Doors, { tunnel::DESTINATIONS }> = LpmTrie::new();
+
+#[btf_map]
+pub(crate) static TUNNEL_PORTS: HashMap<u32, u32, 64> = HashMap::new();
+
+#[btf_map]
+pub(crate) static TUNNEL_ORIGINS: LruHashMap<OriginKey, Origin, { tunnel::ORIGINS }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static TUNNEL_SOURCES: LruHashMap<Source, u64, { tunnel::ORIGINS }> = LruHashMap::new();

@@ -1,0 +1,201 @@
+//! The tunneler as a process: programs of a cgroup reach a service that listens nowhere, and nobody else does.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use nightgate_lab::{Namespace, Process, overlay::Programs, run, temporary_folder, until};
+use nix::sys::signal::Signal;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Addresses of the service that no host has, and its name.
+const PLACES: [&str; 3] = ["10.9.0.9", "[fd09::9]", "web.corp"];
+
+/// An overlay with one service, and a cgroup whose programs are to reach it.
+struct Scene {
+    nightgate: PathBuf,
+    folder: tempfile::TempDir,
+    cgroup: PathBuf,
+    namespace: Namespace,
+    _quickstart: Process,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let nightgate = Programs::find().expect("built").nightgate;
+        let folder = temporary_folder().expect("a folder");
+        let namespace = Namespace::new("host").expect("a namespace");
+        // A server that is not there: queries never leave the host.
+        namespace.set_resolver("192.0.2.53").expect("set");
+        let mut command = namespace.command(&nightgate);
+        command.arg("quickstart").arg(folder.path().join("try"));
+        let mut quickstart = Process::spawn("quickstart", command, folder.path()).expect("started");
+        quickstart.wait_for_output("Ctrl-C", LONG).expect("an overlay");
+        let scene =
+            Self { nightgate, folder, cgroup: cgroup(), namespace, _quickstart: quickstart };
+        let data = scene.file("intercept.json");
+        let document = r#"{ "protocols": ["tcp", "udp"], "portRanges": [{ "low": 80, "high": 80 }],
+            "addresses": ["10.9.0.9", "fd09::/16", "*.corp"] }"#;
+        fs::write(&data, document).expect("written");
+        let config = format!("config create places intercept.v1 --data {}", data.display());
+        scene.operate(&config);
+        scene.operate("service update web --config places");
+        scene
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn operate(&self, line: &str) {
+        let mut command = self.namespace.command(&self.nightgate);
+        let admin = self.folder.path().join("try/controller/admin.json");
+        command.args(line.split(' ')).env("NIGHTGATE_IDENTITY", admin);
+        run(&mut command).expect("done");
+    }
+
+    fn tunnel(&self, name: &str, options: &[&str]) -> Process {
+        // Not inside `ip netns exec`, which has another /sys.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.namespace.name())).arg(&self.nightgate);
+        command.args(["tunnel", "run", "--identity"]).arg(self.file("try/laptop.json"));
+        command.arg("--cgroup").arg(&self.cgroup);
+        command.arg("--admin-socket").arg(self.file("tunnel.sock")).args(options);
+        let mut process = Process::spawn(name, command, self.folder.path()).expect("started");
+        process.wait_for_output("interception changed", LONG).expect("it intercepts");
+        process
+    }
+
+    /// Runs a program in the cgroup.
+    fn program(&self, program: &[&str]) -> Output {
+        let enter = format!(
+            "echo $$ > {}/cgroup.procs && exec ip netns exec {} \"$@\"",
+            self.cgroup.display(),
+            self.namespace.name()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &enter, "sh"]).args(program).stdin(Stdio::null());
+        command.output().expect("started")
+    }
+
+    fn curl(&self, place: &str) -> Output {
+        self.program(&["curl", "-sS", "--max-time", "20", &format!("http://{place}/")])
+    }
+
+    fn flows(&self) -> String {
+        let mut command = Command::new(&self.nightgate);
+        command.args(["tunnel", "flows", "--json", "--admin-socket"]).arg(self.file("tunnel.sock"));
+        run(&mut command).expect("listed")
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while fs::remove_dir(&self.cgroup).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn cgroup() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let root = mounts.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(' ').collect();
+        (fields[2] == "cgroup2").then(|| fields[1].to_owned())
+    });
+    let path =
+        Path::new(&root.expect("a cgroup v2")).join(format!("ng-e2e-{}", std::process::id()));
+    fs::create_dir(&path).expect("a cgroup");
+    path
+}
+
+#[test]
+fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
+    let scene = Scene::start();
+    let mut tunnel = scene.tunnel("tunnel", &[]);
+    for place in PLACES {
+        let page = scene.curl(place);
+        let text = String::from_utf8_lossy(&page.stdout);
+        assert!(text.contains("Hello laptop"), "{place}: {page:?}\n{}", tunnel.log());
+    }
+    let datagrams = "import socket\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)\n\
+        s.sendto(b'GET / HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n', ('10.9.0.9', 80))\n\
+        data, peer = s.recvfrom(9999)\n\
+        print(peer, data[:12])";
+    let said = scene.program(&["python3", "-c", datagrams]);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(text.contains("('10.9.0.9', 80) b'HTTP/1.1 200"), "{said:?}\n{}", tunnel.log());
+
+    let waiting = "import socket, time\n\
+        s = socket.create_connection(('web.corp', 80)); print(s.getpeername(), flush=True); time.sleep(3)";
+    std::thread::scope(|scope| {
+        let program = scope.spawn(|| scene.program(&["python3", "-c", waiting]));
+        let flows = until("a flow", LONG, || {
+            let flows = scene.flows();
+            Ok(flows.contains("\"web.corp\"").then_some(flows))
+        });
+        let flows = flows.expect("one");
+        assert!(flows.contains("python3") && flows.contains("\"service\": \"web\""), "{flows}");
+        program.join().expect("ended");
+    });
+
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let sockets = scene.namespace.shell(&format!("cat /proc/net/{table}")).expect("read");
+        let outside = sockets.lines().skip(1).find(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            // TCP sockets that listen (0A), and all of UDP.
+            let waits = !table.starts_with("tcp") || fields[3] == "0A";
+            let loopback = ["0100007F", "00000000000000000000000001000000"];
+            waits && !loopback.iter().any(|address| fields[1].starts_with(address))
+        });
+        assert_eq!(outside, None, "{table}");
+    }
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+#[test]
+fn a_killed_tunneler_leaves_nothing_or_what_refuses_as_was_asked_for() {
+    let scene = Scene::start();
+    let unreachable = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(7), "{text}");
+        text
+    };
+    let mut tunnel = scene.tunnel("tunnel", &[]);
+    assert!(scene.curl(PLACES[0]).status.success());
+    tunnel.stop(Signal::SIGKILL, LONG).expect("killed");
+    // The host knows no way there.
+    unreachable(&scene.curl(PLACES[0]));
+
+    let policy = scene.file("tunnel.yaml");
+    fs::write(&policy, "only: [{ services: [web], executables: [/usr/bin/psql] }]")
+        .expect("written");
+    let mut tunnel = scene.tunnel("policy", &["--policy", policy.to_str().expect("text")]);
+    let reset = scene.curl(PLACES[0]);
+    assert!(
+        !reset.status.success() && tunnel.log().contains("is not for /usr/bin/curl"),
+        "{reset:?}"
+    );
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+
+    let bpf = nightgate_lab::BpfFileSystem::mount(scene.folder.path()).expect("mounted");
+    let closed = ["--fail-closed", "--bpf", bpf.path().to_str().expect("text")];
+    let mut tunnel = scene.tunnel("closed", &closed);
+    assert!(scene.curl(PLACES[1]).status.success());
+    tunnel.stop(Signal::SIGKILL, LONG).expect("killed");
+    until("the end of the promise", LONG, || {
+        let refused = scene.curl(PLACES[1]);
+        Ok((refused.status.code() == Some(7)).then_some(()))
+    })
+    .expect("refused");
+    let mut tunnel = scene.tunnel("again", &closed);
+    assert!(scene.curl(PLACES[1]).status.success());
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+    unreachable(&scene.curl(PLACES[1]));
+}

@@ -1,0 +1,140 @@
+//! `nightgate tunnel ...`
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use nightgate_gateway::admin::{Topic, ask};
+use nightgate_identity::Identity;
+use nightgate_tunnel::{FlowReport, TunnelConfig, policy::Policy};
+
+use crate::{
+    output::{OutputArgs, Table},
+    signals::StopSignals,
+};
+
+/// `nightgate tunnel ...`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TunnelCommand {
+    /// Intercept what programs of this host connect to, and carry it over the overlay
+    Run(RunArgs),
+    /// Show what is carried right now, and for which programs
+    Flows(FlowsArgs),
+}
+
+/// `nightgate tunnel run`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The whole host, with names of services in DNS:
+  nightgate tunnel run --identity laptop.json
+One service of systemd, and nothing that it does goes out if the tunneler is killed:
+  nightgate tunnel run --identity app.json --cgroup /sys/fs/cgroup/system.slice/app.service --fail-closed")]
+pub(crate) struct RunArgs {
+    /// Identity file of who dials, as `nightgate enroll` wrote it
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// Folder of a cgroup v2 whose programs are intercepted; may be repeated [default: the root of the hierarchy,
+    /// and so the whole host]
+    #[arg(long, value_name = "FOLDER")]
+    cgroup: Vec<PathBuf>,
+    /// Which programs may use which services (docs/tunneler.md); without it, all may use all
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Leave DNS alone: services are reached by the addresses of their intercept.v1 only
+    #[arg(long)]
+    no_dns: bool,
+    /// If the tunneler is killed, refuse connections to what it intercepted; otherwise they go where they would
+    /// without it
+    #[arg(long)]
+    fail_closed: bool,
+    /// BPF file system in which --fail-closed keeps the hooks
+    #[arg(long, value_name = "FOLDER", default_value = "/sys/fs/bpf")]
+    bpf: PathBuf,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// `nightgate tunnel flows`
+#[derive(Debug, clap::Args)]
+pub(crate) struct FlowsArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct AdminArgs {
+    /// Socket where the tunneler is asked
+    #[arg(long, value_name = "PATH", default_value = "/run/nightgate/tunnel.sock")]
+    admin_socket: PathBuf,
+}
+
+impl TunnelCommand {
+    /// Does what was asked for.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Run(args) => args.run().await,
+            Self::Flows(args) => args.run().await,
+        }
+    }
+}
+
+impl RunArgs {
+    async fn run(self) -> anyhow::Result<()> {
+        let policy = self.policy.as_deref().map(Policy::load).transpose()?;
+        let mut signals = StopSignals::new()?;
+        let cgroups = if self.cgroup.is_empty() { vec![whole_host()?] } else { self.cgroup };
+        let config = TunnelConfig {
+            identity: Identity::load(&self.identity)?,
+            cgroups,
+            fail_closed: self.fail_closed.then(|| self.bpf.join("nightgate/tunnel")),
+            dns: !self.no_dns,
+            policy: policy.unwrap_or_default(),
+            admin_socket: self.admin.admin_socket,
+        };
+        nightgate_tunnel::run(config, signals.wait()).await.context("run the tunneler")
+    }
+}
+
+impl FlowsArgs {
+    async fn run(self) -> anyhow::Result<()> {
+        let answer = ask(&self.admin.admin_socket, Topic::Flows).await?;
+        let flows: Vec<FlowReport> = serde_json::from_value(answer)?;
+        self.output.print(&flows, |flows| {
+            let columns =
+                ["service", "destination", "program", "pid", "user", "age", "sent", "received"];
+            flows.iter().fold(Table::new(&columns), |table, flow| {
+                let destination = match &flow.name {
+                    Some(name) => format!("{name}:{}", flow.destination.port()),
+                    None => flow.destination.to_string(),
+                };
+                table.row([
+                    flow.service.clone(),
+                    destination,
+                    flow.process.executable.clone().unwrap_or_else(|| flow.process.command.clone()),
+                    flow.process.pid.to_string(),
+                    flow.process.user.to_string(),
+                    format!("{} s", flow.age),
+                    flow.sent.to_string(),
+                    flow.received.to_string(),
+                ])
+            })
+        })
+    }
+}
+
+/// The root of the cgroup v2 hierarchy.
+fn whole_host() -> anyhow::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("list mounts")?;
+    // Device, folder, kind, options: fstab(5).
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let folder =
+        fields.filter(|it| it.get(2) == Some(&"cgroup2")).find_map(|it| it.get(1).copied());
+    let folder = folder.context(
+        "no cgroup v2 file system is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup",
+    )?;
+    Ok(Path::new(folder).to_owned())
+}

@@ -1,0 +1,133 @@
+//! DNS queries of programs: names of services are answered here, all others by the server that was asked.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use hickory_proto::{
+    op::{Message, OpCode, Query},
+    rr::{DNSClass, RData, Record, RecordType},
+};
+use nightgate_gateway::names::{HostName, NameAddresses};
+use tokio::{net::UdpSocket, time::timeout};
+
+/// Seconds for which a program may remember an address; short, because services come and go.
+const TTL: u32 = 5;
+/// Longest wait for the server that was asked.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest answer that is passed on, in bytes.
+const MAX_ANSWER: usize = 65_535;
+
+/// The name that a query is for, if it is one question of the Internet's names.
+pub(crate) fn name(bytes: &[u8]) -> Option<(HostName, Message)> {
+    let query = Message::from_vec(bytes).ok()?;
+    let [question] = query.queries.as_slice() else { return None };
+    if query.metadata.op_code != OpCode::Query || question.query_class() != DNSClass::IN {
+        return None;
+    }
+    let name = HostName::try_from(question.name().to_ascii().as_str()).ok()?;
+    Some((name, query))
+}
+
+/// The answer to a query for a name of a service: an address, or that there is no such record.
+pub(crate) fn answer(query: &Message, addresses: NameAddresses) -> Option<Vec<u8>> {
+    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+    reply.metadata.recursion_desired = query.metadata.recursion_desired;
+    reply.metadata.recursion_available = true;
+    let question = query.queries.first()?;
+    reply.add_query(question.clone());
+    if let Some(data) = data(question, addresses) {
+        reply.add_answer(Record::from_rdata(question.name().clone(), TTL, data));
+    }
+    reply.to_vec().ok()
+}
+
+fn data(question: &Query, addresses: NameAddresses) -> Option<RData> {
+    let kind = question.query_type();
+    if kind == RecordType::A {
+        Some(RData::A(addresses.v4.into()))
+    } else if kind == RecordType::AAAA {
+        Some(RData::AAAA(addresses.v6.into()))
+    } else {
+        None
+    }
+}
+
+/// Asks the server that a program meant, and gives its answer. The port is one that the system chooses, and only that
+/// server's answers with the query's number count.
+pub(crate) async fn forward(query: &[u8], server: SocketAddr) -> io::Result<Vec<u8>> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    socket.send(query).await?;
+    let mut buffer = vec![0; MAX_ANSWER];
+    timeout(PATIENCE, async {
+        loop {
+            let length = socket.recv(&mut buffer).await?;
+            if buffer.get(..2) == query.get(..2) {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+        }
+    })
+    .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A query for www.corp of this type: RFC 1035 section 4.1.
+    fn query(kind: u8) -> Vec<u8> {
+        let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        bytes.extend(b"\x03WWW\x04corp\x00");
+        bytes.extend([0, kind, 0, 1]);
+        bytes
+    }
+
+    #[test]
+    fn a_name_of_a_service_is_answered_with_its_addresses_and_nothing_else() {
+        let addresses =
+            NameAddresses { v4: Ipv4Addr::new(100, 64, 0, 1), v6: "fd64::1".parse().unwrap() };
+        for (kind, expected) in [(1, "100.64.0.1"), (28, "fd64::1"), (16, "")] {
+            let (name, message) = name(&query(kind)).unwrap();
+            assert_eq!(name.as_str(), "www.corp");
+            let reply = Message::from_vec(&answer(&message, addresses).unwrap()).unwrap();
+            assert_eq!(reply.metadata.id, 0x1234);
+            let said: Vec<_> = reply.answers.iter().map(|it| it.data.to_string()).collect();
+            assert_eq!(said.join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_query_has_no_name() {
+        let mut two = query(1);
+        two[5] = 2;
+        let mut chaos = query(1);
+        *chaos.last_mut().unwrap() = 3;
+        for bytes in [&b""[..], b"x", &two, &chaos, &[0; 12]] {
+            assert!(name(bytes).is_none(), "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_names_are_asked_of_the_server_that_was_meant() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+            server.send_to(b"\xff\xffforged", from).await.unwrap();
+            server.send_to(&[&buffer[..2], b"answer"].concat(), from).await.unwrap();
+            length
+        });
+        let query = query(1);
+        assert_eq!(forward(&query, address).await.unwrap(), [&query[..2], b"answer"].concat());
+        assert_eq!(serving.await.unwrap(), query.len());
+    }
+}

@@ -1,0 +1,139 @@
+//! Connections of programs.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use nightgate_abi::tunnel::Origin;
+use nightgate_gateway::carry::reset;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tracing::{debug, info, warn};
+
+use crate::{flows::Counts, tunneler::Shared};
+
+/// IP protocol number (IANA).
+const TCP: u8 = 6;
+
+/// Connections carried at one time; more are reset.
+const MAX_CONNECTIONS: usize = 32_768;
+
+/// Accepts and carries connections for ever.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let (stream, source) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or the program left before it was accepted.
+                debug!(%error, "connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            warn!(limit = MAX_CONNECTIONS, "connection reset: too many");
+            reset(stream);
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            serve(stream, source, &shared).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, source: SocketAddr, shared: &Shared) {
+    let Some((key, origin)) = shared.origin(source, TCP, 0) else {
+        debug!(%source, "nobody was turned here from there");
+        reset(stream);
+        return;
+    };
+    carry(stream, source, &origin, shared).await;
+    shared.forget(&key);
+}
+
+async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, shared: &Shared) {
+    let call = match shared.admit(origin) {
+        Ok(call) => call,
+        Err(refusal) => {
+            info!(%refusal, "connection reset");
+            reset(stream);
+            return;
+        }
+    };
+    let mut overlay = match shared.dial(&call, source).await {
+        Ok(overlay) => overlay,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            info!(service = %call.service, command = %call.process.command, error, "not dialed");
+            reset(stream);
+            return;
+        }
+    };
+    let entered = shared.flows.enter(call.report());
+    let prepared = stream.set_nodelay(true);
+    let mut counted = Counted { stream: &mut stream, counts: &entered.counts };
+    let ended = match prepared {
+        Ok(()) => copy_bidirectional(&mut counted, &mut overlay).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        debug!(service = %call.service, %error, "connection lost");
+        // What was cut must not look complete.
+        reset(stream);
+    }
+}
+
+/// A program's side of a connection, counted.
+struct Counted<'a> {
+    stream: &'a mut TcpStream,
+    counts: &'a Counts,
+}
+
+impl AsyncRead for Counted<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut *self.stream).poll_read(context, buffer))?;
+        let read = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
+        self.counts.sent.fetch_add(read, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut *self.stream).poll_write(context, bytes))?;
+        let counted = u64::try_from(written).unwrap_or(u64::MAX);
+        self.counts.received.fetch_add(counted, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(context)
+    }
+}
