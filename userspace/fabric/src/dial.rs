@@ -63,7 +63,7 @@ impl Router {
             {
                 return Err(last);
             }
-            let (terminator, path) = match self.choose_terminator(&dial, &tried, &avoid) {
+            let (terminator, path) = match self.choose_terminator(&dial, &tried, &avoid, now) {
                 Ok(choice) => choice,
                 // What was met on the way says more than that nothing is left to try.
                 Err(refusal) => return Err(last.unwrap_or(refusal)),
@@ -91,8 +91,11 @@ impl Router {
         end.routers.clone_from(&path.routers);
         if let Some(attempt) = &mut end.attempt {
             attempt.count += 1;
-            attempt.terminator = Some(terminator.id.clone());
         }
+        if let Some(before) = end.terminator.replace(terminator.id.clone()) {
+            self.loads.end(&before);
+        }
+        self.loads.begin(&terminator.id, now);
         let offer = Offer { terminator: terminator.id.clone(), dial, request: None };
         let open = Open { path: path.routers, proof, offer };
         let way = match open.path.get(1) {
@@ -120,6 +123,9 @@ impl Router {
             end.attempt = None;
             end.healing.forgive();
             end.healing.moved = Some(now);
+            if let Some(terminator) = &end.terminator {
+                self.loads.succeed(terminator, now);
+            }
             self.commands.push_back(Command::Opened(id, end.circuit, host));
         }
     }
@@ -160,7 +166,13 @@ impl Router {
         if let Some(attempt) = &mut end.attempt {
             match lost {
                 Some(lost) => end.healing.avoid([lost], now),
-                None => attempt.tried.extend(attempt.terminator.take()),
+                None => {
+                    if let Some(terminator) = end.terminator.take() {
+                        self.loads.end(&terminator);
+                        self.loads.fail(&terminator, now);
+                        attempt.tried.push(terminator);
+                    }
+                }
             }
         }
         if let Some(way) = way {
@@ -194,13 +206,14 @@ impl Router {
         Ok(())
     }
 
-    /// The terminator whose path and own cost add up to the least, among those of the best precedence of
+    /// The terminator whose path, own cost and load add up to the least, among those of the best precedence of
     /// the instance that is dialed. As in OpenZiti, a dial without an instance reaches those that have none.
     fn choose_terminator(
         &mut self,
         dial: &Dial,
         tried: &[TerminatorId],
         avoid: &[Lost],
+        now: Instant,
     ) -> Result<(Terminator, Path), DialRefusal> {
         let hosts: Vec<Terminator> = self
             .replica
@@ -218,13 +231,13 @@ impl Router {
         }
         let reached = hosts.into_iter().filter_map(|terminator| {
             let path = self.find_path(&terminator.router, avoid)?;
-            Some((terminator, path))
+            let load = self.loads.cost(&terminator.id, now);
+            Some((path.cost + u64::from(terminator.cost) + load, terminator, path))
         });
-        let best = reached.min_by_key(|(terminator, path)| {
-            let cost = path.cost + u64::from(terminator.cost);
-            (terminator.precedence, cost, terminator.id.clone())
+        let best = reached.min_by_key(|(cost, terminator, _)| {
+            (terminator.precedence, *cost, terminator.id.clone())
         });
-        best.ok_or_else(|| {
+        best.map(|(_, terminator, path)| (terminator, path)).ok_or_else(|| {
             let name = self.service_name(dial);
             let detail = format!("no links lead from router {} to a host of {name}", self.id);
             DialRefusal::new(FailureCause::NoRoute, detail)
@@ -247,7 +260,7 @@ impl Router {
 
 impl Attempt {
     fn new(dial: Dial) -> Self {
-        Self { dial, terminator: None, tried: Vec::new(), count: 0, last: None }
+        Self { dial, tried: Vec::new(), count: 0, last: None }
     }
 }
 
@@ -276,6 +289,7 @@ impl End {
             watch: Watch::new(now),
             proof,
             attempt: None,
+            terminator: None,
             armed: None,
         }
     }

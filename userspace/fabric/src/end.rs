@@ -67,6 +67,8 @@ pub(crate) struct End {
     pub(crate) proof: Proof,
     /// What a dial needs to be tried again; none once the circuit stands.
     pub(crate) attempt: Option<Box<Attempt>>,
+    /// Where the dialer's end counts as a circuit.
+    pub(crate) terminator: Option<TerminatorId>,
     pub(crate) armed: Option<Instant>,
 }
 
@@ -81,7 +83,6 @@ pub(crate) enum Proof {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) dial: Dial,
-    pub(crate) terminator: Option<TerminatorId>,
     /// Terminators that refused.
     pub(crate) tried: Vec<TerminatorId>,
     pub(crate) count: u32,

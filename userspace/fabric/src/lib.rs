@@ -17,6 +17,7 @@ mod heal;
 mod ids;
 mod info;
 mod link;
+mod load;
 mod offer;
 mod open;
 mod path;

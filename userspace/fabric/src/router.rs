@@ -17,6 +17,7 @@ use crate::{
     CircuitInfo, Command, EndId, FailureCause, LinkId, LinkInfo, MemoryInfo, Role,
     end::{End, EndState, Hop, Way},
     link::{Link, LinkDue},
+    load::Loads,
     open,
     path::{Lost, Path, Topology},
     random::Random,
@@ -63,6 +64,7 @@ pub struct Router {
     pub(crate) barred: BTreeSet<IdentityId>,
     /// What all ends keep, in bytes.
     bytes: u64,
+    pub(crate) loads: Loads,
     /// Where the search for better paths goes on, and when.
     pub(crate) looked_at: EndId,
     pub(crate) moves_armed: Option<Instant>,
@@ -98,6 +100,7 @@ impl Router {
             next_end: 1,
             barred: BTreeSet::new(),
             bytes: 0,
+            loads: Loads::default(),
             looked_at: EndId(0),
             moves_armed: None,
         }
@@ -500,6 +503,9 @@ impl Router {
         }
         if let Some(way) = end.way {
             self.remove_way(way);
+        }
+        if let Some(terminator) = &end.terminator {
+            self.loads.end(terminator);
         }
         if let Some(asked) = end.healing.asked.take() {
             self.leave_way(asked.way);

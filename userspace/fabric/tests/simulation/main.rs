@@ -12,6 +12,7 @@
     reason = "what a run did and cost, for whoever asks with --nocapture"
 )]
 
+mod dialing;
 mod network;
 mod run;
 mod scale;
