@@ -34,7 +34,7 @@ pub use self::{
     namespace::Namespace,
     process::Process,
     run::{RunId, temporary_folder},
-    suricata::{Suricata, SuricataStatistics},
+    suricata::{Checksums, Suricata, SuricataStatistics},
     wait::until,
     wire::{Carried, Impairment, Way, Wire},
 };

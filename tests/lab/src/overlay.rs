@@ -6,6 +6,7 @@ mod firewall;
 mod openziti;
 mod scenes;
 mod topology;
+mod verdict;
 
 pub use self::{
     deployment::{Deployment, Programs},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nightgate_lab::{Suricata, SuricataStatistics};
+use nightgate_lab::{Checksums, Suricata, SuricataStatistics};
 
 use crate::support::{Gateway, LAN_MTU, Topology, ip};
 
@@ -34,7 +34,8 @@ const CASES: [(&str, &str, &str, Option<u64>); 5] = [
 fn suricata_alerts_once_for_each_request_in_each_encapsulation() {
     let topology = Topology::new().unwrap();
     let folder = topology.folder.path();
-    let mut suricata = Suricata::start(&topology.sensor, "eth0", folder, &rules()).unwrap();
+    let mut suricata =
+        Suricata::start(&topology.sensor, "eth0", folder, &rules(), Checksums::Strict).unwrap();
     topology.gateway.enter(|| exchange(&topology)).unwrap().unwrap();
     for (sid, (name, _, _, vlan)) in (1..).zip(CASES) {
         suricata.wait_for_alerts(sid, REQUESTS).unwrap();

@@ -1,6 +1,9 @@
 //! Names and configuration files of the demo.
 
-use super::topology::{Family, address};
+use super::{
+    topology::{Family, address},
+    verdict::alerts_file,
+};
 
 /// Name of the public router.
 pub(crate) const ROUTER: &str = "r1";
@@ -86,6 +89,7 @@ mirror:
 
 /// The gateway that hosts: nothing may come in from outside.
 pub(crate) fn gateway_b(socket: &str, _: Family) -> String {
+    let alerts = alerts_file(socket);
     format!(
         "version: 1
 router:
@@ -97,6 +101,11 @@ zones:
 rules:
   - {{ id: web, from: local, to: lan, protocol: tcp, destination_ports: [{WEB_PORT}], action: accept }}
   - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
+verdict:
+  alerts: [{{ eve: '{alerts}' }}]
+  policy:
+    - {{ id: grave, severity: 1, action: quarantine, for: 10m }}
+    - {{ id: others, action: observe }}
 "
     )
 }

@@ -190,6 +190,14 @@ impl Deployment {
         self.start("sdk-host", command)
     }
 
+    /// Starts a program that brings a service to a port of the SDK host.
+    pub(crate) fn start_proxy(&mut self, identity: &Path, service: &str, at: &str) -> Result<()> {
+        let mut command = self.topology.sdk_host.command(&self.programs.nightgate);
+        command.arg("proxy").arg(identity).args([service, at]);
+        self.start("proxy", command)?;
+        self.last()?.wait_for_output(&format!("{service} is at"), PATIENCE)
+    }
+
     /// A command of Python with OpenZiti's client, on the SDK host; one that hangs is ended.
     pub(crate) fn openziti(&self) -> Result<Command> {
         let python = &self.programs.openziti;

@@ -16,6 +16,7 @@ use super::{
     deployment::{Deployment, PATIENCE, Programs},
     firewall, openziti,
     topology::{Family, address},
+    verdict,
 };
 use crate::{command::run, wait::until};
 
@@ -102,6 +103,11 @@ pub const SCENES: &[Scene] = &[
         play: show_counters,
     },
     Scene {
+        name: "verdict",
+        promise: "an attack through the overlay: the sensor behind its exit alerts, the identity is cut off",
+        play: verdict::cut_off,
+    },
+    Scene {
         name: "revoked",
         promise: "without the policy again, the open connection ends and no new one comes",
         play: revoke,
@@ -156,7 +162,13 @@ fn enroll(deployment: &mut Deployment) -> Result<String> {
     let endpoints = [
         (ROUTER, "router create", "", "router enroll", advertise.as_str()),
         (GATEWAY_A, "router create", "--tunneler --attribute clients", "router enroll", ""),
-        (GATEWAY_B, "router create", "--tunneler --attribute hosts", "router enroll", ""),
+        (
+            GATEWAY_B,
+            "router create",
+            "--tunneler --attribute hosts --attribute quarantine",
+            "router enroll",
+            "",
+        ),
         (SDK_IDENTITY, "identity create", "", "enroll", ""),
     ];
     for (name, create, options, enroll, place) in endpoints {
