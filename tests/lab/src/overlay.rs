@@ -3,6 +3,7 @@
 mod configuration;
 mod deployment;
 mod firewall;
+mod healing;
 mod openziti;
 mod scenes;
 mod topology;

@@ -8,10 +8,13 @@ mod links;
 use std::time::Duration;
 
 use application::{Applications, Transfer};
-use nightgate_lab::{Impairment, Mesh, overlay::Programs, until};
+use nightgate_lab::{Impairment, Mesh, Way, overlay::Programs, until};
+use nix::sys::signal::Signal;
 
 /// One way of one hop, one of two, one of three; the shorter, the faster.
 const WIRES: [(usize, usize); 6] = [(1, 5), (1, 2), (2, 5), (1, 3), (3, 4), (4, 5)];
+/// Time on each of them, in milliseconds.
+const DELAYS: [u64; 6] = [1, 2, 2, 4, 4, 4];
 const ROUTERS: usize = 5;
 /// Circuits at the same time.
 const CIRCUITS: u64 = 20;
@@ -25,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn start() -> (Applications, Mesh) {
     let programs = Programs::find().unwrap();
     let mut mesh = Mesh::new(&programs, ROUTERS, &WIRES).unwrap();
-    for ((one, other), delay) in WIRES.into_iter().zip([1, 2, 2, 4, 4, 4]) {
+    for ((one, other), delay) in WIRES.into_iter().zip(DELAYS) {
         mesh.wire(one, other).unwrap().impair_both(Impairment::delay(delay));
     }
     for router in 1..=ROUTERS {
@@ -79,6 +82,45 @@ fn twenty_circuits_carry_everything_over_three_hops() {
     neighbours(&mesh, 5, &[4]);
     wait_for_path(&mesh, &applications, "r1-r3-r4-r5");
     applications.transfer(&transfers());
+}
+
+#[test]
+fn twenty_circuits_lose_nothing_while_wires_are_cut_and_routers_freeze_and_die() {
+    let (applications, mut mesh) = start();
+    if std::env::var_os(MEBIBYTES_VARIABLE).is_none() {
+        // So that the transfers are still under way when the last thing happens.
+        for ((one, other), delay) in WIRES.into_iter().zip(DELAYS) {
+            let slow = Impairment { rate: Some(80_000_000), ..Impairment::delay(delay) };
+            mesh.wire(one, other).unwrap().impair_both(slow);
+        }
+    }
+    let running = applications.begin(&transfers());
+    all_over(&mesh, "r1-r5");
+    mesh.wire(1, 5).unwrap().cut_both();
+    all_over(&mesh, "r1-r2-r5");
+    mesh.signal(2, Signal::SIGSTOP).unwrap();
+    all_over(&mesh, "r1-r3-r4-r5");
+    mesh.wire(1, 5).unwrap().heal();
+    neighbours(&mesh, 5, &[1, 4]);
+    mesh.kill(4).unwrap();
+    all_over(&mesh, "r1-r5");
+    mesh.signal(2, Signal::SIGCONT).unwrap();
+    neighbours(&mesh, 5, &[1, 2]);
+    neighbours(&mesh, 1, &[2, 3, 5]);
+    mesh.wire(1, 5).unwrap().cut(Way::RightToLeft);
+    all_over(&mesh, "r1-r2-r5");
+    running.finish(&applications);
+}
+
+/// Waits until all circuits take this path.
+fn all_over(mesh: &Mesh, path: &str) {
+    let mut seen = Vec::new();
+    until(&format!("circuits over {path} alone"), PATIENCE, || {
+        seen = mesh.paths(1)?;
+        let all = seen.len() == usize::try_from(CIRCUITS)?;
+        Ok((all && seen.iter().all(|seen| seen == path)).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}, but over {seen:?}\n{}", mesh.log_tails(20)));
 }
 
 fn transfers() -> Vec<Transfer> {

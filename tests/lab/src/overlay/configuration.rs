@@ -7,6 +7,8 @@ use super::{
 
 /// Name of the public router.
 pub(crate) const ROUTER: &str = "r1";
+/// Name of another public router.
+pub(crate) const ROUTER_2: &str = "r2";
 /// Name of the gateway before the client.
 pub(crate) const GATEWAY_A: &str = "gw-a";
 /// Name of the gateway before the web server.
@@ -17,6 +19,10 @@ pub(crate) const SDK_IDENTITY: &str = "app";
 pub(crate) const WEB_SERVICE: &str = "web";
 /// The name by which the client knows it.
 pub(crate) const WEB_NAME: &str = "web.corp";
+/// Service that sends a lot, behind gateway B.
+pub(crate) const FILE_SERVICE: &str = "files";
+/// The name by which the client knows it.
+pub(crate) const FILE_NAME: &str = "files.corp";
 /// Service of the application.
 pub(crate) const DARK_SERVICE: &str = "dark";
 /// The name by which the client knows it.
@@ -27,6 +33,7 @@ pub(crate) const SDK_HOST_EXAMPLE: &str = "axum_hidden";
 pub(crate) const MIRROR_VNI: u32 = 42;
 
 const WEB_PORT: u16 = 8080;
+const FILE_PORT: u16 = 8081;
 
 /// Where everybody reaches the controller.
 pub(crate) fn controller(family: Family) -> String {
@@ -43,13 +50,31 @@ pub(crate) fn web_server(family: Family) -> String {
     family.with_port(address::SERVER, WEB_PORT)
 }
 
+/// Where the server of files listens.
+pub(crate) fn file_server(family: Family) -> String {
+    family.with_port(address::SERVER, FILE_PORT)
+}
+
+/// Where clients and gateways reach the other router.
+pub(crate) fn router_2_address(family: Family) -> String {
+    family.with_port(address::ROUTER_2, 443)
+}
+
 /// The router that everybody dials.
 pub(crate) fn router(socket: &str, family: Family) -> String {
-    let address = router_address(family);
+    public_router(ROUTER, &router_address(family), socket)
+}
+
+/// Another router that everybody dials.
+pub(crate) fn router_2(socket: &str, family: Family) -> String {
+    public_router(ROUTER_2, &router_2_address(family), socket)
+}
+
+fn public_router(name: &str, address: &str, socket: &str) -> String {
     format!(
         "version: 1
 router:
-  identity: {ROUTER}.json
+  identity: {name}.json
   listen: '{address}'
   advertise: '{address}'
   legacy_clients: true
@@ -99,7 +124,7 @@ zones:
   lan: {{ interfaces: [lan0] }}
   wan: {{ interfaces: [und0] }}
 rules:
-  - {{ id: web, from: local, to: lan, protocol: tcp, destination_ports: [{WEB_PORT}], action: accept }}
+  - {{ id: web, from: local, to: lan, protocol: tcp, destination_ports: [{WEB_PORT}, {FILE_PORT}], action: accept }}
   - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
 verdict:
   alerts: [{{ eve: '{alerts}' }}]

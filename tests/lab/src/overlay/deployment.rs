@@ -269,6 +269,7 @@ impl Deployment {
         match name {
             configuration::GATEWAY_A => &self.topology.gateway_a,
             configuration::GATEWAY_B => &self.topology.gateway_b,
+            configuration::ROUTER_2 => &self.topology.router_2,
             _ => &self.topology.router,
         }
     }

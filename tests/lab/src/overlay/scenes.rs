@@ -14,7 +14,7 @@ use super::{
         WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
-    firewall, openziti,
+    firewall, healing, openziti,
     topology::{Family, address},
     verdict,
 };
@@ -98,6 +98,11 @@ pub const SCENES: &[Scene] = &[
         play: list_circuits,
     },
     Scene {
+        name: "healed",
+        promise: "a transfer goes on, byte for byte, when a router on its path is killed",
+        play: healing::heal,
+    },
+    Scene {
         name: "counters",
         promise: "what no rule allows is dropped and counted",
         play: show_counters,
@@ -172,13 +177,23 @@ fn enroll(deployment: &mut Deployment) -> Result<String> {
         (SDK_IDENTITY, "identity create", "", "enroll", ""),
     ];
     for (name, create, options, enroll, place) in endpoints {
-        let token = deployment.file(&format!("{name}.jwt"));
-        let identity = deployment.file(&format!("{name}.json"));
-        let (token, identity) = (token.display(), identity.display());
-        deployment.operator(&format!("{create} {name} {options} --jwt-out {token}"))?;
-        deployment.operator(&format!("{enroll} {token} --out {identity} {place}"))?;
+        enroll_one(deployment, name, (create, options), (enroll, place))?;
     }
     Ok(format!("{} enrolled", endpoints.map(|(name, ..)| name).join(", ")))
+}
+
+/// Makes a router or an identity, and redeems its token.
+pub(super) fn enroll_one(
+    deployment: &Deployment,
+    name: &str,
+    (create, options): (&str, &str),
+    (enroll, place): (&str, &str),
+) -> Result<()> {
+    let token = deployment.file(&format!("{name}.jwt"));
+    let identity = deployment.file(&format!("{name}.json"));
+    let (token, identity) = (token.display(), identity.display());
+    deployment.operator(&format!("{create} {name} {options} --jwt-out {token}"))?;
+    deployment.operator(&format!("{enroll} {token} --out {identity} {place}")).map(drop)
 }
 
 fn start_routers(deployment: &mut Deployment) -> Result<String> {
@@ -188,12 +203,22 @@ fn start_routers(deployment: &mut Deployment) -> Result<String> {
         (GATEWAY_B, "gateway", configuration::gateway_b),
     ];
     for (name, role, configuration) in routers {
-        let socket = deployment.socket(name);
-        let text = configuration(&socket.display().to_string(), deployment.family);
-        deployment.write(&format!("{name}.yaml"), &text)?;
-        deployment.start_router(role, name)?;
+        start_router(deployment, name, role, configuration)?;
     }
     Ok("all three answer on their operator's sockets".to_owned())
+}
+
+/// Writes the configuration of a router or gateway, and starts it.
+pub(super) fn start_router(
+    deployment: &mut Deployment,
+    name: &str,
+    role: &str,
+    configuration: fn(&str, Family) -> String,
+) -> Result<()> {
+    let socket = deployment.socket(name);
+    let text = configuration(&socket.display().to_string(), deployment.family);
+    deployment.write(&format!("{name}.yaml"), &text)?;
+    deployment.start_router(role, name)
 }
 
 fn host_web(deployment: &mut Deployment) -> Result<String> {
@@ -373,7 +398,7 @@ fn curl(deployment: &Deployment, family: &str, url: &str) -> Result<String> {
 }
 
 /// The address that the private DNS gives the client for a name.
-fn resolve(deployment: &Deployment, name: &str) -> Result<IpAddr> {
+pub(super) fn resolve(deployment: &Deployment, name: &str) -> Result<IpAddr> {
     let answer = deployment.topology.client.shell(&format!("getent ahostsv4 {name}"))?;
     let word = answer.split_whitespace().next().context("getent printed nothing")?;
     word.parse().with_context(|| format!("getent printed {word:?}"))

@@ -3,7 +3,7 @@
 //! ```text
 //! client -- lan0 gateway A und0 --+-- underlay --+-- und0 gateway B lan0 -- server
 //!                  mon0           |              |
-//!                   |          router       controller, SDK host
+//!                   |         routers       controller, SDK host
 //!                 sensor      public server, attacker
 //! ```
 
@@ -63,6 +63,8 @@ pub mod address {
     pub const UNDERLAY_B: [&str; 2] = ["192.0.2.12", "2001:db8::12"];
     /// The router on the underlay.
     pub const ROUTER: [&str; 2] = ["192.0.2.20", "2001:db8::20"];
+    /// Another router on the underlay.
+    pub const ROUTER_2: [&str; 2] = ["192.0.2.21", "2001:db8::21"];
     /// The host of the SDK application on the underlay.
     pub const SDK_HOST: [&str; 2] = ["192.0.2.40", "2001:db8::40"];
     /// A server on the underlay that knows nothing of the overlay.
@@ -74,7 +76,7 @@ pub mod address {
 /// Largest packet on the sensor's network: a full Ethernet frame and what VXLAN over IPv6 adds, RFC 7348.
 const MONITOR_MTU: u32 = 1600;
 
-/// Eleven namespaces and the links between them.
+/// Twelve namespaces and the links between them.
 #[derive(Debug)]
 pub struct Topology {
     /// Runs a browser.
@@ -89,6 +91,8 @@ pub struct Topology {
     pub underlay: Namespace,
     /// Interface `eth0`.
     pub router: Namespace,
+    /// Interface `eth0`.
+    pub router_2: Namespace,
     /// Interface `eth0`.
     pub controller: Namespace,
     /// Runs an application that hosts a service without a port; interface `eth0`.
@@ -114,6 +118,7 @@ impl Topology {
             server: Namespace::new("server")?,
             underlay: Namespace::new("underlay")?,
             router: Namespace::new("router")?,
+            router_2: Namespace::new("router-2")?,
             controller: Namespace::new("controller")?,
             sdk_host: Namespace::new("sdk-host")?,
             public: Namespace::new("public")?,
@@ -133,6 +138,7 @@ impl Topology {
             ("port-a", &self.gateway_a, "und0", address::UNDERLAY_A),
             ("port-b", &self.gateway_b, "und0", address::UNDERLAY_B),
             ("port-router", &self.router, "eth0", address::ROUTER),
+            ("port-router-2", &self.router_2, "eth0", address::ROUTER_2),
             ("port-controller", &self.controller, "eth0", address::CONTROLLER),
             ("port-sdk-host", &self.sdk_host, "eth0", address::SDK_HOST),
             ("port-public", &self.public, "eth0", address::PUBLIC),
