@@ -20,6 +20,7 @@ const DOWNLOAD: u8 = b'd';
 const GREETING: u8 = b'g';
 /// How long the applications try to find each other, and all transfers of a test may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+const DIAL_TIME: Duration = Duration::from_secs(15);
 const TRANSFER_TIME: Duration = Duration::from_secs(300);
 
 /// So many bytes in one direction; even circuits upload, odd ones download.
@@ -123,7 +124,7 @@ impl Applications {
             stream.read_exact(&mut [0]).await.ok()?;
             Some(stream)
         };
-        run(&self.dialers, greeted)
+        run(&self.dialers, async { timeout(DIAL_TIME, greeted).await.ok().flatten() })
     }
 
     /// Carries all of them at once, and compares what arrives.

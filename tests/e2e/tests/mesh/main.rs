@@ -112,6 +112,29 @@ fn twenty_circuits_lose_nothing_while_wires_are_cut_and_routers_freeze_and_die()
     running.finish(&applications);
 }
 
+#[test]
+fn without_the_controller_circuits_go_on_and_new_ones_are_made_and_then_it_rules_again() {
+    let (applications, mut mesh) = start();
+    let running = applications.begin(&transfers());
+    all_over(&mesh, "r1-r5");
+    mesh.kill_controller().unwrap();
+    // A router that begins now knows the model from its disk.
+    mesh.kill(2).unwrap();
+    mesh.start(2).unwrap();
+    neighbours(&mesh, 5, &[1, 2, 4]);
+    neighbours(&mesh, 1, &[2, 3, 5]);
+    mesh.wire(1, 5).unwrap().cut_both();
+    neighbours(&mesh, 1, &[2, 3]);
+    wait_for_path(&mesh, &applications, "r1-r2-r5");
+    running.finish(&applications);
+    mesh.start_controller().unwrap();
+    mesh.operator("policy delete dial").unwrap();
+    until("end of the permission", PATIENCE, || {
+        Ok(applications.try_hold().is_none().then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", mesh.log_tails(20)));
+}
+
 /// Waits until all circuits take this path.
 fn all_over(mesh: &Mesh, path: &str) {
     let mut seen = Vec::new();
