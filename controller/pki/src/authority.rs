@@ -22,7 +22,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use crate::{
-    CaBundle, Issued, IssuedWithKey, PkiError, RequestError, TokenError, TokenKey,
+    CaBundle, Directory, Issued, IssuedWithKey, PkiError, RequestError, TokenError, TokenKey,
     issue::{fingerprint, host_name, leaf, params, pem_of},
     pair::{KeyKind, PairFiles, make_key, parse},
     request::proven_key,
@@ -69,17 +69,20 @@ impl Authority {
     /// Opens the authority in `dir`, making what is missing.
     ///
     /// `names` are the hosts that the TLS server certificate is valid for; it is made anew when they
-    /// change or its end is near. The root's key is only needed while there is no intermediate.
+    /// change or its end is near. The root's key is only needed while there is no intermediate. Private keys are encrypted
+    /// if the directory has a passphrase, also those that were there before it had one.
     ///
     /// # Errors
     /// A file cannot be read or written, does not hold what it should, is missing although others
     /// depend on it, or a CA certificate has expired.
     pub fn open(
-        dir: &Path,
+        dir: impl Into<Directory>,
         names: &[ServerName<'static>],
         now: OffsetDateTime,
     ) -> Result<Self, PkiError> {
-        make_directory(dir)?;
+        let dir = &dir.into();
+        make_directory(dir.path())?;
+        dir.encrypt_keys()?;
         rollover::finish(dir)?;
         let root = open_root(dir, now)?;
         let (intermediate, key) = open_intermediate(dir, &root, now)?;
@@ -90,7 +93,7 @@ impl Authority {
         let server = open_server(&files, KeyKind::P256, names, (&intermediate, &issuer), now)?;
         Ok(Self {
             bundle: CaBundle::new(&anchors(&root, &intermediate, &previous))?,
-            session_key: TokenKey::open(&dir.join("token.key"))?,
+            session_key: TokenKey::open(&dir.key("token"))?,
             trust_domain: fingerprint(&root),
             root,
             intermediate,
@@ -108,11 +111,11 @@ impl Authority {
     /// As [`Self::open`].
     pub fn open_legacy_server(
         &mut self,
-        dir: &Path,
+        dir: impl Into<Directory>,
         names: &[ServerName<'static>],
         now: OffsetDateTime,
     ) -> Result<(), PkiError> {
-        let files = PairFiles::new(dir, "server-legacy");
+        let files = PairFiles::new(&dir.into(), "server-legacy");
         let issuer = (&self.intermediate, &self.issuer);
         self.legacy_server = Some(open_server(&files, KeyKind::Rsa, names, issuer, now)?);
         Ok(())
@@ -281,7 +284,7 @@ fn make_directory(dir: &Path) -> Result<(), PkiError> {
 }
 
 /// The root; made unless something already depends on one.
-fn open_root(dir: &Path, now: OffsetDateTime) -> Result<CertificateDer<'static>, PkiError> {
+fn open_root(dir: &Directory, now: OffsetDateTime) -> Result<CertificateDer<'static>, PkiError> {
     let files = PairFiles::new(dir, "root");
     if let Some(root) = files.load_certificate()? {
         files.check_valid(&root, now)?;
@@ -304,7 +307,7 @@ fn open_root(dir: &Path, now: OffsetDateTime) -> Result<CertificateDer<'static>,
 
 /// The intermediate; made with the root's key.
 fn open_intermediate(
-    dir: &Path,
+    dir: &Directory,
     root: &CertificateDer<'static>,
     now: OffsetDateTime,
 ) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
@@ -320,7 +323,7 @@ fn open_intermediate(
 /// Makes an intermediate with the root's key: its own key first.
 pub(crate) fn make_intermediate(
     files: &PairFiles,
-    dir: &Path,
+    dir: &Directory,
     root: &CertificateDer<'static>,
     now: OffsetDateTime,
 ) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {

@@ -12,8 +12,9 @@ use time::OffsetDateTime;
 use x509_parser::prelude::X509Certificate;
 
 use crate::{
-    PkiError,
+    Directory, PkiError,
     pair::{KeyKind, PairFiles, load_key, parse},
+    passphrase::KeyFile,
 };
 
 /// Pairs without which no controller starts.
@@ -27,10 +28,11 @@ const NEEDED: [&str; 3] = ["root", "intermediate", "server"];
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn check(dir: &Path, now: OffsetDateTime) -> Result<Vec<String>, PkiError> {
-    let names = pair_names(dir).map_err(|source| PkiError::File {
+pub fn check(dir: impl Into<Directory>, now: OffsetDateTime) -> Result<Vec<String>, PkiError> {
+    let dir = &dir.into();
+    let names = pair_names(dir.path()).map_err(|source| PkiError::File {
         operation: "read",
-        path: dir.into(),
+        path: dir.path().into(),
         source,
     })?;
     let mut faults = Vec::new();
@@ -90,8 +92,8 @@ fn check_pair(
 }
 
 /// Reads a key of either kind.
-fn read_key(path: &Path) -> Result<(), PkiError> {
-    let of_kind = |kind| load_key(path, kind).map(drop);
+fn read_key(file: &KeyFile) -> Result<(), PkiError> {
+    let of_kind = |kind| load_key(file, kind).map(drop);
     of_kind(KeyKind::P256).or_else(|error| of_kind(KeyKind::Rsa).map_err(|_other| error))
 }
 
@@ -102,8 +104,8 @@ fn has_signed(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -
 }
 
 /// Keys that others than their owner may read.
-fn open_keys(dir: &Path, names: &BTreeSet<String>) -> Vec<String> {
-    let keys = names.iter().map(|name| PairFiles::new(dir, name).key);
+fn open_keys(dir: &Directory, names: &BTreeSet<String>) -> Vec<String> {
+    let keys = names.iter().map(|name| PairFiles::new(dir, name).key.path);
     let mode = |key: &PathBuf| Some(fs::metadata(key).ok()?.permissions().mode() & 0o777);
     keys.filter_map(|key| Some((mode(&key)?, key)))
         .filter(|(mode, _)| mode & 0o077 != 0)

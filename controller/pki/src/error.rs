@@ -62,6 +62,17 @@ pub enum PkiError {
         #[from]
         source: der::Error,
     },
+    /// A private key cannot be decrypted or encrypted.
+    #[error("{}: {source}", path.display())]
+    Passphrase {
+        /// The key file.
+        path: PathBuf,
+        /// Why not.
+        source: crate::PassphraseError,
+    },
+    /// The passphrase of the keys cannot be had.
+    #[error(transparent)]
+    NoPassphrase(#[from] crate::PassphraseError),
     /// A token key cannot be used.
     #[error("token key: {source}")]
     TokenKey {

@@ -1,6 +1,6 @@
 //! A key and its certificate as two files, `NAME.key` and `NAME.crt`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{
-    FileAccess, PkiError,
+    Directory, FileAccess, PkiError,
     files::{read, write},
+    passphrase::KeyFile,
 };
 
 /// A kind of key that the authority makes.
@@ -54,13 +55,13 @@ impl KeyKind {
 
 /// Where a pair lives.
 pub(crate) struct PairFiles {
-    pub(crate) key: PathBuf,
+    pub(crate) key: KeyFile,
     pub(crate) certificate: PathBuf,
 }
 
 impl PairFiles {
-    pub(crate) fn new(dir: &Path, name: &str) -> Self {
-        Self { key: dir.join(format!("{name}.key")), certificate: dir.join(format!("{name}.crt")) }
+    pub(crate) fn new(dir: &Directory, name: &str) -> Self {
+        Self { key: dir.key(name), certificate: dir.path().join(format!("{name}.crt")) }
     }
 
     /// The first certificate of the file; `None` if there is no file.
@@ -84,13 +85,16 @@ impl PairFiles {
         kind: KeyKind,
     ) -> Result<KeyPair, PkiError> {
         let key = load_key(&self.key, kind)?.ok_or_else(|| PkiError::Missing {
-            missing: self.key.clone(),
+            missing: self.key.path.clone(),
             present: self.certificate.clone(),
         })?;
         if key.public_key_raw() == parse(certificate).public_key().subject_public_key.as_ref() {
             return Ok(key);
         }
-        Err(PkiError::Mismatch { certificate: self.certificate.clone(), key: self.key.clone() })
+        Err(PkiError::Mismatch {
+            certificate: self.certificate.clone(),
+            key: self.key.path.clone(),
+        })
     }
 
     pub(crate) fn save_certificates(&self, pem: &str) -> Result<(), PkiError> {
@@ -119,18 +123,16 @@ pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> X509Certificate<
 }
 
 /// Loads a private key; `None` if there is no file.
-pub(crate) fn load_key(path: &Path, kind: KeyKind) -> Result<Option<KeyPair>, PkiError> {
-    let Some(pem) = read(path)? else { return Ok(None) };
-    std::str::from_utf8(&pem)
-        .ok()
-        .and_then(|pem| kind.read(pem).ok())
-        .map(Some)
-        .ok_or_else(|| PkiError::Content { path: path.into(), expected: kind.expected() })
+pub(crate) fn load_key(file: &KeyFile, kind: KeyKind) -> Result<Option<KeyPair>, PkiError> {
+    let Some(pem) = file.load()? else { return Ok(None) };
+    let expected = kind.expected();
+    let content = |_malformed| PkiError::Content { path: file.path.clone(), expected };
+    kind.read(&pem).map(Some).map_err(content)
 }
 
 /// Makes a key and writes it.
-pub(crate) fn make_key(path: &Path, kind: KeyKind) -> Result<KeyPair, PkiError> {
+pub(crate) fn make_key(file: &KeyFile, kind: KeyKind) -> Result<KeyPair, PkiError> {
     let key = kind.generate().map_err(|source| PkiError::Make { what: kind.made(), source })?;
-    write(path, key.serialize_pem().as_bytes(), FileAccess::Owner)?;
+    file.save(&key.serialize_pem())?;
     Ok(key)
 }

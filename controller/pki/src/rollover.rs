@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    FileAccess, PkiError,
+    Directory, FileAccess, PkiError,
     authority::{ENDPOINT_LIFETIME, make_intermediate},
     files::{read, write},
     issue::{fingerprint, pem_of},
@@ -47,7 +47,8 @@ pub struct Described {
 ///
 /// # Errors
 /// The root's key is not there, or a file cannot be read or written.
-pub fn roll_over(dir: &Path, now: OffsetDateTime) -> Result<(), PkiError> {
+pub fn roll_over(dir: impl Into<Directory>, now: OffsetDateTime) -> Result<(), PkiError> {
+    let dir = &dir.into();
     finish(dir)?;
     let root = PairFiles::new(dir, "root");
     let current = PairFiles::new(dir, "intermediate");
@@ -61,7 +62,7 @@ pub fn roll_over(dir: &Path, now: OffsetDateTime) -> Result<(), PkiError> {
 
 /// Goes on with a roll-over that was begun: remembers the old certificate, then moves key and certificate of the new
 /// one to their places. The certificate is written last and moved last, so it says whether there is something to do.
-pub(crate) fn finish(dir: &Path) -> Result<(), PkiError> {
+pub(crate) fn finish(dir: &Directory) -> Result<(), PkiError> {
     let (current, next) = (PairFiles::new(dir, "intermediate"), next(dir));
     let Some(new) = next.load_certificate()? else { return Ok(()) };
     if let Some(old) = current.load_certificate()? {
@@ -73,14 +74,14 @@ pub(crate) fn finish(dir: &Path) -> Result<(), PkiError> {
         }
     }
     if next.key.exists() {
-        replace(&next.key, &current.key)?;
+        replace(&next.key.path, &current.key.path)?;
     }
     replace(&next.certificate, &current.certificate)
 }
 
 /// The intermediates before `current` that are still trusted.
 pub(crate) fn previous(
-    dir: &Path,
+    dir: &Directory,
     current: &CertificateDer<'static>,
     now: OffsetDateTime,
 ) -> Result<Vec<CertificateDer<'static>>, PkiError> {
@@ -99,7 +100,8 @@ pub(crate) fn previous(
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn describe(dir: &Path) -> Result<Vec<Described>, PkiError> {
+pub fn describe(dir: impl Into<Directory>) -> Result<Vec<Described>, PkiError> {
+    let dir = &dir.into();
     let mut described = Vec::new();
     for (name, purpose) in [
         ("root", "trusted by everybody"),
@@ -139,16 +141,16 @@ fn one(
     }
 }
 
-fn next(dir: &Path) -> PairFiles {
+fn next(dir: &Directory) -> PairFiles {
     PairFiles::new(dir, "intermediate-next")
 }
 
-fn file(dir: &Path) -> PathBuf {
-    dir.join(PREVIOUS)
+fn file(dir: &Directory) -> PathBuf {
+    dir.path().join(PREVIOUS)
 }
 
 /// The intermediates that once signed, the oldest first.
-fn load(dir: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+fn load(dir: &Directory) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let path = file(dir);
     let Some(pem) = read(&path)? else { return Ok(Vec::new()) };
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();

@@ -1,7 +1,5 @@
 //! Signed tokens (RFC 7519): ES256, and RS256 for clients that know no other (RFC 7518 sections 3.3, 3.4).
 
-use std::path::Path;
-
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
     jwk::{Jwk, PublicKeyUse, ThumbprintHash},
@@ -14,6 +12,7 @@ use time::OffsetDateTime;
 use crate::{
     PkiError,
     pair::{self, KeyKind},
+    passphrase::KeyFile,
 };
 
 /// Claims that a token can carry: they say when they end.
@@ -52,10 +51,10 @@ pub struct TokenKey {
 
 impl TokenKey {
     /// Loads the key file, or makes it when there is none.
-    pub(crate) fn open(path: &Path) -> Result<Self, PkiError> {
-        let key = match pair::load_key(path, KeyKind::P256)? {
+    pub(crate) fn open(file: &KeyFile) -> Result<Self, PkiError> {
+        let key = match pair::load_key(file, KeyKind::P256)? {
             Some(key) => key,
-            None => pair::make_key(path, KeyKind::P256)?,
+            None => pair::make_key(file, KeyKind::P256)?,
         };
         Ok(Self::new(&key)?)
     }

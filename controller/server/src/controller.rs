@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nightgate_pki::{Authority, PkiError};
+use nightgate_pki::{Authority, Directory, Passphrase, PkiError};
 use nightgate_store::{SqliteStore, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -82,10 +82,10 @@ impl Controller {
         let settings =
             Settings::load(dir)?.ok_or_else(|| StartError::NotInitialized(dir.to_owned()))?;
         let lock = DirectoryLock::acquire(dir)?;
-        let (pki, hosts, now) = (pki_dir(dir), settings.hosts()?, clock::now());
-        let mut authority = Authority::open(&pki, &hosts, now)?;
+        let (pki, hosts, now) = (pki_dir(dir)?, settings.hosts()?, clock::now());
+        let mut authority = Authority::open(pki.clone(), &hosts, now)?;
         if settings.legacy_clients {
-            authority.open_legacy_server(&pki, &hosts, now)?;
+            authority.open_legacy_server(pki, &hosts, now)?;
         }
         let trust = ClientTrust::new(&authority.trust_anchors()).map_err(TlsError::from)?;
         let trust = Arc::new(trust);
@@ -127,9 +127,9 @@ impl Drop for Controller {
     }
 }
 
-/// The directory's certificates and keys.
-pub(crate) fn pki_dir(dir: &Path) -> PathBuf {
-    dir.join("pki")
+/// The directory's certificates and keys, with the passphrase that the process was started with.
+pub(crate) fn pki_dir(dir: &Path) -> Result<Directory, PkiError> {
+    Ok(Directory::new(dir.join("pki"), Passphrase::from_environment()?))
 }
 
 /// The directory's database.

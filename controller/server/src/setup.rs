@@ -74,7 +74,7 @@ pub fn init(dir: &Path, settings: &Settings) -> Result<Initialized, InitError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(write)?;
     let _lock = DirectoryLock::acquire(dir)?;
     settings.save(dir)?;
-    let authority = Authority::open(&pki_dir(dir), &hosts, clock::now())?;
+    let authority = Authority::open(pki_dir(dir)?, &hosts, clock::now())?;
     let store = SqliteStore::open(&database_file(dir))?;
     let identities = store.load()?.model.identities;
     if identities.values().any(|stored| stored.entity.is_admin) {
@@ -91,7 +91,7 @@ pub fn init(dir: &Path, settings: &Settings) -> Result<Initialized, InitError> {
 /// The directory is in use by a running controller, or its root's key is not there.
 pub fn roll_over(dir: &Path) -> Result<(), InitError> {
     let _lock = DirectoryLock::acquire(dir)?;
-    Ok(nightgate_pki::roll_over(&pki_dir(dir), clock::now())?)
+    Ok(nightgate_pki::roll_over(pki_dir(dir)?, clock::now())?)
 }
 
 /// The certificates of a controller directory, running or not.
@@ -99,7 +99,7 @@ pub fn roll_over(dir: &Path) -> Result<(), InitError> {
 /// # Errors
 /// A file cannot be read.
 pub fn certificates(dir: &Path) -> Result<Vec<Described>, PkiError> {
-    nightgate_pki::describe(&pki_dir(dir))
+    nightgate_pki::describe(pki_dir(dir)?)
 }
 
 /// Writes the identity file before the database knows the identity: a crash between leaves no

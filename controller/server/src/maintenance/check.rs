@@ -63,6 +63,7 @@ fn database(dir: &Path) -> Vec<String> {
 }
 
 fn certificates(dir: &Path) -> Vec<String> {
-    nightgate_pki::check(&pki_dir(dir), clock::now())
+    pki_dir(dir)
+        .and_then(|pki| nightgate_pki::check(pki, clock::now()))
         .unwrap_or_else(|error| vec![error.to_string()])
 }

@@ -70,7 +70,8 @@ impl Gateway {
         datapath.attach_mirror(&pair.peer.name)?;
         datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
         let session = MirrorSessionId::new(1).context("a session")?;
-        let mut gateway = Self { datapath, netlink, runtime, undo, session, intercepts: Vec::new() };
+        let mut gateway =
+            Self { datapath, netlink, runtime, undo, session, intercepts: Vec::new() };
         gateway.mirror(sensor, session_keys)?;
         Ok(gateway)
     }

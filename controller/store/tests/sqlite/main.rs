@@ -2,136 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
+mod property;
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
 };
 
 use nightgate_model::{
-    auth::default_policy,
-    entity::{
-        Config, ConfigType, EdgeRouter, Identity, IdentityKind, Permission, Role, Semantic,
-        Service, ServicePolicy,
-    },
-    id::{ApiSessionId, ConfigId, ConfigTypeId, IdentityId, PolicyId, RouterId, ServiceId},
+    entity::{Config, ConfigType, Service},
+    id::{ApiSessionId, ConfigId, ConfigTypeId, IdentityId, ServiceId},
     kind::EntityKind,
-    token::EnrollmentMethod,
 };
 use nightgate_store::{
-    Action, ApiSession, AuditRecord, Author, By, Certificate, Change, Enrollment, EnrollmentTarget,
-    EnrollmentToken, OfferedCertificate, PasswordLogin, Redeemed, SqliteStore, Step, Store,
-    StoreError, TOKEN_RESERVE, Timestamp,
+    Action, ApiSession, AuditRecord, Author, Change, EnrollmentTarget, EnrollmentToken,
+    PasswordLogin, SqliteStore, Step, Store as _, StoreError, TOKEN_RESERVE, Timestamp,
 };
-use proptest::prelude::*;
 
-fn open(dir: &Path) -> SqliteStore {
-    SqliteStore::open(&dir.join("nightgate.db")).unwrap()
-}
-
-fn identity(id: &str, name: &str) -> Identity {
-    Identity {
-        id: IdentityId::new(id),
-        name: name.into(),
-        kind: IdentityKind::Default,
-        is_admin: false,
-        disabled: false,
-        disabled_until: None,
-        role_attributes: ["a".into(), "b".into()].into(),
-        fingerprint: None,
-        auth_policy_id: default_policy(),
-    }
-}
-
-fn enrollment(token: &str) -> Enrollment {
-    Enrollment {
-        token: EnrollmentToken::new(token),
-        method: EnrollmentMethod::Ott,
-        ca: None,
-        username: None,
-        expires_at: Timestamp(1_000),
-    }
-}
-
-fn certificate(fingerprint: &str) -> Certificate {
-    Certificate { fingerprint: fingerprint.into(), pem: "PEM".into(), ca: None, offered: None }
-}
-
-fn create_identity(id: &str, name: &str) -> Change {
-    let enroll = Step::Enroll(EnrollmentTarget::Identity(IdentityId::new(id)), enrollment(id));
-    vec![Step::Create(identity(id, name).into()), enroll].into()
-}
-
-fn delete(kind: EntityKind, id: &str) -> Change {
-    vec![Step::Delete(kind, id.into())].into()
-}
-
-fn update_identity(id: &str, name: &str, disabled: bool) -> Change {
-    let disabled_until = disabled.then_some(5);
-    vec![Step::Update(Identity { disabled, disabled_until, ..identity(id, name) }.into())].into()
-}
-
-fn create_router(id: &str, name: &str, tunneler: bool) -> Change {
-    let router = EdgeRouter {
-        id: RouterId::new(id),
-        name: name.into(),
-        is_tunneler_enabled: tunneler,
-        disabled: false,
-        role_attributes: ["edge".into()].into(),
-        fingerprint: None,
-        address: None,
-    };
-    let mut steps = vec![Step::Create(router.into())];
-    if tunneler {
-        let identity = Identity { kind: IdentityKind::Router, ..identity(id, name) };
-        steps.push(Step::Create(identity.into()));
-    }
-    steps.push(Step::Enroll(EnrollmentTarget::Router(RouterId::new(id)), enrollment(id)));
-    steps.into()
-}
-
-fn create_service(id: &str, name: &str) -> Change {
-    let service = Service {
-        id: ServiceId::new(id),
-        name: name.into(),
-        role_attributes: ["web".into()].into(),
-        encryption_required: true,
-        config: BTreeMap::from([("host.v1".into(), serde_json::json!({"port": 80}))]),
-        configs: BTreeSet::new(),
-    };
-    vec![Step::Create(service.into())].into()
-}
-
-fn create_policy(id: &str, name: &str) -> Change {
-    let policy = ServicePolicy {
-        id: PolicyId::new(id),
-        name: name.into(),
-        permission: Permission::Dial,
-        semantic: Semantic::AllOf,
-        identity_roles: vec![Role::All, Role::Id("x".into())],
-        service_roles: vec![Role::Attribute("web".into())],
-    };
-    vec![Step::Create(policy.into())].into()
-}
-
-fn redeem_identity(id: &str, token: &str, fingerprint: &str) -> Change {
-    let redeemed =
-        Redeemed::Identity { id: IdentityId::new(id), certificate: certificate(fingerprint) };
-    vec![Step::Redeem { token: EnrollmentToken::new(token), redeemed }].into()
-}
-
-fn login(id: &str, username: &str) -> PasswordLogin {
-    PasswordLogin { identity: IdentityId::new(id), username: username.into(), hash: "hash".into() }
-}
-
-fn redeem_router(id: &str, token: &str, fingerprint: &str) -> Change {
-    let redeemed = Redeemed::Router {
-        id: RouterId::new(id),
-        certificate: certificate(fingerprint),
-        address: Some("router.example:443".into()),
-    };
-    vec![Step::Redeem { token: EnrollmentToken::new(token), redeemed }].into()
-}
+use crate::support::*;
 
 #[test]
 fn everything_is_there_after_reopening() {
@@ -450,59 +339,4 @@ fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(SqliteStore::open(&path).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), before);
-}
-
-fn any_change() -> impl Strategy<Value = Change> {
-    let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..23_u8).prop_map(|(id, which)| {
-        let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
-        match which {
-            0 => create_identity(&i, &i),
-            1 => delete(EntityKind::Identity, &i),
-            2 => create_router(&r, &r, true),
-            3 => create_router(&r, &r, false),
-            4 => delete(EntityKind::EdgeRouter, &r),
-            5 => create_service(&s, &s),
-            6 => delete(EntityKind::Service, &s),
-            7 => create_policy(&p, &p),
-            8 => delete(EntityKind::ServicePolicy, &p),
-            9 => redeem_identity(&i, &i, &i),
-            10 => update_identity(&i, &i, true),
-            11 => update_identity(&i, "i1", false),
-            12 => vec![Step::Certify(IdentityId::new(&i), certificate("new"))].into(),
-            13 => vec![Step::DeleteEnrollment(EnrollmentToken::new(&i).id())].into(),
-            14 => vec![Step::SetPassword(login(&i, &i))].into(),
-            21 => vec![Step::EndSessions(IdentityId::new(&i), By::Certificate)].into(),
-            22 => vec![Step::EndSessions(IdentityId::new(&i), By::Password)].into(),
-            18 => {
-                let tags = [("site".to_owned(), serde_json::json!("eu"))].into();
-                vec![Step::SetTags(EntityKind::Identity, i, tags)].into()
-            }
-            17 => {
-                let offered =
-                    OfferedCertificate { fingerprint: format!("offer-{i}"), pem: "PEM".into() };
-                vec![Step::OfferCertificate(IdentityId::new(&i), offered)].into()
-            }
-            16 => vec![Step::Decertify(IdentityId::new(&i))].into(),
-            15 => vec![Step::RemovePassword(IdentityId::new(&i))].into(),
-            _ => redeem_router(&r, &r, &r),
-        }
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn memory_and_disk_hold_the_same_model(changes in proptest::collection::vec(any_change(), 0..24)) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let mut model = store.load().unwrap().model;
-        for (at, change) in (1..).map(Timestamp).zip(&changes) {
-            if store.apply(change, at).is_ok() {
-                model.apply(change, at);
-            }
-        }
-        prop_assert_eq!(store.load().unwrap().model, model);
-    }
 }

@@ -1,0 +1,91 @@
+//! Identity files.
+
+use super::*;
+
+#[test]
+fn saved_identity_loads_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.json");
+    let identity = sample();
+
+    identity.save(&path).unwrap();
+    identity.save(&path).unwrap();
+
+    let loaded = Identity::load(&path).unwrap();
+    assert_eq!(loaded.to_json(), identity.to_json());
+    assert_eq!(loaded.controller(), "https://ctrl.example:443");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+#[test]
+fn file_of_a_client_of_2022_loads() {
+    let identity = sample();
+    let file = identity.to_json().replacen("pem:-----BEGIN", "-----BEGIN", 1);
+    assert_ne!(file, identity.to_json());
+
+    assert_eq!(Identity::from_json(&file).unwrap().to_json(), identity.to_json());
+}
+
+#[cfg(unix)]
+#[test]
+fn saved_identity_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.json");
+    fs::write(&path, "old").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+
+    sample().save(&path).unwrap();
+
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn failed_save_leaves_nothing_behind_and_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("absent").join("web.json");
+
+    let error = sample().save(&path).unwrap_err();
+
+    assert!(error.to_string().contains("absent/web.json"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn key_kept_outside_the_file_is_refused_by_name() {
+    let json = sample().to_json().replacen("\"pem:-----BEGIN PRIVATE", "\"file:///x", 1);
+
+    let error = Identity::from_json(&json).unwrap_err();
+
+    assert!(matches!(error, IdentityError::NotInline { part: "key" }), "{error}");
+}
+
+#[test]
+fn controller_urls_give_host_and_port() {
+    let address = |url: &str| {
+        let sample = sample();
+        Identity { controller: url.into(), ..sample }.controller_address().ok()
+    };
+    assert_eq!(address("https://c.example:6262/edge"), Some(("c.example".into(), 6262)));
+    assert_eq!(address("https://c.example"), Some(("c.example".into(), 443)));
+    assert_eq!(address("https://[fd00::1]:1280"), Some(("fd00::1".into(), 1280)));
+    assert_eq!(address("https://10.0.0.1:70000"), None);
+    assert_eq!(address("http://c.example"), None);
+    assert_eq!(address("https://"), None);
+}
+
+#[test]
+fn debug_output_does_not_show_the_key() {
+    assert!(!format!("{:?}", sample()).contains("PRIVATE"));
+}
+
+fn sample() -> Identity {
+    let made = rcgen::generate_simple_self_signed(vec!["web".into()]).unwrap();
+    Identity::new(
+        "https://ctrl.example:443".into(),
+        made.signing_key.serialize_pem(),
+        made.cert.pem(),
+        made.cert.pem(),
+    )
+    .unwrap()
+}
