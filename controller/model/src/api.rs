@@ -2,6 +2,7 @@
 //!
 //! What it sends for an entity is the entity's [`crate::spec`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Success envelope: `{"data": ..., "meta": {...}}`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct Envelope<T> {
     /// The answer.
     pub data: T,
@@ -20,7 +21,7 @@ pub struct Envelope<T> {
 }
 
 /// Failure envelope: `{"error": {...}, "meta": {}}`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct ErrorEnvelope {
     /// What went wrong.
     pub error: ApiError,
@@ -30,7 +31,7 @@ pub struct ErrorEnvelope {
 }
 
 /// What went wrong, as OpenZiti clients expect it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
     /// Closed list of upper-case words, for programs.
@@ -42,7 +43,7 @@ pub struct ApiError {
 }
 
 /// Answer of a create call.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Created {
     /// Id of the new entity.
@@ -55,7 +56,7 @@ pub struct Created {
 /// Body of `POST /enroll?method=erott&token=TOKEN`, by which an edge router redeems its token.
 ///
 /// An identity sends the bare PEM of its request instead (`method=ott`).
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EnrollRouter {
     /// Certificate signing request, PEM.
@@ -67,7 +68,7 @@ pub struct EnrollRouter {
 }
 
 /// Body of `POST /enroll?method=updb&token=TOKEN`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnrollPassword {
     /// Must be the one that the token is for, if it is there.
@@ -78,7 +79,7 @@ pub struct EnrollPassword {
 }
 
 /// Body of `POST /enroll/METHOD`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnrollWithToken {
     /// The one-time token.
@@ -90,7 +91,7 @@ pub struct EnrollWithToken {
 
 /// How a new identity enrolls: the field `enrollment` of the body of `POST /identities`. At most one of the
 /// three; none if it is empty. Without the field it is `ott`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct IdentityEnrollment {
     /// With a certificate signing request.
@@ -105,7 +106,7 @@ pub struct IdentityEnrollment {
 }
 
 /// Body of `POST /enrollments`: lets an identity enroll (again).
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CreateEnrollment {
     /// Which identity.
@@ -124,7 +125,7 @@ pub struct CreateEnrollment {
 }
 
 /// Body of `POST /authenticators`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CreateAuthenticator {
     /// `updb`.
@@ -138,7 +139,7 @@ pub struct CreateAuthenticator {
 }
 
 /// Body of `POST /authenticators/{id}/re-enroll`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ReEnroll {
     /// When the token ends, RFC 3339; after 24 hours if it is not said.
@@ -147,7 +148,7 @@ pub struct ReEnroll {
 }
 
 /// Body of `POST /current-identity/authenticators/{id}/extend`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExtendCertificate {
     /// Certificate signing request, PEM.
@@ -155,7 +156,7 @@ pub struct ExtendCertificate {
 }
 
 /// Answer of `POST /current-identity/authenticators/{id}/extend`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExtendedCertificate {
     /// The new certificate and its issuer, PEM. It counts once its holder has authenticated with it, or has
@@ -166,7 +167,7 @@ pub struct ExtendedCertificate {
 }
 
 /// Body of `POST /current-identity/authenticators/{id}/extend-verify`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyCertificate {
     /// The new certificate, PEM; what stands behind it is not looked at.
@@ -174,7 +175,7 @@ pub struct VerifyCertificate {
 }
 
 /// Answer of `POST /enroll`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Enrolled {
     /// The new certificate and its issuer, PEM.
@@ -184,7 +185,7 @@ pub struct Enrolled {
 }
 
 /// `meta.pagination` of a list.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pagination {
     /// Most entries of this answer.
@@ -196,7 +197,7 @@ pub struct Pagination {
 }
 
 /// Body of `POST /identities/{id}/disable`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Disable {
     /// Minutes after which the identity is enabled again; until somebody enables it if 0.
@@ -205,7 +206,7 @@ pub struct Disable {
 }
 
 /// Body of `PUT /identities/{id}/password`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SetPassword {
     /// Name to log in with; the identity's name if none.
@@ -216,7 +217,7 @@ pub struct SetPassword {
 }
 
 /// Answer of `GET /explain?identity=NAME&service=NAME&type=Dial|Bind`: why, or why not.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// Whether it is allowed and would work.
@@ -228,7 +229,7 @@ pub struct Explanation {
 }
 
 /// One check of an [`Explanation`].
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct ExplanationStep {
     /// What was checked: `identity`, `service`, `policy`, `terminator`, `router`.
     pub check: String,

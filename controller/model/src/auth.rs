@@ -1,5 +1,6 @@
 //! How identities may authenticate.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::AuthPolicyId;
@@ -23,7 +24,7 @@ const MOST_ATTEMPTS: u32 = 100;
 const LONGEST_LOCKOUT: u32 = 24 * 60;
 
 /// Says by what its identities may authenticate.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthPolicy {
     /// Identifier.
@@ -38,7 +39,7 @@ pub struct AuthPolicy {
 }
 
 /// By what an API session may begin.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct PrimaryAuth {
     /// A certificate.
@@ -50,7 +51,7 @@ pub struct PrimaryAuth {
 }
 
 /// Authentication by certificate.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct CertAuth {
     /// Whether it may be used.
@@ -60,7 +61,7 @@ pub struct CertAuth {
 }
 
 /// Authentication by name and password.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct PasswordAuth {
     /// Whether it may be used.
@@ -80,7 +81,7 @@ pub struct PasswordAuth {
 }
 
 /// Authentication by a token of somebody else.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct TokenAuth {
     /// Must be false.
@@ -91,7 +92,7 @@ pub struct TokenAuth {
 }
 
 /// What an identity would have to show besides.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct SecondaryAuth {
     /// Must be false.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +14,9 @@ use crate::{
 };
 
 /// What a policy allows and a session is for.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 pub enum Permission {
     /// To connect to a service.
     Dial,
@@ -142,7 +145,7 @@ pub struct ConfigType {
 }
 
 /// How several `#attribute` roles of one policy combine. `@id` roles always match.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Semantic {
     /// The entity has every attribute.
     AllOf,
@@ -151,7 +154,9 @@ pub enum Semantic {
 }
 
 /// Selects entities in a policy: `#all`, `#attribute` or `@id`.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(into = "String", try_from = "String")]
 pub enum Role {
     /// Every entity.

@@ -82,7 +82,7 @@ pub enum Unnamed {
 }
 
 /// One thing to do; a list of them is the body of `POST /network`, which does all or none.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Difference {
     /// What to do.
@@ -98,7 +98,7 @@ pub struct Difference {
 }
 
 /// What has become of a [`Difference`], as `POST /network` answers.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, schemars::JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
     /// Kind of the entity.
@@ -113,7 +113,7 @@ pub struct Changed {
 }
 
 /// What to do with an entity.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, schemars::JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// Make it.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -28,7 +29,7 @@ pub trait Entity: Clone + DeserializeOwned + PartialEq + Serialize {
     /// Its identifier.
     type Id: Identifier;
     /// What operators decide about it.
-    type Spec: Clone + DeserializeOwned + PartialEq + Serialize;
+    type Spec: Clone + DeserializeOwned + JsonSchema + PartialEq + Serialize;
     /// Its kind.
     const KIND: EntityKind;
 
@@ -49,7 +50,7 @@ pub trait Entity: Clone + DeserializeOwned + PartialEq + Serialize {
 }
 
 /// What operators decide about an [`Identity`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct IdentitySpec {
     /// Unique name.
@@ -69,7 +70,7 @@ pub struct IdentitySpec {
 }
 
 /// What operators decide about an [`EdgeRouter`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EdgeRouterSpec {
     /// Unique name.
@@ -86,7 +87,7 @@ pub struct EdgeRouterSpec {
 }
 
 /// What operators decide about a [`Service`].
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ServiceSpec {
     /// Unique name.

@@ -2,6 +2,7 @@
 //!
 //! Clients treat session tokens as opaque text; routers verify them without asking the controller.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// How an enrollment token is redeemed.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EnrollmentMethod {
     /// An identity redeems it once, with a certificate signing request.
@@ -39,7 +40,7 @@ impl EnrollmentMethod {
 }
 
 /// How an enrollment token is signed (RFC 7518 section 3.1).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum JwtAlgorithm {
     /// ECDSA on P-256.

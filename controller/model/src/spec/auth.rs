@@ -1,5 +1,6 @@
 //! What operators decide about auth policies.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Entity;
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// What operators decide about an [`AuthPolicy`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AuthPolicySpec {
     /// Unique name.

@@ -1,5 +1,6 @@
 //! What operators decide about policies.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Entity;
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// What operators decide about a [`ServicePolicy`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ServicePolicySpec {
     /// Unique name.
@@ -31,7 +32,7 @@ pub struct ServicePolicySpec {
 }
 
 /// What operators decide about an [`EdgeRouterPolicy`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EdgeRouterPolicySpec {
     /// Unique name.
@@ -47,7 +48,7 @@ pub struct EdgeRouterPolicySpec {
 }
 
 /// What operators decide about a [`ServiceEdgeRouterPolicy`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ServiceEdgeRouterPolicySpec {
     /// Unique name.

@@ -38,6 +38,9 @@ struct Operation {
     path: String,
     summary: String,
     access: Access,
+    /// What its body has to be, and what the data of its answer is.
+    body: Option<Value>,
+    data: Option<Value>,
 }
 
 impl Api {
@@ -91,6 +94,18 @@ impl Api {
         self.add((MethodFilter::DELETE, "delete"), path, summary.into(), handler)
     }
 
+    /// The operation before takes a body like this.
+    pub(super) fn takes(mut self, body: Value) -> Self {
+        self.operations.last_mut().expect("an operation comes before").body = Some(body);
+        self
+    }
+
+    /// The operation before answers with data like this.
+    pub(super) fn answers(mut self, data: Value) -> Self {
+        self.operations.last_mut().expect("an operation comes before").data = Some(data);
+        self
+    }
+
     /// Adds the routes of another.
     pub(super) fn merge(mut self, other: Self) -> Self {
         self.router = self.router.merge(other.router);
@@ -138,6 +153,8 @@ impl Api {
             path: path.to_owned(),
             summary,
             access: self.access,
+            body: None,
+            data: None,
         });
         self
     }
@@ -190,7 +207,11 @@ fn describe(operation: &Operation) -> Value {
         )
     });
     let answer = |what: &str, schema: &str| {
-        let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+        let mut schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+        if let Some(data) = operation.data.as_ref().filter(|_| what == "Done") {
+            schema =
+                envelope(&json!({ "data": data, "meta": { "type": "object" } }), &["data", "meta"]);
+        }
         json!({ "description": what, "content": { "application/json": { "schema": schema } } })
     };
     let mut described = json!({
@@ -205,8 +226,10 @@ fn describe(operation: &Operation) -> Value {
         described["description"] = "For administrators.".into();
     }
     if matches!(operation.method, "post" | "put" | "patch") {
-        let content =
-            json!({ "application/json": { "schema": {} }, "text/plain": { "schema": {} } });
+        let content = match &operation.body {
+            Some(body) => json!({ "application/json": { "schema": body } }),
+            None => json!({ "application/json": { "schema": {} }, "text/plain": { "schema": {} } }),
+        };
         described["requestBody"] = json!({ "content": content });
     }
     described

@@ -9,6 +9,7 @@ mod client;
 mod failure;
 mod management;
 mod query;
+mod schema;
 mod shape;
 
 use std::sync::Arc;

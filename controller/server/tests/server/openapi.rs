@@ -1,7 +1,7 @@
 //! The OpenAPI documents against what is served.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{CLIENT, Lab, MANAGEMENT};
 
@@ -54,6 +54,45 @@ async fn every_documented_operation_exists_and_tells_strangers_nothing() {
         }
         told.dedup();
         assert!(told.len() <= 1, "{method} {path}");
+    }
+}
+
+/// What the document says of bodies and answers is what the controller takes and gives.
+#[tokio::test]
+async fn the_described_fields_are_those_of_bodies_and_answers() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let document = lab.anybody().get(&format!("{MANAGEMENT}/openapi.json")).await.body;
+    let operation = |method: &str, path: &str| document["paths"][path][method].clone();
+    let body = |of: &Value| of["requestBody"]["content"]["application/json"]["schema"].clone();
+    let data = |of: &Value| of["responses"]["2XX"]["content"]["application/json"]["schema"].clone();
+    let roles = json!({ "semantic": "AnyOf", "identityRoles": ["#all"], "type": "Dial" });
+    let updb = json!({ "primary": { "updb": { "maxAttempts": 3 } } });
+    for (kind, fields) in [
+        ("identities", json!({ "roleAttributes": ["a"], "enrollment": { "ott": true } })),
+        ("services", json!({ "encryptionRequired": true, "tags": { "a": 1 } })),
+        ("edge-routers", json!({ "isTunnelerEnabled": true })),
+        ("service-policies", roles),
+        ("auth-policies", updb),
+        ("config-types", json!({ "schema": {} })),
+    ] {
+        let (list, one) = (format!("/{kind}"), format!("/{kind}/{{id}}"));
+        let mut wanted = fields.clone();
+        wanted["name"] = kind.into();
+        let create = operation("post", &list);
+        assert!(jsonschema::is_valid(&body(&create), &wanted), "{kind}: {}", body(&create));
+        assert!(!jsonschema::is_valid(&body(&create), &fields), "{kind}: without a name");
+        assert!(jsonschema::is_valid(&body(&operation("patch", &one)), &fields), "{kind}");
+        let answer = admin.post(&format!("{MANAGEMENT}{list}"), wanted).await;
+        assert!(jsonschema::is_valid(&data(&create), &answer.body), "{kind}: {}", answer.body);
+        let listed = admin.get(&format!("{MANAGEMENT}{list}")).await.body;
+        let described = data(&operation("get", &list));
+        let faults: Vec<_> = jsonschema::validator_for(&described)
+            .unwrap()
+            .iter_errors(&listed)
+            .map(|e| e.to_string())
+            .collect();
+        assert!(faults.is_empty(), "{kind}: {faults:?}");
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
         body::Body,
         caller::Caller,
         query::{ListQuery, Names},
+        schema,
     },
 };
 
@@ -32,11 +33,14 @@ pub(super) fn api() -> Api {
         .get("/current-identity/authenticators", "What the caller authenticates with", list)
         .get("/current-identity/authenticators/{id}", "One of them", one)
         .post("/current-identity/authenticators/{id}/extend", "A certificate to follow it", extend)
+        .takes(schema::of::<ExtendCertificate>())
+        .answers(schema::of::<ExtendedCertificate>())
         .post(
             "/current-identity/authenticators/{id}/extend-verify",
             "Use that certificate from now on",
             verify,
         )
+        .takes(schema::of::<VerifyCertificate>())
 }
 
 async fn list(

@@ -30,6 +30,7 @@ use crate::{
         body::Body,
         caller::Admin,
         query::{ListQuery, Names},
+        schema,
     },
 };
 
@@ -38,9 +39,13 @@ pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
         .get("/authenticators", "Certificates and passwords of identities", list)
         .post("/authenticators", "Give an identity a password", create)
+        .takes(schema::of::<CreateAuthenticator>())
+        .answers(schema::of::<Created>())
         .get("/authenticators/{id}", "One of them", one)
         .delete("/authenticators/{id}", "Take it away", delete)
         .post("/authenticators/{id}/re-enroll", "Take it away and enroll again", enroll_again)
+        .takes(schema::of::<ReEnroll>())
+        .answers(schema::of::<Created>())
         .get("/identities/{id}/authenticators", "Those of one identity", list_of_identity)
 }
 

@@ -31,6 +31,7 @@ use crate::{
         body::Body,
         caller::{Admin, Caller},
         query::{ListQuery, Names},
+        schema,
     },
 };
 
@@ -38,13 +39,29 @@ use crate::{
 pub(super) fn api<R: Resource>() -> Api {
     let (kind, list_path) = (R::KIND, format!("/{}", R::KIND.path()));
     let one_path = format!("{list_path}/{{id}}");
+    let shown = schema::entity::<R::Spec>();
     Api::new(Access::Administrator)
         .get(&list_path, format!("List: {kind}"), list::<R>)
+        .answers(schema::list(&shown))
         .post(&list_path, format!("Create: {kind}"), create::<R>)
+        .takes(body::<R>())
+        .answers(schema::of::<Created>())
         .get(&one_path, format!("Show: {kind}"), one::<R>)
+        .answers(shown)
         .put(&one_path, format!("Replace: {kind}"), replace::<R>)
+        .takes(schema::entity_body::<R::Spec>())
         .patch(&one_path, format!("Change: {kind}"), patch::<R>)
+        .takes(schema::entity_patch::<R::Spec>())
         .delete(&one_path, format!("Delete: {kind}"), delete::<R>)
+}
+
+/// What a new one is made of.
+fn body<R: Resource>() -> Value {
+    let mut body = schema::entity_body::<R::Spec>();
+    if R::KIND == EntityKind::Identity {
+        body["properties"]["enrollment"] = schema::of::<IdentityEnrollment>();
+    }
+    body
 }
 
 /// Changes one entity, under the checks of every change: whoever asked has seen this version, the

@@ -21,6 +21,7 @@ mod summary;
 mod terminators;
 pub(super) mod validate;
 
+use nightgate_model::api::{Disable, Explanation, SetPassword};
 use nightgate_model::entity::{
     AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
     ServiceEdgeRouterPolicy, ServicePolicy,
@@ -29,7 +30,7 @@ use nightgate_model::entity::{
 pub(super) use self::enrollments::shape as enrollment;
 use super::{
     api::{Access, Api},
-    client,
+    client, schema,
 };
 
 /// All management routes, without a prefix.
@@ -41,8 +42,10 @@ pub(super) fn api() -> Api {
         .get("/summary", "How many there are of each kind", summary::summary)
         .merge(entities::api::<Identity>())
         .post("/identities/{id}/disable", "Disable an identity", identities::disable)
+        .takes(schema::of::<Disable>())
         .post("/identities/{id}/enable", "Enable it again", identities::enable)
         .put("/identities/{id}/password", "Let it log in with a password", identities::set_password)
+        .takes(schema::of::<SetPassword>())
         .delete("/identities/{id}/password", "Take that away", identities::remove_password)
         .merge(quarantines::api())
         .merge(authenticators::api())
@@ -62,5 +65,6 @@ pub(super) fn api() -> Api {
         .get("/terminators", "Where services are hosted now", terminators::list)
         .get("/terminators/{id}", "One of them", terminators::one)
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
+        .answers(schema::of::<Explanation>())
         .get("/audit", "Who changed what", audit::list)
 }

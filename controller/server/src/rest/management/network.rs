@@ -29,6 +29,7 @@ use crate::{
         api::{Access, Api},
         body::Body,
         caller::{Admin, Caller},
+        schema,
     },
 };
 
@@ -86,6 +87,8 @@ macro_rules! with_resource {
 pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
         .post("/network", "Make many changes, all or none", change)
+        .takes(schema::list(&schema::of::<Difference>()))
+        .answers(schema::list(&schema::of::<Changed>()))
         .with_longest_body(MAX_BODY)
 }
 
