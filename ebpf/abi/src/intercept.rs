@@ -58,11 +58,17 @@ pub struct Intercept {
     pub service: u32,
     /// Mirror session of the service's flows; 0 for none.
     pub mirror_session: u16,
-    /// Zero.
-    pub pad: u16,
+    /// Bits of [`flags`].
+    pub flags: u16,
 }
 
 const _: () = assert!(size_of::<Intercept>() == 8);
+
+/// Bits of [`Intercept::flags`].
+pub mod flags {
+    /// The service can be reached, so echo requests are answered.
+    pub const REACHABLE: u16 = 1;
+}
 
 impl Intercept {
     /// Not intercepted.
@@ -70,7 +76,7 @@ impl Intercept {
 
     /// The value for a service and its mirror session, 0 for none.
     pub const fn new(service: u32, mirror_session: u16) -> Self {
-        Self { service, mirror_session, pad: 0 }
+        Self { service, mirror_session, flags: 0 }
     }
 }
 

@@ -49,6 +49,8 @@ reasons! {
     Forwarded = "forwarded", Pass;
     /// Received and handed to the intercept listener.
     Intercepted = "intercepted", Pass;
+    /// An echo request to an intercepted destination that can be reached: it was answered.
+    EchoAnswered = "echo-answered", Pass;
     /// Sent, by the gateway itself or forwarded.
     Sent = "sent", Pass;
     /// Sent to a sensor: an encapsulated copy. No rule judges it, and it is not copied again.
@@ -197,6 +199,10 @@ reasons! {
     NoListener = "no-listener", Drop;
     /// The destination is intercepted and nothing listens where the listener should be.
     ListenerGone = "listener-gone", Drop;
+    /// An echo request to an intercepted destination that cannot be reached.
+    EchoUnreachable = "echo-unreachable", Drop;
+    /// An echo request to an intercepted destination that could not be turned into its answer.
+    EchoFailed = "echo-failed", Drop;
     /// The kernel refused to hand the packet to the listener.
     AssignRefused = "assign-refused", Drop;
 

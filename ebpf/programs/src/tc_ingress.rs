@@ -6,12 +6,16 @@ use nightgate_abi::Reason;
 
 use crate::{
     hook::Hook,
-    stage::{self, reject, report},
+    stage::{self, echo, reject, report},
 };
 
 #[classifier]
 pub(crate) fn tc_ingress(ctx: TcContext) -> i32 {
     match stage::run(&ctx, Hook::Ingress) {
+        Ok(Reason::EchoAnswered) => {
+            report::pass(&ctx, Reason::EchoAnswered);
+            echo::send_back(&ctx)
+        }
         Ok(reason) => report::pass(&ctx, reason),
         Err(Reason::Rejected) => {
             report::drop(&ctx, Hook::Ingress, Reason::Rejected);

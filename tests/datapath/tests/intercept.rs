@@ -11,13 +11,14 @@ use std::{
 use nightgate_abi::{
     Family, INTERCEPT_MARK, Intercept,
     Reason::{
-        self, Forwarded, InterceptProtocol, Intercepted, ListenerGone, MirrorNoDevice, Mirrored,
-        NoListener, NoRule, Sent,
+        self, EchoAnswered, EchoUnreachable, Forwarded, InterceptProtocol, Intercepted,
+        ListenerGone, MirrorNoDevice, Mirrored, NoListener, NoRule, Sent,
     },
     flow::Phase,
+    intercept::flags,
     listener::Transport,
 };
-use nightgate_datapath::IfIndex;
+use nightgate_datapath::{Hook, IfIndex, Verdict};
 use nightgate_datapath_tests::{LAN, WAN, World, frame::*, intercepted, with_world};
 use nightgate_lab::Namespace;
 use nightgate_ruleset::{Destination, Network};
@@ -74,6 +75,40 @@ fn what_can_not_be_intercepted_is_refused() {
         world.intercept(&[intercepted(SCTP, service, Intercept::new(7, 0))]);
         let frame = other("10.1.0.2", "100.64.0.1", SCTP);
         assert_eq!(world.receive(LAN, &frame).reason, InterceptProtocol);
+    });
+}
+
+#[test]
+fn echo_requests_are_answered_while_the_service_can_be_reached() {
+    with_world(RULES, |world| {
+        // The frame has a checksum of zero, to which the change of the type is added.
+        for (client, service, protocol, [request, reply], checksum) in [
+            ("10.1.0.2", "100.64.0.1", 1, [8, 0], [8, 0]),
+            ("2001:db8:1::2", "fd64:6e67::1", 58, [128, 129], [0xfe, 0xff]),
+        ] {
+            let mut value = Intercept::new(7, 0);
+            let mut set = |world: &mut World<'_>, flags| {
+                value.flags = flags;
+                let message = u16::from(request) << 8;
+                let address = service.parse().expect("an address");
+                let destination = intercepted(protocol, SocketAddr::new(address, message), value);
+                world.intercept(&[destination]);
+            };
+            set(world, 0);
+            let question = icmp(client, service, request, 99);
+            assert_eq!(world.receive(LAN, &question).reason, EchoUnreachable);
+            set(world, flags::REACHABLE);
+            for _ in 0..2 {
+                let answered = world.probe(Hook::Ingress, LAN, None, &question);
+                assert_eq!((answered.reason, answered.verdict), (EchoAnswered, Verdict::Redirect));
+                let macs = [&question[6..12], &question[..6]].concat();
+                let mut expected = icmp(service, client, reply, 99);
+                expected[..12].copy_from_slice(&macs);
+                let message = expected.len() - 8;
+                expected[message + 2..message + 4].copy_from_slice(&checksum);
+                assert_eq!(answered.frame, expected);
+            }
+        }
     });
 }
 

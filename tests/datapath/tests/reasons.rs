@@ -11,6 +11,7 @@ const UNREACHED: &[(Reason, &str)] = &[
     (BankMissing, "both banks are there from the load on"),
     (FlowTable, "the table of flows makes room for a new one"),
     (AssignRefused, "the kernel refuses no socket that the lookup in the same place has found"),
+    (EchoFailed, "a packet that has been parsed has the bytes that are changed"),
     (TraceLost, "the ring of records is read faster than a test fills it"),
     (LogLost, "the ring of records is read faster than a test fills it"),
     (MirrorRefused, "the kernel refuses a copy for want of memory only"),

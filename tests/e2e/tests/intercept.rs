@@ -12,6 +12,7 @@ use nightgate_lab::{
     overlay::{Deployment, Family, Programs, SCENES, address, stage},
     run, until,
 };
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 const LONG: Duration = Duration::from_secs(30);
 /// Scenes until the gateways run.
@@ -86,6 +87,23 @@ fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again
         HttpServer::start(&scene.deployment.topology().public, public, "a page").expect("served");
     let web = SocketAddr::new(scene.resolve("web.corp"), 80);
     assert!(scene.answers(web) && scene.answers(public));
+    for family in ["ahostsv4", "ahostsv6"] {
+        scene.echo(scene.look_up(family, "web.corp"));
+    }
+    let line = format!("fw explain tcp {} > web.corp:80", address::CLIENT[0]);
+    let text = run(&mut scene.deployment.question("gw-a", &line)).expect("explained");
+    for part in [
+        "the private DNS answers",
+        "intercepted for service web",
+        "may dial it",
+        "gw-a > r1 > gw-b",
+        "accept",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let line = format!("fw explain tcp {} > wob.corp:80", address::CLIENT[0]);
+    let error = run(&mut scene.deployment.question("gw-a", &line)).expect_err("no such name");
+    assert!(error.to_string().contains("no such name"), "{error:#}");
 
     scene.deployment.kill("gw-a").expect("killed");
     assert!(!scene.answers(web), "not intercepted, and not forwarded either");
@@ -185,11 +203,37 @@ impl Scene {
         socket
     }
 
+    /// Sends an echo request from the client, and waits for its answer.
+    fn echo(&self, to: IpAddr) {
+        let (family, protocol, request) = match to {
+            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, 8),
+            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6, 128),
+        };
+        let client = &self.deployment.topology().client;
+        client
+            .set("net/ipv4/ping_group_range", "0 2147483647")
+            .expect("echoes without raw sockets");
+        let open = || socket(family, SockType::Datagram, SockFlag::empty(), protocol);
+        let socket = UdpSocket::from(client.enter(open).expect("entered").expect("a socket"));
+        socket.set_read_timeout(Some(LONG)).expect("set");
+        socket.connect((to, 0)).expect("connected");
+        let mut message = [7; 64];
+        message[..8].copy_from_slice(&[request, 0, 0, 0, 0, 0, 0, 1]);
+        socket.send(&message).expect("sent");
+        let mut answer = [0; 128];
+        let length = socket.recv(&mut answer).expect("an answer");
+        assert_eq!(answer[8..length], message[8..], "{to}");
+    }
+
     /// What the private DNS says about a name.
     fn resolve(&self, name: &str) -> IpAddr {
+        self.look_up("ahostsv4", name)
+    }
+
+    fn look_up(&self, family: &str, name: &str) -> IpAddr {
         let client = &self.deployment.topology().client;
         until("an address", LONG, || {
-            let found = client.shell(&format!("getent ahostsv4 {name}")).unwrap_or_default();
+            let found = client.shell(&format!("getent {family} {name}")).unwrap_or_default();
             Ok(found.split_whitespace().next().and_then(|address| address.parse().ok()))
         })
         .expect("an address")

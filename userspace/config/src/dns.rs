@@ -1,6 +1,6 @@
 //! The private DNS.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
     decode::{self, Malformed},
@@ -24,6 +24,8 @@ pub struct Dns {
     pub upstreams: Vec<SocketAddr>,
     /// Name servers for the names below domains.
     pub domains: Vec<DomainServers>,
+    /// The host's resolver configuration, usually /etc/resolv.conf, that names the private DNS while the gateway runs.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 /// Who knows the names below a domain.
@@ -49,6 +51,10 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Dns> {
     let upstreams = reader
         .optional(&mut section, "upstreams", |r, node| r.one_or_more(node, decode::socket_address));
     let domains = reader.optional(&mut section, "domains", |r, node| r.list(node, domain));
+    let others = matches!(&upstreams, Some(Some(_)) | None);
+    let port = listen.iter().flatten().any(|address| address.port() == PORT) || listen.is_none();
+    let resolv_conf =
+        reader.optional(&mut section, "resolv_conf", |r, node| resolv_conf(r, node, others, port));
     reader.close(section);
     Some(Dns {
         listen: listen?,
@@ -57,7 +63,31 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Dns> {
         clients: clients?.unwrap_or_default(),
         upstreams: upstreams?.unwrap_or_default(),
         domains: domains?.unwrap_or_default(),
+        resolv_conf: resolv_conf?,
     })
+}
+
+/// Port of name servers in resolver configurations.
+const PORT: u16 = 53;
+
+fn resolv_conf(
+    reader: &mut Reader<'_>,
+    node: Node,
+    knows_others: bool,
+    has_port: bool,
+) -> Option<PathBuf> {
+    let (line, found) = (node.line, node.value.describe());
+    let path = decode::path(reader, node)?;
+    let missing = match (path.is_absolute(), knows_others, has_port) {
+        (false, ..) => ("an absolute path", "it usually is /etc/resolv.conf"),
+        (_, false, _) => {
+            ("upstreams beside it", "the host needs other names than intercepted ones")
+        }
+        (.., false) => ("an address with port 53 under listen", "the file names no ports"),
+        (true, true, true) => return Some(path),
+    };
+    reader.report(line, found, missing.0, missing.1);
+    None
 }
 
 fn domain(reader: &mut Reader<'_>, node: Node) -> Option<DomainServers> {

@@ -35,6 +35,7 @@ use crate::{
     listener::{LOOPBACKS, ListenerError, TransparentListener},
     masquerade::AddressBook,
     mirror::MirrorError,
+    resolver::ResolverError,
     state::StateFolder,
 };
 pub use down::{DownError, WasUp, down, what_is_up};
@@ -97,6 +98,9 @@ pub enum GatewayError {
     /// Alerts cannot be read.
     #[error(transparent)]
     Alerts(#[from] AlertsError),
+    /// The host's resolver cannot be pointed at the private DNS, or given back.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -175,7 +179,7 @@ async fn run_parts(
 
     let (table, newest_table) = watch::channel(Arc::new(InterceptTable::default()));
     let (names, newest_names) = watch::channel(Arc::new(NameTable::default()));
-    let mut surroundings = Surroundings::new(newest_names, metrics.clone())?;
+    let mut surroundings = Surroundings::new(newest_names, metrics.clone(), rules.state().clone())?;
     let prepared = surroundings.prepare(rules.gateway()).await?;
     if let Err(error) = surroundings.settle(rules.gateway(), prepared, &mut firewall).await {
         surroundings.close().await;

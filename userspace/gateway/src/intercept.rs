@@ -2,6 +2,7 @@
 
 mod address;
 mod dial;
+mod reachable;
 mod table;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use nightgate_abi::{Intercept, limits};
+use nightgate_abi::{Intercept, intercept::flags, limits};
 use nightgate_model::{
     configs::{ConfigShapeError, InterceptV1, Protocol},
     entity::{Permission, Service},
@@ -130,10 +131,11 @@ impl Intercepts {
         let names = self.assign(&services, &mut problems);
         self.tags.retain(|id, _| services.iter().any(|wanted| wanted.service.id == *id));
 
+        let reachable = reachable::services(replica, &self.identity);
         let (mut destinations, mut intercepted) = (Vec::new(), Vec::new());
         for wanted in &services {
             let tag = self.tag(&wanted.service.id);
-            let own = self.destinations(wanted, tag);
+            let own = self.destinations(wanted, tag, reachable.contains(&wanted.service.id));
             let (needed, left) = (own.len(), DESTINATIONS.saturating_sub(destinations.len()));
             let name = wanted.service.name.clone();
             // All of a service or nothing of it: half a service would work by chance.
@@ -224,7 +226,12 @@ impl Intercepts {
         NameTable::new(names.collect(), domains, below, networks)
     }
 
-    fn destinations(&self, wanted: &Wanted<'_>, tag: ServiceTag) -> Vec<Destination> {
+    fn destinations(
+        &self,
+        wanted: &Wanted<'_>,
+        tag: ServiceTag,
+        is_reachable: bool,
+    ) -> Vec<Destination> {
         let networks: BTreeSet<Network> =
             wanted.targets.iter().flat_map(|target| self.networks(target)).collect();
         let value = Intercept::new(tag.number(), 0);
@@ -245,7 +252,16 @@ impl Intercepts {
                 value,
             })
         };
-        networks.into_iter().flat_map(of).collect()
+        let echoes = wanted.targets.iter().filter(|target| target.is_answered());
+        let echoes = echoes.flat_map(|target| self.networks(target)).collect::<BTreeSet<_>>();
+        let mut value = value;
+        value.flags = if is_reachable { flags::REACHABLE } else { 0 };
+        let echo = |network: Network| {
+            let (protocol, message) =
+                if network.is_v4() { (protocol::ICMP, ECHO) } else { (protocol::ICMPV6, ECHO_V6) };
+            Destination { network, protocol, ports: (message, message), value }
+        };
+        networks.into_iter().flat_map(of).chain(echoes.into_iter().map(echo)).collect()
     }
 
     fn networks(&self, target: &Target) -> Vec<Network> {

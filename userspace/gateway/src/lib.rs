@@ -28,6 +28,7 @@ pub mod mirror;
 pub mod names;
 pub mod protection;
 pub mod report;
+pub mod resolver;
 mod rule_file;
 pub mod state;
 pub mod trace;

@@ -41,6 +41,8 @@ const FILE: &str = "rules.json";
 const GOOD: &str = "good.json";
 /// Name of the file with the recorded flows.
 const LEARNED: &str = "learned.json";
+/// Name of the file with the host's own resolver configuration.
+const RESOLVER: &str = "resolver.json";
 
 impl StateFolder {
     /// The folder for the gateway that its operators reach at `admin_socket`, below `root`.
@@ -83,6 +85,28 @@ impl StateFolder {
     /// What [`StateFolder::keep_learned`] has kept; `None` if there is nothing that can be read.
     pub fn learned<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&fs::read(self.0.join(LEARNED)).ok()?).ok()
+    }
+
+    /// Keeps the host's own resolver configuration.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn keep_resolver(&self, before: &impl Serialize) -> Result<(), StateError> {
+        self.write(RESOLVER, before)
+    }
+
+    /// What [`StateFolder::keep_resolver`] has kept; `None` if there is nothing that can be read.
+    pub fn resolver<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.0.join(RESOLVER)).ok()?).ok()
+    }
+
+    /// Keeps it no longer.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn forget_resolver(&self) -> Result<(), StateError> {
+        let path = self.0.join(RESOLVER);
+        fs::remove_file(&path).map_err(|source| StateError { operation: "remove", path, source })
     }
 
     /// Keeps a configuration that a gateway has started with.

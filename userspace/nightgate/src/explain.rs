@@ -6,7 +6,6 @@ use nightgate_gateway::{
     admin::{self, Explain, Request},
     report::{ExplainReport, Scope},
 };
-use nightgate_ruleset::Description;
 use serde_json::Value;
 
 use crate::{
@@ -41,6 +40,7 @@ The packet is the first of a flow, in these words, in quotes because of the >:
   PROTOCOL     tcp, udp, icmp, icmpv6, gre, esp, ah, ospf, vrrp, igmp or a number
   SOURCE,      with tcp and udp an address and a port, 10.1.0.5:40000 or [2001:db8::5]:40000, where the
   DESTINATION  source may leave its port out; with any other protocol an address
+               A running gateway also takes a name of its private DNS as destination: db.corp:5432
   from, to     zones. A running gateway finds them by its routes and intercepts where they are not said;
                with --config both have to be said. Where a rule of address translation gives the packet
                another destination, it is judged by that, and goes to the zone of that
@@ -58,7 +58,6 @@ pub(crate) async fn explain(args: &PacketArgs) -> anyhow::Result<()> {
     let answer = match &args.config {
         Some(file) => offline(&packet, file, scope)?,
         None => {
-            packet.parse::<Description>()?;
             let explain = Explain { packet, scope };
             admin::ask(&args.observe.socket, Request::Explain(explain)).await?
         }

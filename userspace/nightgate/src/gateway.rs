@@ -118,7 +118,8 @@ pub(crate) async fn down(args: &DownArgs) -> anyhow::Result<()> {
             ),
         });
     }
-    let was_up = gateway::down(&config, &pins).await? == WasUp::Yes;
+    let state = StateFolder::of_gateway(&args.gateway.state, &config.admin_socket);
+    let was_up = gateway::down(&config, &pins, &state).await? == WasUp::Yes;
     args.output.print(&serde_json::json!({ "was_up": was_up }), |_| {
         if was_up {
             "the firewall is off: its interfaces carry everything"

@@ -68,6 +68,17 @@ impl Network {
         Self::new(address.to_canonical(), 128)
     }
 
+    /// Whether it is one address.
+    pub fn is_one(self) -> bool {
+        self.first == self.last
+    }
+
+    /// Whether its addresses are IPv4.
+    pub fn is_v4(self) -> bool {
+        let mapped = Self { first: 0xffff_0000_0000, last: 0xffff_ffff_ffff };
+        mapped.contains(self)
+    }
+
     /// How many addresses there are, less one.
     fn size(self) -> u128 {
         self.last - self.first
@@ -176,7 +187,7 @@ impl InterceptImage {
     pub fn with_sessions(mut self, session_of: impl Fn(u32) -> u16) -> Self {
         for entry in &mut self.ports {
             let service = entry.value.service;
-            entry.value = Intercept::new(service, session_of(service));
+            entry.value.mirror_session = session_of(service);
         }
         self
     }

@@ -23,7 +23,7 @@ use crate::{
     hook::Hook,
     maps,
     stage::{
-        Work, lend,
+        Work, echo, lend,
         track::{self, Passage, Place},
     },
 };
@@ -42,6 +42,9 @@ pub(crate) fn act(
     let way = way(place.hook, [passage.from, passage.to], passage.direction);
     if way != Reason::Intercepted {
         return Ok(way);
+    }
+    if work.meta.is_icmp() {
+        return echo::turn(ctx, work);
     }
     lend(work);
     if nightgate_hand_over(ctx.skb.skb) == 0 { Ok(way) } else { Err(work.undelivered) }
@@ -87,15 +90,6 @@ fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason
         protocol::TCP => hand_over_segment(ctx, meta),
         protocol::UDP if meta.fragment.part != Part::Whole => Err(Reason::InterceptFragment),
         protocol::UDP => assign(ctx, find_listener(ctx, meta, Transport::Udp)?),
-        protocol::ICMP | protocol::ICMPV6 => {
-            // No socket can be assigned: the one that listens is told of everything that is delivered. It is there
-            // as long as the one for datagrams is.
-            let socket = find_listener(ctx, meta, Transport::Udp)?;
-            // SAFETY: a socket that the lookup returned; released once, and not used afterwards.
-            unsafe { bpf_sk_release(socket.cast()) };
-            ctx.set_mark(INTERCEPT_MARK);
-            Ok(Reason::Intercepted)
-        }
         _ => Err(Reason::InterceptProtocol),
     }
 }

@@ -3,6 +3,7 @@
 mod act;
 mod clamp;
 mod classify;
+pub(crate) mod echo;
 mod ether;
 pub(crate) mod fragment;
 mod intercept;

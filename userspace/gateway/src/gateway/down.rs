@@ -7,6 +7,10 @@ use nightgate_datapath::{IfIndex, PinError, Pins};
 use nightgate_netlink::{MIRROR_DEVICE, MIRROR_PEER, Netlink, NetlinkError};
 
 use super::INTERCEPTION;
+use crate::{
+    resolver::{Resolver, ResolverError},
+    state::StateFolder,
+};
 
 /// A gateway that cannot be taken down.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,9 @@ pub enum DownError {
     /// The kernel programs stay.
     #[error(transparent)]
     Pins(#[from] PinError),
+    /// The host's resolver still asks the private DNS.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     /// Routing stays changed.
     #[error(transparent)]
     Host(#[from] NetlinkError),
@@ -50,13 +57,14 @@ pub fn what_is_up(config: &Config, pins: &Pins) -> Result<Vec<String>, DownError
     Ok(list)
 }
 
-/// Takes the firewall off every interface, which carries everything then, and removes the routing and the
-/// mirror's interfaces that a killed process may have left.
+/// Takes the firewall off every interface, which carries everything then, removes the routing and the
+/// mirror's interfaces that a killed process may have left, and gives the host's resolver back.
 ///
 /// # Errors
 /// The gateway's process runs, or something cannot be removed.
-pub async fn down(config: &Config, pins: &Pins) -> Result<WasUp, DownError> {
+pub async fn down(config: &Config, pins: &Pins, state: &StateFolder) -> Result<WasUp, DownError> {
     refuse_if_running(config)?;
+    Resolver::give_back(state)?;
     let was_up = if pins.exist() { WasUp::Yes } else { WasUp::No };
     pins.remove()?;
     let netlink = Netlink::connect()?;

@@ -1,8 +1,11 @@
 //! Explains packets by what the running gateway knows: rules, routes, intercepts and flows.
 
+mod overlay;
+
 use std::net::{IpAddr, SocketAddr};
 
 use nightgate_datapath::IfIndex;
+use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_netlink::{InterfaceIndex, Netlink, Passenger, Way};
 use nightgate_ruleset::{Description, ZoneName, without_rules};
 
@@ -16,13 +19,15 @@ pub(super) async fn explain(
     firewall: &Firewall,
     table: &InterceptTable,
     clock: &Clock,
+    (replica, own): (&Replica, &IdentityId),
     question: &Explain,
 ) -> Result<ExplainReport, String> {
-    let mut packet: Description = question.packet.parse().map_err(|error| format!("{error}"))?;
+    let (text, answer) = overlay::resolve(&question.packet, table)?;
+    let mut packet: Description = text.parse().map_err(|error| format!("{error}"))?;
     let mut guide = Guide {
         firewall,
         netlink: Netlink::connect().map_err(|error| error.to_string())?,
-        steps: Vec::new(),
+        steps: answer.into_iter().collect(),
     };
     let rules = &firewall.rules;
     let source = packet.packet.source.to_ip();
@@ -41,6 +46,7 @@ pub(super) async fn explain(
         packet.to = Some(match service {
             Some(service) => {
                 guide.steps.push(format!("intercepted for service {}", service.name));
+                guide.steps.extend(overlay::steps(service, source, replica, own));
                 ZoneName::overlay()
             }
             None => guide.destination([source, inside.destination.to_ip()], input).await?,

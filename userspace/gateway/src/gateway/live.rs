@@ -262,7 +262,9 @@ impl Live {
             Request::Explain(question) => {
                 let table = self.table.borrow().clone();
                 let clock = clock()?;
-                value(explain::explain(&self.firewall, &table, &clock, &question).await)
+                let replica = Arc::clone(&self.router.replica().borrow());
+                let model = (replica.as_ref(), &self.identity);
+                value(explain::explain(&self.firewall, &table, &clock, model, &question).await)
             }
             Request::Learn(learn) => {
                 value(self.learning.begin(&mut self.firewall, &self.rules, &learn))

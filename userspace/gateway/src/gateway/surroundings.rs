@@ -21,6 +21,8 @@ use crate::{
     intercept::Sources,
     mirror,
     names::HostName,
+    resolver::Resolver,
+    state::StateFolder,
 };
 
 /// DNS and mirror as they are.
@@ -31,6 +33,9 @@ pub(super) struct Surroundings {
     dns: BTreeMap<SocketAddr, DnsServer>,
     /// How to take the mirror's interfaces back, while there are any.
     pair: Option<Undo>,
+    /// The host's resolver configuration, while it is ours.
+    resolver: Option<Resolver>,
+    state: StateFolder,
 }
 
 /// What another configuration needs, ready to be used.
@@ -45,11 +50,13 @@ impl Surroundings {
     pub(super) fn new(
         names: watch::Receiver<Arc<NameTable>>,
         metrics: Metrics,
+        state: StateFolder,
     ) -> Result<Self, GatewayError> {
         let (dns, pair) = (BTreeMap::new(), None);
         let (change, policy) = watch::channel(Arc::default());
         let knowledge = Knowledge { names, policy, metrics };
-        Ok(Self { netlink: Netlink::connect()?, knowledge, policy: change, dns, pair })
+        let netlink = Netlink::connect()?;
+        Ok(Self { netlink, knowledge, policy: change, dns, pair, resolver: None, state })
     }
 
     /// Opens and plans what a configuration needs beyond what is there. Nothing changes for anybody.
@@ -82,6 +89,7 @@ impl Surroundings {
         let listen = listen(gateway);
         self.dns.retain(|address, _| listen.contains(address));
         self.dns.extend(prepared.dns);
+        self.settle_resolver(gateway)?;
         let Some(plan) = prepared.mirror else {
             firewall.detach_mirror()?;
             if let Some(undo) = self.pair.take() {
@@ -95,6 +103,20 @@ impl Surroundings {
             firewall.attach_mirror(&pair)?;
         }
         Ok(firewall.set_mirror_plan(plan)?)
+    }
+
+    /// Points the host's resolver at the private DNS, or gives it back.
+    fn settle_resolver(&mut self, gateway: &Gateway) -> Result<(), GatewayError> {
+        let wanted = gateway.dns.as_ref().and_then(|dns| dns.resolv_conf.as_ref());
+        self.resolver = None;
+        match wanted {
+            Some(path) => {
+                let servers = self.dns.keys().copied().collect::<Vec<_>>();
+                self.resolver = Some(Resolver::take(path, servers, &self.state)?);
+            }
+            None => Resolver::give_back(&self.state)?,
+        }
+        Ok(())
     }
 
     /// As [`Surroundings::prepare`] and [`Surroundings::settle`], for a configuration that has to be gone back
@@ -119,6 +141,11 @@ impl Surroundings {
 
     /// Takes everything back.
     pub(super) async fn close(self) {
+        if let Some(resolver) = self.resolver
+            && let Err(error) = resolver.release()
+        {
+            warn!(%error, "the host's resolver still asks the private DNS");
+        }
         if let Some(undo) = self.pair
             && let Err(error) = self.netlink.undo(undo).await
         {

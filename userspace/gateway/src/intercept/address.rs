@@ -22,6 +22,17 @@ pub(super) enum Target {
 #[error("{0:?}: expected an address, a CIDR such as 10.0.0.0/8, a host name, or *. and a domain")]
 pub struct TargetError(String);
 
+impl Target {
+    /// Whether echo requests to it are answered: names and single addresses. Those to other hosts of a network go
+    /// where they went before.
+    pub(super) fn is_answered(&self) -> bool {
+        match self {
+            Self::Network(network) => network.is_one(),
+            Self::Name(_) | Self::Below(_) => true,
+        }
+    }
+}
+
 impl TryFrom<&str> for Target {
     type Error = TargetError;
 
