@@ -8,7 +8,7 @@ use std::{
 };
 
 use nightgate_model::id::{IdentityId, ServiceId};
-use nightgate_wire::link::CircuitId;
+use nightgate_router::CircuitId;
 
 /// A connection that has ended is known for this long: sensors look at a stream when it is over.
 const LINGER: Duration = Duration::from_secs(60);

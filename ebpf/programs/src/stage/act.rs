@@ -98,7 +98,8 @@ fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason
 /// mark alone: the stack puts the packet together and then finds the connection by itself, but no listener.
 #[inline(always)]
 fn hand_over_segment(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
-    let connection = find_socket(ctx, meta, Transport::Tcp, meta.destination, meta.destination_port);
+    let connection =
+        find_socket(ctx, meta, Transport::Tcp, meta.destination, meta.destination_port);
     if !connection.is_null() {
         // SAFETY: a socket that the lookup returned and that has not been released.
         let is_connection = unsafe { (*connection).state } != BPF_TCP_LISTEN;

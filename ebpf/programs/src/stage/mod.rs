@@ -29,7 +29,8 @@ use core::arch::asm;
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{
-    Active, Features, Flow, FlowKey, Intercept, Reason, mirror::ENCAPSULATED_MARK, reason::Kind, rule::Subject,
+    Active, Features, Flow, FlowKey, Intercept, Reason, mirror::ENCAPSULATED_MARK, reason::Kind,
+    rule::Subject,
 };
 use nightgate_packet::{PacketMeta, tcp_flags};
 
