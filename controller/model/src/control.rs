@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    activity::Activity,
     entity::Terminator,
     id::{RouterId, TerminatorId},
     quarantine::QuarantineRequest,
@@ -19,7 +20,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
 pub const ALIVE_EVERY: u64 = 15;
@@ -46,6 +47,8 @@ pub enum RouterMessage {
         /// The replica that it has: it is told what changed since, if the controller still knows.
         holds: Option<Holding>,
     },
+    /// What it carries, and what became of dials; replaces the earlier report.
+    Activity(Box<Activity>),
     /// Changes did not fit: the whole replica has to be sent.
     WholeWanted,
     /// A service is hosted behind this router; or the terminator of this id, which it told of before, is

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O, no cryptography. The controller writes these types, routers, gateways and
 //! the SDK read them; it is, with `wire`, the only crate both sides share.
 
+pub mod activity;
 pub mod api;
 pub mod auth;
 pub mod authorization;

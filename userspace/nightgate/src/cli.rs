@@ -21,8 +21,8 @@ use crate::{
     lint::{self, LintArgs},
     management::{
         ApplyNetworkArgs, AuditArgs, AuthenticatorCommand, CaCommand, EnrollmentCommand,
-        EntityCommand, ExplainArgs, ExportArgs, IdentityCommand, LoginArgs, LogoutArgs,
-        QuarantineCommand, SessionCommand, TerminatorCommand,
+        EntityCommand, ExplainArgs, ExportArgs, FabricCommand, IdentityCommand, LoginArgs,
+        LogoutArgs, QuarantineCommand, SessionCommand, TerminatorCommand,
     },
     observe::{self, ObserveArgs},
     proxy::ProxyArgs,
@@ -154,6 +154,9 @@ pub(crate) enum Command {
     /// Show and change which identities are cut off for a while, by an alert or by hand
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Show routers, links, circuits and what becomes of dials, as the controller hears of them
+    #[command(subcommand)]
+    Fabric(FabricCommand),
     /// Say whether an identity can dial or bind a service, and why or why not
     Explain(ExplainArgs),
     /// Show who changed what in the controller's model, the latest first
@@ -315,6 +318,7 @@ impl Command {
             Self::ServiceEdgeRouterPolicy(command) => command.run().await,
             Self::Terminator(command) => command.run().await,
             Self::Quarantine(command) => command.run().await,
+            Self::Fabric(command) => command.run().await,
             Self::Explain(args) => args.run().await,
             Self::Audit(args) => args.run().await,
             Self::Apply(args) => args.run().await,

@@ -39,7 +39,7 @@ enum Rows {
 }
 
 impl Columns {
-    const fn all(columns: &'static [(&'static str, &'static str)]) -> Self {
+    pub(crate) const fn all(columns: &'static [(&'static str, &'static str)]) -> Self {
         Self { rows: Rows::All, columns }
     }
 

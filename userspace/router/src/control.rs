@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use nightgate_identity::{Identity, IdentityError, TlsSetupError};
 use nightgate_model::{
+    activity::Activity,
     control::{ALPN, CONTENT_TYPE, ControllerMessage, Holding, RouterMessage, SILENCE, VERSION},
     id::RouterId,
     replica::{ChangeSet, Digest, Misfit, Replica},
@@ -60,6 +61,7 @@ pub(crate) struct Channel {
     report: watch::Receiver<Report>,
     /// What else is to be told, as it comes.
     wished: Mutex<mpsc::UnboundedReceiver<RouterMessage>>,
+    activity: watch::Receiver<Arc<Activity>>,
 }
 
 impl Channel {
@@ -67,7 +69,11 @@ impl Channel {
         config: &RouterConfig,
         id: RouterId,
         events: mpsc::UnboundedSender<Event>,
-        (report, wished): (watch::Receiver<Report>, mpsc::UnboundedReceiver<RouterMessage>),
+        (report, activity, wished): (
+            watch::Receiver<Report>,
+            watch::Receiver<Arc<Activity>>,
+            mpsc::UnboundedReceiver<RouterMessage>,
+        ),
     ) -> Result<Self, StartError> {
         Ok(Self {
             id,
@@ -78,6 +84,7 @@ impl Channel {
             events,
             report,
             wished: Mutex::new(wished),
+            activity,
         })
     }
 
@@ -155,6 +162,8 @@ impl Channel {
         wants_whole: &Notify,
     ) -> Result<(), ControlError> {
         let mut report = self.report.clone();
+        let mut activity = self.activity.clone();
+        activity.mark_changed();
         let mut told = report.borrow_and_update().clone();
         let hello = RouterMessage::Hello {
             version: VERSION,
@@ -171,6 +180,13 @@ impl Channel {
                 changed = report.changed() => if changed.is_err() {
                     return Ok(());
                 },
+                changed = activity.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let now = Activity::clone(&activity.borrow_and_update());
+                    writer.queue(encode(&RouterMessage::Activity(Box::new(now)))?);
+                }
                 () = wants_whole.notified() => writer.queue(encode(&RouterMessage::WholeWanted)?),
                 Some(wish) = wished.recv() => writer.queue(encode(&wish)?),
             }

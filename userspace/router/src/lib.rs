@@ -5,6 +5,7 @@
 //! and links. A gateway dials and hosts through the same [`Router`] handle. Every decision is taken
 //! by `nightgate_fabric`; this crate only moves bytes.
 
+mod activity;
 mod actor;
 mod backoff;
 mod binding;

@@ -1,6 +1,10 @@
 //! The handle of a running router.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use nightgate_fabric::{
@@ -24,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Binding, Circuit, LinkConfig, Offline,
+    activity::{DialCounts, watch_activity},
     actor::{Actor, Event},
     contact::{Contact, keep_model},
     control, link, listener,
@@ -79,6 +84,7 @@ pub struct Router {
     wishes: mpsc::UnboundedSender<RouterMessage>,
     listening: Option<SocketAddr>,
     credentials: Option<Arc<Credentials>>,
+    pub(crate) dials: DialCounts,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
     stop: CancellationToken,
@@ -175,6 +181,7 @@ impl Router {
             wishes,
             listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             credentials: credentials(&config.identity),
+            dials: DialCounts::default(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
             stop: CancellationToken::new(),
@@ -187,7 +194,10 @@ impl Router {
         router.tell(Event::Validity(Some(until)));
         let keep = keep_model(id.clone(), config.offline.clone(), replica, contact);
         router.spawn(keep);
-        let control = control::Channel::new(&config, id, router.events.clone(), (report, wished))?;
+        let (activity_writer, activity) = watch::channel(Arc::default());
+        router.spawn(watch_activity(router.clone(), activity_writer));
+        let told = (report, activity, wished);
+        let control = control::Channel::new(&config, id, router.events.clone(), told)?;
         router.spawn(control.run(replica_writer, contact_writer));
         router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
         if let Some(listener) = listener {
@@ -256,12 +266,16 @@ impl Router {
             app_data: request.app_data,
             session: request.session,
         };
+        let (service, started) = (dial.service.clone(), Instant::now());
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Dial { dial, reply });
-        answer.await.unwrap_or_else(|_stopped| {
+        let outcome = answer.await.unwrap_or_else(|_stopped| {
             let detail = "this router is stopping";
             Err(DialRefusal::new(FailureCause::NoRoute, detail))
-        })
+        });
+        let failed = outcome.as_ref().err().map(|refusal| refusal.cause);
+        self.dials.count(service, failed, started.elapsed());
+        outcome
     }
 
     /// Hosts a service behind this router until the binding is dropped.

@@ -40,7 +40,52 @@ pub enum FailureCause {
     NoModel,
 }
 
+/// The part of the way from a client to a server where a circuit failed.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leg {
+    /// Nothing on the way is ill: the model or the ends decided.
+    None,
+    /// The router that was asked, or its way to others.
+    Routers,
+    /// From the last router to the host.
+    RouterToHost,
+    /// From the host to the server behind it.
+    HostToServer,
+}
+
+impl Leg {
+    /// The word used by programs and people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Routers => "routers",
+            Self::RouterToHost => "router-to-host",
+            Self::HostToServer => "host-to-server",
+        }
+    }
+}
+
 impl FailureCause {
+    /// Where a circuit that failed for this cause is ill.
+    pub fn leg(self) -> Leg {
+        match self {
+            Self::Unauthorized | Self::NoService | Self::Encryption | Self::ClosedByPeer => {
+                Leg::None
+            }
+            Self::NoRoute | Self::LinkLost | Self::Protocol | Self::Capacity | Self::NoModel => {
+                Leg::Routers
+            }
+            Self::NoTerminator
+            | Self::InvalidTerminator
+            | Self::DialTimeout
+            | Self::HostRefused => Leg::RouterToHost,
+            Self::ConnectionRefused | Self::HostUnreachable | Self::ConnectTimeout => {
+                Leg::HostToServer
+            }
+        }
+    }
+
     const ALL: [Self; 16] = [
         Self::Unauthorized,
         Self::NoService,

@@ -9,5 +9,5 @@ pub mod headers;
 pub mod link;
 pub mod source;
 
-pub use cause::FailureCause;
+pub use cause::{FailureCause, Leg};
 pub use headers::Headers;

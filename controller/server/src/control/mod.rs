@@ -190,6 +190,9 @@ fn handle_report(
                 }
             });
         }
+        RouterMessage::Activity(activity) => {
+            core.write(|memory| memory.live.set_activity(connection, *activity))?;
+        }
         RouterMessage::Links { links } => {
             core.update_live(|live| live.set_links(connection, links))?;
         }

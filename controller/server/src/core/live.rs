@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nightgate_model::{
+    activity::{self, Activity},
     entity::Terminator,
     id::{RouterId, TerminatorId},
     replica::LinkReport,
@@ -68,6 +69,7 @@ struct LiveRouter {
     address: Option<String>,
     terminators: BTreeMap<TerminatorId, Terminator>,
     links: Vec<LinkReport>,
+    activity: Activity,
 }
 
 impl Live {
@@ -93,7 +95,9 @@ impl Live {
             number: self.connections,
         };
         let terminators = terminators.into_iter().map(|t| (t.id.clone(), t)).collect();
-        let live = LiveRouter { connection: connection.clone(), address, terminators, links };
+        let activity = Activity::default();
+        let live =
+            LiveRouter { connection: connection.clone(), address, terminators, links, activity };
         if let Some(earlier) = self.routers.insert(router, live) {
             earlier.connection.superseded.cancel();
         }
@@ -141,6 +145,36 @@ impl Live {
             router.links = links;
         }
         Ok(())
+    }
+
+    /// Replaces what a router carries. Other routers are not told.
+    pub(crate) fn set_activity(
+        &mut self,
+        connection: &Connection,
+        activity: Activity,
+    ) -> Result<(), LiveError> {
+        for (what, count, limit) in [
+            ("circuits", activity.circuits.len(), activity::MAX_CIRCUITS),
+            ("outcomes of dials", activity.dials.len(), activity::MAX_OUTCOMES),
+        ] {
+            if count > limit {
+                return Err(LiveError::TooMany { what, limit });
+            }
+        }
+        if let Some(router) = self.router_of(connection) {
+            router.activity = activity;
+        }
+        Ok(())
+    }
+
+    /// What a connected router carries.
+    pub(crate) fn activity(&self, router: &RouterId) -> Option<&Activity> {
+        self.routers.get(router).map(|router| &router.activity)
+    }
+
+    /// What all connected routers carry.
+    pub(crate) fn activities(&self) -> impl Iterator<Item = &Activity> {
+        self.routers.values().map(|router| &router.activity)
     }
 
     /// Whether a router is connected.

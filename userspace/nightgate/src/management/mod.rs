@@ -9,6 +9,7 @@ mod config;
 mod credential;
 mod entity;
 mod explain;
+mod fabric;
 mod identity;
 mod login;
 mod network;
@@ -32,6 +33,7 @@ pub(crate) use self::{
     credential::{AuthenticatorCommand, EnrollmentCommand, SessionCommand},
     entity::EntityCommand,
     explain::ExplainArgs,
+    fabric::FabricCommand,
     identity::IdentityCommand,
     login::{LoginArgs, LogoutArgs},
     network::{ApplyNetworkArgs, ExportArgs},

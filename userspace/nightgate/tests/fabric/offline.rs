@@ -11,24 +11,26 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::overlay::{Overlay, PATIENCE};
 
 /// Answers every connection with a word.
-async fn greet(mut listener: Listener) {
+pub(crate) async fn greet(mut listener: Listener) {
     loop {
         let (mut stream, _) = listener.accept().await;
         tokio::spawn(async move {
             drop(stream.write_all(b"hello").await);
             drop(stream.shutdown().await);
+            // Until the dialer ends it.
+            drop(stream.read_u8().await);
         });
     }
 }
 
-async fn greeting(mut stream: Stream) -> String {
+pub(crate) async fn greeting(mut stream: Stream) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
 }
 
 /// Dials until it succeeds: clients find a router again that was started anew.
-async fn dial(context: &Context, service: &str) -> Stream {
+pub(crate) async fn dial(context: &Context, service: &str) -> Stream {
     let began = Instant::now();
     loop {
         match context.dial(service).await {
@@ -40,7 +42,7 @@ async fn dial(context: &Context, service: &str) -> Stream {
 }
 
 /// Dials until the refusal has this cause, whatever is refused meanwhile.
-async fn refused_as(context: &Context, service: &str, wanted: &str) -> String {
+pub(crate) async fn refused_as(context: &Context, service: &str, wanted: &str) -> String {
     let began = Instant::now();
     loop {
         let error = context.dial(service).await.unwrap_err();

@@ -13,7 +13,7 @@ use nightgate_sdk::Context;
 use serde_json::Value;
 
 /// What must happen happens within this.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that is killed when dropped.
 pub(crate) struct Process(Child);

@@ -1,5 +1,7 @@
 //! `GET /explain`: whether, and why or why not, an identity can use a service.
 
+mod path;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
@@ -62,6 +64,9 @@ fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
             steps.push(hosted(memory, service));
         }
         steps.extend(reachable(memory, identity, service));
+        if *permission == Permission::Dial && steps.iter().all(|step| step.ok) {
+            steps.push(path::linked(memory, identity, service));
+        }
     }
     if found.0.is_none() {
         steps.push(step("identity", false, format!("there is no identity {identity}")));

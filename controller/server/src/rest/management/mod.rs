@@ -8,6 +8,7 @@ pub(crate) mod configs;
 mod enrollments;
 mod entities;
 mod explain;
+mod fabric;
 mod identities;
 mod network;
 mod policies;
@@ -64,6 +65,7 @@ pub(super) fn api() -> Api {
         .merge(entities::api::<ServiceEdgeRouterPolicy>())
         .get("/terminators", "Where services are hosted now", terminators::list)
         .get("/terminators/{id}", "One of them", terminators::one)
+        .merge(fabric::api())
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
         .answers(schema::of::<Explanation>())
         .get("/audit", "Who changed what", audit::list)
