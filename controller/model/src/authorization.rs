@@ -42,6 +42,13 @@ impl PartialEq for Authorizations {
     }
 }
 
+/// Which services at least one of some identities may dial or bind.
+#[derive(Clone, Debug)]
+pub struct ServicesOfAny<'a> {
+    relation: &'a Relation,
+    rules: Vec<usize>,
+}
+
 /// What authorizations follow from.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Terms {
@@ -128,6 +135,17 @@ impl Authorizations {
         candidates.into_iter().flatten().filter(move |id| relation.meets(rules, id.text()))
     }
 
+    /// The services that at least one of the identities may dial or bind.
+    pub fn services_of_any<'a>(
+        &self,
+        identities: impl Iterator<Item = &'a IdentityId>,
+        permission: Permission,
+    ) -> ServicesOfAny<'_> {
+        let relation = self.permitted(permission);
+        let rules = relation.rules_from_any(identities.map(Identifier::text));
+        ServicesOfAny { relation, rules }
+    }
+
     /// Whether the identity may use the router.
     pub fn may_use(&self, identity: &IdentityId, router: &RouterId) -> bool {
         identity.text() == router.text()
@@ -149,6 +167,13 @@ impl Authorizations {
             Permission::Dial => &self.dial,
             Permission::Bind => &self.bind,
         }
+    }
+}
+
+impl ServicesOfAny<'_> {
+    /// Whether the service is among them.
+    pub fn contains(&self, service: &ServiceId) -> bool {
+        self.relation.meets(&self.rules, service.text())
     }
 }
 

@@ -106,6 +106,9 @@ pub struct EndToEndV1 {
     pub method: EndToEndMethod,
 }
 
+/// Our own method of end-to-end encryption, as clients that speak it name it when they authenticate.
+pub const NATIVE_METHOD: &str = "nightgate-e2e-1";
+
 /// Methods of end-to-end encryption.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]

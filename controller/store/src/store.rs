@@ -34,6 +34,8 @@ pub struct ApiSession {
     pub fingerprint: Option<String>,
     /// Config types that the client asked for.
     pub config_types: Vec<String>,
+    /// The client said that it speaks our own method of end-to-end encryption.
+    pub native: bool,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends.

@@ -11,6 +11,7 @@ use nightgate_wire::{
 };
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -18,10 +19,12 @@ use uuid::Uuid;
 
 use crate::{
     context::Context,
-    controller::{Service, ServiceSession},
+    controller::ServiceSession,
     dial::is_invalid_session,
     edge::{Channel, Closed, Event, Port, PortKind, Receiver},
     listen::{BindFailure, BindOptions, Caller},
+    peers::PeerRefusal,
+    service::Service,
     stream::Stream,
 };
 
@@ -42,6 +45,9 @@ const ROUTERS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Header of a Bind: this end answers questions about its ports (OpenZiti `edge_client.proto`).
 const SUPPORTS_INSPECT: i32 = 1023;
+
+/// Where a circuit will wait to be accepted.
+type Place = mpsc::OwnedPermit<(Stream, Caller)>;
 
 /// What every router's task of one listener shares.
 struct Binding {
@@ -140,7 +146,7 @@ async fn bind_at_router(binding: Arc<Binding>, address: String) {
                     tracing::info!(service = binding.service.name, address, "service bound");
                     // Only the first outcomes are waited for.
                     drop(binding.outcome.try_send(Ok(())));
-                    binding.serve(port, events).await;
+                    Arc::clone(&binding).serve(port, events).await;
                 }
                 Err(failure) => {
                     tracing::warn!(
@@ -195,11 +201,18 @@ impl Binding {
         message
     }
 
-    /// Answers dials until the binding ends.
-    async fn serve(&self, port: Port, mut events: Receiver<Event>) {
+    /// Answers dials until the binding ends, each by itself: one may wait for the controller.
+    async fn serve(self: Arc<Self>, port: Port, mut events: Receiver<Event>) {
+        let port = Arc::new(port);
+        let mut answers = JoinSet::new();
         loop {
             match events.recv().await {
-                Some(Event::Dial(dial)) => self.answer(&port, dial).await,
+                Some(Event::Dial(dial)) => {
+                    while answers.try_join_next().is_some() {}
+                    let place = self.accepted.clone().try_reserve_owned();
+                    let answer = Arc::clone(&self).answer(Arc::clone(&port), dial, place.ok());
+                    answers.spawn(answer);
+                }
                 Some(Event::Closed { reason }) => {
                     let router = port.router();
                     tracing::warn!(service = self.service.name, router, reason, "binding ended");
@@ -214,9 +227,9 @@ impl Binding {
         }
     }
 
-    async fn answer(&self, port: &Port, dial: Message) {
+    async fn answer(self: Arc<Self>, port: Arc<Port>, dial: Message, place: Option<Place>) {
         let sequence = dial.sequence;
-        if let Err(refusal) = self.accept(port, dial).await {
+        if let Err(refusal) = self.accept(&port, dial, place).await {
             let reason = refusal.to_string();
             tracing::info!(service = self.service.name, reason, "dial refused");
             let answer = port.message(content::DIAL_FAILED).in_reply_to(sequence);
@@ -225,11 +238,17 @@ impl Binding {
         }
     }
 
-    async fn accept(&self, port: &Port, dial: Message) -> Result<(), Refusal> {
-        let place = self.accepted.try_reserve().map_err(|_full| Refusal::Busy)?;
+    async fn accept(
+        &self,
+        port: &Port,
+        dial: Message,
+        place: Option<Place>,
+    ) -> Result<(), Refusal> {
+        let place = place.ok_or(Refusal::Busy)?;
         let id = dial.headers.u32(header::ROUTER_PROVIDED_CONN_ID).ok_or(Refusal::NoConnId)?;
         let (share, protection) = self.agree(&dial)?;
         let caller = caller(&dial, protection.as_ref())?;
+        self.check_dialer(protection.as_ref()).await?;
         let (circuit, events) = port
             .channel()
             .open_port_as(id, PortKind::Circuit)
@@ -250,16 +269,27 @@ impl Binding {
         Ok(())
     }
 
+    /// Whether the controller would have this dialer here, as it has proven itself.
+    async fn check_dialer(&self, protection: Option<&Protection>) -> Result<(), PeerRefusal> {
+        let proof = (
+            protection.map(|protection| protection.method),
+            protection.and_then(|protection| protection.peer.as_ref()),
+        );
+        let inner = self.context.inner();
+        inner.check_peer(&self.service, Permission::Dial, self.options.end_to_end, proof).await
+    }
+
     /// Agrees on the keys of a new circuit; there are none if the service is not encrypted.
     fn agree(&self, dial: &Message) -> Result<(Share, Option<Protection>), Refusal> {
         let Some(keys) = &self.keys else { return Ok((Share::default(), None)) };
         let bytes = |key| dial.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
         let service = self.service.id.as_str();
+        let instance = self.options.instance.as_deref().unwrap_or_default();
         let end_to_end = self.options.end_to_end.for_service(&self.service);
         let (share, protection) = Protection::answer(
             keys,
             end_to_end.offered(self.context.inner().credentials()).as_deref(),
-            CircuitBinding { service, app_data: bytes(header::APP_DATA) },
+            CircuitBinding { service, instance, app_data: bytes(header::APP_DATA) },
             bytes(header::PUBLIC_KEY),
             bytes(header::HANDSHAKE),
         )?;
@@ -285,6 +315,8 @@ enum Refusal {
     ChannelLost,
     #[error(transparent)]
     Agreement(#[from] AgreementError),
+    #[error(transparent)]
+    Peer(#[from] PeerRefusal),
 }
 
 /// Who dials, as its router says and, with our own encryption, as it has proven itself.

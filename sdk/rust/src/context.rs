@@ -15,11 +15,13 @@ use tokio::time::{sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    controller::{AuthenticateError, Controller, RenewError, Service, ServiceSession},
+    controller::{AuthenticateError, Controller, RenewError, ServiceSession},
     dial::{self, DialError, DialFailure, DialOptions, Dialer},
     edge::Pool,
     listen::{BindError, BindFailure, BindOptions, Listener},
+    peers::Peers,
     rest::ControllerError,
+    service::{Known, Service},
     stream::Stream,
 };
 
@@ -52,36 +54,9 @@ pub(crate) struct Inner {
     kept: tokio::sync::Mutex<Kept>,
     /// What proves this identity to the other end of a circuit.
     credentials: Mutex<Option<Arc<Credentials>>>,
+    pub(crate) peers: Peers,
     services: Mutex<HashMap<String, Known<Service>>>,
     sessions: Mutex<HashMap<(ServiceId, Permission), Known<ServiceSession>>>,
-}
-
-/// What the controller said once.
-#[derive(Clone)]
-struct Known<T> {
-    said: T,
-    /// Something failed since: the controller is asked again, and this counts only if it cannot be reached.
-    is_doubtful: bool,
-}
-
-impl<T> Known<T> {
-    fn new(said: T) -> Self {
-        Self { said, is_doubtful: false }
-    }
-
-    /// This, unless it is in doubt.
-    fn sure(self) -> Option<T> {
-        (!self.is_doubtful).then_some(self.said)
-    }
-
-    /// This, if the controller could not be asked again.
-    fn after(self, error: ControllerError) -> Result<T, ControllerError> {
-        if matches!(error, ControllerError::Unreachable { .. }) {
-            Ok(self.said)
-        } else {
-            Err(error)
-        }
-    }
 }
 
 /// The identity as its file holds it.
@@ -98,7 +73,9 @@ impl Context {
     /// The identity is unusable, or the controller did not answer or refused it.
     pub async fn load(identity: &Identity) -> Result<Self, AuthenticateError> {
         let edge = identity.client_config(&[nightgate_wire::edge::ALPN])?;
-        let controller = Arc::new(Controller::authenticate(identity).await?);
+        let credentials = credentials(identity);
+        let native = credentials.is_some();
+        let controller = Arc::new(Controller::authenticate(identity, native).await?);
         let routers = controller.edge_routers().await?;
         let pool = Pool::new(edge, Arc::clone(&controller));
         pool.add(&routers);
@@ -106,7 +83,8 @@ impl Context {
             controller,
             pool,
             kept: tokio::sync::Mutex::new(Kept { identity: identity.clone(), in_use: true }),
-            credentials: Mutex::new(credentials(identity)),
+            credentials: Mutex::new(credentials),
+            peers: Peers::default(),
             services: Mutex::default(),
             sessions: Mutex::default(),
         });
@@ -235,7 +213,7 @@ impl Inner {
     ) -> Result<ServiceSession, ControllerError> {
         let key = (service.id.clone(), permission);
         let lives =
-            |known: &Known<ServiceSession>| known.said.expires > Instant::now() + SESSION_RESERVE;
+            |known: &Known<ServiceSession>| known.said().expires > Instant::now() + SESSION_RESERVE;
         let known = self.sessions().get(&key).cloned().filter(lives);
         let sure = known.clone().and_then(Known::sure);
         if let Some(session) = sure.filter(|session| !session.routers.is_empty()) {
@@ -278,7 +256,7 @@ impl Inner {
     /// Makes the next use of the service ask for a new session.
     pub(crate) fn forget_session(&self, service: &Service, permission: Permission) {
         if let Some(known) = self.sessions().get_mut(&(service.id.clone(), permission)) {
-            known.is_doubtful = true;
+            known.doubt();
         }
     }
 
@@ -309,13 +287,16 @@ impl Inner {
             .ok_or(DialFailure::NoRouter { routers: session.routers.len() })?;
         let caller = self.controller.identity().name;
         let caller = Dialer { name: &caller, credentials: self.credentials() };
-        dial::dial(&channel, &session.token, service, caller, options).await
+        let stream = dial::dial(&channel, &session.token, service, caller, options).await?;
+        let proof = (stream.method(), stream.peer());
+        self.check_peer(service, Permission::Bind, options.end_to_end, proof).await?;
+        Ok(stream)
     }
 
     /// After a failure, what is known of the service may be out of date.
     fn forget(&self, service: &Service) {
         if let Some(known) = self.services().get_mut(&service.name) {
-            known.is_doubtful = true;
+            known.doubt();
         }
         self.forget_session(service, Permission::Dial);
     }
@@ -327,7 +308,7 @@ impl Inner {
         permission: Permission,
     ) -> Result<Option<Service>, ControllerError> {
         let may = |service: &Service| service.permissions.contains(&permission);
-        let known = self.services().get(name).cloned().filter(|known| may(&known.said));
+        let known = self.services().get(name).cloned().filter(|known| may(known.said()));
         if let Some(service) = known.clone().and_then(Known::sure) {
             return Ok(Some(service));
         }
@@ -340,11 +321,16 @@ impl Inner {
         }
     }
 
-    async fn list_services(&self) -> Result<Vec<Service>, ControllerError> {
+    pub(crate) async fn list_services(&self) -> Result<Vec<Service>, ControllerError> {
         let listed = self.controller.services().await?;
         *self.services() =
             listed.iter().map(|one| (one.name.clone(), Known::new(one.clone()))).collect();
         Ok(listed)
+    }
+
+    /// The service of this name in the last list, if that is no older.
+    pub(crate) fn listed_within(&self, age: Duration, name: &str) -> Option<Service> {
+        self.services().get(name).and_then(|known| known.within(age)).cloned()
     }
 
     /// What proves this identity to the other end of a circuit; none if nobody would believe it.

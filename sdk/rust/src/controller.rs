@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+use nightgate_identity::{Identity, IdentityError, ProvenIdentity, TlsSetupError};
 use nightgate_model::{
     api::{ExtendedCertificate, Pagination},
+    configs::NATIVE_METHOD,
     entity::Permission,
     id::{IdentityId, ServiceId},
 };
@@ -20,6 +21,7 @@ use tokio::sync::{Mutex, watch};
 use crate::{
     enroll,
     rest::{ControllerError, Rest},
+    service::Service,
     tls::REST_ALPN,
 };
 
@@ -37,23 +39,6 @@ const SHORTEST_RENEWAL: Duration = Duration::from_secs(5);
 
 /// Life assumed for a session whose expiry cannot be read.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
-
-/// A service that the identity may dial or host.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Service {
-    /// Identifier.
-    pub id: ServiceId,
-    /// Unique name.
-    pub name: String,
-    /// What the identity may do with it.
-    pub permissions: Vec<Permission>,
-    /// Both ends must encrypt end to end.
-    pub encryption_required: bool,
-    /// Configuration documents by type name, such as `intercept.v1`.
-    #[serde(default)]
-    pub config: BTreeMap<String, serde_json::Value>,
-}
 
 /// Why an identity could not be authenticated.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +106,8 @@ pub(crate) struct AuthenticatedAs {
 #[derive(Debug)]
 pub(crate) struct Controller {
     rest: RwLock<Rest>,
+    /// This end speaks our own method of end-to-end encryption.
+    native: bool,
     session: watch::Sender<ApiSession>,
     // Held while authenticating, so that many failing requests lead to one new session.
     renewing: Mutex<()>,
@@ -151,6 +138,11 @@ struct ServiceSessionAnswer {
     edge_routers: Vec<ListedRouter>,
 }
 
+#[derive(Deserialize)]
+struct PeerAnswer {
+    permissions: Vec<Permission>,
+}
+
 impl ListedRouter {
     /// `host:port` where it accepts SDKs; none if it does not.
     pub(crate) fn address(&self) -> Option<&str> {
@@ -159,11 +151,14 @@ impl ListedRouter {
 }
 
 impl Controller {
-    pub(crate) async fn authenticate(identity: &Identity) -> Result<Self, AuthenticateError> {
+    pub(crate) async fn authenticate(
+        identity: &Identity,
+        native: bool,
+    ) -> Result<Self, AuthenticateError> {
         let rest =
             Rest::discover(identity.client_config(&REST_ALPN)?, identity.controller()).await?;
-        let session = watch::Sender::new(open_session(&rest).await?);
-        Ok(Self { rest: RwLock::new(rest), session, renewing: Mutex::new(()) })
+        let session = watch::Sender::new(open_session(&rest, native).await?);
+        Ok(Self { rest: RwLock::new(rest), native, session, renewing: Mutex::new(()) })
     }
 
     /// Gets a certificate that follows the identity's present one, and keeps it where the identity is kept. The
@@ -192,7 +187,7 @@ impl Controller {
     pub(crate) async fn use_certificate(&self, identity: &Identity) -> Result<(), RenewError> {
         let rest =
             Rest::discover(identity.client_config(&REST_ALPN)?, identity.controller()).await?;
-        let session = open_session(&rest).await?;
+        let session = open_session(&rest, self.native).await?;
         *self.rest.write().unwrap_or_else(PoisonError::into_inner) = rest;
         self.session.send_replace(session);
         Ok(())
@@ -269,6 +264,23 @@ impl Controller {
         })
     }
 
+    /// What an identity that has proven itself at the other end of a circuit may do with the service.
+    pub(crate) async fn permissions_of(
+        &self,
+        peer: &ProvenIdentity,
+        service: &ServiceId,
+    ) -> Result<Vec<Permission>, ControllerError> {
+        let ProvenIdentity { id, fingerprint } = peer;
+        // Ours are UUIDs; what would lead elsewhere in the path is no id.
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            return Ok(Vec::new());
+        }
+        let path = format!("/services/{service}/identities/{id}");
+        let make = || self.rest().get(&path).query(&[("certificate", fingerprint)]);
+        let answer: PeerAnswer = self.authenticated("look at a peer", make).await?.data;
+        Ok(answer.permissions)
+    }
+
     async fn list<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -314,7 +326,7 @@ impl Controller {
     async fn reopen(&self, stale: &str) -> Result<(), ControllerError> {
         let _one_at_a_time = self.renewing.lock().await;
         if *self.token() == *stale {
-            self.session.send_replace(open_session(&self.rest()).await?);
+            self.session.send_replace(open_session(&self.rest(), self.native).await?);
         }
         Ok(())
     }
@@ -334,11 +346,12 @@ impl ApiSession {
     }
 }
 
-async fn open_session(rest: &Rest) -> Result<ApiSession, ControllerError> {
+async fn open_session(rest: &Rest, native: bool) -> Result<ApiSession, ControllerError> {
     let body = json!({
         "sdkInfo": { "type": "nightgate-sdk", "version": env!("CARGO_PKG_VERSION") },
         "envInfo": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH },
         "configTypes": ["all"],
+        "endToEndMethods": native.then_some(NATIVE_METHOD).as_slice(),
     });
     let request = rest
         .post("/authenticate")

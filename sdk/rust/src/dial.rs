@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nightgate_e2ee::{AgreementError, Binding, Method, Proposal, Protection};
-use nightgate_identity::Credentials;
+use nightgate_identity::{Credentials, ProvenIdentity};
 use nightgate_model::configs::EndToEndV1;
 use nightgate_wire::{
     FailureCause,
@@ -14,9 +14,10 @@ use nightgate_wire::{
 use tokio::time::timeout;
 
 use crate::{
-    controller::Service,
     edge::{Channel, Closed, Port, PortKind},
+    peers::PeerRefusal,
     rest::ControllerError,
+    service::Service,
     stream::Stream,
 };
 
@@ -47,12 +48,14 @@ pub struct DialOptions {
 /// operator can demand [`Self::Native`] of all ends of a service (config type `end-to-end.v1`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum EndToEnd {
-    /// Our own with ends that have it, OpenZiti's with others.
+    /// Our own with ends that have it, OpenZiti's with others. An end that does without where all who may be there
+    /// have it, as far as the controller knows, is refused.
     #[default]
     Negotiated,
     /// Our own alone: whoever does not prove an identity is refused.
     Native,
-    /// OpenZiti's alone, even with ends that are ours: to compare, or to find the cause of a problem.
+    /// OpenZiti's alone, even with ends that are ours: to compare, or to find the cause of a problem. Both ends
+    /// have to want it.
     OpenZiti,
 }
 
@@ -157,6 +160,27 @@ pub enum DialFailure {
         the path suppressed it"
     )]
     NotNative,
+    /// The host proved to be an identity that may not host the service: a router led the dial astray.
+    #[error("the host proved to be identity {}, which may not host the service", host.id)]
+    NotAHost {
+        /// Who it proved to be.
+        host: ProvenIdentity,
+    },
+    /// The host proved no identity, although all who may host the service can: a router on the path suppressed it.
+    #[error(
+        "the host proved no identity, but all who may host the service can: a router on the path \
+        suppressed it"
+    )]
+    Downgraded,
+}
+
+impl From<PeerRefusal> for DialFailure {
+    fn from(refusal: PeerRefusal) -> Self {
+        match refusal {
+            PeerRefusal::NotPermitted(host, _) => Self::NotAHost { host },
+            PeerRefusal::Downgraded => Self::Downgraded,
+        }
+    }
 }
 
 impl DialFailure {
@@ -182,7 +206,8 @@ pub(crate) async fn dial(
     let router = || channel.router().to_owned();
     let lost = |Closed| DialFailure::ChannelLost { router: router() };
 
-    let binding = Binding { service: service.id.as_str(), app_data: &options.app_data };
+    let instance = options.instance.as_deref().unwrap_or_default();
+    let binding = Binding { service: service.id.as_str(), instance, app_data: &options.app_data };
     let end_to_end = options.end_to_end.for_service(service);
     let propose = || Proposal::new(end_to_end.offered(dialer.credentials), binding);
     let proposal = service.encryption_required.then(propose).transpose()?;

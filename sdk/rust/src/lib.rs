@@ -48,9 +48,11 @@ mod edge;
 mod enroll;
 mod listen;
 mod messages;
+mod peers;
 mod rest;
 #[cfg(test)]
 mod scripted;
+mod service;
 mod stream;
 mod tls;
 mod token;
@@ -59,7 +61,7 @@ pub use bundle::BundleError;
 #[cfg(feature = "hyper")]
 pub use connector::{Connector, ConnectorError};
 pub use context::Context;
-pub use controller::{AuthenticateError, RenewError, Service};
+pub use controller::{AuthenticateError, RenewError};
 pub use dial::{DialError, DialFailure, DialOptions, EndToEnd};
 pub use enroll::{EnrollError, enroll, enroll_password, enroll_router, enroll_with_certificate};
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
@@ -73,5 +75,6 @@ pub use nightgate_model::{
 };
 pub use nightgate_wire::FailureCause;
 pub use rest::ControllerError;
+pub use service::Service;
 pub use stream::Stream;
 pub use token::{TokenError, enrollment_method};

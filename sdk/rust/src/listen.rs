@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    binding, context::Context, controller::Service, dial::EndToEnd, rest::ControllerError,
+    binding, context::Context, dial::EndToEnd, rest::ControllerError, service::Service,
     stream::Stream,
 };
 

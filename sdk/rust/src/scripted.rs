@@ -11,9 +11,9 @@ use nightgate_wire::{
 use tokio::io::DuplexStream;
 
 use crate::{
-    controller::Service,
     dial::{DialFailure, DialOptions, Dialer, dial},
     edge::{Channel, FrameReader, greet},
+    service::Service,
     stream::Stream,
 };
 
@@ -51,6 +51,7 @@ pub(crate) fn service(encryption_required: bool) -> Service {
         name: "echo".into(),
         permissions: vec![Permission::Dial],
         encryption_required,
+        native_ends: Vec::new(),
         config: std::collections::BTreeMap::new(),
     }
 }

@@ -20,7 +20,7 @@
 //! ```
 //! use nightgate_e2ee::{Binding, KeyPair, Proposal, Protection};
 //!
-//! let binding = Binding { service: "service id", app_data: b"" };
+//! let binding = Binding { service: "service id", instance: "", app_data: b"" };
 //! let proposal = Proposal::new(None, binding)?;
 //! let offered = proposal.share();
 //! let keys = KeyPair::generate()?;

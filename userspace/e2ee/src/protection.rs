@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use crate::testing::identity;
 
-    const BINDING: Binding<'_> = Binding { service: "s1", app_data: b"" };
+    const BINDING: Binding<'_> = Binding { service: "s1", instance: "", app_data: b"" };
 
     #[test]
     fn two_of_our_ends_take_the_native_method() {

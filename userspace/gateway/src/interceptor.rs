@@ -104,13 +104,15 @@ impl Interceptor {
         passage: Passage,
     ) -> Result<(Circuit, Protected), DialError> {
         let app_data = service.dial.app_data(&passage);
-        let binding = Binding { service: service.id.as_str(), app_data: &app_data };
+        let instance = service.dial.instance(&passage);
+        let binding =
+            Binding { service: service.id.as_str(), instance: &instance, app_data: &app_data };
         let credentials = self.router.credentials().cloned();
         let offer = Offer::new(service.encryption, credentials, binding)?;
         let request = DialRequest {
             service: service.id.clone(),
             identity: self.identity.clone(),
-            instance: service.dial.instance(&passage),
+            instance,
             caller: passage.caller,
             key_share: offer.key_share(),
             app_data,

@@ -236,7 +236,7 @@ impl Opener {
 mod tests {
     use super::*;
 
-    const BINDING: Binding<'_> = Binding { service: "s1", app_data: b"{}" };
+    const BINDING: Binding<'_> = Binding { service: "s1", instance: "", app_data: b"{}" };
 
     #[test]
     fn encrypted_ends_understand_each_other_and_nobody_else_does() {

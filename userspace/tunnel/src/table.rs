@@ -277,6 +277,7 @@ mod tests {
             name: name.into(),
             permissions: vec![Permission::Dial],
             encryption_required: true,
+            native_ends: Vec::new(),
             config: BTreeMap::from([("intercept.v1".to_owned(), config)]),
         }
     }

@@ -72,6 +72,15 @@ impl Relation {
         self.from.get(from).map_or(&[], |rules| rules)
     }
 
+    /// The rules that select at least one of these entities, ascending.
+    pub(super) fn rules_from_any<'a>(&self, from: impl Iterator<Item = &'a str>) -> Vec<usize> {
+        // Entities with the same attributes share their rules: few lists are looked at.
+        let lists = from.filter_map(|from| self.from.get(from));
+        let lists: HashMap<*const usize, _> = lists.map(|list| (list.as_ptr(), list)).collect();
+        let rules: BTreeSet<usize> = lists.values().flat_map(|list| list.iter().copied()).collect();
+        rules.into_iter().collect()
+    }
+
     /// Whether one of the rules selects an entity of the other side.
     pub(super) fn meets(&self, rules: &[usize], to: &str) -> bool {
         self.to.get(to).is_some_and(|to| have_common(rules, to))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nightgate_model::{
-    authorization::Authorizations,
+    authorization::{Authorizations, ServicesOfAny},
     entity::{Identity, Permission, Service},
     id::{ApiSessionId, IdentityId, ServiceId},
     kind::EntityKind,
@@ -213,6 +213,16 @@ impl Memory {
             .collect();
         services.sort_by(|(a, _), (b, _)| a.entity.name.cmp(&b.entity.name));
         services
+    }
+
+    /// What some identity may do for which a client is, or may be, at work that does not speak our own method of
+    /// end-to-end encryption. Routers take nobody without an API session that began with a certificate, and
+    /// speak the method where they are ends themselves.
+    pub(crate) fn foreign_ends(&self, permission: Permission) -> ServicesOfAny<'_> {
+        let sessions = self.api_sessions.values().map(|live| &live.session);
+        let foreign = sessions.filter(|session| session.fingerprint.is_some() && !session.native);
+        let identities = foreign.map(|session| &session.identity);
+        self.authorizations().services_of_any(identities, permission)
     }
 
     /// The identities that have an API session.

@@ -109,13 +109,15 @@ pub(super) fn service_for(
     stored: &Stored<Service>,
     permissions: &[Permission],
     wanted: &ConfigTypes,
-    model: &Model,
+    (model, native_ends): (&Model, &[Permission]),
 ) -> Value {
     let mut shaped = service(stored);
     let documents = resolved_config(&stored.entity, model).into_iter();
     let config: Map<String, Value> = documents.filter(|(kind, _)| wanted.includes(kind)).collect();
     shaped["config"] = config.into();
     shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
+    // Ours: clients of OpenZiti ignore it.
+    shaped["nativeEnds"] = native_ends.iter().map(|permission| permission.as_str()).collect();
     shaped
 }
 

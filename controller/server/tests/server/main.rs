@@ -17,6 +17,7 @@ mod legacy;
 mod limits;
 mod maintenance;
 mod management;
+mod native;
 mod network;
 mod openapi;
 mod password;

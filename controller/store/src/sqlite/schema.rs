@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 10] = [
     TAGS,
     AUTH_POLICIES,
     QUARANTINES,
+    NATIVE_CLIENTS,
 ];
 
 const QUARANTINES: &str = "
@@ -256,6 +257,10 @@ INSERT INTO auth_policies (id, name, primary_auth, secondary_auth, created_at, u
     FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now);
 ALTER TABLE identities ADD COLUMN auth_policy TEXT REFERENCES auth_policies (id);
 CREATE INDEX identities_auth_policy ON identities (auth_policy);
+";
+
+const NATIVE_CLIENTS: &str = "
+ALTER TABLE api_sessions ADD COLUMN native INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Version of the schema that this program uses.

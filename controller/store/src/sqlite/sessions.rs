@@ -16,7 +16,7 @@ use crate::{ApiSession, StoreError, TOKEN_RESERVE, Timestamp};
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError> {
     let read = database("read API sessions");
-    let sql = "SELECT id, identity, fingerprint, config_types, created_at, expires_at \
+    let sql = "SELECT id, identity, fingerprint, config_types, created_at, expires_at, native \
         FROM api_sessions";
     let mut statement = connection.prepare(sql).map_err(&read)?;
     let rows = statement
@@ -29,6 +29,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError
                 config_types: Vec::new(),
                 created_at: Timestamp(row.get(4)?),
                 expires_at: Timestamp(row.get(5)?),
+                native: row.get(6)?,
             };
             Ok((session, row.get::<_, String>(3)?))
         })
@@ -58,8 +59,8 @@ pub(super) fn put(
     }
     let config_types = json("API session config types", &session.config_types)?;
     let sql = "INSERT INTO api_sessions \
-        (id, identity, fingerprint, config_types, created_at, expires_at) \
-        SELECT ?1, id, ?3, ?4, ?5, ?6 FROM identities WHERE id = ?2 \
+        (id, identity, fingerprint, config_types, created_at, expires_at, native) \
+        SELECT ?1, id, ?3, ?4, ?5, ?6, ?7 FROM identities WHERE id = ?2 \
         ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
     let values = params![
         session.id.as_str(),
@@ -68,6 +69,7 @@ pub(super) fn put(
         config_types,
         session.created_at.0,
         session.expires_at.0,
+        session.native,
     ];
     if transaction.execute(sql, values).map_err(&write)? == 0 {
         let id = session.identity.to_string();

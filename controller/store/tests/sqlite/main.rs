@@ -44,6 +44,7 @@ fn everything_is_there_after_reopening() {
         config_types: vec!["all".into()],
         created_at: Timestamp(1),
         expires_at: Timestamp(900),
+        native: true,
     };
     store.put_api_session(&session, Timestamp(1)).unwrap();
     let before = store.load().unwrap();
@@ -170,6 +171,7 @@ fn a_session_of_nobody_is_refused_and_ended_ones_are_forgotten() {
         config_types: Vec::new(),
         created_at: Timestamp(1),
         expires_at: Timestamp(expires_at),
+        native: true,
     };
     assert!(matches!(
         store.put_api_session(&session("a", 10), Timestamp(1)),
@@ -203,6 +205,7 @@ fn an_identity_that_is_disabled_loses_its_sessions() {
         config_types: Vec::new(),
         created_at: Timestamp(1),
         expires_at: Timestamp(10),
+        native: true,
     };
     store.put_api_session(&session, Timestamp(1)).unwrap();
     store.apply(&update_identity("i", "bob", false), Timestamp(2)).unwrap();
@@ -307,6 +310,7 @@ fn a_new_password_ends_the_sessions_of_the_old_one() {
         config_types: Vec::new(),
         created_at: Timestamp(1),
         expires_at: Timestamp(10),
+        native: true,
     };
     store.put_api_session(&session("a", None), Timestamp(3)).unwrap();
     store.put_api_session(&session("b", Some("00")), Timestamp(3)).unwrap();

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use nightgate_sdk::{
-    AgreementError, BindOptions, Caller, Context, DialFailure, DialOptions, EndToEnd, Listener,
-    Method, RecordError, Stream,
+    AgreementError, BindOptions, Caller, Context, DialFailure, DialOptions, EndToEnd, Identity,
+    Listener, Method, RecordError, Stream,
 };
 use nightgate_wire::{
     channel::Message,
@@ -18,11 +18,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     path::{Meddler, Way},
-    support::{Clients, Overlay},
+    support::{Clients, Overlay, authenticate_as_other_client},
 };
 
 /// What no router may ever see.
-const MARKER: &[u8] = b"the plaintext marker";
+pub(crate) const MARKER: &[u8] = b"the plaintext marker";
 
 /// Refuses a host that proves no identity.
 fn native() -> DialOptions {
@@ -30,24 +30,30 @@ fn native() -> DialOptions {
 }
 
 /// An overlay whose router meddles, with a host and a dialer of one service.
-struct Scene {
-    overlay: Overlay,
-    meddler: Meddler,
-    dialer: Context,
-    listener: Listener,
-    _host: Context,
+pub(crate) struct Scene {
+    pub(crate) overlay: Overlay,
+    pub(crate) meddler: Meddler,
+    pub(crate) dialer: Context,
+    pub(crate) listener: Listener,
+    pub(crate) host: Context,
+    /// Of host and dialer.
+    pub(crate) identities: [Identity; 2],
 }
 
 impl Scene {
-    async fn set(end_to_end: EndToEnd) -> Self {
+    pub(crate) async fn set(end_to_end: EndToEnd) -> Self {
         let meddler = Meddler::honest();
         let overlay = Overlay::start_behind(&meddler, Clients::Modern).await;
         overlay.operator.create_service("desk", true).await;
-        let host = overlay.join("host", &["desk-host"]).await;
-        let dialer = overlay.join("dialer", &["desk-dial"]).await;
+        let identities = [
+            overlay.enroll("host", &["desk-host"]).await,
+            overlay.enroll("dialer", &["desk-dial"]).await,
+        ];
+        let host = Context::load(&identities[0]).await.unwrap();
+        let dialer = Context::load(&identities[1]).await.unwrap();
         let options = BindOptions { end_to_end, ..BindOptions::default() };
         let listener = host.bind_with("desk", options).await.unwrap();
-        Self { overlay, meddler, dialer, listener, _host: host }
+        Self { overlay, meddler, dialer, listener, host, identities }
     }
 
     async fn circuit(&mut self) -> (Stream, Stream, Caller) {
@@ -191,9 +197,9 @@ async fn suppressing_the_handshake_is_noticed_where_it_is_demanded() {
     let failure = scene.dial().await;
     assert!(matches!(&failure, DialFailure::Refused { reason, .. } if reason.contains("prove")));
 
-    // A host that takes anything is not taken by a dialer that does not.
-    let options = BindOptions::default();
-    scene.listener = scene._host.bind_with("desk", options).await.unwrap();
+    // A host that wants no proof is not taken by a dialer that does.
+    let options = BindOptions { end_to_end: EndToEnd::OpenZiti, ..BindOptions::default() };
+    scene.listener = scene.host.bind_with("desk", options).await.unwrap();
     let mut failure = scene.dial().await;
     // The binding before this one may still be being taken back.
     while matches!(failure, DialFailure::Refused { .. }) {
@@ -257,6 +263,9 @@ async fn a_changed_handshake_or_dial_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_of_which_one_is_not_ours_use_open_zitis_method() {
     let mut scene = Scene::set(EndToEnd::Negotiated).await;
+    for identity in &scene.identities {
+        authenticate_as_other_client(identity).await;
+    }
     scene.meddler.turn(|_, message| vec![without_handshake(message)]);
 
     let (dialed, (mut accepted, caller)) =
@@ -292,7 +301,7 @@ fn with_flags(mut message: Message, flags: u32) -> Message {
     message
 }
 
-fn without_handshake(message: Message) -> Message {
+pub(crate) fn without_handshake(message: Message) -> Message {
     let mut headers = nightgate_wire::Headers::new();
     for key in 0..=2_000 {
         if let Some(value) = message.headers.bytes(key) {

@@ -12,6 +12,7 @@ mod hosting;
 mod lifetime;
 mod openziti;
 mod path;
+mod peers;
 mod support;
 
 use std::{io, net::Ipv6Addr};

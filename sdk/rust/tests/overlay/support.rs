@@ -112,10 +112,15 @@ impl Overlay {
 
     /// Creates, enrolls and loads an identity with these attributes.
     pub(crate) async fn join(&self, name: &str, attributes: &[&str]) -> Context {
+        Context::load(&self.enroll(name, attributes).await).await.unwrap()
+    }
+
+    /// Creates and enrolls an identity with these attributes.
+    pub(crate) async fn enroll(&self, name: &str, attributes: &[&str]) -> Identity {
         let token = self.operator.create_identity(name, attributes).await;
         let identity = enroll(&token).await.unwrap();
         self.joined(&identity);
-        Context::load(&identity).await.unwrap()
+        identity
     }
 
     /// Notes an identity that has enrolled, for the router on the path of [`Self::start_behind`].
@@ -293,6 +298,11 @@ impl Operator {
         assert!(status.is_success(), "{status}: {text}");
         serde_json::from_str::<Envelope<serde_json::Value>>(&text).unwrap().data
     }
+}
+
+/// Begins an API session of an identity as a client that speaks OpenZiti's method alone.
+pub(crate) async fn authenticate_as_other_client(identity: &Identity) {
+    Operator::log_in(identity).await;
 }
 
 /// Starts a router and waits until it knows the model.

@@ -25,6 +25,9 @@ const PROTOCOL: &[u8] = b"nightgate-e2e-1";
 pub struct Binding<'a> {
     /// Id of the service.
     pub service: &'a str,
+    /// Name of the host that the dialer asked for among several, and under which this host hosts; empty for
+    /// none.
+    pub instance: &'a str,
     /// What the dialer tells the host with the dial.
     pub app_data: &'a [u8],
 }
@@ -151,8 +154,9 @@ fn offer_transcript(
     public_key: &[u8],
     offer: &[u8],
 ) -> [u8; TRANSCRIPT_LENGTH] {
-    let Binding { service, app_data } = binding;
-    transcript(&[PROTOCOL, service.as_bytes(), app_data, public_key, offer])
+    let Binding { service, instance, app_data } = binding;
+    let (service, instance) = (service.as_bytes(), instance.as_bytes());
+    transcript(&[PROTOCOL, service, instance, app_data, public_key, offer])
 }
 
 /// The transcript of the whole handshake: keys depend on every byte of it.

@@ -21,7 +21,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    HostedService, connect,
+    HostedService, HostedTerminator, connect,
     connect::ConnectError,
     datagram,
     health::{Health, Standing},
@@ -91,7 +91,7 @@ impl Host {
     /// Keeps the terminator bound for ever.
     pub(super) async fn serve(self, service: Arc<HostedService>, index: usize) {
         let Some(terminator) = service.terminators.get(index) else { return };
-        let host = Arc::new(terminator.host.clone());
+        let (host, terminator) = (Arc::new(terminator.host.clone()), Arc::new(terminator.clone()));
         // All end with this task, and so with the service's hosting.
         let (mut circuits, mut checks) = (JoinSet::new(), JoinSet::new());
         let mut standing = self.watch_health(&mut checks, &service, &host);
@@ -107,7 +107,8 @@ impl Host {
             info!(service = %service.name, server = %host, "hosting begins");
             while let Some(incoming) = next(&mut binding, &mut standing).await {
                 while circuits.try_join_next().is_some() {}
-                let task = self.clone().take(incoming, Arc::clone(&service), Arc::clone(&host));
+                let (service, terminator) = (Arc::clone(&service), Arc::clone(&terminator));
+                let task = self.clone().take(incoming, service, terminator);
                 circuits.spawn(task);
             }
             debug!(service = %service.name, "binding ended");
@@ -132,11 +133,17 @@ impl Host {
         standing
     }
 
-    async fn take(self, incoming: Incoming, service: Arc<HostedService>, host: Arc<HostV1>) {
+    async fn take(
+        self,
+        incoming: Incoming,
+        service: Arc<HostedService>,
+        terminator: Arc<HostedTerminator>,
+    ) {
         let Ok(_slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return self.refuse(incoming, &service, &Refusal::Full);
         };
-        let (connection, share, protection) = match self.connect(&incoming, &service, &host).await {
+        let connected = self.connect(&incoming, &service, &terminator).await;
+        let (connection, share, protection) = match connected {
             Ok(connected) => connected,
             Err(refusal) => return self.refuse(incoming, &service, &refusal),
         };
@@ -165,9 +172,9 @@ impl Host {
         &self,
         incoming: &Incoming,
         service: &HostedService,
-        host: &HostV1,
+        HostedTerminator { host, instance }: &HostedTerminator,
     ) -> Result<(Connection, KeyShare, Protected), Refusal> {
-        let (share, protection) = self.answer(service, incoming)?;
+        let (share, protection) = self.answer(service, instance, incoming)?;
         let target = Target::choose(host, &DialData::read(incoming.app_data()))?;
         let limit = host.listen.timeout().unwrap_or(CONNECT_TIMEOUT).min(MAX_CONNECT_TIMEOUT);
         let connection = match target.protocol {
@@ -202,10 +209,11 @@ impl Host {
     fn answer(
         &self,
         service: &HostedService,
+        instance: &str,
         incoming: &Incoming,
     ) -> Result<(KeyShare, Protected), ProtectionError> {
-        let binding =
-            CircuitBinding { service: service.id.as_str(), app_data: incoming.app_data() };
+        let (id, app_data) = (service.id.as_str(), incoming.app_data());
+        let binding = CircuitBinding { service: id, instance, app_data };
         let credentials = self.router.credentials().map(AsRef::as_ref);
         let dialer = incoming.key_share();
         let answered = Protected::answer(service.encryption, credentials, binding, dialer)?;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use nightgate_identity::Identity;
 use nightgate_model::{
     api::{Created, Envelope, ErrorEnvelope, Pagination, SetPassword},
+    configs::NATIVE_METHOD,
     filter::Query,
     kind::EntityKind,
     network::{Changed, Difference, REFERENCES, ROLES},
@@ -50,14 +51,11 @@ impl ManagementClient {
         let base = format!("{}/edge/management/v1", identity.controller().trim_end_matches('/'));
         let mut client = Self { http, base, token: String::new() };
         let request = client.http.post(client.url("authenticate")).query(&[("method", "cert")]);
-        let session: ApiSession =
-            client.send(request.json(&json!({}))).await.with_context(|| {
-                format!(
-                    "authenticate at {} with {}",
-                    identity.controller(),
-                    identity_file.display()
-                )
-            })?;
+        // Circuits of this identity are made by our own programs only.
+        let body = json!({ "endToEndMethods": [NATIVE_METHOD] });
+        let session: ApiSession = client.send(request.json(&body)).await.with_context(|| {
+            format!("authenticate at {} with {}", identity.controller(), identity_file.display())
+        })?;
         client.token = session.token;
         Ok(client)
     }

@@ -6,7 +6,9 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
-use nightgate_model::{auth::default_policy, entity::Identity, id::ApiSessionId};
+use nightgate_model::{
+    auth::default_policy, configs::NATIVE_METHOD, entity::Identity, id::ApiSessionId,
+};
 use nightgate_store::{ApiSession, PasswordLogin, StoreError, Timestamp};
 use serde::Deserialize;
 
@@ -34,6 +36,9 @@ pub(crate) struct Parameters {
 struct Authenticate {
     #[serde(default)]
     config_types: Option<Vec<String>>,
+    /// Our own clients name here the methods of end-to-end encryption that they speak beside OpenZiti's.
+    #[serde(default)]
+    end_to_end_methods: Vec<String>,
     #[serde(default)]
     username: String,
     #[serde(default)]
@@ -70,6 +75,7 @@ pub(crate) async fn authenticate(
         identity: identity.id.clone(),
         fingerprint,
         config_types: body.config_types.unwrap_or_default(),
+        native: body.end_to_end_methods.iter().any(|method| method == NATIVE_METHOD),
         created_at: now,
         expires_at: Timestamp(now.0 + API_SESSION_LIFETIME),
     };

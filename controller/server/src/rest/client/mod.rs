@@ -46,6 +46,11 @@ pub(super) fn api() -> Api {
         .get("/services/{id}", "One of them", services::one)
         .get("/services/{id}/edge-routers", "Routers to use it through", services::edge_routers)
         .get("/services/{id}/terminators", "Where it is hosted", services::terminators)
+        .get(
+            "/services/{id}/identities/{identity}",
+            "What an identity at the other end of a circuit may do with it",
+            services::identity,
+        )
         .get("/sessions", "The caller's service sessions", sessions::list)
         .post("/sessions", "Begin a service session", sessions::create)
         .get("/sessions/{id}", "One of them, with a fresh token", sessions::one)

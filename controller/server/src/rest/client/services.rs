@@ -7,8 +7,9 @@ use axum::{
     response::Response,
 };
 use nightgate_model::{
-    entity::{Permission, Service, Terminator},
-    id::ServiceId,
+    authorization::ServicesOfAny,
+    entity::{Identity, Permission, Service, Terminator},
+    id::{IdentityId, ServiceId},
 };
 use nightgate_store::Stored;
 use serde::Deserialize;
@@ -45,8 +46,10 @@ pub(crate) async fn list(
             id: stored.entity.id.to_string(),
             name: stored.entity.name.clone(),
         };
+        let native = NativeEnds::new(memory);
         query.answer(&["encryptionRequired", "permissions"], services, names, |service| {
-            shape::service_for(service.0, &service.1, &wanted, &memory.model)
+            let ends = native.seen_by(&service.0.entity.id, &service.1);
+            shape::service_for(service.0, &service.1, &wanted, (&memory.model, &ends))
         })
     })
 }
@@ -63,7 +66,8 @@ pub(crate) async fn one(
         let services = memory.services_of(&caller.identity.id);
         let found = services.into_iter().find(|(stored, _)| stored.entity.id.as_str() == id);
         found.map(|(stored, permissions)| {
-            answer::ok(shape::service_for(stored, &permissions, &wanted, &memory.model))
+            let ends = NativeEnds::new(memory).seen_by(&stored.entity.id, &permissions);
+            answer::ok(shape::service_for(stored, &permissions, &wanted, (&memory.model, &ends)))
         })
     })
     .ok_or_else(|| Failure::not_found("the service"))
@@ -106,6 +110,56 @@ pub(crate) async fn terminators(
             shape::terminator_for(terminator, memory)
         })
     })
+}
+
+/// Query of `GET /services/{id}/identities/{identity}`.
+#[derive(Deserialize)]
+pub(crate) struct Proof {
+    /// SHA-1 of the certificate by which the identity has proven itself, lower-case hex.
+    certificate: Option<String>,
+}
+
+/// `GET /services/{id}/identities/{identity}`: what an identity, met at the other end of a circuit, may do with the
+/// service; nothing if the certificate it proved itself by is not its present one. Not of OpenZiti.
+pub(crate) async fn identity(
+    State(core): State<Arc<Core>>,
+    caller: Caller,
+    Path((id, identity)): Path<(String, String)>,
+    Query(proof): Query<Proof>,
+) -> Result<Response, Failure> {
+    let (id, identity) = (ServiceId::new(id), IdentityId::new(identity));
+    core.read_evaluated(|memory| {
+        if !may_use(&caller, &id, memory) {
+            return Err(Failure::not_found("the service"));
+        }
+        let is_present = |known: &Identity| {
+            proof.certificate.is_none() || known.fingerprint == proof.certificate
+        };
+        let is_known = memory.enabled_identity(&identity).is_some_and(is_present);
+        let authorizations = memory.authorizations();
+        let permissions: Vec<_> = [Permission::Dial, Permission::Bind]
+            .into_iter()
+            .filter(|permission| is_known && authorizations.allows(&identity, *permission, &id))
+            .collect();
+        Ok(answer::ok(json!({ "id": identity, "permissions": permissions })))
+    })
+}
+
+/// Which sides of services are native: whoever may be there speaks our own method of end-to-end encryption.
+struct NativeEnds<'a>([(Permission, ServicesOfAny<'a>); 2]);
+
+impl<'a> NativeEnds<'a> {
+    fn new(memory: &'a Memory) -> Self {
+        let sides = [Permission::Dial, Permission::Bind];
+        Self(sides.map(|permission| (permission, memory.foreign_ends(permission))))
+    }
+
+    /// The native sides that somebody meets who may do this with the service.
+    fn seen_by(&self, service: &ServiceId, permissions: &[Permission]) -> Vec<Permission> {
+        let is_met = |side| permissions.iter().any(|own| *own != side);
+        let native = self.0.iter().filter(|(_, foreign)| !foreign.contains(service));
+        native.map(|(side, _)| *side).filter(|side| is_met(*side)).collect()
+    }
 }
 
 /// To others, the service is as unknown as one that does not exist.

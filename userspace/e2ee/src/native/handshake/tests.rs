@@ -9,7 +9,7 @@ use crate::{
     testing::identity,
 };
 
-const BINDING: Binding<'_> = Binding { service: "s1", app_data: b"hint" };
+const BINDING: Binding<'_> = Binding { service: "s1", instance: "blue", app_data: b"hint" };
 const KEY: &[u8] = &[5; 32];
 const BOTH: [Cipher; 2] = [Cipher::Aegis256, Cipher::ChaCha20Poly1305];
 
@@ -65,6 +65,7 @@ fn ends_that_mean_different_circuits_do_not_agree() {
     let dialing = Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap();
     let others = [
         (Binding { service: "s2", ..BINDING }, KEY),
+        (Binding { instance: "green", ..BINDING }, KEY),
         (Binding { app_data: b"other", ..BINDING }, KEY),
         (BINDING, &[6; 32][..]),
     ];
