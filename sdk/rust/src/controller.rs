@@ -8,7 +8,7 @@ use std::{
 
 use nightgate_identity::{Identity, IdentityError, ProvenIdentity, TlsSetupError};
 use nightgate_model::{
-    api::{ExtendedCertificate, Pagination},
+    api::{Envelope, ExtendedCertificate, Pagination},
     configs::NATIVE_METHOD,
     entity::Permission,
     id::{IdentityId, ServiceId},
@@ -309,7 +309,7 @@ impl Controller {
         &self,
         operation: &'static str,
         make: impl Fn() -> reqwest::RequestBuilder,
-    ) -> Result<nightgate_model::api::Envelope<T>, ControllerError> {
+    ) -> Result<Envelope<T>, ControllerError> {
         let token = self.token();
         let request = make().header(SESSION_HEADER, &*token);
         match self.rest().envelope(operation, request).await {
@@ -359,6 +359,19 @@ async fn open_session(rest: &Rest, native: bool) -> Result<ApiSession, Controlle
         .header("content-type", "application/json")
         .body(body.to_string());
     rest.data("authenticate", request).await.map(ApiSession::new)
+}
+
+/// Reads bytes as answers that begin sessions and list routers.
+pub(crate) fn read_sessions(bytes: &[u8]) {
+    drop(
+        serde_json::from_slice::<Envelope<ApiSessionAnswer>>(bytes)
+            .map(|it| ApiSession::new(it.data)),
+    );
+    if let Ok(answer) = serde_json::from_slice::<Envelope<ServiceSessionAnswer>>(bytes) {
+        life_until(&answer.data.expires_at);
+        let addresses = answer.data.edge_routers.iter().filter_map(ListedRouter::address);
+        assert!(addresses.count() <= answer.data.edge_routers.len());
+    }
 }
 
 /// Time left until an RFC 3339 point in time.

@@ -46,6 +46,8 @@ mod controller;
 mod dial;
 mod edge;
 mod enroll;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listen;
 mod messages;
 mod peers;

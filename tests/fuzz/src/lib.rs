@@ -3,10 +3,13 @@
 //! A target takes any bytes and panics only when the product is wrong. `cargo test` replays the inputs
 //! kept in `corpus/TARGET/`; `cargo xtask fuzz` looks for new ones with libFuzzer.
 
+mod handshake;
+
 use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use nightgate_config::{FileError, Files, parse_with};
+use nightgate_identity::Identity;
 use nightgate_model::{
     api::{CreateEnrollment, EnrollRouter, IdentityEnrollment},
     filter::Query,
@@ -41,8 +44,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "channel_frame", run: channel_frame },
     Target { name: "config", run: config },
     Target { name: "filter", run: filter },
+    Target { name: "handshake", run: handshake::handshake },
+    Target { name: "identity_file", run: identity_file },
     Target { name: "link_frame", run: link_frame },
     Target { name: "packet", run: packet },
+    Target { name: "rest_answer", run: nightgate_sdk::fuzzing::read_answer },
     Target { name: "rest_body", run: rest_body },
     Target { name: "token", run: token },
 ];
@@ -114,6 +120,16 @@ pub fn filter(data: &[u8]) {
         }
         Err(error) => assert!(error.at <= text.len() && !error.expected.is_empty()),
     }
+}
+
+/// Identity files, ours and those of OpenZiti's clients: whatever is accepted means the same after writing it again.
+pub fn identity_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(identity) = Identity::from_json(text) else { return };
+    let again = Identity::from_json(&identity.to_json());
+    assert_eq!(again.ok().as_ref().map(Identity::to_json), Some(identity.to_json()));
+    drop((identity.controller_address(), identity.common_name(), identity.validity()));
+    drop((identity.certificates(), identity.private_key(), identity.trusted()));
 }
 
 /// Links between routers: whatever is accepted means the same after encoding it again.
