@@ -41,6 +41,11 @@ impl Binding {
         self.incoming.recv().await
     }
 
+    /// As the other routers see it.
+    pub fn terminator(&self) -> &Terminator {
+        &self.terminator
+    }
+
     /// Changes what dialers choose this host by, from now on. Circuits go on.
     pub fn update(&mut self, precedence: Precedence, cost: u16) {
         if (self.terminator.precedence, self.terminator.cost) != (precedence, cost) {

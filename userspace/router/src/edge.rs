@@ -4,3 +4,4 @@ pub(crate) mod client;
 mod connection;
 mod dialing;
 mod hosting;
+mod trace;

@@ -23,6 +23,16 @@ pub mod content {
     pub const BIND: i32 = 60_790;
     /// Host to router: hosts it no longer.
     pub const UNBIND: i32 = 60_791;
+    /// Host to router: other cost or precedence for the bound service of the session token in the body.
+    pub const UPDATE_BIND: i32 = 60_794;
+    /// Host to router: how a check of the server behind the host went; the body is the bind session token.
+    pub const HEALTH_EVENT: i32 = 60_795;
+    /// Client to router: who is so many hops away on a connection's circuit?
+    pub const TRACE_ROUTE: i32 = 60_796;
+    /// The answer to [`TRACE_ROUTE`].
+    pub const TRACE_ROUTE_RESPONSE: i32 = 60_797;
+    /// Router to host: the controller knows of the hosting, so dials can come through other routers too.
+    pub const BIND_SUCCESS: i32 = 60_800;
 }
 
 /// Header numbers.
@@ -53,6 +63,18 @@ pub mod header {
     pub const APP_DATA: i32 = 1011;
     /// In a bind: flag, the router may choose connection ids. In a dial: the id it chose.
     pub const ROUTER_PROVIDED_CONN_ID: i32 = 1012;
+    /// Flag: a check passed.
+    pub const HEALTH_STATUS: i32 = 1013;
+    /// `u64`: the asker's clock, repeated in the answer.
+    pub const TIMESTAMP: i32 = 1015;
+    /// `u32`: hops that a trace has left to go.
+    pub const TRACE_HOP_COUNT: i32 = 1016;
+    /// Text: what kind of thing a trace met.
+    pub const TRACE_HOP_TYPE: i32 = 1017;
+    /// Text: which one.
+    pub const TRACE_HOP_ID: i32 = 1018;
+    /// Text: why a trace did not get further.
+    pub const TRACE_ERROR: i32 = 1020;
     /// Bytes: the host's listener.
     pub const LISTENER_ID: i32 = 1021;
     /// Flag of a bind: the host wants a `BindSuccess`.

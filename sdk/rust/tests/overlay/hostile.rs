@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Peer {
     identity: Identity,
     http: reqwest::Client,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Peer {
@@ -63,16 +63,16 @@ impl Peer {
         session["data"]["token"].as_str().unwrap().to_owned()
     }
 
-    fn tls(&self, protocol: &[u8]) -> ClientConfig {
+    pub(crate) fn tls(&self, protocol: &[u8]) -> ClientConfig {
         self.identity.client_config(&[protocol]).unwrap()
     }
 }
 
 /// A connection to the router.
-struct Wire(TlsStream<TcpStream>, BytesMut);
+pub(crate) struct Wire(TlsStream<TcpStream>, BytesMut);
 
 impl Wire {
-    async fn open(overlay: &Overlay, tls: ClientConfig) -> std::io::Result<Self> {
+    pub(crate) async fn open(overlay: &Overlay, tls: ClientConfig) -> std::io::Result<Self> {
         let address = overlay.router.listening().unwrap();
         let tcp = TcpStream::connect(address).await?;
         let name = ServerName::from(address.ip());
@@ -80,7 +80,7 @@ impl Wire {
         Ok(Self(stream, BytesMut::new()))
     }
 
-    async fn send(&mut self, message: &Message) {
+    pub(crate) async fn send(&mut self, message: &Message) {
         let mut wire = BytesMut::new();
         message.encode(&mut wire);
         self.send_bytes(&wire).await;
@@ -93,7 +93,7 @@ impl Wire {
     }
 
     /// The next message; `None` when the router closed.
-    async fn next(&mut self) -> Option<Message> {
+    pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             if let Some(message) = Message::decode(&mut self.1, Limits::EDGE).unwrap() {
                 return Some(message);
@@ -106,7 +106,7 @@ impl Wire {
     }
 
     /// Says hello with this token and returns whether the router let us in.
-    async fn hello(&mut self, token: &str) -> bool {
+    pub(crate) async fn hello(&mut self, token: &str) -> bool {
         let mut hello = Message::new(channel::content::HELLO).with_body("test");
         hello.headers.put_text(edge::header::SESSION_TOKEN, token);
         self.send(&hello).await;
@@ -116,7 +116,7 @@ impl Wire {
     }
 }
 
-fn request(content: i32, token: &str) -> Message {
+pub(crate) fn request(content: i32, token: &str) -> Message {
     let mut message = Message::new(content).with_body(token.to_owned());
     message.headers.put_u32(edge::header::CONN_ID, 1);
     message

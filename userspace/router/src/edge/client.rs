@@ -21,7 +21,7 @@ use tracing::{debug, info};
 
 use super::{
     connection::{Connections, DRAIN_TIME},
-    dialing, hosting,
+    dialing, hosting, trace,
 };
 use crate::{
     Router,
@@ -191,6 +191,8 @@ async fn read<R: AsyncRead + Unpin>(
             content::CONNECT => dialing::connect(client, conn, message),
             content::BIND => bindings.bind(client, conn, message),
             content::UNBIND => bindings.unbind(conn),
+            content::UPDATE_BIND | content::HEALTH_EVENT => bindings.change(conn, message),
+            content::TRACE_ROUTE => client.send(trace::answer(client, conn, &message)).await,
             content::DATA => client.connections.deliver(client, conn, message).await,
             content::STATE_CLOSED => {
                 bindings.unbind(conn);

@@ -1,12 +1,12 @@
 //! A client hosts.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nightgate_fabric::FailureCause;
 use nightgate_model::{
     entity::{Permission, Precedence, Terminator},
-    id::IdentityId,
+    id::{IdentityId, TerminatorId},
     replica::Replica,
     token::SessionClaims,
 };
@@ -15,7 +15,8 @@ use nightgate_wire::{
     channel::Message,
     edge::{ROUTER_CONN_IDS, content, header, precedence},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tracing::{debug, info};
 
 use super::{
     client::Client,
@@ -26,6 +27,9 @@ use crate::{BindRequest, Binding, Incoming, token::check_session};
 
 /// A host that does not answer a dial by then has refused it; the dialer waits as long.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Messages about one binding that may wait to be looked at; more are lost.
+const CHANGES: usize = 16;
 
 /// Services one client may host at once on one channel.
 const MAX_BINDINGS: usize = 1_000;
@@ -38,7 +42,12 @@ const MAX_INSTANCE: usize = 1024;
 
 /// A client's bindings by connection id; all end with the channel.
 #[derive(Default)]
-pub(super) struct Bindings(HashMap<u32, JoinHandle<()>>);
+pub(super) struct Bindings(HashMap<u32, Bound>);
+
+struct Bound {
+    task: JoinHandle<()>,
+    changes: mpsc::Sender<Message>,
+}
 
 /// What a host said of itself when it began to host.
 struct Host {
@@ -61,34 +70,43 @@ enum ConnIds {
 impl Bindings {
     /// Answers a Bind message and passes dials on, in a task of its own.
     pub(super) fn bind(&mut self, client: &Client, conn: u32, message: Message) {
-        self.0.retain(|_, task| !task.is_finished());
+        self.0.retain(|_, bound| !bound.task.is_finished());
         if self.0.contains_key(&conn) || self.0.len() >= MAX_BINDINGS {
             let refused = state_closed(conn, TOO_MANY);
             let (client, refused) = (client.clone(), refused.in_reply_to(message.sequence));
             client.router.clone().spawn(async move { client.send(refused).await });
             return;
         }
-        let client = client.clone();
-        self.0.insert(conn, tokio::spawn(host(client, conn, message)));
+        let (changes, to_make) = mpsc::channel(CHANGES);
+        let task = tokio::spawn(host(client.clone(), conn, message, to_make));
+        self.0.insert(conn, Bound { task, changes });
+    }
+
+    /// Passes on what a host says of a binding later. Unknown ids are ignored, as OpenZiti's routers do.
+    pub(super) fn change(&self, conn: u32, message: Message) {
+        let passed = self.0.get(&conn).map(|bound| bound.changes.try_send(message));
+        if !matches!(passed, Some(Ok(()))) {
+            debug!(connection = conn, "message about a binding ignored");
+        }
     }
 
     /// Ends a binding; unknown ids are ignored.
     pub(super) fn unbind(&mut self, conn: u32) {
-        if let Some(task) = self.0.remove(&conn) {
-            task.abort();
+        if let Some(bound) = self.0.remove(&conn) {
+            bound.task.abort();
         }
     }
 }
 
 impl Drop for Bindings {
     fn drop(&mut self) {
-        for task in self.0.values() {
-            task.abort();
+        for bound in self.0.values() {
+            bound.task.abort();
         }
     }
 }
 
-async fn host(client: Client, conn: u32, message: Message) {
+async fn host(client: Client, conn: u32, message: Message, mut changes: mpsc::Receiver<Message>) {
     let ids = match message.headers.is_true(header::ROUTER_PROVIDED_CONN_ID) {
         true => ConnIds::Router,
         false => ConnIds::Host,
@@ -109,7 +127,24 @@ async fn host(client: Client, conn: u32, message: Message) {
     let public_key = message.headers.bytes(header::PUBLIC_KEY).cloned().unwrap_or_default();
     let host = Arc::new(Host { bind: conn, ids, public_key });
     let mut next = ROUTER_CONN_IDS;
-    while let Some(incoming) = binding.accept().await {
+    let mut wants_word = message.headers.is_true(header::SUPPORTS_BIND_SUCCESS);
+    let mut known = pin!(known_to_controller(&client, binding.terminator().id.clone()));
+    loop {
+        let incoming = tokio::select! {
+            incoming = binding.accept() => incoming,
+            Some(message) = changes.recv() => {
+                change(&client, conn, &mut binding, &message).await;
+                continue;
+            }
+            () = &mut known, if wants_word => {
+                wants_word = false;
+                let mut word = Message::new(content::BIND_SUCCESS);
+                word.headers.put_u32(header::CONN_ID, conn);
+                client.send(word).await;
+                continue;
+            }
+        };
+        let Some(incoming) = incoming else { break };
         match reserve(&client, &mut next) {
             Some(offered) => {
                 let host = Arc::clone(&host);
@@ -120,6 +155,33 @@ async fn host(client: Client, conn: u32, message: Message) {
     }
     if !client.router.is_stopping() {
         client.send(state_closed(conn, NOT_ALLOWED)).await;
+    }
+}
+
+/// Waits until the controller has told of the terminator.
+async fn known_to_controller(client: &Client, id: TerminatorId) {
+    let mut replica = client.router.replica();
+    let known = replica.wait_for(|replica| replica.terminators.iter().any(|it| it.id == id));
+    drop(known.await);
+}
+
+/// Makes a change that a host wants; the session token says that it is the host.
+async fn change(client: &Client, conn: u32, binding: &mut Binding, message: &Message) {
+    let mut replica = client.router.replica();
+    let session = check_session(&message.body, Permission::Bind, &client.session, &mut replica);
+    let Terminator { service, precedence: preferred, cost, .. } = binding.terminator().clone();
+    if !session.await.is_ok_and(|session| session.sub == service) {
+        client.send(state_closed(conn, INVALID_SESSION).in_reply_to(message.sequence)).await;
+        return;
+    }
+    let headers = &message.headers;
+    if message.content_type == content::UPDATE_BIND {
+        let preferred =
+            headers.bytes(header::PRECEDENCE).map_or(preferred, |_| precedence(headers));
+        binding.update(preferred, cost_of(headers).unwrap_or(cost));
+    } else {
+        let passed = headers.is_true(header::HEALTH_STATUS);
+        info!(identity = &*client.name, service = %service, passed, "a host checked its server");
     }
 }
 
@@ -138,14 +200,18 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
     }
     let instance = message.headers.text(header::TERMINATOR_IDENTITY).unwrap_or_default();
     check_instance(instance, &session, &replica.borrow())?;
-    let cost = message.headers.bytes(header::COST).and_then(|cost| cost.as_ref().try_into().ok());
     Ok(client.router.bind(BindRequest {
         service: session.sub,
         identity: session.identity,
         instance: instance.to_owned(),
         precedence: precedence(&message.headers),
-        cost: cost.map_or(0, u16::from_le_bytes),
+        cost: cost_of(&message.headers).unwrap_or_default(),
     }))
+}
+
+fn cost_of(headers: &Headers) -> Option<u16> {
+    let cost = headers.bytes(header::COST)?.as_ref().try_into().ok()?;
+    Some(u16::from_le_bytes(cost))
 }
 
 fn precedence(headers: &Headers) -> Precedence {
