@@ -37,7 +37,7 @@ pub(crate) fn kernel_programs(workspace: &Workspace) -> Result<()> {
         .try_for_each(|name| replace_if_changed(&built.join(name), &workspace.kernel_object(name)))
 }
 
-/// Builds the binary and the example application that the demo runs.
+/// Builds the binary and the example applications that the demo runs.
 ///
 /// # Errors
 /// The compiler fails.
@@ -51,6 +51,8 @@ pub(crate) fn demo_programs(workspace: &Workspace) -> Result<()> {
         "nightgate",
         "--example",
         "axum_hidden",
+        "--example",
+        "web_client",
     ];
     host_programs(workspace, Profile::Dev, &selection)
 }

@@ -6,6 +6,7 @@ mod firewall;
 mod healing;
 mod openziti;
 mod scenes;
+mod sdk;
 mod topology;
 mod verdict;
 

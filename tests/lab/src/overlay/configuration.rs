@@ -29,6 +29,8 @@ pub(crate) const DARK_SERVICE: &str = "dark";
 pub(crate) const DARK_NAME: &str = "dark.corp";
 /// The SDK example that hosts a web page.
 pub(crate) const SDK_HOST_EXAMPLE: &str = "axum_hidden";
+/// The SDK example that fetches a web page.
+pub(crate) const SDK_CLIENT_EXAMPLE: &str = "web_client";
 /// VXLAN network identifier of the mirror session.
 pub(crate) const MIRROR_VNI: u32 = 42;
 

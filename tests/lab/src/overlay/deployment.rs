@@ -32,6 +32,8 @@ pub struct Programs {
     pub nightgate: PathBuf,
     /// The SDK's example of an application that hosts a web page without listening.
     pub sdk_host: PathBuf,
+    /// The SDK's example of a web client.
+    pub sdk_client: PathBuf,
     /// Python with OpenZiti's client of 2022.
     pub openziti: PathBuf,
 }
@@ -53,6 +55,7 @@ impl Programs {
             openziti: checkout.join("target/openziti-2022/bin/python"),
             nightgate: folder.join("nightgate"),
             sdk_host: folder.join("examples").join(configuration::SDK_HOST_EXAMPLE),
+            sdk_client: folder.join("examples").join(configuration::SDK_CLIENT_EXAMPLE),
         })
     }
 }
@@ -196,6 +199,13 @@ impl Deployment {
         command.arg("proxy").arg(identity).args([service, at]);
         self.start("proxy", command)?;
         self.last()?.wait_for_output(&format!("{service} is at"), PATIENCE)
+    }
+
+    /// The application that fetches pages by the SDK, on a host of its own on the underlay; one that hangs is ended.
+    pub(crate) fn sdk_client(&self) -> Command {
+        let mut command = self.topology.public.command("timeout");
+        command.arg(PATIENCE.as_secs().to_string()).arg(&self.programs.sdk_client);
+        command
     }
 
     /// A command of Python with OpenZiti's client, on the SDK host; one that hangs is ended.

@@ -14,7 +14,7 @@ use super::{
         WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
-    firewall, healing, openziti,
+    firewall, healing, openziti, sdk,
     topology::{Family, address},
     verdict,
 };
@@ -76,6 +76,11 @@ pub const SCENES: &[Scene] = &[
         name: "dark server",
         promise: "an application serves through the SDK; its host listens on nothing",
         play: reach_dark_server,
+    },
+    Scene {
+        name: "sdk client",
+        promise: "a second application fetches its page through the SDK, once a policy lets it",
+        play: sdk::fetch,
     },
     Scene {
         name: "openziti",
