@@ -43,7 +43,11 @@ pub(crate) fn turn(ctx: &TcContext, work: &mut Work) -> Result<Reason, Reason> {
         return Err(Reason::EchoUnreachable);
     }
     lend(work);
-    if nightgate_echo(ctx.skb.skb) == 0 { Ok(Reason::EchoAnswered) } else { Err(Reason::EchoFailed) }
+    if nightgate_echo(ctx.skb.skb) == 0 {
+        Ok(Reason::EchoAnswered)
+    } else {
+        Err(Reason::EchoFailed)
+    }
 }
 
 /// Sends the answer out again. Returns the program's action.
@@ -109,9 +113,8 @@ fn octets([high, low]: [u64; 2]) -> [u8; 16] {
 fn adjust(ctx: &TcContext, offset: usize, [before, after]: [u8; 2]) -> Option<()> {
     let word = |kind: u8| u64::from(u16::from_ne_bytes([kind, 0]));
     // SAFETY: the context is valid; the helper checks the offset against the packet.
-    let result = unsafe {
-        bpf_l4_csum_replace(ctx.skb.skb, offset as u32, word(before), word(after), 2)
-    };
+    let result =
+        unsafe { bpf_l4_csum_replace(ctx.skb.skb, offset as u32, word(before), word(after), 2) };
     if result == 0 { Some(()) } else { None }
 }
 
@@ -120,7 +123,6 @@ fn store<const N: usize>(ctx: &TcContext, offset: usize, bytes: &[u8; N]) -> Opt
     let (from, length) = ((&raw const *bytes).cast(), N as u32);
     let flags = BPF_F_RECOMPUTE_CSUM.into();
     // SAFETY: the source is N bytes long; the helper checks the offset against the packet.
-    let result =
-        unsafe { bpf_skb_store_bytes(ctx.skb.skb, offset as u32, from, length, flags) };
+    let result = unsafe { bpf_skb_store_bytes(ctx.skb.skb, offset as u32, from, length, flags) };
     if result == 0 { Some(()) } else { None }
 }
