@@ -103,9 +103,12 @@ pub(super) fn limit(deployment: &mut Deployment) -> Result<String> {
     let receiver = inside(&topology.gateway_a, || UdpSocket::bind(service))?;
     receiver.set_read_timeout(Some(SILENCE))?;
     let flood = || {
+        // Each from a port of its own, and so a flow of its own: none is closed before the last.
+        let mut sockets = Vec::new();
         for _ in 0..FLOOD {
-            // Each from a port of its own: a flow of its own.
-            UdpSocket::bind((unspecified(service), 0))?.send_to(b"flood", service)?;
+            let socket = UdpSocket::bind((unspecified(service), 0))?;
+            socket.send_to(b"flood", service)?;
+            sockets.push(socket);
         }
         Ok(())
     };
