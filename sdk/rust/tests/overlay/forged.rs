@@ -107,16 +107,17 @@ impl BadRouter {
         let path_id = PathId(self.circuits);
         self.send(&Frame::Open(path_id, headers)).await;
         loop {
-            match self.next().await {
-                Frame::Opened(id, _) if id == path_id => return Ok(()),
-                Frame::Refused(id, headers) if id == path_id => {
-                    return Err(headers.text(header::DETAIL).unwrap().to_owned());
-                }
-                frame => {
-                    if let Frame::Ping(stamp) = frame {
-                        self.send(&Frame::Pong(stamp)).await;
-                    }
-                }
+            let frame = self.next().await;
+            if let Frame::Ping(stamp) = frame {
+                self.send(&Frame::Pong(stamp)).await;
+            } else if let Frame::Opened(id, _) = &frame
+                && *id == path_id
+            {
+                return Ok(());
+            } else if let Frame::Refused(id, headers) = &frame
+                && *id == path_id
+            {
+                return Err(headers.text(header::DETAIL).unwrap().to_owned());
             }
         }
     }
