@@ -1,7 +1,7 @@
 //! Hosting: connects circuits that arrive for a service to its servers behind this gateway.
 //!
-//! `host.v1` describes one server, `host.v2` several; each has a terminator of its own ([`terminator`]), whose
-//! checks change what dialers choose it by ([`health`]). [`target`] decides which server a dial is for.
+//! `host.v1` describes one server, `host.v2` several; each has a terminator of its own (`terminator`), whose
+//! checks change what dialers choose it by (`health`). `target` decides which server a dial is for.
 
 mod connect;
 mod datagram;
