@@ -54,7 +54,7 @@ pub enum CircuitRole {
     Dialer,
     /// The host is connected here.
     Host,
-    /// Only forwards.
+    /// Only forwards ciphertext.
     Transit,
 }
 

@@ -1,19 +1,8 @@
 //! What a router tells people about itself.
 
+pub use nightgate_model::activity::CircuitRole as Role;
 use nightgate_model::id::{IdentityId, RouterId, ServiceId};
 use serde::Serialize;
-
-/// This router's part in a circuit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// The dialer is connected here.
-    Dialer,
-    /// The host is connected here.
-    Host,
-    /// Only forwards ciphertext.
-    Transit,
-}
 
 /// A circuit as this router sees it.
 #[derive(Clone, Debug, Serialize)]

@@ -6,12 +6,9 @@ use std::{
     time::Duration,
 };
 
-use nightgate_fabric::{CircuitInfo, FailureCause, Role};
+use nightgate_fabric::{CircuitInfo, FailureCause};
 use nightgate_model::{
-    activity::{
-        Activity, CircuitReport, CircuitRole, DialOutcomes, MAX_CIRCUITS, MAX_OUTCOMES,
-        REPORT_EVERY,
-    },
+    activity::{Activity, CircuitReport, DialOutcomes, MAX_CIRCUITS, MAX_OUTCOMES, REPORT_EVERY},
     id::ServiceId,
 };
 use tokio::sync::watch;
@@ -83,11 +80,7 @@ pub(crate) async fn watch_activity(router: Router, activity: watch::Sender<Arc<A
 fn report(circuit: CircuitInfo) -> CircuitReport {
     CircuitReport {
         id: circuit.id,
-        role: match circuit.role {
-            Role::Dialer => CircuitRole::Dialer,
-            Role::Host => CircuitRole::Host,
-            Role::Transit => CircuitRole::Transit,
-        },
+        role: circuit.role,
         service: circuit.service,
         dialer: circuit.dialer,
         host: circuit.host,
