@@ -17,6 +17,9 @@ const WAITING: usize = 1_024;
 /// Longest line or body, bytes; Suricata's alerts with payloads are shorter.
 const LONGEST: usize = 1 << 20;
 
+/// Bytes of events read at a time.
+const CHUNK: usize = 64 * 1024;
+
 /// A source of alerts that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertsError {

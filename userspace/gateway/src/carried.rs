@@ -10,6 +10,8 @@ use std::{
 use nightgate_model::id::{IdentityId, ServiceId};
 use nightgate_router::CircuitId;
 
+use crate::ends::plain;
+
 /// A connection that has ended is known for this long: sensors look at a stream when it is over.
 const LINGER: Duration = Duration::from_secs(60);
 
@@ -62,8 +64,6 @@ struct Key(u8, SocketAddr, SocketAddr);
 
 impl Key {
     fn new(protocol: u8, [a, b]: [SocketAddr; 2]) -> Self {
-        // What tells scopes and flow labels apart is not in packets.
-        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let (a, b) = (plain(a), plain(b));
         if a <= b { Self(protocol, a, b) } else { Self(protocol, b, a) }
     }

@@ -4,7 +4,7 @@ mod difference;
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
 };
 
 use nightgate_abi::Address;
@@ -14,7 +14,10 @@ use nightgate_packet::{PacketMeta, tcp_flags};
 use nightgate_ruleset::{RuleSet, Verdict, ZoneId, classify};
 
 pub use self::difference::{Change, Difference, Subject};
-use crate::admin::{RuleFile, Session};
+use crate::{
+    admin::{RuleFile, Session},
+    ends::plain,
+};
 
 /// Rules with the file that they are from.
 #[derive(Clone, Debug)]
@@ -87,6 +90,7 @@ impl Candidate {
     /// Says why these rules would cut a TCP connection to this host that comes from a zone; `None` if they
     /// would not.
     pub fn cuts(&self, from: ZoneId, session: &Session) -> Option<String> {
+        // sshd writes mapped addresses where it listens for both families by one socket.
         let (client, server) = (plain(session.client), plain(session.server));
         let packet = PacketMeta {
             tcp_flags: tcp_flags::SYN,
@@ -109,11 +113,6 @@ impl Candidate {
              or use --force"
         ))
     }
-}
-
-/// sshd writes mapped addresses where it listens for both families by one socket.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Default of `dns.range_v6`.

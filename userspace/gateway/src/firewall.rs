@@ -14,7 +14,7 @@ use nightgate_netlink::MirrorPair;
 use nightgate_ruleset::{InterceptImage, RuleSet, ZoneName};
 use tracing::warn;
 
-use crate::{admin::Session, intercept::InterceptTable};
+use crate::{admin::Session, ends::plain, intercept::InterceptTable};
 
 /// The kernel programs with everything this gateway puts into them. They stay when it is dropped.
 #[derive(Debug)]
@@ -193,9 +193,7 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn interface_of(&self, session: &Session) -> Result<Option<InterfaceName>, DatapathError> {
-        let is_same = |side: &FlowSide, end: SocketAddr| {
-            side.address == SocketAddr::new(end.ip().to_canonical(), end.port())
-        };
+        let is_same = |side: &FlowSide, end: SocketAddr| side.address == plain(end);
         let flow = self.datapath.flows()?.into_iter().find(|flow| {
             flow.protocol == TCP
                 && is_same(&flow.origin, session.client)

@@ -14,6 +14,7 @@ pub mod change;
 pub mod clock;
 pub mod datagrams;
 pub mod dns;
+mod ends;
 pub mod exporter;
 pub mod filter;
 pub mod firewall;

@@ -16,14 +16,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{LONGEST, pass_on};
+use super::{CHUNK, LONGEST, pass_on};
 
-/// Time between two looks at the file. Nobody tells us of growth that is not asked for, and this costs one system
-/// call.
+/// Time between two looks at the file, each of two system calls: is there more in it, and is it still the file of that
+/// name.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// Bytes read at a time.
-const CHUNK: usize = 64 * 1024;
 
 /// Follows a file for ever. What is in it at the beginning is past; what a file holds that takes its place
 /// is read from its beginning.

@@ -11,13 +11,10 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{AlertsError, follow::Lines};
+use super::{AlertsError, CHUNK, follow::Lines};
 
 /// Sensors that are connected at one time; others wait.
 const SENSORS: usize = 16;
-
-/// Bytes read at a time.
-const CHUNK: usize = 64 * 1024;
 
 /// Opens the socket. One that an earlier process has left is replaced; any other file stays.
 pub(super) fn open(path: &Path) -> Result<UnixListener, AlertsError> {

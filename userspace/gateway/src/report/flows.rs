@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     admin::{FlowOrder, FlowRequest, KillRequest},
     clock::Clock,
+    ends::plain,
     filter::FilterError,
     firewall::Firewall,
     flow_filter::{FlowFilter, Seen},
@@ -127,7 +128,6 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn end_flow_between(&mut self, ends: Ends) -> Result<usize, DatapathError> {
-        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let (client, server) = (plain(ends.client), plain(ends.server));
         self.datapath.kill_flows(|flow: &FlowEntry| {
             let (origin, responder) = (flow.origin.address, flow.responder.address);
