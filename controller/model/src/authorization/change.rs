@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Authorizations, Rule, Terms, index::Relation};
+use super::{Authorizations, Rule, index::Relation};
 use crate::{
     id::{Identifier, IdentityId, RouterId, ServiceId},
     replica::{Digest, Edit, Splice},
@@ -75,16 +75,6 @@ impl Authorizations {
     /// Whether both are one: they have not been changed since one was cloned from the other.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.terms, &other.terms)
-    }
-
-    /// What follows from other terms; what they have in common with these is not evaluated again.
-    #[must_use]
-    pub fn with_terms(&self, terms: Terms) -> Self {
-        let next = Self { terms: Arc::new(terms), ..Self::default() };
-        let mut changed = self.clone();
-        let fits = changed.apply(TermsEdit::between(self, &next), &mut Digest::default());
-        debug_assert!(fits, "the changes are of these terms");
-        changed
     }
 
     /// Changes the terms, and the digest with them; whether the changes fit.
