@@ -111,24 +111,26 @@ pub const NATIVE_METHOD: &str = "nightgate-e2e-1";
 
 /// Methods of end-to-end encryption.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum EndToEndMethod {
     /// Our own between ends that have it, OpenZiti's with others.
     Negotiated,
     /// Our own alone: both ends refuse circuits whose other end proves no identity.
     Native,
+    /// Our own between ends that have it; with hosts that do not, OpenZiti's in the form for clients that were
+    /// started with AES-GCM, which cannot be recognised by anything they say.
+    AesGcm,
 }
 
 impl EndToEndV1 {
     /// Config type name.
     pub const TYPE: &'static str = "end-to-end.v1";
 
-    /// Whether the configs of a service, by type, demand our own method. A document that cannot be read
-    /// does, for it was meant to restrict.
-    pub fn demands_native(configs: &BTreeMap<String, serde_json::Value>) -> bool {
-        configs.get(Self::TYPE).is_some_and(|document| {
-            !Self::deserialize(document)
-                .is_ok_and(|config| config.method == EndToEndMethod::Negotiated)
+    /// The method that the configs of a service, by type, ask for. A document that cannot be read asks for our
+    /// own alone, for it was meant to restrict.
+    pub fn method_of(configs: &BTreeMap<String, serde_json::Value>) -> EndToEndMethod {
+        configs.get(Self::TYPE).map_or(EndToEndMethod::Negotiated, |document| {
+            Self::deserialize(document).map_or(EndToEndMethod::Native, |config| config.method)
         })
     }
 }
@@ -182,14 +184,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_document_that_allows_the_other_method_does() {
-        let demands = |document: Value| {
-            EndToEndV1::demands_native(&[(EndToEndV1::TYPE.to_owned(), document)].into())
+    fn what_cannot_be_read_restricts() {
+        let method = |document: Value| {
+            EndToEndV1::method_of(&[(EndToEndV1::TYPE.to_owned(), document)].into())
         };
-        assert!(!EndToEndV1::demands_native(&BTreeMap::new()));
-        assert!(!demands(json!({ "method": "negotiated" })));
-        assert!(demands(json!({ "method": "native" })));
-        assert!(demands(json!({ "method": "of the future" })));
-        assert!(demands(json!(7)));
+        assert_eq!(EndToEndV1::method_of(&BTreeMap::new()), EndToEndMethod::Negotiated);
+        assert_eq!(method(json!({ "method": "negotiated" })), EndToEndMethod::Negotiated);
+        assert_eq!(method(json!({ "method": "native" })), EndToEndMethod::Native);
+        assert_eq!(method(json!({ "method": "aes-gcm" })), EndToEndMethod::AesGcm);
+        assert_eq!(method(json!({ "method": "of the future" })), EndToEndMethod::Native);
+        assert_eq!(method(json!(7)), EndToEndMethod::Native);
     }
 }

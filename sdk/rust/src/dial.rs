@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use nightgate_e2ee::{AgreementError, Binding, Method, Proposal, Protection};
 use nightgate_identity::{Credentials, ProvenIdentity};
-use nightgate_model::configs::EndToEndV1;
+use nightgate_model::configs::{EndToEndMethod, EndToEndV1};
 use nightgate_wire::{
     FailureCause,
     channel::Message,
@@ -20,9 +20,6 @@ use crate::{
     service::Service,
     stream::Stream,
 };
-
-/// Value of the CryptoMethod header (1009) for libsodium's method, in the Go SDK's form.
-const LIBSODIUM: &[u8] = &[0];
 
 /// What routers answer, among other reasons, when the service session is not valid any more.
 const INVALID_SESSION: &str = "invalid session";
@@ -45,7 +42,8 @@ pub struct DialOptions {
 }
 
 /// Which methods of end-to-end encryption will do, where a service requires encryption at all. An
-/// operator can demand [`Self::Native`] of all ends of a service (config type `end-to-end.v1`).
+/// operator can demand [`Self::Native`] of all ends of a service, or ask for [`Self::AesGcm`] where the
+/// application wants nothing else (config type `end-to-end.v1`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum EndToEnd {
     /// Our own with ends that have it, OpenZiti's with others. An end that does without where all who may be there
@@ -54,6 +52,9 @@ pub enum EndToEnd {
     Negotiated,
     /// Our own alone: whoever does not prove an identity is refused.
     Native,
+    /// As [`Self::Negotiated`], but with hosts that are not ours OpenZiti's method in its AES-GCM form: for hosts that
+    /// were started with it. A host of ours takes either form from its dialers whatever it asks for.
+    AesGcm,
     /// OpenZiti's alone, even with ends that are ours: to compare, or to find the cause of a problem. Both ends
     /// have to want it.
     OpenZiti,
@@ -81,7 +82,37 @@ impl EndToEnd {
     /// What will do for a service: what the operator demands of it comes before what the application
     /// wants.
     pub(crate) fn for_service(self, service: &Service) -> Self {
-        if EndToEndV1::demands_native(&service.config) { Self::Native } else { self }
+        match (EndToEndV1::method_of(&service.config), self) {
+            (EndToEndMethod::Native, _) => Self::Native,
+            (EndToEndMethod::AesGcm, Self::Negotiated) => Self::AesGcm,
+            (EndToEndMethod::AesGcm | EndToEndMethod::Negotiated, _) => self,
+        }
+    }
+
+    /// What to say to a host, with or without our own method.
+    fn propose(
+        self,
+        credentials: Option<Arc<Credentials>>,
+        binding: Binding<'_>,
+    ) -> Result<Proposal, AgreementError> {
+        let credentials = self.offered(credentials);
+        match self {
+            Self::AesGcm => Proposal::aes_gcm(credentials, binding),
+            Self::Negotiated | Self::Native | Self::OpenZiti => Proposal::new(credentials, binding),
+        }
+    }
+
+    /// Whether an end may do without proof where nobody who may be there has to.
+    pub(crate) fn is_negotiated(self) -> bool {
+        matches!(self, Self::Negotiated | Self::AesGcm)
+    }
+
+    /// What the dialer says about its key (header 1009, as OpenZiti's Go clients number the methods).
+    fn crypto_method(self) -> &'static [u8] {
+        match self {
+            Self::AesGcm => &[1],
+            Self::Negotiated | Self::Native | Self::OpenZiti => &[0],
+        }
     }
 
     /// The credentials to offer our own method with, if it may be used.
@@ -92,7 +123,7 @@ impl EndToEnd {
     /// Whether a circuit that ended up with this protection may be used.
     pub(crate) fn admits(self, protection: Option<&Protection>) -> bool {
         match self {
-            Self::Negotiated | Self::OpenZiti => true,
+            Self::Negotiated | Self::AesGcm | Self::OpenZiti => true,
             Self::Native => protection.is_some_and(|it| matches!(it.method, Method::Native(_))),
         }
     }
@@ -209,10 +240,13 @@ pub(crate) async fn dial(
     let instance = options.instance.as_deref().unwrap_or_default();
     let binding = Binding { service: service.id.as_str(), instance, app_data: &options.app_data };
     let end_to_end = options.end_to_end.for_service(service);
-    let propose = || Proposal::new(end_to_end.offered(dialer.credentials), binding);
+    let propose = || end_to_end.propose(dialer.credentials, binding);
     let proposal = service.encryption_required.then(propose).transpose()?;
     let (port, events) = channel.open_port(PortKind::Circuit).map_err(lost)?;
-    let request = connect_message(&port, session, dialer.name, proposal.as_ref(), options);
+    let mut request = connect_message(&port, session, dialer.name, proposal.as_ref(), options);
+    if proposal.is_some() {
+        request.headers.put(header::CRYPTO_METHOD, end_to_end.crypto_method());
+    }
     let answer = timeout(options.timeout, port.request(request))
         .await
         .map_err(|_elapsed| DialFailure::Timeout { router: router(), waited: options.timeout })?
@@ -249,7 +283,6 @@ fn connect_message(
     if let Some(proposal) = proposal {
         let share = proposal.share();
         message.headers.put(header::PUBLIC_KEY, share.public_key);
-        message.headers.put(header::CRYPTO_METHOD, LIBSODIUM);
         if !share.handshake.is_empty() {
             message.headers.put(header::HANDSHAKE, share.handshake);
         }

@@ -15,7 +15,7 @@ pub fn read_answer(bytes: &[u8]) {
     if let Ok(listed) = serde_json::from_slice::<Envelope<Vec<Service>>>(bytes) {
         // Whatever the documents say, it is decided whether our own method is demanded.
         for service in &listed.data {
-            nightgate_model::configs::EndToEndV1::demands_native(&service.config);
+            nightgate_model::configs::EndToEndV1::method_of(&service.config);
         }
     }
     controller::read_sessions(bytes);

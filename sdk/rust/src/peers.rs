@@ -71,7 +71,7 @@ impl Inner {
                 false => Err(PeerRefusal::NotPermitted(peer.clone(), side)),
             };
         }
-        let could_be = method.is_some() && wanted == EndToEnd::Negotiated;
+        let could_be = method.is_some() && wanted.is_negotiated();
         let could_be = could_be && self.credentials().is_some();
         match could_be && self.is_native(service, side).await {
             true => Err(PeerRefusal::Downgraded),

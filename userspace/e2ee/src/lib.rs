@@ -1,6 +1,6 @@
 //! End-to-end encryption of circuits on libsodium.
 //!
-//! There are two methods. Each end of a circuit sends a [`Share`] for both, OpenZiti's part in the
+//! There are two methods, one of them in two forms. Each end of a circuit sends a [`Share`] for both, OpenZiti's part in the
 //! `PublicKey` header (1003) of Connect and Dial and of their answers, ours in a header that others
 //! ignore; [`Proposal`] and [`Protection::answer`] settle on one. Routers between the two ends see
 //! only ciphertext.
@@ -11,7 +11,8 @@
 //!   [`Outbound::header`] and nothing else; the body of each later one is one sealed record. An empty
 //!   body is never sealed: it only carries flags, such as the end of the stream. The method proves
 //!   no identities and does not authenticate the end: a router can put itself in the middle, and cut
-//!   a stream short.
+//!   a stream short. Its clients can be started with another form of it, which both ends then have to use:
+//!   a P-256 key exchange and AES-256-GCM ([`Proposal::aes_gcm`]); a host of ours takes either.
 //! - Ours, for two ends that both have [`nightgate_identity::Credentials`]: X-Wing, a signature of
 //!   each end over the whole handshake, records of AEGIS-256 or ChaCha20-Poly1305 whose flags are
 //!   authenticated too, a last record that says so, and keys that change. `docs/end-to-end-encryption.md`
@@ -44,8 +45,8 @@ mod protection;
 pub use error::{RecordError, SealError};
 pub use native::{Binding, Cipher, HandshakeError, REKEY_AFTER};
 pub use openziti::{
-    HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, PUBLIC_KEY_LENGTH, PublicKey,
-    RECORD_OVERHEAD, SessionKeys,
+    HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH, PUBLIC_KEY_LENGTH,
+    PublicKey, RECORD_OVERHEAD, SessionKeys, TAG_LENGTH,
 };
 pub use protection::{AgreementError, END, Method, Opener, Proposal, Protection, Sealer, Share};
 

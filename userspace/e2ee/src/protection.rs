@@ -9,7 +9,8 @@ use crate::{
     RecordError, SealError,
     native::{self, Binding, Cipher, HandshakeError},
     openziti::{
-        HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, PublicKey, SessionKeys,
+        Direction, HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH,
+        PointPair, PublicKey, SessionKeys,
     },
 };
 
@@ -21,6 +22,8 @@ pub const END: u32 = 1;
 pub enum Method {
     /// OpenZiti's: X25519 and XChaCha20-Poly1305. Proves nobody's identity; its end can be forged.
     OpenZiti,
+    /// OpenZiti's, for clients started with it: P-256 and AES-256-GCM. Proves as little.
+    AesGcm,
     /// Ours: X-Wing, this cipher, both identities proven, an authenticated end.
     Native(Cipher),
 }
@@ -53,8 +56,14 @@ pub struct Share {
 
 /// The dialer's side of an agreement, while the host has not answered.
 pub struct Proposal {
-    keys: KeyPair,
+    keys: Keys,
     native: Option<(native::Dialing, Arc<Credentials>)>,
+}
+
+/// The dialer's share in a method of OpenZiti's.
+enum Keys {
+    X25519(KeyPair),
+    P256(PointPair),
 }
 
 /// Both directions of an encrypted circuit.
@@ -66,7 +75,7 @@ pub struct Protection {
     pub opener: Opener,
     /// The method the ends agreed on.
     pub method: Method,
-    /// Who the peer proved to be; none with OpenZiti's method.
+    /// Who the peer proved to be; none with OpenZiti's methods.
     pub peer: Option<ProvenIdentity>,
 }
 
@@ -77,6 +86,7 @@ pub struct Sealer(Sealing);
 #[derive(Debug)]
 enum Sealing {
     OpenZiti(Box<Outbound>),
+    AesGcm(Box<Direction>),
     Native(Box<native::Sealing>),
 }
 
@@ -87,6 +97,7 @@ pub struct Opener(Opening);
 #[derive(Debug)]
 enum Opening {
     OpenZiti(Box<Inbound>),
+    AesGcm(Box<Direction>),
     Native(Box<native::Opening>),
 }
 
@@ -99,10 +110,29 @@ impl Proposal {
         credentials: Option<Arc<Credentials>>,
         binding: Binding<'_>,
     ) -> Result<Self, AgreementError> {
-        let keys = KeyPair::generate()?;
+        Self::with(Keys::X25519(KeyPair::generate()?), credentials, binding)
+    }
+
+    /// Proposes OpenZiti's method in the form for hosts started with AES-GCM and, with credentials, the
+    /// native one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn aes_gcm(
+        credentials: Option<Arc<Credentials>>,
+        binding: Binding<'_>,
+    ) -> Result<Self, AgreementError> {
+        Self::with(Keys::P256(PointPair::generate()?), credentials, binding)
+    }
+
+    fn with(
+        keys: Keys,
+        credentials: Option<Arc<Credentials>>,
+        binding: Binding<'_>,
+    ) -> Result<Self, AgreementError> {
         let native = credentials
             .map(|credentials| {
-                let public_key = keys.public_key().as_bytes();
+                let public_key = keys.public_key();
                 let ciphers = Cipher::offered_here();
                 native::Dialing::start(&credentials, ciphers, binding, public_key)
                     .map(|dialing| (dialing, credentials))
@@ -114,7 +144,7 @@ impl Proposal {
     /// What to send to the host.
     pub fn share(&self) -> Share {
         Share {
-            public_key: self.keys.public_key().as_bytes().to_vec(),
+            public_key: self.keys.public_key().to_vec(),
             handshake: self
                 .native
                 .as_ref()
@@ -137,17 +167,29 @@ impl Proposal {
                 Ok(dialing.finish(&credentials, handshake, UnixTime::now())?.into())
             }
             Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
-            Some(_) | None => {
-                let keys = self.keys.dialer_keys(&PublicKey::try_from(public_key)?)?;
-                Protection::open_ziti(keys)
-            }
+            Some(_) | None => match self.keys {
+                Keys::X25519(keys) => {
+                    Protection::open_ziti(keys.dialer_keys(&PublicKey::try_from(public_key)?)?)
+                }
+                Keys::P256(keys) => Ok(Protection::aes_gcm(keys.dialer_directions(public_key)?)),
+            },
+        }
+    }
+}
+
+impl Keys {
+    fn public_key(&self) -> &[u8] {
+        match self {
+            Self::X25519(keys) => keys.public_key().as_bytes(),
+            Self::P256(keys) => keys.public_key(),
         }
     }
 }
 
 impl Protection {
     /// The host's side of an agreement, at once: takes the native method if the dialer proposes it
-    /// and there are credentials, else OpenZiti's with `keys`. Returns what to answer.
+    /// and there are credentials, else OpenZiti's: with `keys`, or with fresh ones in the form that the dialer's
+    /// key belongs to. Returns what to answer.
     ///
     /// # Errors
     /// The dialer sent no key, a weak one, or a proposal that proves no identity.
@@ -168,6 +210,12 @@ impl Protection {
                 Ok((Share { public_key: Vec::new(), handshake: answer }, agreed.into()))
             }
             Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
+            Some(_) | None if public_key.len() == POINT_LENGTH => {
+                let keys = PointPair::generate()?;
+                let agreed = keys.host_directions(public_key)?;
+                let public_key = keys.public_key().to_vec();
+                Ok((Share { public_key, handshake: Vec::new() }, Self::aes_gcm(agreed)))
+            }
             Some(_) | None => {
                 let agreed = keys.host_keys(&PublicKey::try_from(public_key)?)?;
                 let public_key = keys.public_key().as_bytes().to_vec();
@@ -184,6 +232,15 @@ impl Protection {
             method: Method::OpenZiti,
             peer: None,
         })
+    }
+
+    fn aes_gcm([outbound, inbound]: [Direction; 2]) -> Self {
+        Self {
+            sealer: Sealer(Sealing::AesGcm(Box::new(outbound))),
+            opener: Opener(Opening::AesGcm(Box::new(inbound))),
+            method: Method::AesGcm,
+            peer: None,
+        }
     }
 }
 
@@ -204,19 +261,20 @@ impl Sealer {
     pub fn header(&self) -> Option<[u8; HEADER_LENGTH]> {
         match &self.0 {
             Sealing::OpenZiti(outbound) => Some(outbound.header()),
-            Sealing::Native(_) => None,
+            Sealing::AesGcm(_) | Sealing::Native(_) => None,
         }
     }
 
     /// Makes the body of one message that will carry these flags. Bodies must be sent in the order
-    /// they are made. With OpenZiti's method, flags are not authenticated and nothing stays nothing.
+    /// they are made. With OpenZiti's methods, flags are not authenticated and nothing stays nothing.
     ///
     /// # Errors
     /// `plaintext` is longer than 256 GiB, or the native method's last record was sealed before.
     pub fn seal(&mut self, plaintext: &[u8], flags: u32) -> Result<Vec<u8>, SealError> {
         match &mut self.0 {
-            Sealing::OpenZiti(_) if plaintext.is_empty() => Ok(Vec::new()),
+            Sealing::OpenZiti(_) | Sealing::AesGcm(_) if plaintext.is_empty() => Ok(Vec::new()),
             Sealing::OpenZiti(outbound) => outbound.seal(plaintext),
+            Sealing::AesGcm(outbound) => outbound.seal(plaintext),
             Sealing::Native(sealing) => sealing.seal(plaintext, flags),
         }
     }
@@ -231,19 +289,20 @@ impl Opener {
     pub fn open(&mut self, body: &[u8], flags: u32) -> Result<Option<Vec<u8>>, RecordError> {
         match &mut self.0 {
             Opening::OpenZiti(inbound) => inbound.open(body),
+            Opening::AesGcm(inbound) => inbound.open(body),
             Opening::Native(opening) => opening.open(body, flags).map(Some),
         }
     }
 
-    /// To be asked when the circuit is over: whether the stream is complete. OpenZiti's method cannot
-    /// tell and says yes.
+    /// To be asked when the circuit is over: whether the stream is complete. OpenZiti's methods
+    /// cannot tell and say yes.
     ///
     /// # Errors
     /// [`RecordError::Truncated`]: the peer did not end its stream. [`RecordError::Broken`]: a record
     /// was refused.
     pub fn finish(&self) -> Result<(), RecordError> {
         match &self.0 {
-            Opening::OpenZiti(_) => Ok(()),
+            Opening::OpenZiti(_) | Opening::AesGcm(_) => Ok(()),
             Opening::Native(opening) => opening.finish(),
         }
     }
@@ -291,6 +350,52 @@ mod tests {
             assert_eq!(dialer.opener.open(b"", END), Ok(None));
             assert_eq!(dialer.opener.finish(), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_host_takes_the_form_that_the_dialer_was_started_with() {
+        let keys = KeyPair::generate().unwrap();
+        for host in [None, Some(identity("web"))] {
+            let proposal = Proposal::aes_gcm(None, BINDING).unwrap();
+            let (answer, mut host) = Protection::answer(
+                &keys,
+                host.as_ref(),
+                BINDING,
+                &proposal.share().public_key,
+                b"",
+            )
+            .unwrap();
+            let mut dialer = proposal.complete(&answer.public_key, &answer.handshake).unwrap();
+
+            assert_eq!((dialer.method, host.method), (Method::AesGcm, Method::AesGcm));
+            assert_eq!((dialer.sealer.header(), host.sealer.header()), (None, None));
+            let body = dialer.sealer.seal(b"marker", 0).unwrap();
+            assert_eq!(host.opener.open(&body, 0), Ok(Some(b"marker".to_vec())));
+            assert_eq!(host.sealer.seal(b"", END), Ok(Vec::new()));
+            assert_eq!(dialer.opener.open(b"", END), Ok(None));
+            assert_eq!(dialer.opener.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn ends_of_ours_take_the_native_method_whatever_the_form_of_the_other() {
+        let (anna, web) = (Arc::new(identity("anna")), identity("web"));
+        let keys = KeyPair::generate().unwrap();
+        let proposal = Proposal::aes_gcm(Some(anna), BINDING).unwrap();
+        let Share { public_key, handshake } = proposal.share();
+        let (answer, host) =
+            Protection::answer(&keys, Some(&web), BINDING, &public_key, &handshake).unwrap();
+        let dialer = proposal.complete(&answer.public_key, &answer.handshake).unwrap();
+        assert!(matches!(dialer.method, Method::Native(_)));
+        assert_eq!(dialer.method, host.method);
+    }
+
+    #[test]
+    fn ends_in_different_forms_refuse_each_other() {
+        let keys = KeyPair::generate().unwrap();
+        let aes = Proposal::aes_gcm(None, BINDING).unwrap();
+        let refused = aes.complete(keys.public_key().as_bytes(), b"").unwrap_err();
+        assert!(refused.to_string().contains("both ends have to use"), "{refused}");
     }
 
     #[test]

@@ -92,13 +92,12 @@ impl Offer {
         credentials: Option<Arc<Credentials>>,
         binding: Binding<'_>,
     ) -> Result<Self, ProtectionError> {
-        Ok(match encryption {
-            Encryption::Required | Encryption::Native => Self::Encrypted {
-                proposal: Box::new(Proposal::new(credentials, binding)?),
-                encryption,
-            },
-            Encryption::Off => Self::Plain,
-        })
+        let proposal = match encryption {
+            Encryption::Required | Encryption::Native => Proposal::new(credentials, binding)?,
+            Encryption::AesGcm => Proposal::aes_gcm(credentials, binding)?,
+            Encryption::Off => return Ok(Self::Plain),
+        };
+        Ok(Self::Encrypted { proposal: Box::new(proposal), encryption })
     }
 
     /// What to send to the host.
@@ -138,7 +137,7 @@ impl Protected {
     ) -> Result<(KeyShare, Self), ProtectionError> {
         match encryption {
             Encryption::Off => Ok((KeyShare::default(), Self::plain(dialer)?)),
-            Encryption::Required | Encryption::Native => {
+            Encryption::Required | Encryption::AesGcm | Encryption::Native => {
                 let keys = KeyPair::generate().map_err(AgreementError::from)?;
                 let (key, handshake) = (&dialer.public_key, &dialer.handshake);
                 let (share, protection) =
@@ -152,7 +151,7 @@ impl Protected {
     fn admitted(self, encryption: Encryption) -> Result<Self, ProtectionError> {
         match (encryption, &self.peer) {
             (Encryption::Native, None) => Err(ProtectionError::NotNative),
-            (Encryption::Native | Encryption::Required | Encryption::Off, _) => Ok(self),
+            (_, _) => Ok(self),
         }
     }
 
@@ -247,6 +246,18 @@ mod tests {
         assert_eq!(host.opener.open(dialer.sealer.header().unwrap(), 0).unwrap(), "");
         let sealed = dialer.sealer.seal(&mut BytesMut::from("marker"), 0).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"marker"));
+        assert_eq!(host.opener.open(sealed, 0).unwrap(), "marker");
+    }
+
+    #[test]
+    fn aes_gcm_is_taken_by_hosts_that_were_told_nothing() {
+        let offer = Offer::new(Encryption::AesGcm, None, BINDING).unwrap();
+        let (share, mut host) = answer(Encryption::Required, &offer.key_share()).unwrap();
+        let mut dialer = offer.complete(&share).unwrap();
+
+        assert_eq!(dialer.sealer.header(), None);
+        let sealed = dialer.sealer.seal(&mut BytesMut::from("marker"), 0).unwrap();
+        assert_eq!(sealed.len(), 6 + nightgate_e2ee::TAG_LENGTH);
         assert_eq!(host.opener.open(sealed, 0).unwrap(), "marker");
     }
 

@@ -190,6 +190,48 @@ async fn what_a_router_does_to_records_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_takes_open_zitis_aes_gcm_from_a_dialer_started_with_it() {
+    let mut scene = Scene::set(EndToEnd::OpenZiti).await;
+    for identity in &scene.identities {
+        authenticate_as_other_client(identity).await;
+    }
+    let aes = DialOptions { end_to_end: EndToEnd::AesGcm, ..DialOptions::default() };
+
+    let (dialed, accepted) =
+        tokio::join!(scene.dialer.dial_with("desk", &aes), scene.listener.accept());
+    talk_by(Method::AesGcm, dialed.unwrap(), accepted.0).await;
+
+    // The same by the operator's word, with an application that asks for nothing.
+    let config = serde_json::json!({ "config": { "end-to-end.v1": { "method": "aes-gcm" } } });
+    scene.overlay.operator.patch("services", "desk", &config).await;
+    let dialer = Context::load(&scene.identities[1]).await.unwrap();
+    let (dialed, accepted) = tokio::join!(dialer.dial("desk"), scene.listener.accept());
+    talk_by(Method::AesGcm, dialed.unwrap(), accepted.0).await;
+    scene.overlay.stop().await;
+}
+
+/// Sends more than one record each way, to the end, by this method.
+async fn talk_by(method: Method, mut dialed: Stream, mut accepted: Stream) {
+    assert_eq!((dialed.method(), accepted.method()), (Some(method), Some(method)));
+    let sent = MARKER.repeat(10_000);
+    let received = tokio::join!(exchange(&mut dialed, &sent), exchange(&mut accepted, &sent));
+    assert!(received.0 == sent && received.1 == sent);
+}
+
+/// Sends all and reads all of what the other end sends.
+async fn exchange(end: &mut Stream, sent: &[u8]) -> Vec<u8> {
+    let (mut read, mut write) = tokio::io::split(end);
+    let sending = async {
+        write.write_all(sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let mut received = Vec::new();
+    let (done, ()) = tokio::join!(read.read_to_end(&mut received), sending);
+    done.unwrap();
+    received
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn suppressing_the_handshake_is_noticed_where_it_is_demanded() {
     let mut scene = Scene::set(EndToEnd::Native).await;
     scene.meddler.turn(|_, message| vec![without_handshake(message)]);

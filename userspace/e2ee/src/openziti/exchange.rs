@@ -39,6 +39,16 @@ pub enum KeyExchangeError {
     /// (RFC 7748 section 6.1: the all-zero check).
     #[error("public key of the peer: it is a point of small order, expected a random point")]
     WeakPublicKey,
+    /// The peer sent something that is no point of P-256 (SEC 1 section 3.2.2.1; AES-GCM only).
+    #[error(
+        "public key of the peer: its {found} bytes are no point of P-256, expected an uncompressed one of {} \
+        bytes: both ends have to use OpenZiti's AES-GCM method, or neither",
+        super::POINT_LENGTH
+    )]
+    Point {
+        /// Bytes received.
+        found: usize,
+    },
 }
 
 impl PublicKey {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32};
 
 use nightgate_model::{
-    configs::{EndToEndV1, Protocol},
+    configs::{EndToEndMethod, EndToEndV1, Protocol},
     entity::Service,
     id::ServiceId,
 };
@@ -40,6 +40,8 @@ pub struct InterceptedService {
 pub enum Encryption {
     /// Both ends must encrypt.
     Required,
+    /// Both ends must encrypt; with a host that is not ours, by OpenZiti's method in its AES-GCM form.
+    AesGcm,
     /// Both ends must encrypt by our own method, and prove who they are.
     Native,
     /// The circuit carries plaintext inside the links' TLS.
@@ -57,12 +59,13 @@ pub struct InterceptTable {
 impl Encryption {
     /// What the controller says about a service.
     pub fn of(service: &Service) -> Self {
-        if EndToEndV1::demands_native(&service.config) {
-            Self::Native
-        } else if service.encryption_required {
-            Self::Required
-        } else {
-            Self::Off
+        match EndToEndV1::method_of(&service.config) {
+            EndToEndMethod::Native => Self::Native,
+            EndToEndMethod::AesGcm | EndToEndMethod::Negotiated if !service.encryption_required => {
+                Self::Off
+            }
+            EndToEndMethod::AesGcm => Self::AesGcm,
+            EndToEndMethod::Negotiated => Self::Required,
         }
     }
 }
