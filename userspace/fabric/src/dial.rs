@@ -290,6 +290,7 @@ impl End {
             proof,
             attempt: None,
             terminator: None,
+            request: None,
             armed: None,
         }
     }

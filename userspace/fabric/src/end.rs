@@ -69,7 +69,16 @@ pub(crate) struct End {
     pub(crate) attempt: Option<Box<Attempt>>,
     /// Where the dialer's end counts as a circuit.
     pub(crate) terminator: Option<TerminatorId>,
+    /// A neighbour's request that its host has not answered.
+    pub(crate) request: Option<Box<Request>>,
     pub(crate) armed: Option<Instant>,
+}
+
+/// What a neighbour has to answer for until a host has answered.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) peer: RouterId,
+    pub(crate) bytes: usize,
 }
 
 /// This end's side of the chain of proofs.

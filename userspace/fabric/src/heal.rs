@@ -18,7 +18,7 @@ use nightgate_wire::{
 use crate::{
     Command, DialRefusal, EndId, FailureCause, LinkId, Role, Router,
     end::{Asked, End, EndState, HEAL_TIME, Hop, Proof, Way},
-    offer::Obstacle,
+    offer::{MAX_REQUEST, Obstacle},
     open::{self, Reroute},
     path::{Lost, Path},
     router::Route,
@@ -223,6 +223,9 @@ impl Router {
         headers: &Headers,
         now: Instant,
     ) -> Result<(), Obstacle> {
+        if headers.encoded_len() > MAX_REQUEST {
+            return Err(Obstacle::broken("the request is too long"));
+        }
         let request =
             Reroute::from_headers(headers).ok_or_else(|| Obstacle::broken("unreadable request"))?;
         if let Some(next) = self.next_router(link, path, &request.path)? {

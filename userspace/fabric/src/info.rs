@@ -1,8 +1,20 @@
 //! What a router tells people about itself.
 
 pub use nightgate_model::activity::CircuitRole as Role;
-use nightgate_model::id::{IdentityId, RouterId, ServiceId};
+use nightgate_model::{
+    entity::Terminator,
+    id::{IdentityId, RouterId, ServiceId},
+};
+use nightgate_wire::link::CircuitId;
 use serde::Serialize;
+
+use crate::{
+    LinkId, Router,
+    end::{End, EndState, Hop},
+};
+
+/// Bytes of messages that one router keeps at most for the ends of circuits.
+pub(crate) const BUDGET: u64 = 1024 * 1024 * 1024;
 
 /// A circuit as this router sees it.
 #[derive(Clone, Debug, Serialize)]
@@ -49,4 +61,64 @@ pub struct MemoryInfo {
     pub bytes: u64,
     /// Beyond that many bytes, the circuit that keeps most is ended.
     pub budget: u64,
+}
+
+impl Router {
+    /// What is hosted behind this router.
+    pub fn terminators(&self) -> Vec<Terminator> {
+        self.hosted.values().cloned().collect()
+    }
+
+    /// Links for people.
+    pub fn links(&self) -> Vec<LinkInfo> {
+        self.links
+            .values()
+            .map(|link| LinkInfo { peer: link.peer.clone(), cost: link.cost })
+            .collect()
+    }
+
+    /// Circuits for people: those that end here and those that pass through.
+    pub fn circuits(&self) -> Vec<CircuitInfo> {
+        let stands = |end: &&End| !matches!(end.state, EndState::Waiting(_));
+        let ends = self.ends.values().filter(stands).map(|end| CircuitInfo {
+            id: end.circuit.to_string(),
+            role: end.role,
+            service: Some(end.service.clone()),
+            dialer: Some(end.dialer.clone()),
+            host: Some(end.host.clone()),
+            path: end.routers.clone(),
+            sent: end.send.sent(),
+            received: end.receive.received(),
+            window: end.receive.window(),
+            moves: end.healing.moves,
+        });
+        // A transit path has a route from each side; the one from the smaller link stands for both.
+        let transit = self.routes.iter().filter_map(|((from, _), route)| match route.hop {
+            Hop::Link(to) if *from < to => Some(self.transit_info(route.circuit, *from, to)),
+            Hop::Link(_) | Hop::End(_) => None,
+        });
+        ends.chain(transit).collect()
+    }
+
+    fn transit_info(&self, circuit: CircuitId, from: LinkId, to: LinkId) -> CircuitInfo {
+        let peer = |link| self.links.get(&link).map(|link| link.peer.clone());
+        CircuitInfo {
+            id: circuit.to_string(),
+            role: Role::Transit,
+            service: None,
+            dialer: None,
+            host: None,
+            path: [peer(from), Some(self.id.clone()), peer(to)].into_iter().flatten().collect(),
+            sent: 0,
+            received: 0,
+            window: 0,
+            moves: 0,
+        }
+    }
+
+    /// What this router keeps.
+    pub fn memory(&self) -> MemoryInfo {
+        let (ends, routes) = (self.ends.len(), self.routes.len());
+        MemoryInfo { ends, routes, bytes: self.bytes, budget: BUDGET }
+    }
 }

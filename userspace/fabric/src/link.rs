@@ -23,6 +23,9 @@ const SAMPLES: usize = 8;
 /// Cost of a link whose round trip takes no time.
 const BASE_COST: u32 = 1;
 
+/// Cost of a link whose neighbour has answered no ping: what is not known to be near is far.
+const UNMEASURED: u32 = 65_535;
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: RouterId,
@@ -34,7 +37,6 @@ pub(crate) struct Link {
     unanswered: Option<Instant>,
     next_ping: Instant,
     ping: Option<(u64, Instant)>,
-    pings: u64,
     samples: VecDeque<Duration>,
 }
 
@@ -50,13 +52,12 @@ impl Link {
     pub(crate) fn new(peer: RouterId, now: Instant) -> Self {
         Self {
             peer,
-            cost: BASE_COST,
+            cost: UNMEASURED,
             paths: 0,
             armed: None,
             unanswered: None,
             next_ping: now,
             ping: None,
-            pings: 0,
             samples: VecDeque::new(),
         }
     }
@@ -96,7 +97,9 @@ impl Link {
         self.next_ping = self.next_ping.min(now + PING_BUSY);
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> LinkDue {
+    /// Does what is due. `stamp` is for a ping, and nobody can foretell it: an answer that was sent before the
+    /// question would make a neighbour look near.
+    pub(crate) fn handle_timeout(&mut self, stamp: u64, now: Instant) -> LinkDue {
         if self.unanswered.is_some_and(|since| now >= since + self.silence()) {
             return LinkDue::Dead;
         }
@@ -105,13 +108,12 @@ impl Link {
         }
         self.next_ping = now + if self.paths > 0 { PING_BUSY } else { PING_IDLE };
         self.unanswered.get_or_insert(now);
-        self.pings += 1;
         // One round trip is measured at a time: a slow answer must not look like none.
-        let measured = self.ping.get_or_insert((self.pings, now));
+        let measured = self.ping.get_or_insert((stamp, now));
         if now >= measured.1 + SILENCE_IDLE {
-            *measured = (self.pings, now);
+            *measured = (stamp, now);
         }
-        LinkDue::Ping(self.pings)
+        LinkDue::Ping(stamp)
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
 
     fn ping(link: &mut Link, now: Instant) -> u64 {
-        let LinkDue::Ping(stamp) = link.handle_timeout(now) else { panic!("no ping is due") };
+        let LinkDue::Ping(stamp) = link.handle_timeout(7, now) else { panic!("no ping is due") };
         stamp
     }
 
@@ -162,10 +164,10 @@ mod tests {
             link.paths = paths;
             ping(&mut link, now);
             let almost = now + silence - Duration::from_millis(1);
-            assert_ne!(link.handle_timeout(almost), LinkDue::Dead);
-            assert_eq!(link.handle_timeout(now + silence), LinkDue::Dead);
+            assert_ne!(link.handle_timeout(7, almost), LinkDue::Dead);
+            assert_eq!(link.handle_timeout(7, now + silence), LinkDue::Dead);
             link.handle_heard();
-            assert_ne!(link.handle_timeout(now + silence), LinkDue::Dead);
+            assert_ne!(link.handle_timeout(7, now + silence), LinkDue::Dead);
         }
     }
 }

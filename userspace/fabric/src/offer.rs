@@ -11,12 +11,20 @@ use nightgate_wire::{
 use crate::{
     Command, DialRefusal, EndId, FailureCause, KeyShare, LinkId, Offer, Role, Router,
     dial::DIAL_TIMEOUT,
-    end::{End, EndState, Hop, Proof, Way},
+    end::{End, EndState, Hop, Proof, Request, Way},
     open::{self, Open, put_key_share},
     path::Lost,
     proof::{self, Verifier},
     router::Route,
 };
+
+/// Bytes of a request for a circuit or a path at most. Nobody stores those that are passed on.
+pub(crate) const MAX_REQUEST: usize = 64 * 1024;
+
+/// Bytes of one neighbour's requests that wait for hosts of this router at most, and what each counts besides its
+/// own: a flood of requests makes that neighbour's own dials fail, and no others.
+const MAX_WAITING: usize = 16 * 1024 * 1024;
+const REQUEST_OVERHEAD: usize = 2 * 1024;
 
 /// Why a request goes no further.
 #[derive(Debug)]
@@ -46,11 +54,13 @@ impl Router {
             return;
         }
         end.state = EndState::Open;
+        let request = end.request.take();
         let mut headers = Headers::new();
         put_key_share(&mut headers, share);
         if let Some(way) = end.way {
             self.emit(way.hop, Frame::Opened(way.path, headers));
         }
+        self.release(request);
         self.settle(now);
     }
 
@@ -89,6 +99,10 @@ impl Router {
         headers: &Headers,
         now: Instant,
     ) -> Result<(), Obstacle> {
+        let bytes = headers.encoded_len();
+        if bytes > MAX_REQUEST {
+            return Err(Obstacle::broken("the request is too long"));
+        }
         let open =
             Open::from_headers(headers).ok_or_else(|| Obstacle::broken("unreadable request"))?;
         let circuit = CircuitId(path.0);
@@ -99,9 +113,30 @@ impl Router {
         if self.hosting.contains_key(&circuit) {
             return Err(Obstacle::broken("the circuit id is taken"));
         }
+        let request = self.count_request(link, bytes)?;
         let way = Way { hop: Hop::Link(link), path };
-        self.offer(way, open, now)?;
-        Ok(())
+        let offered = self.offer(way, open, now);
+        match offered.as_ref().ok().and_then(|id| self.ends.get_mut(id)) {
+            Some(end) => end.request = Some(request),
+            None => self.release(Some(request)),
+        }
+        Ok(offered.map(drop)?)
+    }
+
+    /// Counts a request of a neighbour until it is answered.
+    fn count_request(&mut self, link: LinkId, bytes: usize) -> Result<Box<Request>, DialRefusal> {
+        let bytes = bytes + REQUEST_OVERHEAD;
+        let (id, own) = (self.links.get(&link).map(|link| link.peer.clone()), self.id.clone());
+        let counted = id.and_then(|id| {
+            let peer =
+                self.peers.get_mut(&id).filter(|peer| peer.waiting + bytes <= MAX_WAITING)?;
+            peer.waiting += bytes;
+            Some(Box::new(Request { peer: id, bytes }))
+        });
+        counted.ok_or_else(|| {
+            let detail = format!("too many requests wait for hosts of router {own}");
+            DialRefusal::new(FailureCause::Capacity, detail)
+        })
     }
 
     /// The router after this one on a path; none if it ends here.

@@ -46,18 +46,31 @@ struct Reached {
 }
 
 impl Topology {
-    pub(crate) fn new(links: impl IntoIterator<Item = LinkReport>) -> Self {
-        let links: Vec<LinkReport> = links.into_iter().collect();
+    /// Of what other routers report, a link counts if both its ends do, and costs what the dearer of them says: no
+    /// router draws circuits to itself by links that it does not have, or that are slower than it says. Links from
+    /// `own` are as this router knows them.
+    pub(crate) fn new(own: &RouterId, links: impl IntoIterator<Item = LinkReport>) -> Self {
+        let mut reported = BTreeMap::<(RouterId, RouterId), u64>::new();
+        for link in links {
+            let cost = reported.entry((link.from, link.to)).or_insert(u64::MAX);
+            *cost = (*cost).min(u64::from(link.cost));
+        }
+        let believed = |(ends, cost): (&(RouterId, RouterId), &u64)| {
+            let (from, to) = ends;
+            let back = reported.get(&(to.clone(), from.clone())).copied();
+            let other = if from == own { Some(0) } else { back };
+            other.map(|other| (ends.clone(), other.max(*cost)))
+        };
+        let believed: Vec<_> = reported.iter().filter_map(believed).collect();
         let mut routers: Vec<RouterId> =
-            links.iter().flat_map(|link| [&link.from, &link.to]).cloned().collect();
+            believed.iter().flat_map(|((from, to), _)| [from, to]).cloned().collect();
         routers.sort_unstable();
         routers.dedup();
         let mut topology =
             Self { links: vec![BTreeMap::new(); routers.len()], routers, ..Self::default() };
-        for link in links {
-            if let (Some(from), Some(to)) = (topology.index(&link.from), topology.index(&link.to)) {
-                let cost = topology.links[from].entry(to).or_insert(u64::MAX);
-                *cost = (*cost).min(u64::from(link.cost));
+        for ((from, to), cost) in believed {
+            if let (Some(from), Some(to)) = (topology.index(&from), topology.index(&to)) {
+                topology.links[from].insert(to, cost);
             }
         }
         topology
@@ -146,12 +159,11 @@ mod tests {
 
     #[test]
     fn two_cheap_links_beat_a_dear_one_until_one_of_them_is_lost() {
-        let mut topology = Topology::new([
-            link("a", "b", 100),
-            link("a", "b", 120),
-            link("a", "c", 1),
-            link("c", "b", 1),
-        ]);
+        let links = [link("a", "b", 100), link("a", "b", 120), link("a", "c", 1)];
+        let mut topology = Topology::new(
+            &RouterId::new("a"),
+            links.into_iter().chain([link("c", "b", 1), link("b", "c", 1)]),
+        );
         assert_eq!(path(&mut topology, "b", &[]), Some(("acb".into(), 22)));
         let lost = [Lost(RouterId::new("b"), RouterId::new("c"))];
         assert_eq!(path(&mut topology, "b", &lost), Some(("ab".into(), 110)));
@@ -161,9 +173,20 @@ mod tests {
 
     #[test]
     fn a_router_reaches_itself_for_nothing_and_strangers_not_at_all() {
-        let mut topology = Topology::new([link("b", "a", 1)]);
+        let mut topology = Topology::new(&RouterId::new("a"), [link("b", "a", 1)]);
         assert_eq!(path(&mut topology, "a", &[]), Some(("a".into(), 0)));
         assert_eq!(path(&mut topology, "b", &[]), None);
         assert_eq!(path(&mut topology, "x", &[]), None);
+    }
+
+    #[test]
+    fn a_router_cannot_invent_links_or_make_them_shorter() {
+        let honest = [link("a", "c", 50), link("c", "b", 50), link("b", "c", 50)];
+        let invented =
+            [link("a", "m", 10), link("m", "b", 0), link("m", "c", 0), link("c", "m", 90)];
+        let own = RouterId::new("a");
+        let mut topology = Topology::new(&own, honest.into_iter().chain(invented));
+        assert_eq!(path(&mut topology, "b", &[]), Some(("acb".into(), 120)));
+        assert_eq!(path(&mut topology, "m", &[]), Some(("am".into(), 20)));
     }
 }

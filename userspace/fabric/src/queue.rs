@@ -22,6 +22,11 @@ const LIMIT: usize = 64 * 1024 * 1024;
 /// answered, and nothing else suffers.
 const REQUEST_LIMIT: usize = 1024 * 1024;
 
+/// Bytes of all other frames that go first, with what each takes besides its own: the end of every circuit that a link
+/// can carry fits. A neighbour for which more waits does not read what it asked for.
+const FIRST_LIMIT: usize = 32 * 1024 * 1024;
+const FIRST_OVERHEAD: usize = 160;
+
 /// The frames of one direction of a link.
 #[derive(Debug, Default)]
 pub struct LinkQueue {
@@ -31,6 +36,8 @@ pub struct LinkQueue {
     /// The newest acknowledgement of each path.
     acks: BTreeMap<PathId, Ack>,
     requests: usize,
+    /// Bytes of frames in `first` that are not requests.
+    answers: usize,
     paths: BTreeMap<PathId, Waiting>,
     turns: VecDeque<PathId>,
     bytes: usize,
@@ -72,10 +79,10 @@ impl LinkQueue {
                 if let Some(waiting) = self.paths.remove(&path) {
                     self.bytes -= waiting.bytes;
                 }
-                self.first.push_back(First::Frame(frame));
+                self.push_first(frame);
             }
             Frame::Hello(_) | Frame::Opened(..) | Frame::Rerouted(..) => {
-                self.first.push_back(First::Frame(frame));
+                self.push_first(frame);
             }
         }
     }
@@ -90,6 +97,8 @@ impl LinkQueue {
             Some(First::Frame(frame)) => {
                 if let Frame::Open(..) | Frame::Reroute(..) = &frame {
                     self.requests -= frame.encoded_len();
+                } else {
+                    self.answers -= frame.encoded_len() + FIRST_OVERHEAD;
                 }
                 Some(frame)
             }
@@ -102,6 +111,11 @@ impl LinkQueue {
         self.first.is_empty() && self.bytes == 0 && self.ping.is_none() && self.pong.is_none()
     }
 
+    /// Whether so much is left unread that the link has to end.
+    pub fn is_overrun(&self) -> bool {
+        self.answers > FIRST_LIMIT
+    }
+
     /// Bytes of data that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -110,6 +124,11 @@ impl LinkQueue {
     /// Frames that were dropped since the link stands.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    fn push_first(&mut self, frame: Frame) {
+        self.answers += frame.encoded_len() + FIRST_OVERHEAD;
+        self.first.push_back(First::Frame(frame));
     }
 
     fn push_ack(&mut self, path: PathId, mut ack: Ack) {
@@ -280,5 +299,18 @@ mod tests {
         }
         assert!(queue.dropped() > 800);
         assert!(pop_all(&mut queue).len() < 200);
+    }
+
+    #[test]
+    fn who_does_not_read_answers_overruns_the_queue() {
+        let mut queue = LinkQueue::default();
+        let unroute = |path| Frame::Unroute(PathId(path), Headers::new());
+        let overrun = (0..).find(|path| {
+            queue.push(unroute(*path));
+            queue.is_overrun()
+        });
+        assert!((100_000..250_000).contains(&overrun.unwrap()), "{overrun:?}");
+        pop_all(&mut queue);
+        assert!(!queue.is_overrun() && queue.is_empty());
     }
 }

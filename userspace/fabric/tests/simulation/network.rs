@@ -231,6 +231,7 @@ impl<A> Network<A> {
         let cut = self.edges[wire.edge].cut;
         let wire = self.wires.get_mut(&link).unwrap();
         wire.queue[side].push(frame);
+        assert!(!wire.queue[side].is_overrun(), "a link that everybody reads is overrun");
         if !wire.writing[side] && !cut {
             wire.writing[side] = true;
             self.schedule(self.now, Event::Write(link, side));

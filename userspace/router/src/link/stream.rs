@@ -39,9 +39,19 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
     }
 }
 
-/// Writes every frame of the actor.
+/// Writes every frame of the actor, until it closes the link.
 pub(super) async fn write<W: AsyncWrite + Unpin>(
     outgoing: Outgoing,
+    writer: W,
+) -> Result<(), LinkError> {
+    tokio::select! {
+        ended = write_all(&outgoing, writer) => ended,
+        () = outgoing.overdue() => Err(LinkError::Closed),
+    }
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(
+    outgoing: &Outgoing,
     mut writer: W,
 ) -> Result<(), LinkError> {
     let mut wire = BytesMut::with_capacity(WRITE_BATCH);

@@ -1,0 +1,12 @@
+//! Routers connected by perfect wires in virtual time: what circuits promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a broken expectation should end the test"
+)]
+
+mod hostile;
+mod life;
+mod policy;
+mod row;

@@ -1,0 +1,154 @@
+//! Who may dial and host what, through which routers.
+
+use std::sync::Arc;
+
+use nightgate_fabric::{Command, Dial, FailureCause};
+use nightgate_model::{
+    authorization::Terms,
+    entity::{self, Permission, Precedence, Terminator},
+    id::{IdentityId, ServiceId, TerminatorId},
+    replica::Replica,
+};
+
+use crate::row::{Row, dial, terminator};
+
+#[test]
+fn a_dial_without_a_policy_is_refused_at_the_first_router() {
+    let mut row = Row::new(2);
+    row.replica.authorizations = Default::default();
+    row.publish();
+    row.take_events();
+    let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
+    assert_eq!(refusal.cause, FailureCause::Unauthorized);
+    assert_eq!(refusal.detail, "no policy lets identity anna dial service web");
+}
+
+#[test]
+fn a_dial_reaches_the_instance_it_names_and_no_other() {
+    let mut row = Row::new(2);
+    let blue =
+        Terminator { id: TerminatorId::new("blue"), instance: "blue".into(), ..terminator(1) };
+    Arc::make_mut(&mut row.replica.terminators).push(blue.clone());
+    row.publish();
+    row.last().host(blue);
+    row.take_events();
+    for (instance, expected) in [("", "t"), ("blue", "blue")] {
+        let named = Dial { instance: instance.into(), ..dial() };
+        let now = row.now;
+        row.routers[0].dial(named, now).unwrap();
+        let events = row.take_events();
+        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((offer.terminator.as_str(), &*offer.dial.instance), (expected, instance));
+    }
+    let unknown = Dial { instance: "red".into(), ..dial() };
+    let refusal = row.routers[0].dial(unknown, row.now).unwrap_err();
+    assert_eq!(refusal.cause, FailureCause::NoTerminator);
+    assert!(refusal.detail.contains("red"), "{refusal}");
+}
+
+#[test]
+fn precedence_comes_before_cost() {
+    let mut row = Row::new(2);
+    let dear = Terminator { id: TerminatorId::new("dear"), cost: 60_000, ..terminator(1) };
+    Arc::make_mut(&mut row.replica.terminators).push(dear.clone());
+    row.publish();
+    row.last().host(dear);
+    let chosen = |row: &mut Row| {
+        row.take_events();
+        let now = row.now;
+        row.routers[0].dial(dial(), now).unwrap();
+        let events = row.take_events();
+        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+        offer.terminator.as_str().to_owned()
+    };
+    assert_eq!(chosen(&mut row), "t");
+
+    Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Failed;
+    row.publish();
+    assert_eq!(chosen(&mut row), "dear");
+
+    Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Required;
+    Arc::make_mut(&mut row.replica.terminators)[1].cost = 0;
+    row.publish();
+    assert_eq!(chosen(&mut row), "t");
+}
+
+#[test]
+fn the_terminating_router_checks_policy_for_itself() {
+    let mut row = Row::new(3);
+    let mut without_anna = row.replica.clone();
+    without_anna.authorizations = Default::default();
+    let (hugo, web) = (IdentityId::new("hugo"), ServiceId::new("web"));
+    without_anna.authorizations.grant(hugo, Permission::Bind, web);
+    let now = row.now;
+    row.last().handle_replica(Arc::new(without_anna), now);
+    row.take_events();
+    let end = row.routers[0].dial(dial(), row.now).unwrap();
+    let events = row.take_events();
+    let [(0, Command::Refused(refused, refusal))] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((*refused, refusal.cause), (end, FailureCause::Unauthorized));
+}
+
+#[test]
+fn hosting_without_a_policy_ends_at_once() {
+    let mut row = Row::new(1);
+    row.replica.authorizations = Default::default();
+    row.publish();
+    row.take_events();
+    row.last().host(terminator(0));
+    assert_eq!(row.take_events(), [(0, Command::Unbind(TerminatorId::new("t")))]);
+}
+
+/// Takes away the routers that one side may use, or that may carry the service.
+fn without(replica: &Replica, change: impl Fn(&mut Terms)) -> Replica {
+    let mut terms = Terms::from(replica.authorizations.clone());
+    change(&mut terms);
+    Replica { authorizations: terms.into(), ..replica.clone() }
+}
+
+#[test]
+fn a_dial_through_a_router_that_no_policy_gives_is_refused() {
+    for change in [(|terms| terms.identity_routers.clear()) as fn(&mut Terms), |terms| {
+        terms.service_routers.clear()
+    }] {
+        let mut row = Row::new(2);
+        let revoked = without(&row.replica, change);
+        let now = row.now;
+        row.routers[0].handle_replica(Arc::new(revoked), now);
+        row.take_events();
+        let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
+        assert_eq!(refusal.cause, FailureCause::Unauthorized);
+        assert!(refusal.detail.contains("edge-router policies"), "{}", refusal.detail);
+    }
+}
+
+#[test]
+fn a_circuit_ends_when_a_router_of_its_ends_may_not_be_used_any_more() {
+    for (side, name) in [(0, "anna"), (2, "hugo")] {
+        let mut row = Row::new(3);
+        let (dialer, host) = row.connect();
+        row.replica = without(&row.replica, |terms| {
+            terms.identity_routers.retain(|rule| rule.from != [entity::Role::Id(name.into())]);
+        });
+        row.publish();
+        let events = row.take_events();
+        let end = if side == 0 { dialer } else { host };
+        let closed = Command::Closed(end, FailureCause::Unauthorized);
+        assert!(events.contains(&(side, closed)), "{name}: {events:?}");
+        assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+    }
+}
+
+#[test]
+fn a_revoked_policy_ends_running_circuits_and_the_hosting() {
+    let mut row = Row::new(3);
+    let (dialer, host) = row.connect();
+    row.replica.authorizations = Default::default();
+    row.publish();
+    let events = row.take_events();
+    assert!(events.contains(&(0, Command::Closed(dialer, FailureCause::Unauthorized))));
+    assert!(events.contains(&(2, Command::Unbind(TerminatorId::new("t")))));
+    assert!(events.iter().any(|(at, event)| *at == 2
+        && matches!(event, Command::Closed(end, _) if *end == host)));
+    assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+}
