@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nightgate_wire::link::{Frame, Payload, Wish};
 
-use crate::{EndId, Router, SendError, end::EndState};
+use crate::{EndId, Router, SendError, end::EndState, flow::Outgoing};
 
 impl Router {
     /// Sends a message of an open circuit.
@@ -17,13 +17,10 @@ impl Router {
                 return Err(SendError::Closed);
             }
             end.watch.expect(&end.send, now);
-            Ok((end.way, end.send.send(payload)?))
+            end.send.send(payload)
         });
-        let (way, message) = sent.unwrap_or(Err(SendError::Closed))?;
-        // Without a path, the message is sent with all the others when there is one.
-        if let Some(way) = way {
-            self.emit(way.hop, Frame::Payload(way.path, message));
-        }
+        sent.unwrap_or(Err(SendError::Closed))?;
+        self.transmit(id, now);
         self.arm(id);
         self.keep_budget();
         self.settle(now);
@@ -53,15 +50,27 @@ impl Router {
             EndState::Open => {
                 end.watch.expect(&end.send, now);
                 end.state = EndState::Closing;
-                let messages = end.send.finish();
-                if let Some(way) = end.way {
-                    self.emit(way.hop, Frame::Fin(way.path, messages));
-                }
+                end.send.finish();
+                self.transmit(id, now);
                 self.discard(id, now);
                 self.arm(id);
             }
         }
         self.settle(now);
+    }
+
+    /// Sends what may go now. Without a path, it goes when there is one.
+    pub(crate) fn transmit(&mut self, id: EndId, now: Instant) {
+        while let Some(end) = self.ends.get_mut(&id)
+            && let Some(way) = end.way
+            && let Some(outgoing) = end.send.poll(now)
+        {
+            let frame = match outgoing {
+                Outgoing::Message(message) => Frame::Payload(way.path, message),
+                Outgoing::End(messages) => Frame::Fin(way.path, messages),
+            };
+            self.emit(way.hop, frame);
+        }
     }
 
     /// Takes all that a client which has gone will not take.

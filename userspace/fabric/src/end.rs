@@ -158,16 +158,24 @@ pub(crate) struct Watch {
     pub(crate) asked: Option<Instant>,
     /// How often it was asked since it last answered.
     pub(crate) unanswered: u32,
-    /// When everything was last sent again.
+    /// When it was last begun to send again.
     pub(crate) repeated: Option<Instant>,
+    /// How often that was because nothing arrived, since something did.
+    pub(crate) silences: u32,
 }
 
 /// A sender whose messages are not acknowledged for this long asks the other end.
 const ASK_AFTER: Duration = Duration::from_secs(1);
 
+/// When nothing arrives for this time and two round trips, although the other end answers, what is under way is lost.
+const LOST_AFTER: Duration = Duration::from_secs(1);
+
+/// How often that time is doubled.
+const MAX_SILENCES: u32 = 5;
+
 impl Watch {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { progress: now, asked: None, unanswered: 0, repeated: None }
+        Self { progress: now, asked: None, unanswered: 0, repeated: None, silences: 0 }
     }
 
     /// Something is about to be sent: from now on, an acknowledgement is expected.
@@ -181,8 +189,16 @@ impl Watch {
     pub(crate) fn handle_answer(&mut self, progress: bool, now: Instant) {
         self.unanswered = 0;
         if progress {
-            self.progress = now;
+            (self.progress, self.silences) = (now, 0);
         }
+    }
+
+    /// Whether what is under way is lost: nothing arrived for so long, although the other end answers. Twice as long
+    /// each time, for its acknowledgement may be as late as a full queue is long (RFC 6298, section 5.5).
+    pub(crate) fn is_silent(&self, send: &Sender, now: Instant) -> bool {
+        let patience = LOST_AFTER + 2 * send.round_trip().unwrap_or_default();
+        let since = self.repeated.map_or(self.progress, |at| at.max(self.progress));
+        !send.is_idle() && now >= since + patience * (1 << self.silences.min(MAX_SILENCES))
     }
 
     pub(crate) fn due(&self) -> Instant {

@@ -14,9 +14,6 @@ use crate::{
     open,
 };
 
-/// What did not arrive although the other end answers is sent again after this time.
-const REPEAT_AFTER: Duration = Duration::from_secs(5);
-
 /// Nobody makes an end send everything again more often than this.
 const REPEAT_EVERY: Duration = Duration::from_millis(250);
 
@@ -149,7 +146,7 @@ impl Router {
     pub(crate) fn handle_ack(&mut self, id: EndId, ack: Ack, now: Instant) {
         let Some((credit, end)) = self.change(id, |end| {
             let before = end.send.received();
-            let credit = end.send.handle_ack(&ack);
+            let credit = end.send.handle_ack(&ack, now);
             let progress = end.send.received() > before;
             end.watch.handle_answer(progress, now);
             (credit, end.state)
@@ -163,42 +160,33 @@ impl Router {
             }
             Ok(_) => {}
         }
-        let Some(end) = self.ends.get(&id) else { return };
+        let Some(end) = self.ends.get_mut(&id) else { return };
         if end.send.is_idle() && end.state == EndState::Closing {
             self.remove_end(id);
             return;
         }
-        let stuck = !end.send.is_idle() && now >= end.watch.progress + REPEAT_AFTER;
+        let silent = end.watch.is_silent(&end.send, now);
         match ack.wish {
             Wish::Repeat => self.repeat(id, now),
             Wish::Answer => self.acknowledge(id, Wish::Nothing, now),
-            Wish::Nothing if stuck => self.repeat(id, now),
+            Wish::Nothing if silent => {
+                end.watch.repeated = Some(now);
+                end.watch.silences += 1;
+                end.send.handle_silence(now);
+            }
             Wish::Nothing => {}
         }
+        self.transmit(id, now);
     }
 
     /// Sends again what did not arrive.
     fn repeat(&mut self, id: EndId, now: Instant) {
-        let Some(end) = self.ends.get(&id) else { return };
-        if end.watch.repeated.is_none_or(|at| now >= at + REPEAT_EVERY) {
-            self.send_all(id, now);
-        }
-    }
-
-    /// Sends all that the other end may not have.
-    pub(crate) fn send_all(&mut self, id: EndId, now: Instant) {
-        let Some(end) = self.ends.get_mut(&id) else { return };
-        let Some(way) = end.way else { return };
-        end.watch.repeated = Some(now);
-        end.watch.progress = now;
-        let messages: Vec<Frame> = end
-            .send
-            .repeat()
-            .map(|message| Frame::Payload(way.path, message))
-            .chain(end.send.end().map(|messages| Frame::Fin(way.path, messages)))
-            .collect();
-        for frame in messages {
-            self.emit(way.hop, frame);
-        }
+        self.change(id, |end| {
+            let pause = end.send.round_trip().unwrap_or_default().max(REPEAT_EVERY);
+            if end.watch.repeated.is_none_or(|at| now >= at + pause) {
+                end.watch.repeated = Some(now);
+                end.send.handle_loss(now);
+            }
+        });
     }
 }

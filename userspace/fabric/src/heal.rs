@@ -184,7 +184,7 @@ impl Router {
         end.receive.owe(now);
         self.take_way(id, way, routers, now);
         self.handle_ack(id, ack, now);
-        self.send_all(id, now);
+        self.transmit(id, now);
     }
 
     /// Changes to a path that stands.
@@ -194,6 +194,7 @@ impl Router {
         end.routers.clone_from(&routers);
         end.healing.handle_moved(now);
         end.watch = crate::end::Watch::new(now);
+        end.send.handle_new_path();
         end.receive.handle_new_path(now);
         if end.state == EndState::Open {
             self.commands.push_back(Command::Moved(id, routers));
@@ -253,7 +254,7 @@ impl Router {
         let ack = end.receive.acknowledge(Wish::Nothing, now);
         self.emit(way.hop, Frame::Rerouted(path, open::rerouted(ack)));
         self.handle_ack(id, request.ack, now);
-        self.send_all(id, now);
+        self.transmit(id, now);
         self.arm(id);
         Ok(())
     }

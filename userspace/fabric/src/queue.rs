@@ -4,18 +4,19 @@
 //! delays another by a frame and not by its window. What no circuit's data must delay (pings,
 //! acknowledgements, circuits that open, move or end) goes first. When the bound is reached, the path
 //! with the most bytes loses its last frame, as in FQ-CoDel (RFC 8290, section 4.1.2): who fills a
-//! router pays for it, and ends send again what was lost.
+//! router pays for it, and ends send again what was lost. What is of no use to its receiver does not take the link's time:
+//! what follows a dropped frame (the receiver is told when those before it have gone), and what is sent again although
+//! it waits here.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use nightgate_wire::link::{Ack, Frame, PathId, Wish};
+use nightgate_wire::link::{Ack, Frame, Numbered, PathId, Wish};
 
 /// Bytes that a path may send before it is the next one's turn.
 const QUANTUM: usize = 32 * 1024;
 
-/// Bytes of data that wait at most, of one path and of all. One path may have the largest window
-/// ([`crate::MAX_WINDOW`]) twice: once more when its ends repeat it.
-const PATH_LIMIT: usize = 32 * 1024 * 1024;
+/// Bytes of data that wait at most, if nothing else is said. Half of it may be of one path: its largest window
+/// ([`crate::MAX_WINDOW`]) twice, once more when its ends repeat it.
 const LIMIT: usize = 64 * 1024 * 1024;
 
 /// Bytes of requests for circuits and paths that wait at most: who floods a slow link with them is not
@@ -28,8 +29,9 @@ const FIRST_LIMIT: usize = 32 * 1024 * 1024;
 const FIRST_OVERHEAD: usize = 160;
 
 /// The frames of one direction of a link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LinkQueue {
+    limit: usize,
     ping: Option<Frame>,
     pong: Option<Frame>,
     first: VecDeque<First>,
@@ -55,9 +57,34 @@ struct Waiting {
     frames: VecDeque<(usize, Frame)>,
     bytes: usize,
     deficit: usize,
+    /// The message that was dropped: those after it are useless until it comes again.
+    gap: Option<u64>,
+}
+
+impl Default for LinkQueue {
+    fn default() -> Self {
+        Self::bounded(LIMIT)
+    }
 }
 
 impl LinkQueue {
+    /// A queue for so many bytes of data.
+    pub fn bounded(limit: usize) -> Self {
+        Self {
+            limit,
+            ping: None,
+            pong: None,
+            first: VecDeque::new(),
+            acks: BTreeMap::new(),
+            requests: 0,
+            answers: 0,
+            paths: BTreeMap::new(),
+            turns: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+        }
+    }
+
     /// Adds a frame.
     pub fn push(&mut self, frame: Frame) {
         match frame {
@@ -148,12 +175,29 @@ impl LinkQueue {
             self.turns.push_back(path);
             Waiting::default()
         });
+        let number = sequence(&frame);
+        if waiting.gap.is_some_and(|gap| number > gap) {
+            self.dropped += 1;
+            return;
+        }
+        if let (Some((_, first)), Some((_, last))) = (waiting.frames.front(), waiting.frames.back())
+            && number <= sequence(last)
+        {
+            if number >= sequence(first) {
+                return;
+            }
+            // Sent again from before what waits: that comes again too, in its place.
+            self.bytes -= waiting.bytes;
+            waiting.bytes = 0;
+            waiting.frames.clear();
+        }
+        waiting.gap = None;
         waiting.frames.push_back((length, frame));
         waiting.bytes += length;
         self.bytes += length;
-        if waiting.bytes > PATH_LIMIT {
+        if waiting.bytes > self.limit / 2 {
             self.drop_last(path);
-        } else if self.bytes > LIMIT {
+        } else if self.bytes > self.limit {
             let longest = self.paths.iter().max_by_key(|(_, waiting)| waiting.bytes);
             if let Some(path) = longest.map(|(path, _)| *path) {
                 self.drop_last(path);
@@ -163,7 +207,8 @@ impl LinkQueue {
 
     fn drop_last(&mut self, path: PathId) {
         let Some(waiting) = self.paths.get_mut(&path) else { return };
-        let length = waiting.frames.pop_back().map_or(0, |(length, _)| length);
+        let Some((length, frame)) = waiting.frames.pop_back() else { return };
+        waiting.gap = Some(sequence(&frame));
         waiting.bytes -= length;
         self.bytes -= length;
         self.dropped += 1;
@@ -178,7 +223,11 @@ impl LinkQueue {
             };
             let Some((length, _)) = waiting.frames.front() else {
                 self.turns.pop_front();
+                let gap = waiting.gap.is_some();
                 self.paths.remove(&path);
+                if gap {
+                    return Some(news_of_gap(path));
+                }
                 continue;
             };
             if waiting.deficit < *length {
@@ -192,6 +241,30 @@ impl LinkQueue {
             return waiting.frames.pop_front().map(|(_, frame)| frame);
         }
     }
+}
+
+/// Position of a frame of data in its stream.
+fn sequence(frame: &Frame) -> u64 {
+    match frame {
+        Frame::Payload(_, message) => message.sequence,
+        Frame::Fin(_, messages) => *messages,
+        Frame::Hello(_)
+        | Frame::Open(..)
+        | Frame::Opened(..)
+        | Frame::Refused(..)
+        | Frame::Reroute(..)
+        | Frame::Rerouted(..)
+        | Frame::Ack(..)
+        | Frame::Close(_)
+        | Frame::Unroute(..)
+        | Frame::Ping(_)
+        | Frame::Pong(_) => u64::MAX,
+    }
+}
+
+/// Makes the receiver ask for what is missing: a message that is never the next one.
+fn news_of_gap(path: PathId) -> Frame {
+    Frame::Payload(path, Numbered { sequence: u64::MAX, ..Numbered::default() })
 }
 
 #[cfg(test)]
@@ -283,7 +356,7 @@ mod tests {
         let frames = pop_all(&mut queue);
         let of = |path| frames.iter().filter(|frame| frame.path() == Some(PathId(path))).count();
         assert_eq!((of(2), queue.bytes()), (1, 0));
-        assert!(of(1) * 100_000 <= PATH_LIMIT && of(3) > 4_000 && of(4).abs_diff(of(5)) <= 1);
+        assert!(of(1) * 100_000 <= LIMIT / 2 && of(3) > 4_000 && of(4).abs_diff(of(5)) <= 1);
     }
 
     #[test]
@@ -312,5 +385,24 @@ mod tests {
         assert!((100_000..250_000).contains(&overrun.unwrap()), "{overrun:?}");
         pop_all(&mut queue);
         assert!(!queue.is_overrun() && queue.is_empty());
+    }
+
+    #[test]
+    fn what_is_of_no_use_to_its_receiver_does_not_wait() {
+        let mut queue = LinkQueue::bounded(100_000);
+        let sent_on = |queue: &mut LinkQueue, sequences: &[u64]| -> Vec<u64> {
+            sequences.iter().for_each(|number| queue.push(payload(1, *number, 10_000)));
+            let first: Vec<Frame> = std::iter::from_fn(|| queue.pop()).take(2).collect();
+            first.iter().map(sequence).collect()
+        };
+        // Four fit. The receiver hears of the gap when they have gone.
+        assert_eq!(sent_on(&mut queue, &[0, 1, 2, 3, 4, 5, 6, 7]), [0, 1]);
+        assert_eq!(sent_on(&mut queue, &[2, 3, 8, 9]), [2, 3]);
+        assert_eq!(sent_on(&mut queue, &[]), [u64::MAX]);
+        // Then it all comes again, and once more while some of it waits.
+        assert_eq!(sent_on(&mut queue, &[4, 5, 6, 5, 6, 7]), [4, 5]);
+        assert_eq!(sent_on(&mut queue, &[4, 5, 6, 7]), [4, 5]);
+        assert_eq!(sent_on(&mut queue, &[]), [6, 7]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
     }
 }

@@ -198,6 +198,21 @@ fn who_never_opens_its_window_stops_only_itself() {
 }
 
 #[test]
+fn who_acknowledges_nothing_keeps_nobody_from_leaving() {
+    let mut row = Row::new(2);
+    row.invite_mallory(1);
+    let host = own_circuit(&mut row, PathId(7));
+    let now = row.now;
+    row.last().send(host, message("unread"), now).unwrap();
+    row.last().close(host, now);
+    for _second in 0..31 {
+        row.pass(std::time::Duration::from_secs(1));
+        row.forge(1, Frame::Ack(PathId(7), Ack::default()));
+    }
+    assert_eq!((row.routers[1].memory().ends, row.routers[1].memory().bytes), (0, 0));
+}
+
+#[test]
 fn more_than_the_window_ends_the_circuit() {
     let mut row = Row::new(2);
     let ends = row.connect();

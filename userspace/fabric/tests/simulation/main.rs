@@ -17,6 +17,7 @@ mod network;
 mod run;
 mod scale;
 mod scenarios;
+mod sharing;
 mod talks;
 
 use std::{

@@ -109,6 +109,8 @@ pub(crate) struct Network<A> {
     /// The last frames on any connection, for whoever listens.
     pub(crate) overheard: VecDeque<Frame>,
     pub(crate) frames: u64,
+    /// Bytes that wait at most on each side of a connection made from now on.
+    pub(crate) queue_limit: Option<usize>,
     reports: BTreeMap<usize, Vec<LinkReport>>,
     wires: BTreeMap<LinkId, Wire>,
     events: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -133,6 +135,7 @@ impl<A> Network<A> {
             happenings: VecDeque::new(),
             overheard: VecDeque::new(),
             frames: 0,
+            queue_limit: None,
             reports: BTreeMap::new(),
             wires: BTreeMap::new(),
             events: BinaryHeap::new(),
@@ -337,7 +340,7 @@ impl<A> Network<A> {
             let wire = Wire {
                 edge: at,
                 open: [true; 2],
-                queue: Default::default(),
+                queue: [self.queue(), self.queue()],
                 writing: [false; 2],
                 held: VecDeque::new(),
             };
@@ -348,6 +351,15 @@ impl<A> Network<A> {
             }
         }
         self.schedule(self.now + CONNECT_EVERY, Event::Connect);
+    }
+
+    fn queue(&self) -> LinkQueue {
+        self.queue_limit.map_or_else(LinkQueue::default, LinkQueue::bounded)
+    }
+
+    /// Frames that connections dropped for want of room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.wires.values().flat_map(|wire| &wire.queue).map(LinkQueue::dropped).sum()
     }
 
     /// The controller hears what routers say, and tells all.
