@@ -20,7 +20,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
 pub const ALIVE_EVERY: u64 = 15;
@@ -59,6 +59,12 @@ pub enum RouterMessage {
         /// Which.
         id: TerminatorId,
     },
+    /// Asks for a certificate that follows the present one: a signing request (PKCS #10, RFC 2986) in PEM. The
+    /// answer is [`ControllerMessage::Certificate`] or [`ControllerMessage::NoCertificate`].
+    Renew {
+        /// The request.
+        request: String,
+    },
     /// An alert of an intrusion detection system asks to cut an identity off.
     Quarantine(QuarantineRequest),
     /// All links of this router, after one came, went or changed cost.
@@ -90,6 +96,19 @@ pub enum ControllerMessage {
     Replica(Box<Replica>),
     /// What changed since the replica or the changes that were sent before.
     Changes(Box<ChangeSet>),
+    /// The certificate that was asked for. Other routers know it by now, and the present one counts until the new one
+    /// has been used on this channel.
+    Certificate {
+        /// The certificate, then its issuer; PEM.
+        certificate: String,
+        /// Certificates to trust, PEM.
+        ca: String,
+    },
+    /// No certificate could be issued.
+    NoCertificate {
+        /// Why.
+        reason: String,
+    },
     /// Nothing has changed, and the controller is there.
     Alive,
 }

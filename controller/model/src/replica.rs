@@ -63,6 +63,13 @@ pub struct ReplicaRouter {
     pub name: String,
     /// SHA-1 fingerprint of its certificate, lower-case hex.
     pub fingerprint: String,
+    /// That of the certificate which it was issued to follow the present one, and may use from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<String>,
+    /// That of the certificate which the present one goes back to by renewals; the same where there was none. What
+    /// began with an earlier certificate of the same origin goes on.
+    #[serde(default)]
+    pub origin: String,
     /// `host:port` where it accepts links; none for a router that only dials out.
     pub address: Option<String>,
 }
@@ -74,6 +81,17 @@ pub struct ReplicaIdentity {
     pub name: String,
     /// SHA-1 fingerprint of its certificate, lower-case hex; none before enrollment.
     pub fingerprint: Option<String>,
+    /// That of the certificate which the present one goes back to by renewals, as of
+    /// [`ReplicaRouter::origin`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+}
+
+impl ReplicaRouter {
+    /// Whether it may present the certificate of this SHA-1 fingerprint.
+    pub fn may_present(&self, fingerprint: &str) -> bool {
+        self.fingerprint == fingerprint || self.offered.as_deref() == Some(fingerprint)
+    }
 }
 
 /// A usable link.
@@ -98,9 +116,9 @@ impl Replica {
         self.routers.iter().find(|router| router.id == *id)
     }
 
-    /// The router that enrolled with the certificate of this SHA-1 fingerprint.
+    /// The router that may present the certificate of this SHA-1 fingerprint.
     pub fn router_by_fingerprint(&self, fingerprint: &str) -> Option<&ReplicaRouter> {
-        self.routers.iter().find(|router| router.fingerprint == fingerprint)
+        self.routers.iter().find(|router| router.may_present(fingerprint))
     }
 }
 

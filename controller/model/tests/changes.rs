@@ -64,11 +64,13 @@ prop_compose! {
             routers: texts(&routers, RouterId::new),
             dial, bind, identity_routers, service_routers,
         };
-        let identity = |name: &u8| ReplicaIdentity { name: name.to_string(), fingerprint: None };
+        let identity = |name: &u8| ReplicaIdentity { name: name.to_string(), fingerprint: None, origin: None };
         let router = |(id, name): (&u8, &u8)| ReplicaRouter {
             id: RouterId::new(id.to_string()),
             name: name.to_string(),
             fingerprint: String::new(),
+            offered: None,
+            origin: String::new(),
             address: None,
         };
         let mut replica = Replica {

@@ -15,7 +15,8 @@ use nightgate_model::{
 };
 use nightgate_pki::{Authority, Described, FileAccess, IssuedWithKey, PkiError, write_atomically};
 use nightgate_store::{
-    Action, AuditRecord, Author, Certificate, Change, SqliteStore, Step, Store, StoreError,
+    Action, AuditRecord, Author, Certificate, Change, EnrollmentTarget, SqliteStore, Step, Store,
+    StoreError,
 };
 
 use crate::{
@@ -126,13 +127,8 @@ fn make_admin(
         fingerprint: None,
         auth_policy_id: default_policy(),
     };
-    let certificate = Certificate {
-        fingerprint: made.issued.fingerprint,
-        pem: made.issued.chain_pem,
-        ca: None,
-        offered: None,
-    };
-    let certify = Step::Certify(identity.id.clone(), certificate);
+    let certificate = Certificate::first(made.issued.fingerprint, made.issued.chain_pem, None);
+    let certify = Step::Certify(EnrollmentTarget::Identity(identity.id.clone()), certificate);
     let created = AuditRecord {
         author: Author::controller(),
         action: Action::Create,

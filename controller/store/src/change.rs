@@ -42,12 +42,13 @@ pub enum Step {
     SetPassword(PasswordLogin),
     /// Takes the password of an identity away.
     RemovePassword(IdentityId),
-    /// Lets an identity authenticate with a certificate, in the place of one that it had.
-    Certify(IdentityId, Certificate),
+    /// Lets an identity or router authenticate with a certificate, in the place of one that it had. A router's own
+    /// identity gets it too, if it has one to authenticate with.
+    Certify(EnrollmentTarget, Certificate),
     /// Ends the API sessions of an identity that began so.
     EndSessions(IdentityId, By),
-    /// Issues an identity the certificate that follows its present one, in the place of an earlier offer.
-    OfferCertificate(IdentityId, OfferedCertificate),
+    /// Issues the certificate that follows the present one, in the place of an earlier offer.
+    OfferCertificate(EnrollmentTarget, OfferedCertificate),
     /// Takes the certificate of an identity away; sessions that began with it end.
     Decertify(IdentityId),
     /// Uses up an enrollment token and records what the identity or router will authenticate with.
@@ -85,7 +86,7 @@ pub enum By {
     Password,
 }
 
-/// A certificate that an identity authenticates with.
+/// A certificate that an identity or router authenticates with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Certificate {
     /// SHA-1 of its DER, lower-case hex.
@@ -94,11 +95,27 @@ pub struct Certificate {
     pub pem: String,
     /// The CA of others that it comes from; none if it is our own.
     pub ca: Option<CaId>,
-    /// One of our own that takes its place as soon as the identity has shown to hold it.
+    /// Fingerprint of the certificate that this one goes back to by renewals; its own where there was none.
+    pub origin: String,
+    /// One of our own that takes its place as soon as its holder has shown to hold it.
     pub offered: Option<OfferedCertificate>,
 }
 
-/// A certificate that was issued to an identity and not yet used by it.
+impl Certificate {
+    /// A certificate that follows no other.
+    pub fn first(fingerprint: String, pem: String, ca: Option<CaId>) -> Self {
+        Self { origin: fingerprint.clone(), fingerprint, pem, ca, offered: None }
+    }
+
+    /// The certificate that was offered to follow this one, if it is the one of this fingerprint.
+    pub fn successor(&self, fingerprint: &str) -> Option<Self> {
+        let offered = self.offered.as_ref().filter(|offered| offered.fingerprint == fingerprint)?;
+        let OfferedCertificate { fingerprint, pem } = offered.clone();
+        Some(Self { fingerprint, pem, ca: None, origin: self.origin.clone(), offered: None })
+    }
+}
+
+/// A certificate that was issued and not yet used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OfferedCertificate {
     /// SHA-1 of its DER, lower-case hex.
@@ -168,7 +185,7 @@ pub struct PendingEnrollment {
     pub expires_at: Timestamp,
 }
 
-/// What an enrollment token is for.
+/// What an enrollment token or a certificate is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum EnrollmentTarget {
     /// An identity.

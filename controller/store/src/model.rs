@@ -62,6 +62,8 @@ macro_rules! tables {
             pub enrollments: BTreeMap<EnrollmentId, PendingEnrollment>,
             /// Certificates that identities authenticate with; [`Identity::fingerprint`] says which.
             pub certificates: BTreeMap<IdentityId, Certificate>,
+            /// Certificates that routers authenticate with; [`EdgeRouter::fingerprint`] says which.
+            pub router_certificates: BTreeMap<RouterId, Certificate>,
             /// Why identities are in quarantine.
             pub quarantines: BTreeMap<IdentityId, Quarantine>,
             /// Names that identities log in with.
@@ -195,10 +197,24 @@ impl Model {
                 Step::DeleteEnrollment(id) => drop(self.enrollments.remove(id)),
                 Step::SetPassword(login) => self.set_password(login),
                 Step::RemovePassword(identity) => drop(self.usernames.remove(identity)),
-                Step::Certify(identity, certificate) => self.certify(identity, certificate, at),
+                Step::Certify(EnrollmentTarget::Identity(identity), certificate) => {
+                    self.certify(identity, certificate, at);
+                }
+                Step::Certify(EnrollmentTarget::Router(router), certificate) => {
+                    self.certify_router(router, certificate, at);
+                    let own = router.as_identity();
+                    if self.identities.get(&own).is_some_and(|own| own.entity.fingerprint.is_some())
+                    {
+                        self.certify(&own, certificate, at);
+                    }
+                }
                 Step::EndSessions(..) => {}
-                Step::OfferCertificate(identity, offered) => {
-                    if let Some(certificate) = self.certificates.get_mut(identity) {
+                Step::OfferCertificate(target, offered) => {
+                    let certificate = match target {
+                        EnrollmentTarget::Identity(id) => self.certificates.get_mut(id),
+                        EnrollmentTarget::Router(id) => self.router_certificates.get_mut(id),
+                    };
+                    if let Some(certificate) = certificate {
                         certificate.offered = Some(offered.clone());
                     }
                 }
@@ -251,16 +267,30 @@ impl Model {
             .find(|identity| identity.fingerprint.as_deref() == Some(fingerprint))
     }
 
-    /// The identity that was offered the certificate of this SHA-1 fingerprint.
-    pub fn identity_by_offer(&self, fingerprint: &str) -> Option<&Identity> {
-        let is_offered = |certificate: &Certificate| {
-            certificate.offered.as_ref().is_some_and(|offered| offered.fingerprint == fingerprint)
-        };
-        let (id, _) = self.certificates.iter().find(|(_, certificate)| is_offered(certificate))?;
-        self.identities.get(id).map(|stored| &stored.entity)
+    /// The identity that was offered the certificate of this SHA-1 fingerprint, and that certificate as its next.
+    pub fn identity_by_offer(&self, fingerprint: &str) -> Option<(&IdentityId, Certificate)> {
+        let mut all = self.certificates.iter();
+        all.find_map(|(id, certificate)| Some((id, certificate.successor(fingerprint)?)))
     }
 
-    /// The router that enrolled with the certificate of this SHA-1 fingerprint.
+    /// Whether an identity proves itself by the certificate of this SHA-1 fingerprint. A router begins to use the one that
+    /// it was offered before the controller hears of it.
+    pub fn may_present(&self, identity: &Identity, fingerprint: &str) -> bool {
+        let is_offered = || {
+            let router = self.router_certificates.get(&RouterId::new(identity.id.as_str()));
+            router.is_some_and(|certificate| certificate.successor(fingerprint).is_some())
+        };
+        let present = identity.fingerprint.as_deref();
+        present == Some(fingerprint) || (present.is_some() && is_offered())
+    }
+
+    /// The router that was offered the certificate of this SHA-1 fingerprint, and that certificate as its next.
+    pub fn router_by_offer(&self, fingerprint: &str) -> Option<(&RouterId, Certificate)> {
+        let mut all = self.router_certificates.iter();
+        all.find_map(|(id, certificate)| Some((id, certificate.successor(fingerprint)?)))
+    }
+
+    /// The router that authenticates with the certificate of this SHA-1 fingerprint.
     pub fn router_by_fingerprint(&self, fingerprint: &str) -> Option<&EdgeRouter> {
         self.routers
             .values()
@@ -288,6 +318,7 @@ impl Model {
             self.forget(&IdentityId::new(id));
         }
         if E::KIND == EntityKind::EdgeRouter {
+            self.router_certificates.remove(&RouterId::new(id));
             let identity = RouterId::new(id).as_identity();
             self.identities.remove(&identity);
             self.forget(&identity);
@@ -312,10 +343,9 @@ impl Model {
             Redeemed::Password(login) => self.set_password(login),
             Redeemed::Router { id, certificate, address } => {
                 if let Some(router) = self.routers.get_mut(id) {
-                    router.entity.fingerprint = Some(certificate.fingerprint.clone());
                     router.entity.address.clone_from(address);
-                    router.updated_at = at;
                 }
+                self.certify_router(id, certificate, at);
                 self.certify(&id.as_identity(), certificate, at);
             }
         }
@@ -331,6 +361,14 @@ impl Model {
             identity.updated_at = at;
         }
         self.certificates.remove(id);
+    }
+
+    fn certify_router(&mut self, id: &RouterId, certificate: &Certificate, at: Timestamp) {
+        if let Some(router) = self.routers.get_mut(id) {
+            router.entity.fingerprint = Some(certificate.fingerprint.clone());
+            router.updated_at = at;
+            self.router_certificates.insert(id.clone(), certificate.clone());
+        }
     }
 
     fn certify(&mut self, id: &IdentityId, certificate: &Certificate, at: Timestamp) {

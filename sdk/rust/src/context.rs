@@ -370,18 +370,12 @@ async fn keep_certificate(inner: &Inner) {
         let due = {
             let Kept { identity, in_use } = &*inner.kept.lock().await;
             let now = OffsetDateTime::now_utc().unix_timestamp();
-            let is_old = identity.validity().is_some_and(|life| is_due(life, now));
-            !in_use || (is_old && identity.path().is_some())
+            !in_use || (identity.is_due(now) && identity.path().is_some())
         };
         if due && let Err(error) = inner.renew_certificate().await {
             tracing::warn!(error = &error as &dyn Error, "certificate not renewed");
         }
     }
-}
-
-/// Whether two thirds of a life are over.
-fn is_due((begin, end): (i64, i64), now: i64) -> bool {
-    now >= begin + (end - begin) / 3 * 2
 }
 
 async fn keep_session(inner: &Inner) {
@@ -403,17 +397,5 @@ async fn keep_routers(inner: &Inner) {
                 tracing::info!(error = &error as &dyn Error, "edge routers not listed");
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_is_due_when_two_thirds_of_its_life_are_over() {
-        assert!(!is_due((100, 400), 299));
-        assert!(is_due((100, 400), 300));
-        assert!(is_due((100, 400), 500));
     }
 }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_identity::{Identity, IdentityError, ProvenIdentity, TlsSetupError};
+use nightgate_identity::{
+    Identity, IdentityError, ProvenIdentity, RequestError, TlsSetupError, key_and_request,
+};
 use nightgate_model::{
     api::{Envelope, ExtendedCertificate, Pagination},
     configs::NATIVE_METHOD,
@@ -19,7 +21,6 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    enroll,
     rest::{ControllerError, Rest},
     service::Service,
     tls::REST_ALPN,
@@ -56,8 +57,8 @@ pub enum AuthenticateError {
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
     /// The key or the certificate signing request could not be made.
-    #[error("make a P-256 key and a certificate signing request")]
-    Request(#[from] rcgen::Error),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The controller did not answer, or refused.
     #[error(transparent)]
     Controller(#[from] ControllerError),
@@ -167,7 +168,7 @@ impl Controller {
         &self,
         identity: &Identity,
     ) -> Result<Identity, RenewError> {
-        let (key, request) = enroll::key_and_request(self.identity().id.as_str())?;
+        let (key, request) = key_and_request(self.identity().id.as_str())?;
         let listed =
             self.list::<ListedAuthenticator>("list authenticators", AUTHENTICATORS).await?;
         let own = listed.into_iter().find(|listed| listed.method == "cert");

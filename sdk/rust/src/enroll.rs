@@ -1,11 +1,10 @@
 //! Enrollment: from a one-time token to an identity with a key that never leaves this machine.
 
-use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+use nightgate_identity::{Identity, IdentityError, RequestError, TlsSetupError, key_and_request};
 use nightgate_model::{
     api::{EnrollPassword, EnrollRouter, Enrolled},
     token::EnrollmentMethod,
 };
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use reqwest::{
     RequestBuilder,
     header::{ACCEPT, CONTENT_TYPE},
@@ -42,8 +41,8 @@ pub enum EnrollError {
     #[error("enroll: expected a private key and its certificate in PEM")]
     Pem(#[from] rustls_pki_types::pem::Error),
     /// The key or the certificate signing request could not be made.
-    #[error("make a P-256 key and a certificate signing request")]
-    Request(#[from] rcgen::Error),
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 /// Redeems the enrollment token of an identity.
@@ -152,18 +151,4 @@ fn request(
         .query(&[("method", claims.em.as_str()), ("token", &claims.jti)])
         .header(CONTENT_TYPE, content_type)
         .body(body)
-}
-
-/// A new P-256 key and a request to certify it, PEM both.
-pub(crate) fn key_and_request(subject: &str) -> Result<(String, String), rcgen::Error> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let request = signing_request(&key, subject)?;
-    Ok((key.serialize_pem(), request))
-}
-
-fn signing_request(key: &KeyPair, subject: &str) -> Result<String, rcgen::Error> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::OrganizationName, "Nightgate");
-    params.distinguished_name.push(DnType::CommonName, subject);
-    params.serialize_request(key)?.pem()
 }

@@ -69,7 +69,9 @@ pub use enroll::{EnrollError, enroll, enroll_password, enroll_router, enroll_wit
 pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
 pub use messages::{MAX_MESSAGE, Messages};
 pub use nightgate_e2ee::{AgreementError, Cipher, Method, RecordError};
-pub use nightgate_identity::{Identity, IdentityError, ProvenIdentity, TlsSetupError};
+pub use nightgate_identity::{
+    Identity, IdentityError, ProvenIdentity, RequestError, TlsSetupError,
+};
 pub use nightgate_model::token::EnrollmentMethod;
 pub use nightgate_model::{
     entity::Permission,

@@ -153,7 +153,7 @@ mod tests {
     fn what_may_be_bound_and_has_servers_is_hosted() {
         let mut replica = Replica::default();
         let me = IdentityId::new("gateway");
-        let own = ReplicaIdentity { name: "paris".into(), fingerprint: None };
+        let own = ReplicaIdentity { name: "paris".into(), fingerprint: None, origin: None };
         Arc::make_mut(&mut replica.identities).insert(me.clone(), own);
         let tcp = HostV1::document(Protocol::Tcp, "10.0.0.1", 80);
         let mut named = HostV1::document(Protocol::Udp, "10.0.0.1", 53);

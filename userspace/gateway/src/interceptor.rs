@@ -107,7 +107,7 @@ impl Interceptor {
         let instance = service.dial.instance(&passage);
         let binding =
             Binding { service: service.id.as_str(), instance: &instance, app_data: &app_data };
-        let credentials = self.router.credentials().cloned();
+        let credentials = self.router.credentials();
         let offer = Offer::new(service.encryption, credentials, binding)?;
         let request = DialRequest {
             service: service.id.clone(),

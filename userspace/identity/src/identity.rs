@@ -143,6 +143,11 @@ impl Identity {
         Ok(Self { path: self.path.clone(), ..renewed })
     }
 
+    /// Whether two thirds of its certificate's life are over: when to renew it. `now` is in seconds since the Unix epoch.
+    pub fn is_due(&self, now: i64) -> bool {
+        self.validity().is_some_and(|(begin, end)| now >= begin + (end - begin) / 3 * 2)
+    }
+
     /// When its certificate begins and ends, in seconds since the Unix epoch; none if it cannot be read.
     pub fn validity(&self) -> Option<(i64, i64)> {
         let certificates = self.certificates().ok()?;

@@ -6,11 +6,13 @@
 mod credentials;
 mod fingerprint;
 mod identity;
+mod request;
 mod tls;
 mod trust;
 
 pub use credentials::{Credentials, CredentialsError, ProofError, ProvenIdentity, Signature};
 pub use fingerprint::fingerprint;
 pub use identity::{Identity, IdentityError};
+pub use request::{RequestError, key_and_request};
 pub use tls::{OldestTls, TlsSetupError, provider};
 pub use trust::ClientTrust;

@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use nightgate_identity::{Identity, IdentityError, TlsSetupError};
+use nightgate_identity::{Identity, IdentityError};
 use nightgate_model::{
     activity::Activity,
-    control::{ALPN, CONTENT_TYPE, ControllerMessage, Holding, RouterMessage, SILENCE, VERSION},
+    control::{CONTENT_TYPE, ControllerMessage, Holding, RouterMessage, SILENCE, VERSION},
     id::RouterId,
     replica::{ChangeSet, Digest, Misfit, Replica},
 };
@@ -20,7 +20,7 @@ use tokio::{
     net::TcpStream,
     sync::{Mutex, Notify, mpsc, watch},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -29,6 +29,8 @@ use crate::{
     backoff::Backoff,
     channel::{ChannelError, MessageReader, MessageWriter},
     contact::Contact,
+    own::Own,
+    renewal::{Answer, Renewal},
     report::Report,
     router::{RouterConfig, StartError},
 };
@@ -50,14 +52,23 @@ enum ControlError {
     Name(#[from] InvalidDnsNameError),
 }
 
+/// Pause before the controller is tried again with a renewed certificate.
+const REOPEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// A connection to the controller, and with what it was made.
+struct Connection {
+    own: Arc<Own>,
+    stream: TlsStream<TcpStream>,
+}
+
 /// Keeps a control channel up for ever.
 pub(crate) struct Channel {
     id: RouterId,
     controller: (String, u16),
     advertise: Option<String>,
-    connector: TlsConnector,
     offline: Offline,
     events: mpsc::UnboundedSender<Event>,
+    renewal: Renewal,
     report: watch::Receiver<Report>,
     /// What else is to be told, as it comes.
     wished: Mutex<mpsc::UnboundedReceiver<RouterMessage>>,
@@ -67,8 +78,7 @@ pub(crate) struct Channel {
 impl Channel {
     pub(crate) fn new(
         config: &RouterConfig,
-        id: RouterId,
-        events: mpsc::UnboundedSender<Event>,
+        (id, events, renewal): (RouterId, mpsc::UnboundedSender<Event>, Renewal),
         (report, activity, wished): (
             watch::Receiver<Report>,
             watch::Receiver<Arc<Activity>>,
@@ -79,9 +89,9 @@ impl Channel {
             id,
             controller: address(&config.identity)?,
             advertise: config.advertise.clone(),
-            connector: connector(&config.identity)?,
             offline: config.offline.clone(),
             events,
+            renewal,
             report,
             wished: Mutex::new(wished),
             activity,
@@ -94,9 +104,25 @@ impl Channel {
         contact: watch::Sender<Contact>,
     ) {
         let mut backoff = Backoff::new();
+        let mut own = self.renewal.own.subscribe();
+        let mut next = None;
         loop {
             let before = replica.borrow().index;
-            if let Err(error) = self.connect(&replica, &contact).await {
+            let connection = match next.take() {
+                Some(connection) => Ok(connection),
+                None => self.open(&mut own).await,
+            };
+            let ended = match connection {
+                Ok(connection) => tokio::select! {
+                    ended = self.talk(connection, &replica, &contact) => ended,
+                    renewed = self.reopen(&mut own) => {
+                        next = Some(renewed);
+                        continue;
+                    }
+                },
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
                 warn!(error = %chain(&error), "control channel down; circuits go on");
             }
             if replica.borrow().index != before {
@@ -105,6 +131,22 @@ impl Channel {
             self.lose(&contact);
             backoff.wait().await;
         }
+    }
+
+    /// Once the certificate is another, a connection with that one, as soon as it stands: what was reported over the
+    /// present connection is forgotten only then.
+    async fn reopen(&self, own: &mut watch::Receiver<Arc<Own>>) -> Connection {
+        while own.changed().await.is_ok() {
+            match self.open(own).await {
+                Ok(connection) => return connection,
+                Err(error) => {
+                    warn!(error = %chain(&error), "the controller is not reached with the renewed certificate");
+                    own.mark_changed();
+                    tokio::time::sleep(REOPEN_PAUSE).await;
+                }
+            }
+        }
+        std::future::pending().await
     }
 
     /// Notes that the controller is away, if it was there.
@@ -128,17 +170,24 @@ impl Channel {
         }
     }
 
-    async fn connect(
-        &self,
-        replica: &watch::Sender<Arc<Replica>>,
-        contact: &watch::Sender<Contact>,
-    ) -> Result<(), ControlError> {
+    /// Connects with the latest certificate.
+    async fn open(&self, own: &mut watch::Receiver<Arc<Own>>) -> Result<Connection, ControlError> {
+        let own = Arc::clone(&own.borrow_and_update());
         let (host, port) = &self.controller;
         let failed = |source| ControlError::Connect { address: format!("{host}:{port}"), source };
         let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
         tcp.set_nodelay(true).map_err(failed)?;
         let name = ServerName::try_from(host.clone())?;
-        let stream = self.connector.connect(name, tcp).await.map_err(failed)?;
+        let stream = own.control.connect(name, tcp).await.map_err(failed)?;
+        Ok(Connection { own, stream })
+    }
+
+    async fn talk(
+        &self,
+        Connection { own, stream }: Connection,
+        replica: &watch::Sender<Arc<Replica>>,
+        contact: &watch::Sender<Contact>,
+    ) -> Result<(), ControlError> {
         let (reader, writer) = tokio::io::split(stream);
         let wants_whole = Notify::new();
         let held = {
@@ -147,7 +196,8 @@ impl Channel {
         };
         let holds = held.as_ref().map(Held::holding);
         let writer = self.tell(MessageWriter::new(writer), holds, &wants_whole);
-        let reader = self.hear(MessageReader::new(reader), held, (replica, contact), &wants_whole);
+        let heard = (&own, &wants_whole);
+        let reader = self.hear(MessageReader::new(reader), held, (replica, contact), heard);
         tokio::select! {
             ended = writer => ended,
             ended = reader => ended,
@@ -210,7 +260,7 @@ impl Channel {
         mut reader: MessageReader<R>,
         mut held: Option<Held>,
         (replica, contact): (&watch::Sender<Arc<Replica>>, &watch::Sender<Contact>),
-        wants_whole: &Notify,
+        (own, wants_whole): (&Arc<Own>, &Notify),
     ) -> Result<(), ControlError> {
         let silence = Duration::from_secs(SILENCE);
         loop {
@@ -248,8 +298,15 @@ impl Channel {
                         None => {}
                     }
                 }
+                ControllerMessage::Certificate { certificate, ca } => {
+                    self.renewal.answer(Answer::Certificate { certificate, ca });
+                }
+                ControllerMessage::NoCertificate { reason } => {
+                    self.renewal.answer(Answer::Refused { reason });
+                }
                 ControllerMessage::Alive => {}
             }
+            self.renewal.confirm(own);
             self.hear_of(contact);
         }
     }
@@ -284,10 +341,6 @@ fn encode(message: &RouterMessage) -> Result<Message, serde_json::Error> {
 
 fn address(identity: &Identity) -> Result<(String, u16), IdentityError> {
     identity.controller_address()
-}
-
-fn connector(identity: &Identity) -> Result<TlsConnector, TlsSetupError> {
-    Ok(TlsConnector::from(Arc::new(identity.client_config(&[ALPN])?)))
 }
 
 /// An error and all its causes, on one line.

@@ -13,7 +13,7 @@ use std::{
 
 use nightgate_fabric::LinkId;
 use nightgate_identity::fingerprint;
-use nightgate_model::id::RouterId;
+use nightgate_model::replica::ReplicaRouter;
 use nightgate_wire::link::{LinkFrameError, VERSION};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -113,14 +113,13 @@ async fn try_serve(
     fingerprint: &str,
 ) -> Result<(), LinkError> {
     let peer = known(router, fingerprint).ok_or(LinkError::Unauthorized)?;
-    let _accepted = router.accepted.add(&peer).ok_or(LinkError::TooMany)?;
+    let _accepted = router.accepted.add(&peer.id).ok_or(LinkError::TooMany)?;
     prepare(stream.get_ref().0)?;
-    run(router, Side::Listener, stream, &peer, fingerprint).await
+    run(router, Side::Listener, stream, &peer).await
 }
 
-fn known(router: &Router, fingerprint: &str) -> Option<RouterId> {
-    let replica = router.replica.borrow();
-    replica.router_by_fingerprint(fingerprint).map(|known| known.id.clone())
+fn known(router: &Router, fingerprint: &str) -> Option<ReplicaRouter> {
+    router.replica.borrow().router_by_fingerprint(fingerprint).cloned()
 }
 
 fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
@@ -141,8 +140,7 @@ async fn run<S>(
     router: &Router,
     side: Side,
     stream: S,
-    peer: &RouterId,
-    fingerprint: &str,
+    peer: &ReplicaRouter,
 ) -> Result<(), LinkError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -153,18 +151,19 @@ where
     tokio::time::timeout(HELLO_TIME, hello).await.map_err(|_late| LinkError::Hello)??;
     let link = LinkId(NEXT_LINK.fetch_add(1, Ordering::Relaxed));
     let (outbox, outgoing) = Outbox::new();
-    router.tell(Event::LinkUp { link, peer: peer.clone(), outbox });
+    router.tell(Event::LinkUp { link, peer: peer.id.clone(), outbox });
     let _up = Up(router, link);
     tokio::select! {
         ended = write(outgoing, writer) => ended,
         ended = read(router, link, reader) => ended,
-        () = revoked(router, fingerprint) => Err(LinkError::Unauthorized),
+        () = revoked(router, peer) => Err(LinkError::Unauthorized),
     }
 }
 
-/// Ends when the model no longer knows the neighbour.
-async fn revoked(router: &Router, fingerprint: &str) {
+/// Ends when the model no longer knows the neighbour, or not by the certificate that it presented or one that followed.
+async fn revoked(router: &Router, peer: &ReplicaRouter) {
     let mut replica = router.replica();
-    let gone = replica.wait_for(|replica| replica.router_by_fingerprint(fingerprint).is_none());
+    let gone = replica
+        .wait_for(|now| now.router(&peer.id).is_none_or(|known| known.origin != peer.origin));
     drop(gone.await);
 }

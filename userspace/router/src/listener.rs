@@ -13,9 +13,9 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tokio_rustls::TlsAcceptor;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use crate::{Router, control::chain, edge::client, link};
+use crate::{Router, control::chain, edge::client, link, own::Own};
 
 /// A peer that has not finished TLS by then is turned away.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -25,6 +25,9 @@ const HANDSHAKES: usize = 256;
 
 pub(crate) struct Listener {
     acceptor: TlsAcceptor,
+    own: watch::Receiver<Arc<Own>>,
+    trust: Arc<ClientTrust>,
+    oldest: OldestTls,
     router: Router,
 }
 
@@ -42,19 +45,28 @@ enum RefusedConnection {
 }
 
 impl Listener {
-    pub(crate) fn new(
-        identity: &Identity,
-        oldest: OldestTls,
-        router: Router,
-    ) -> Result<Self, TlsSetupError> {
-        let trust = ClientTrust::new(identity)?;
-        let protocols = [edge::ALPN, link_wire::ALPN];
-        let config = identity.server_config(Arc::clone(&trust), &protocols, oldest)?;
-        router.spawn(follow(trust, router.replica()));
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), router })
+    pub(crate) fn new(oldest: OldestTls, router: Router) -> Result<Self, TlsSetupError> {
+        let mut own = router.own();
+        let identity = own.borrow_and_update().identity.clone();
+        let trust = ClientTrust::new(&identity)?;
+        let acceptor = acceptor(&identity, &trust, oldest)?;
+        router.spawn(follow(Arc::clone(&trust), router.replica()));
+        Ok(Self { acceptor, own, trust, oldest, router })
     }
 
-    pub(crate) async fn run(self, listener: TcpListener) {
+    /// Presents the latest certificate.
+    fn acceptor(&mut self) -> TlsAcceptor {
+        if self.own.has_changed().unwrap_or_default() {
+            let own = Arc::clone(&self.own.borrow_and_update());
+            match acceptor(&own.identity, &self.trust, self.oldest) {
+                Ok(acceptor) => self.acceptor = acceptor,
+                Err(error) => warn!(error = %chain(&error), "the certificate before is presented"),
+            }
+        }
+        self.acceptor.clone()
+    }
+
+    pub(crate) async fn run(mut self, listener: TcpListener) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         let of_source = Concurrent::new(MAX_HANDSHAKES);
         loop {
@@ -69,7 +81,7 @@ impl Listener {
                 continue;
             };
             let slots = (slot, own_slot);
-            let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+            let (acceptor, router) = (self.acceptor(), self.router.clone());
             self.router.spawn(async move {
                 if let Err(refused) = serve(acceptor, router, tcp, slots).await {
                     debug!(%peer, error = %chain(&refused), "connection turned away");
@@ -77,6 +89,16 @@ impl Listener {
             });
         }
     }
+}
+
+fn acceptor(
+    identity: &Identity,
+    trust: &Arc<ClientTrust>,
+    oldest: OldestTls,
+) -> Result<TlsAcceptor, TlsSetupError> {
+    let protocols = [edge::ALPN, link_wire::ALPN];
+    let config = identity.server_config(Arc::clone(trust), &protocols, oldest)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Trusts the CAs that the model names, as it changes.

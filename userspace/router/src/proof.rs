@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     Incoming,
+    own::Own,
     token::{CATCH_UP, TokenError, check_dialer},
 };
 
@@ -41,30 +42,33 @@ enum Unproven {
 
 /// Makes and checks proofs.
 pub(crate) struct Proofs {
-    credentials: Option<Arc<Credentials>>,
+    own: watch::Receiver<Arc<Own>>,
     replica: watch::Receiver<Arc<Replica>>,
 }
 
 impl Proofs {
     pub(crate) fn new(
-        credentials: Option<Arc<Credentials>>,
+        own: watch::Receiver<Arc<Own>>,
         replica: watch::Receiver<Arc<Replica>>,
     ) -> Self {
-        Self { credentials, replica }
+        Self { own, replica }
+    }
+
+    fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.own.borrow().credentials.clone()
     }
 
     /// Signs a request that begins here with this router as the dialer; leaves other frames as they are.
     pub(crate) fn prove(&self, frame: Frame) -> Frame {
-        let (Frame::Open(path, headers), Some(credentials)) = (&frame, &self.credentials) else {
-            return frame;
-        };
+        let Frame::Open(path, headers) = &frame else { return frame };
+        let Some(credentials) = self.credentials() else { return frame };
         let own = Some(credentials.id());
         if first_router(headers).as_ref().map(RouterId::as_str) != own
             || headers.text(header::DIALER) != own
         {
             return frame;
         }
-        match made(credentials, CircuitId(path.0), headers) {
+        match made(&credentials, CircuitId(path.0), headers) {
             None => frame,
             Some(proof) => {
                 let mut headers = headers.clone();
@@ -82,7 +86,7 @@ impl Proofs {
         hand_on: impl FnOnce(Incoming) + Send + 'static,
     ) {
         let Some(request) = incoming.offer().request.clone() else { return hand_on(incoming) };
-        let (credentials, mut replica) = (self.credentials.clone(), self.replica.clone());
+        let (credentials, mut replica) = (self.credentials(), self.replica.clone());
         // A token or certificate may be newer than the replica: others must not wait for this one.
         tokio::spawn(async move {
             let dial = &incoming.offer().dial;
@@ -120,9 +124,11 @@ async fn of_router(
     let fingerprint =
         signer(own, circuit, request, dial.dialer.as_str(), now()).ok_or(Unproven::Signature)?;
     // Its certificate is the one that the model knows, or will know in a moment if it was renewed.
+    let router = RouterId::new(dial.dialer.as_str());
     let is_current = |replica: &Arc<Replica>| {
-        let identity = replica.identities.get(&dial.dialer);
-        identity.is_some_and(|known| known.fingerprint.as_ref() == Some(&fingerprint))
+        let is_known =
+            replica.identities.get(&dial.dialer).is_some_and(|it| it.fingerprint.is_some());
+        is_known && replica.router(&router).is_some_and(|it| it.may_present(&fingerprint))
     };
     match tokio::time::timeout(CATCH_UP, replica.wait_for(is_current)).await {
         Ok(Ok(_)) => Ok(()),

@@ -32,7 +32,9 @@ use crate::{
     actor::{Actor, Event},
     contact::{Contact, keep_model},
     control, link, listener,
+    own::Own,
     proof::Proofs,
+    renewal::{Renewal, keep_certificate},
     report::Report,
 };
 
@@ -83,7 +85,7 @@ pub struct Router {
     pub(crate) replica: watch::Receiver<Arc<Replica>>,
     wishes: mpsc::UnboundedSender<RouterMessage>,
     listening: Option<SocketAddr>,
-    credentials: Option<Arc<Credentials>>,
+    pub(crate) renewal: Renewal,
     pub(crate) dials: DialCounts,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
@@ -180,14 +182,14 @@ impl Router {
             replica: replica.clone(),
             wishes,
             listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
-            credentials: credentials(&config.identity),
+            renewal: Renewal::new(Own::new(config.identity.clone())?),
             dials: DialCounts::default(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let proofs = Proofs::new(router.credentials.clone(), replica.clone());
+        let proofs = Proofs::new(router.own(), replica.clone());
         router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, proofs).run());
         let until = config.offline.valid_until(contact.borrow().heard);
         router.tell(Event::Replica(Arc::clone(&replica.borrow())));
@@ -197,12 +199,14 @@ impl Router {
         let (activity_writer, activity) = watch::channel(Arc::default());
         router.spawn(watch_activity(router.clone(), activity_writer));
         let told = (report, activity, wished);
-        let control = control::Channel::new(&config, id, router.events.clone(), told)?;
+        let channel = (id, router.events.clone(), router.renewal.clone());
+        let control = control::Channel::new(&config, channel, told)?;
         router.spawn(control.run(replica_writer, contact_writer));
-        router.spawn(link::Dialer::new(&config.identity, router.clone())?.run());
+        router.spawn(keep_certificate(router.clone()));
+        router.spawn(link::Dialer::new(router.clone()).run());
         if let Some(listener) = listener {
             let oldest = if config.legacy_clients { OldestTls::Tls12 } else { OldestTls::Tls13 };
-            let clients = listener::Listener::new(&config.identity, oldest, router.clone())?;
+            let clients = listener::Listener::new(oldest, router.clone())?;
             router.spawn(clients.run(listener));
         }
         Ok(router)
@@ -220,8 +224,8 @@ impl Router {
 
     /// What this router proves its identity with to the other end of a circuit; none if its certificate
     /// is of another authority than it trusts.
-    pub fn credentials(&self) -> Option<&Arc<Credentials>> {
-        self.credentials.as_ref()
+    pub fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.renewal.own.borrow().credentials.clone()
     }
 
     /// The model as the controller last sent it; empty before.
@@ -248,8 +252,17 @@ impl Router {
     /// Asks the controller to put an identity in quarantine. What it decides comes with the model; while it is away
     /// the wish waits, and may be lost with a connection that breaks.
     pub fn ask_for_quarantine(&self, request: QuarantineRequest) {
+        self.wish(RouterMessage::Quarantine(request));
+    }
+
+    pub(crate) fn wish(&self, wish: RouterMessage) {
         // A stopped router has nobody to ask.
-        drop(self.wishes.send(RouterMessage::Quarantine(request)));
+        drop(self.wishes.send(wish));
+    }
+
+    /// What it proves itself with, as it is renewed.
+    pub(crate) fn own(&self) -> watch::Receiver<Arc<Own>> {
+        self.renewal.own.subscribe()
     }
 
     /// Makes a circuit to a service.
@@ -343,17 +356,6 @@ impl Router {
                 () = task => {}
             }
         });
-    }
-}
-
-fn credentials(identity: &Identity) -> Option<Arc<Credentials>> {
-    match Credentials::new(identity) {
-        Ok(credentials) => Some(Arc::new(credentials)),
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "circuits of this gateway prove no identity end to end");
-            None
-        }
     }
 }
 

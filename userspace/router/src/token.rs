@@ -36,20 +36,31 @@ pub(crate) enum TokenError {
     Behind,
 }
 
-/// Checks an API session token presented to a router with a client certificate.
+/// A client, by its API session token and certificate.
+#[derive(Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) claims: ApiSessionClaims,
+    /// The certificate that its own goes back to by renewals: what follows that one does not end the channel.
+    pub(crate) origin: Option<String>,
+}
+
+/// Checks an API session token presented to a router with a client certificate. That has to be the present one of
+/// the identity: one that was renewed since lets nobody in, though its token may be good for a while.
 pub(crate) async fn check_api_session(
     token: &str,
     fingerprint: &str,
     router: &RouterId,
     replica: &mut watch::Receiver<Arc<Replica>>,
-) -> Result<ApiSessionClaims, TokenError> {
+) -> Result<Authenticated, TokenError> {
     let claims: ApiSessionClaims = decode(token, replica).await?;
     catch_up(claims.index, replica).await?;
     if !claims.fingerprints.iter().any(|known| known == fingerprint) {
         return Err(TokenError::OtherCertificate);
     }
-    if !replica.borrow().identities.contains_key(&claims.sub) {
-        return Err(TokenError::Disabled);
+    let identity = replica.borrow().identities.get(&claims.sub).cloned();
+    let identity = identity.ok_or(TokenError::Disabled)?;
+    if identity.fingerprint.as_deref() != Some(fingerprint) {
+        return Err(TokenError::OtherCertificate);
     }
     if replica.borrow().ended_sessions.contains(&claims.api_session) {
         return Err(TokenError::Ended);
@@ -57,7 +68,7 @@ pub(crate) async fn check_api_session(
     if !replica.borrow().authorizations.may_use(&claims.sub, router) {
         return Err(TokenError::OtherRouter);
     }
-    Ok(claims)
+    Ok(Authenticated { claims, origin: identity.origin })
 }
 
 /// Checks a service session token presented on the channel of an API session.

@@ -9,13 +9,17 @@ use nightgate_model::{
     control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
 };
+use nightgate_store::StoreError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
 };
 
 use self::channel::{ChannelError, Reader, Writer};
-use crate::core::{Connection, Core, LiveError, Published, begin_quarantine_for_router};
+use crate::core::{
+    Connection, Core, LiveError, Published, begin_quarantine_for_router, begin_using_as_router,
+    renew_router,
+};
 
 /// How long a router may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +51,9 @@ pub(crate) enum ControlError {
     /// The router connected again.
     #[error("another connection of the router took its place")]
     Superseded,
+    /// It cannot be noted which certificate the router uses.
+    #[error("the router's renewed certificate is not noted: {0}")]
+    Renewal(#[from] StoreError),
     /// The router reported what it may not.
     #[error(transparent)]
     Report(#[from] LiveError),
@@ -84,11 +91,12 @@ fn router_of(core: &Core, fingerprint: &str) -> Option<RouterId> {
 }
 
 async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    core: &Core,
+    core: &Arc<Core>,
     reader: &mut Reader<R>,
     writer: &mut Writer<W>,
     fingerprint: &str,
 ) -> Result<(Connection, Option<Holding>), ControlError> {
+    begin_using_as_router(core, fingerprint.into()).await?;
     let Some(router) = router_of(core, fingerprint) else {
         return Err(ControlError::Unknown { fingerprint: fingerprint.into() });
     };
@@ -137,9 +145,10 @@ async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     fingerprint: &str,
 ) -> ControlError {
     let wants_whole = Notify::new();
-    let told = (writer, holds, &wants_whole);
+    let (answers, answered) = mpsc::channel(1);
+    let told = (writer, holds, &wants_whole, answered);
     tokio::select! {
-        error = hear(core, reader, connection, &wants_whole) => error,
+        error = hear(core, reader, connection, &wants_whole, &answers) => error,
         error = tell(core, told, connection, fingerprint) => error,
         () = connection.superseded.cancelled() => ControlError::Superseded,
     }
@@ -150,11 +159,19 @@ async fn hear<R: AsyncRead + Unpin>(
     mut reader: Reader<R>,
     connection: &Connection,
     wants_whole: &Notify,
+    answers: &mpsc::Sender<ControllerMessage>,
 ) -> ControlError {
     loop {
         let handled = match reader.next().await {
             Ok(RouterMessage::WholeWanted) => {
                 wants_whole.notify_one();
+                Ok(())
+            }
+            Ok(RouterMessage::Renew { request }) => {
+                // One after the other: a router that asks too often holds up itself.
+                let answer = renewed(core, connection, &request).await;
+                // The other half ends this one.
+                drop(answers.send(answer).await);
                 Ok(())
             }
             Ok(message) => handle_report(core, connection, message),
@@ -166,6 +183,20 @@ async fn hear<R: AsyncRead + Unpin>(
     }
 }
 
+async fn renewed(core: &Arc<Core>, connection: &Connection, request: &str) -> ControllerMessage {
+    let router = &connection.router;
+    match renew_router(core, router, request).await {
+        Ok(certificate) => {
+            tracing::info!(%router, "router's certificate renewed");
+            ControllerMessage::Certificate { certificate, ca: core.authority.bundle().pem().into() }
+        }
+        Err(error) => {
+            tracing::warn!(%router, %error, "router's certificate not renewed");
+            ControllerMessage::NoCertificate { reason: error.to_string() }
+        }
+    }
+}
+
 fn handle_report(
     core: &Arc<Core>,
     connection: &Connection,
@@ -173,8 +204,8 @@ fn handle_report(
 ) -> Result<(), ControlError> {
     match message {
         RouterMessage::Hello { .. } => return Err(ControlError::SecondHello),
-        // It concerns what is told, not what is known.
-        RouterMessage::WholeWanted => {}
+        // They are answered, and change nothing that is known.
+        RouterMessage::WholeWanted | RouterMessage::Renew { .. } => {}
         RouterMessage::TerminatorAdded(terminator) => {
             core.update_live(|live| live.add_terminator(connection, terminator))?;
         }
@@ -202,7 +233,12 @@ fn handle_report(
 
 async fn tell<W: AsyncWrite + Unpin>(
     core: &Core,
-    (mut writer, mut holds, wants_whole): (Writer<W>, Option<Holding>, &Notify),
+    (mut writer, mut holds, wants_whole, mut answered): (
+        Writer<W>,
+        Option<Holding>,
+        &Notify,
+        mpsc::Receiver<ControllerMessage>,
+    ),
     connection: &Connection,
     fingerprint: &str,
 ) -> ControlError {
@@ -220,6 +256,12 @@ async fn tell<W: AsyncWrite + Unpin>(
                 tracing::warn!(router = %connection.router, "router wants the whole model");
                 holds = None;
                 Some(published.borrow().clone())
+            }
+            Some(answer) = answered.recv() => {
+                if let Err(error) = writer.send_message(&answer).await {
+                    return error.into();
+                }
+                continue;
             }
             () = tokio::time::sleep(silence) => None,
         };

@@ -1,7 +1,10 @@
 //! What the audit log says about a change.
 
 use nightgate_model::{id::IdentityId, kind::EntityKind};
-use nightgate_store::{Action, AnyEntity, AuditRecord, Author, Model, Redeemed, Step};
+use nightgate_store::{
+    Action, AnyEntity, AuditRecord, Author, Certificate, EnrollmentTarget, Model,
+    OfferedCertificate, Redeemed, Step,
+};
 use serde_json::{Value, json};
 
 /// One record for each step that changes an entity; `model` is as it was before.
@@ -19,11 +22,16 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
         before,
         after,
     };
-    let of_identity = |action, identity: &IdentityId, fingerprint: Option<&String>| {
+    let of_identity = |action, identity: &IdentityId| {
         let (name, _) = model.describe(EntityKind::Identity, identity.as_str())?;
         let subject = (EntityKind::Identity, identity.as_str(), name.as_str());
-        let after = fingerprint.map(|fingerprint| json!({ "fingerprint": fingerprint }));
-        Some(record(action, subject, None, after))
+        Some(record(action, subject, None, None))
+    };
+    let of_target = |action, target: &EnrollmentTarget, fingerprint: &String| {
+        let (kind, id) = target.subject();
+        let (name, _) = model.describe(kind, id)?;
+        let after = json!({ "fingerprint": fingerprint });
+        Some(record(action, (kind, id, &name), None, Some(after)))
     };
     match step {
         Step::Create(any) => Some(record(Action::Create, named(any), None, Some(any.to_json()))),
@@ -59,20 +67,20 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
             let before = model.quarantines.get(&quarantine.identity).map(|before| json!(before));
             Some(record(Action::Quarantine, subject, before, Some(json!(quarantine))))
         }
-        Step::Release(identity) => of_identity(Action::Release, identity, None),
-        Step::SetPassword(login) => of_identity(Action::SetPassword, &login.identity, None),
-        Step::RemovePassword(identity) => of_identity(Action::RemovePassword, identity, None),
-        Step::Certify(identity, certificate) => {
-            of_identity(Action::SetCertificate, identity, Some(&certificate.fingerprint))
+        Step::Release(identity) => of_identity(Action::Release, identity),
+        Step::SetPassword(login) => of_identity(Action::SetPassword, &login.identity),
+        Step::RemovePassword(identity) => of_identity(Action::RemovePassword, identity),
+        Step::Certify(target, Certificate { fingerprint, .. }) => {
+            of_target(Action::SetCertificate, target, fingerprint)
         }
         // It follows from a change that says so.
         Step::EndSessions(..) => None,
-        Step::OfferCertificate(identity, offered) => {
-            of_identity(Action::OfferCertificate, identity, Some(&offered.fingerprint))
+        Step::OfferCertificate(target, OfferedCertificate { fingerprint, .. }) => {
+            of_target(Action::OfferCertificate, target, fingerprint)
         }
-        Step::Decertify(identity) => of_identity(Action::RemoveCertificate, identity, None),
+        Step::Decertify(identity) => of_identity(Action::RemoveCertificate, identity),
         Step::Redeem { redeemed: Redeemed::Password(login), .. } => {
-            of_identity(Action::SetPassword, &login.identity, None)
+            of_identity(Action::SetPassword, &login.identity)
         }
         Step::Redeem { redeemed, .. } => {
             let (kind, id) = redeemed.subject();

@@ -6,6 +6,7 @@ mod live;
 mod memory;
 mod publish;
 mod quarantine;
+mod renewal;
 mod replica;
 mod trim;
 
@@ -35,6 +36,7 @@ pub(crate) use self::{
         QuarantineError, begin as begin_quarantine,
         begin_for_router as begin_quarantine_for_router, release as release_quarantine,
     },
+    renewal::{author as renewal, begin_using_as_router, renew_router},
     replica::resolved_config,
     trim::keep_audit_short,
 };

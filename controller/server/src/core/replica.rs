@@ -98,10 +98,15 @@ fn routers(snapshot: &Snapshot) -> impl Iterator<Item = ReplicaRouter> {
             // A connected router knows best; of another, what it said when it enrolled.
             let live = snapshot.live.addresses.get(&router.id);
             let address = live.unwrap_or(&router.address).clone();
+            let fingerprint = router.fingerprint.clone()?;
+            let certificate = snapshot.entities.model.router_certificates.get(&router.id);
+            let offered = certificate.and_then(|certificate| certificate.offered.as_ref());
             Some(ReplicaRouter {
                 id: router.id.clone(),
                 name: router.name.clone(),
-                fingerprint: router.fingerprint.clone()?,
+                offered: offered.map(|offered| offered.fingerprint.clone()),
+                origin: certificate.map_or_else(|| fingerprint.clone(), |it| it.origin.clone()),
+                fingerprint,
                 address,
             })
         })
@@ -116,18 +121,14 @@ fn services(snapshot: &Snapshot) -> impl Iterator<Item = (ServiceId, Service)> {
 }
 
 fn identities(snapshot: &Snapshot) -> impl Iterator<Item = (IdentityId, ReplicaIdentity)> {
-    snapshot
-        .entities
-        .model
-        .identities
-        .values()
-        .map(|stored| &stored.entity)
-        .filter(|i| !i.disabled)
-        .map(|identity| {
-            let replicated = ReplicaIdentity {
-                name: identity.name.clone(),
-                fingerprint: identity.fingerprint.clone(),
-            };
-            (identity.id.clone(), replicated)
-        })
+    let model = &snapshot.entities.model;
+    let identities = model.identities.values().map(|stored| &stored.entity);
+    identities.filter(|identity| !identity.disabled).map(|identity| {
+        let replicated = ReplicaIdentity {
+            name: identity.name.clone(),
+            fingerprint: identity.fingerprint.clone(),
+            origin: model.certificates.get(&identity.id).map(|it| it.origin.clone()),
+        };
+        (identity.id.clone(), replicated)
+    })
 }

@@ -2,7 +2,7 @@
 
 use nightgate_model::id::{CaId, IdentityId};
 use nightgate_pki::ForeignCertificate;
-use nightgate_store::{Certificate, SqliteStore, Step, Store as _, Timestamp};
+use nightgate_store::{Certificate, EnrollmentTarget, SqliteStore, Step, Store as _, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -183,6 +183,6 @@ async fn a_certificate_that_has_ended_counts_only_where_a_policy_says_so() {
 fn certify(identity: &str, ca: &str, credentials: &Credentials) -> Step {
     let pem = credentials.chain.clone();
     let fingerprint = ForeignCertificate::from_pem(&pem).unwrap().fingerprint();
-    let certificate = Certificate { fingerprint, pem, ca: Some(CaId::new(ca)), offered: None };
-    Step::Certify(IdentityId::new(identity), certificate)
+    let certificate = Certificate::first(fingerprint, pem, Some(CaId::new(ca)));
+    Step::Certify(EnrollmentTarget::Identity(IdentityId::new(identity)), certificate)
 }

@@ -75,6 +75,27 @@ impl Channel {
         .expect("the controller answers or closes")
     }
 
+    /// Whether the controller speaks to whoever has this certificate.
+    pub(crate) async fn is_accepted(lab: &Lab, credentials: &Credentials, alpn: &[u8]) -> bool {
+        let Ok(mut channel) = Self::open(lab, Some(credentials), alpn).await else { return false };
+        channel.send(&hello("hub")).await;
+        channel.next().await.is_some()
+    }
+
+    /// The first message that says nothing of the model.
+    pub(crate) async fn answer(&mut self) -> ControllerMessage {
+        loop {
+            match self.next().await.unwrap() {
+                ControllerMessage::Replica(_)
+                | ControllerMessage::Changes(_)
+                | ControllerMessage::Alive => {}
+                answer @ (ControllerMessage::Refused { .. }
+                | ControllerMessage::Certificate { .. }
+                | ControllerMessage::NoCertificate { .. }) => return answer,
+            }
+        }
+    }
+
     /// The first replica that fulfils a condition.
     pub(crate) async fn replica(&mut self, wanted: impl Fn(&Replica) -> bool) -> Replica {
         loop {
@@ -474,7 +495,10 @@ async fn a_router_is_told_changes_and_the_whole_only_if_it_has_to_be() {
                 changes.apply(&mut channel.replica, &mut channel.digest).unwrap();
             }
             ControllerMessage::Alive => {}
-            other @ (ControllerMessage::Refused { .. } | ControllerMessage::Replica(_)) => {
+            other @ (ControllerMessage::Refused { .. }
+            | ControllerMessage::Replica(_)
+            | ControllerMessage::Certificate { .. }
+            | ControllerMessage::NoCertificate { .. }) => {
                 panic!("it needs changes only, found {other:?}")
             }
         }

@@ -22,6 +22,7 @@ mod network;
 mod openapi;
 mod password;
 mod quarantine;
+mod renewal;
 mod schema;
 mod tags;
 mod update;

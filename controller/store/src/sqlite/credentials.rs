@@ -50,21 +50,39 @@ pub(super) fn enrollments(
 pub(super) fn certificates(
     connection: &Connection,
 ) -> Result<BTreeMap<IdentityId, Certificate>, StoreError> {
-    let sql =
-        "SELECT identity, fingerprint, pem, ca, offered_fingerprint, offered_pem FROM certificates";
+    let sql = "SELECT identity, fingerprint, pem, ca, origin, offered_fingerprint, offered_pem \
+        FROM certificates";
     collect(connection, sql, |row| {
-        let certificate = Certificate {
-            fingerprint: row.get("fingerprint")?,
-            pem: row.get("pem")?,
-            ca: row.get::<Option<String>>("ca")?.map(CaId::new),
-            offered: match row.get::<Option<String>>("offered_fingerprint")? {
-                None => None,
-                Some(fingerprint) => {
-                    Some(OfferedCertificate { fingerprint, pem: row.get("offered_pem")? })
-                }
-            },
-        };
+        let ca = row.get::<Option<String>>("ca")?.map(CaId::new);
+        let certificate = Certificate { ca, ..certificate(row)? };
         Ok((IdentityId::new(row.get::<String>("identity")?), certificate))
+    })
+}
+
+/// The certificates of all routers.
+pub(super) fn router_certificates(
+    connection: &Connection,
+) -> Result<BTreeMap<RouterId, Certificate>, StoreError> {
+    let sql = "SELECT router, fingerprint, pem, origin, offered_fingerprint, offered_pem \
+        FROM router_certificates";
+    collect(connection, sql, |row| {
+        Ok((RouterId::new(row.get::<String>("router")?), certificate(row)?))
+    })
+}
+
+/// One of our own.
+fn certificate(row: &Columns<'_>) -> Result<Certificate, StoreError> {
+    Ok(Certificate {
+        fingerprint: row.get("fingerprint")?,
+        pem: row.get("pem")?,
+        ca: None,
+        origin: row.get("origin")?,
+        offered: match row.get::<Option<String>>("offered_fingerprint")? {
+            None => None,
+            Some(fingerprint) => {
+                Some(OfferedCertificate { fingerprint, pem: row.get("offered_pem")? })
+            }
+        },
     })
 }
 
@@ -121,10 +139,10 @@ pub(super) fn redeem(
         Redeemed::Identity { id, certificate } => certify(connection, id, certificate, at),
         Redeemed::Password(login) => passwords::set(connection, login),
         Redeemed::Router { id, certificate, address } => {
-            let sql = "UPDATE edge_routers SET fingerprint = ?2, address = ?3, updated_at = ?4 \
-                WHERE id = ?1";
-            let values = params![id.as_str(), certificate.fingerprint, address, at.0];
-            connection.execute(sql, values).map_err(taken(certificate))?;
+            let sql = "UPDATE edge_routers SET address = ?2 WHERE id = ?1";
+            let values = params![id.as_str(), address];
+            connection.execute(sql, values).map_err(database("record address"))?;
+            certify_router(connection, id, certificate, at)?;
             // Its own identity, if it has one, has its id and authenticates with the same certificate.
             certify(connection, &id.as_identity(), certificate, at)
         }
@@ -143,25 +161,71 @@ pub(super) fn certify(
     if connection.execute(sql, values).map_err(taken(certificate))? == 0 {
         return Ok(());
     }
-    let sql = "INSERT INTO certificates (identity, fingerprint, pem, ca) VALUES (?1, ?2, ?3, ?4) \
+    let sql = "INSERT INTO certificates (identity, fingerprint, pem, ca, origin) \
+        VALUES (?1, ?2, ?3, ?4, ?5) \
         ON CONFLICT (identity) DO UPDATE SET \
         fingerprint = excluded.fingerprint, pem = excluded.pem, ca = excluded.ca, \
-        offered_fingerprint = NULL, offered_pem = NULL";
+        origin = excluded.origin, offered_fingerprint = NULL, offered_pem = NULL";
     let ca = certificate.ca.as_ref().map(CaId::as_str);
-    let values = params![identity.as_str(), certificate.fingerprint, certificate.pem, ca];
+    let Certificate { fingerprint, pem, origin, .. } = certificate;
+    let values = params![identity.as_str(), fingerprint, pem, ca, origin];
+    connection.execute(sql, values).map(drop).map_err(taken(certificate))
+}
+
+/// Records the certificate that follows a router's present one, also for its own identity, if that has one.
+pub(super) fn renew_router(
+    connection: &Connection,
+    router: &RouterId,
+    certificate: &Certificate,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    certify_router(connection, router, certificate, at)?;
+    let sql = "SELECT 1 FROM identities WHERE id = ?1 AND fingerprint IS NOT NULL";
+    let find = |sql| connection.prepare(sql)?.exists([router.as_str()]);
+    if find(sql).map_err(database("find identity of router"))? {
+        certify(connection, &router.as_identity(), certificate, at)?;
+    }
+    Ok(())
+}
+
+/// Records the certificate of a router; nothing happens if there is no such router.
+fn certify_router(
+    connection: &Connection,
+    router: &RouterId,
+    certificate: &Certificate,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE edge_routers SET fingerprint = ?2, updated_at = ?3 WHERE id = ?1";
+    let values = params![router.as_str(), certificate.fingerprint, at.0];
+    if connection.execute(sql, values).map_err(taken(certificate))? == 0 {
+        return Ok(());
+    }
+    let sql = "INSERT INTO router_certificates (router, fingerprint, pem, origin) \
+        VALUES (?1, ?2, ?3, ?4) \
+        ON CONFLICT (router) DO UPDATE SET \
+        fingerprint = excluded.fingerprint, pem = excluded.pem, origin = excluded.origin, \
+        offered_fingerprint = NULL, offered_pem = NULL";
+    let Certificate { fingerprint, pem, origin, .. } = certificate;
+    let values = params![router.as_str(), fingerprint, pem, origin];
     connection.execute(sql, values).map(drop).map_err(taken(certificate))
 }
 
 /// Issues the certificate that follows the present one.
 pub(super) fn offer(
     connection: &Connection,
-    identity: &IdentityId,
+    target: &EnrollmentTarget,
     offered: &OfferedCertificate,
 ) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE certificates SET offered_fingerprint = ?2, offered_pem = ?3 WHERE identity = ?1";
-    let values = params![identity.as_str(), offered.fingerprint, offered.pem];
-    connection.execute(sql, values).map(drop).map_err(database("offer certificate"))
+    let (table, column) = match target {
+        EnrollmentTarget::Identity(_) => ("certificates", "identity"),
+        EnrollmentTarget::Router(_) => ("router_certificates", "router"),
+    };
+    let sql = format!(
+        "UPDATE {table} SET offered_fingerprint = ?2, offered_pem = ?3 WHERE {column} = ?1"
+    );
+    let (_, id) = target.subject();
+    let values = params![id, offered.fingerprint, offered.pem];
+    connection.execute(&sql, values).map(drop).map_err(database("offer certificate"))
 }
 
 /// Takes the certificate of an identity away; sessions that began with it end.

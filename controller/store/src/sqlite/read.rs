@@ -30,6 +30,7 @@ pub(super) fn model(connection: &Connection) -> Result<Model, StoreError> {
         service_router_policies: table(connection)?,
         enrollments: credentials::enrollments(connection)?,
         certificates: credentials::certificates(connection)?,
+        router_certificates: credentials::router_certificates(connection)?,
         quarantines: quarantines::all(connection)?,
         usernames: passwords::usernames(connection)?,
     })

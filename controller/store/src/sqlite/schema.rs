@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -18,6 +18,7 @@ const MIGRATIONS: [&str; 11] = [
     AUTH_POLICIES,
     QUARANTINES,
     NATIVE_CLIENTS,
+    ROUTER_RENEWAL,
 ];
 
 const QUARANTINES: &str = "
@@ -263,6 +264,23 @@ const NATIVE_CLIENTS: &str = "
 ALTER TABLE api_sessions ADD COLUMN native INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// With the certificates that are there at the beginning of their lines.
+const ROUTER_RENEWAL: &str = "
+ALTER TABLE certificates ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+UPDATE certificates SET origin = fingerprint;
+
+CREATE TABLE router_certificates (
+    router TEXT PRIMARY KEY REFERENCES edge_routers (id) ON DELETE CASCADE,
+    fingerprint TEXT NOT NULL UNIQUE,
+    pem TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    offered_fingerprint TEXT UNIQUE,
+    offered_pem TEXT
+) STRICT;
+INSERT INTO router_certificates (router, fingerprint, pem, origin)
+    SELECT id, fingerprint, '', fingerprint FROM edge_routers WHERE fingerprint IS NOT NULL;
+";
+
 /// Version of the schema that this program uses.
 pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;
 
@@ -303,7 +321,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use nightgate_model::{entity::Identity, id::IdentityId};
+    use nightgate_model::{
+        entity::Identity,
+        id::{IdentityId, RouterId},
+    };
 
     use super::*;
     use crate::{SqliteStore, Store as _};
@@ -338,6 +359,8 @@ mod tests {
         assert_eq!((role_attributes.len(), *disabled_until), (1, None));
         assert_eq!(loaded.index, 7);
         assert_eq!(loaded.api_sessions[0].fingerprint.as_deref(), Some("00"));
+        assert_eq!(loaded.model.certificates[&IdentityId::new("i")].origin, "00");
+        assert_eq!(loaded.model.router_certificates[&RouterId::new("r")].origin, "ff");
         let model = &loaded.model;
         let counts = [model.identities.len(), model.services.len(), model.policies.len()];
         assert_eq!((counts, model.routers.len()), ([2, 1, 1], 1));

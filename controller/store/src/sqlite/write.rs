@@ -13,7 +13,7 @@ use super::{
     record::{Record, json},
     sessions,
 };
-use crate::{AnyEntity, By, Change, Step, StoreError, Tags, Timestamp};
+use crate::{AnyEntity, By, Change, EnrollmentTarget, Step, StoreError, Tags, Timestamp};
 
 /// Makes a change; the caller's transaction is dropped on error.
 pub(super) fn apply(
@@ -48,8 +48,11 @@ pub(super) fn apply(
             Step::DeleteEnrollment(id) => credentials::delete_enrollment(connection, id)?,
             Step::SetPassword(login) => passwords::set(connection, login)?,
             Step::RemovePassword(identity) => passwords::remove(connection, identity)?,
-            Step::Certify(identity, certificate) => {
+            Step::Certify(EnrollmentTarget::Identity(identity), certificate) => {
                 credentials::certify(connection, identity, certificate, at)?;
+            }
+            Step::Certify(EnrollmentTarget::Router(router), certificate) => {
+                credentials::renew_router(connection, router, certificate, at)?;
             }
             Step::EndSessions(identity, By::Certificate) => {
                 sessions::remove_certificate_sessions_of(connection, identity)?;
@@ -57,8 +60,8 @@ pub(super) fn apply(
             Step::EndSessions(identity, By::Password) => {
                 sessions::remove_password_sessions_of(connection, identity)?;
             }
-            Step::OfferCertificate(identity, offered) => {
-                credentials::offer(connection, identity, offered)?;
+            Step::OfferCertificate(target, offered) => {
+                credentials::offer(connection, target, offered)?;
             }
             Step::Decertify(identity) => credentials::decertify(connection, identity, at)?,
             Step::Redeem { token, redeemed } => {

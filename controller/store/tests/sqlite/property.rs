@@ -1,16 +1,23 @@
 //! Any sequence of changes leaves memory and file the same.
 
-use nightgate_model::{id::IdentityId, kind::EntityKind};
+use nightgate_model::{
+    id::{IdentityId, RouterId},
+    kind::EntityKind,
+};
 use nightgate_store::{
-    By, Change, EnrollmentToken, OfferedCertificate, Step, Store as _, Timestamp,
+    By, Change, EnrollmentTarget, EnrollmentToken, OfferedCertificate, Step, Store as _, Timestamp,
 };
 use proptest::prelude::*;
 
 use crate::support::*;
 
+fn offered(id: &str) -> OfferedCertificate {
+    OfferedCertificate { fingerprint: format!("offer-{id}"), pem: "PEM".into() }
+}
+
 fn any_change() -> impl Strategy<Value = Change> {
     let id = proptest::sample::select(vec!["1", "2"]);
-    (id, 0..23_u8).prop_map(|(id, which)| {
+    (id, 0..26_u8).prop_map(|(id, which)| {
         let (i, r, s, p) = (format!("i{id}"), format!("r{id}"), format!("s{id}"), format!("p{id}"));
         match which {
             0 => create_identity(&i, &i),
@@ -25,7 +32,18 @@ fn any_change() -> impl Strategy<Value = Change> {
             9 => redeem_identity(&i, &i, &i),
             10 => update_identity(&i, &i, true),
             11 => update_identity(&i, "i1", false),
-            12 => vec![Step::Certify(IdentityId::new(&i), certificate("new"))].into(),
+            12 => {
+                let identity = EnrollmentTarget::Identity(IdentityId::new(&i));
+                vec![Step::Certify(identity, certificate("new"))].into()
+            }
+            23 => {
+                let router = EnrollmentTarget::Router(RouterId::new(&r));
+                vec![Step::Certify(router, certificate(&format!("renewed-{r}")))].into()
+            }
+            24 => {
+                let router = EnrollmentTarget::Router(RouterId::new(&r));
+                vec![Step::OfferCertificate(router, offered(&r))].into()
+            }
             13 => vec![Step::DeleteEnrollment(EnrollmentToken::new(&i).id())].into(),
             14 => vec![Step::SetPassword(login(&i, &i))].into(),
             21 => vec![Step::EndSessions(IdentityId::new(&i), By::Certificate)].into(),
@@ -35,9 +53,8 @@ fn any_change() -> impl Strategy<Value = Change> {
                 vec![Step::SetTags(EntityKind::Identity, i, tags)].into()
             }
             17 => {
-                let offered =
-                    OfferedCertificate { fingerprint: format!("offer-{i}"), pem: "PEM".into() };
-                vec![Step::OfferCertificate(IdentityId::new(&i), offered)].into()
+                let identity = EnrollmentTarget::Identity(IdentityId::new(&i));
+                vec![Step::OfferCertificate(identity, offered(&i))].into()
             }
             16 => vec![Step::Decertify(IdentityId::new(&i))].into(),
             15 => vec![Step::RemovePassword(IdentityId::new(&i))].into(),

@@ -48,7 +48,7 @@ pub(crate) fn enrollment(token: &str) -> Enrollment {
 }
 
 pub(crate) fn certificate(fingerprint: &str) -> Certificate {
-    Certificate { fingerprint: fingerprint.into(), pem: "PEM".into(), ca: None, offered: None }
+    Certificate::first(fingerprint.into(), "PEM".into(), None)
 }
 
 pub(crate) fn create_identity(id: &str, name: &str) -> Change {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nightgate_sdk::{Context, Identity, Stream, enroll};
+use nightgate_sdk::{Context, DialOptions, Identity, Stream, enroll};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -68,6 +68,9 @@ async fn a_renewed_certificate_is_kept_and_used_while_streams_go_on() {
     let client = Context::load(&before).await.unwrap();
     let mut stream = client.dial("echo").await.unwrap();
     say(&mut stream, "before").await;
+    let other = Context::load(&before).await.unwrap();
+    let mut others = other.dial("echo").await.unwrap();
+    say(&mut others, "another process of the identity").await;
 
     for _renewal in 0..2 {
         client.renew_certificate().await.unwrap();
@@ -80,6 +83,46 @@ async fn a_renewed_certificate_is_kept_and_used_while_streams_go_on() {
     let again = Context::load(&kept).await.unwrap();
     say(&mut again.dial("echo").await.unwrap(), "with the kept one").await;
     say(&mut client.dial("echo").await.unwrap(), "with the renewed one").await;
+    say(&mut others, "what stood goes on").await;
+
+    overlay.operator.revoke_certificate_of("client").await;
+    cut(&mut stream, "renewed certificate taken away").await;
+    cut(&mut others, "one that was followed taken away").await;
     echo.abort();
     overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_was_renewed_opens_nothing_though_its_token_is_good() {
+    let mut overlay = Overlay::start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = overlay.join("host", &["echo-host"]).await;
+    let echo = tokio::spawn(echo(host.bind("echo").await.unwrap()));
+    let token = overlay.operator.create_identity("client", &["echo-dial"]).await;
+    let before = enroll(&token).await.unwrap();
+    let client = Context::load(&before).await.unwrap();
+    let thief = Context::load(&before).await.unwrap();
+    say(&mut thief.dial("echo").await.unwrap(), "not noticed yet").await;
+
+    client.renew_certificate().await.unwrap();
+    overlay.restart_router().await;
+
+    say(&mut dial(&client).await, "the renewed one").await;
+    let options = DialOptions { timeout: Duration::from_secs(3), ..DialOptions::default() };
+    assert!(thief.dial_with("echo", &options).await.is_err());
+    echo.abort();
+    overlay.stop().await;
+}
+
+/// Dials until the host is known again.
+async fn dial(client: &Context) -> Stream {
+    let dialing = async {
+        loop {
+            match client.dial("echo").await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    timeout(LONG, dialing).await.unwrap()
 }

@@ -14,6 +14,7 @@ mod lifetime;
 mod openziti;
 mod path;
 mod peers;
+mod renewal;
 mod support;
 
 use std::{io, net::Ipv6Addr};

@@ -25,7 +25,8 @@ use crate::path::{self, Meddler};
 pub(crate) struct Overlay {
     pub(crate) router: Router,
     pub(crate) operator: Operator,
-    controller: Controller,
+    /// There but while it is started again.
+    controller: Option<Controller>,
     router_identity: Identity,
     router_address: SocketAddr,
     clients: Clients,
@@ -81,7 +82,7 @@ impl Overlay {
         Self {
             router,
             operator,
-            controller,
+            controller: Some(controller),
             clients,
             router_identity,
             router_address,
@@ -108,6 +109,14 @@ impl Overlay {
         self.router.shutdown().await;
         let address = self.router_address;
         self.router = start_router(&self.router_identity, (address, address), self.clients).await;
+    }
+
+    /// Stops the controller, does something in its directory and starts it again.
+    pub(crate) async fn restart_controller_after(&mut self, change: impl FnOnce(&Path)) {
+        let Some(controller) = self.controller.take() else { return };
+        controller.stop().await;
+        change(self.folder.path());
+        self.controller = Some(Controller::start(self.folder.path()).await.unwrap());
     }
 
     /// Creates, enrolls and loads an identity with these attributes.
@@ -142,7 +151,9 @@ impl Overlay {
 
     pub(crate) async fn stop(self) {
         self.router.shutdown().await;
-        self.controller.stop().await;
+        if let Some(controller) = self.controller {
+            controller.stop().await;
+        }
     }
 }
 

@@ -164,7 +164,10 @@ pub(crate) fn replica(links: Vec<LinkReport>, terminator: Terminator) -> Replica
         configs: [].into(),
     };
     let identity = |name: &str| {
-        (IdentityId::new(name), ReplicaIdentity { name: name.into(), fingerprint: None })
+        (
+            IdentityId::new(name),
+            ReplicaIdentity { name: name.into(), fingerprint: None, origin: None },
+        )
     };
     let mut replica = Replica {
         services: Arc::new([(service.id.clone(), service)].into()),

@@ -151,7 +151,10 @@ pub(crate) fn replica() -> Replica {
         configs: [].into(),
     };
     let identity = |name: &str| {
-        (IdentityId::new(name), ReplicaIdentity { name: name.into(), fingerprint: None })
+        (
+            IdentityId::new(name),
+            ReplicaIdentity { name: name.into(), fingerprint: None, origin: None },
+        )
     };
     let mut replica = Replica {
         services: Arc::new([(web.clone(), service)].into()),

@@ -214,9 +214,10 @@ impl Host {
     ) -> Result<(KeyShare, Protected), ProtectionError> {
         let (id, app_data) = (service.id.as_str(), incoming.app_data());
         let binding = CircuitBinding { service: id, instance, app_data };
-        let credentials = self.router.credentials().map(AsRef::as_ref);
+        let credentials = self.router.credentials();
         let dialer = incoming.key_share();
-        let answered = Protected::answer(service.encryption, credentials, binding, dialer)?;
+        let answered =
+            Protected::answer(service.encryption, credentials.as_deref(), binding, dialer)?;
         match &answered.1.peer {
             Some(peer) if peer != incoming.dialer().as_str() => {
                 let expected = format!("expected {}", incoming.dialer());

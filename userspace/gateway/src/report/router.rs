@@ -125,11 +125,13 @@ mod tests {
             id: RouterId::new("r1"),
             name: "hub".into(),
             fingerprint: String::new(),
+            offered: None,
+            origin: String::new(),
             address: None,
         });
         Arc::make_mut(&mut replica.identities).insert(
             IdentityId::new("i1"),
-            ReplicaIdentity { name: "gw-a".into(), fingerprint: None },
+            ReplicaIdentity { name: "gw-a".into(), fingerprint: None, origin: None },
         );
         let circuit = CircuitInfo {
             id: "0a".into(),

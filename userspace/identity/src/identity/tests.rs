@@ -75,6 +75,22 @@ fn controller_urls_give_host_and_port() {
 }
 
 #[test]
+fn a_certificate_is_due_when_two_thirds_of_its_life_are_over() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2026, 1, 31));
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let controller = "https://ctrl.example:443".into();
+    let identity =
+        Identity::new(controller, key.serialize_pem(), certificate.clone(), certificate).unwrap();
+    let due = params.not_before.unix_timestamp() + 20 * 86_400;
+    assert!(!identity.is_due(due - 1));
+    assert!(identity.is_due(due));
+    assert!(identity.is_due(params.not_after.unix_timestamp()));
+}
+
+#[test]
 fn debug_output_does_not_show_the_key() {
     assert!(!format!("{:?}", sample()).contains("PRIVATE"));
 }

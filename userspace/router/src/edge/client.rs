@@ -27,7 +27,7 @@ use crate::{
     Router,
     channel::{ChannelError, MessageReader, MessageWriter},
     control::chain,
-    token::{TokenError, check_api_session},
+    token::{Authenticated, TokenError, check_api_session},
 };
 
 /// The hello must have come by then; OpenZiti's own connect timeout.
@@ -48,7 +48,8 @@ enum ClientError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     #[error(
-        "the identity was disabled or deleted, its session ended, or this router taken from it"
+        "the identity was disabled or deleted, its certificate taken away, its session ended, or this router taken \
+         from it"
     )]
     Revoked,
 }
@@ -108,7 +109,8 @@ where
 {
     let (reader, writer) = tokio::io::split(stream);
     let (mut reader, mut writer) = (MessageReader::new(reader), MessageWriter::new(writer));
-    let session = greet(&router, &mut reader, &mut writer, fingerprint).await?;
+    let Authenticated { claims: session, origin } =
+        greet(&router, &mut reader, &mut writer, fingerprint).await?;
     let name = router
         .replica
         .borrow()
@@ -133,7 +135,7 @@ where
             drop(timeout(DRAIN_TIME, reading).await);
             ended
         }
-        () = revoked(&client) => Err(ClientError::Revoked),
+        () = revoked(&client, origin.as_ref()) => Err(ClientError::Revoked),
     }
 }
 
@@ -142,7 +144,7 @@ async fn greet<R, W>(
     reader: &mut MessageReader<R>,
     writer: &mut MessageWriter<W>,
     fingerprint: &str,
-) -> Result<ApiSessionClaims, ClientError>
+) -> Result<Authenticated, ClientError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -231,13 +233,15 @@ async fn write<W: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Ends when the model no longer knows the identity, its session was ended, or it may not use this router any more.
-async fn revoked(client: &Client) {
+/// Ends when the model no longer knows the identity, its session was ended, its certificate was taken away, or it may not
+/// use this router any more. A certificate that was renewed is no end.
+async fn revoked(client: &Client, origin: Option<&String>) {
     let mut replica = client.router.replica();
     let (identity, session) = (&client.session.sub, &client.session.api_session);
     let router = client.router.id();
     let gone = replica.wait_for(|replica| {
-        !replica.identities.contains_key(identity)
+        let known = replica.identities.get(identity);
+        known.is_none_or(|known| known.origin.as_ref() != origin)
             || replica.ended_sessions.contains(session)
             || !replica.authorizations.may_use(identity, router)
     });

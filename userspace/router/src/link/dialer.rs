@@ -1,13 +1,11 @@
 //! Which routers are dialed, and that they stay so.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
-use nightgate_identity::{Identity, TlsSetupError};
 use nightgate_model::{id::RouterId, replica::ReplicaRouter};
-use nightgate_wire::link::ALPN;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
 
 use super::{CONNECT_TIME, LinkError, Side, fingerprint, known, prepare, run};
@@ -31,14 +29,12 @@ struct Target {
 /// Dials every router that listens.
 pub(crate) struct Dialer {
     router: Router,
-    connector: TlsConnector,
     dialing: HashMap<RouterId, (Target, JoinSet<()>)>,
 }
 
 impl Dialer {
-    pub(crate) fn new(identity: &Identity, router: Router) -> Result<Self, TlsSetupError> {
-        let connector = TlsConnector::from(Arc::new(identity.client_config(&[ALPN])?));
-        Ok(Self { router, connector, dialing: HashMap::new() })
+    pub(crate) fn new(router: Router) -> Self {
+        Self { router, dialing: HashMap::new() }
     }
 
     pub(crate) async fn run(mut self) {
@@ -66,7 +62,6 @@ impl Dialer {
         for number in 0..self.router.links.connections {
             let connection = Connection {
                 router: self.router.clone(),
-                connector: self.connector.clone(),
                 peer: peer.clone(),
                 target: target.clone(),
                 number,
@@ -90,7 +85,6 @@ fn wanted(own: &RouterId, routers: &[ReplicaRouter]) -> HashMap<RouterId, Target
 /// One connection of a link.
 struct Connection {
     router: Router,
-    connector: TlsConnector,
     peer: RouterId,
     target: Target,
     number: usize,
@@ -148,13 +142,12 @@ impl Connection {
         let stream = connecting.await.map_err(|_late| LinkError::Late)??;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let fingerprint = fingerprint(certificate.ok_or(LinkError::Unauthorized)?);
-        if known(router, &fingerprint).as_ref() != Some(peer) {
-            return Err(LinkError::Unauthorized);
-        }
+        let known = known(router, &fingerprint).filter(|known| known.id == *peer);
+        let peer = known.ok_or(LinkError::Unauthorized)?;
         backoff.reset();
         tokio::select! {
-            ended = run(router, Side::Dialer, stream, peer, &fingerprint) => ended,
-            () = router.accepted.wait_for(peer, true), if self.target.yields => {
+            ended = run(router, Side::Dialer, stream, &peer) => ended,
+            () = router.accepted.wait_for(&peer.id, true), if self.target.yields => {
                 Err(LinkError::Duplicate)
             }
         }
@@ -168,7 +161,8 @@ impl Connection {
         let name = ServerName::try_from(host.to_owned()).map_err(|_not_a_name| wrong())?;
         let tcp = TcpStream::connect(address).await?;
         prepare(&tcp)?;
-        Ok(self.connector.connect(name, tcp).await?)
+        let connector = self.router.own().borrow().links.clone();
+        Ok(connector.connect(name, tcp).await?)
     }
 }
 
@@ -181,6 +175,8 @@ mod tests {
             id: RouterId::new(id),
             name: id.into(),
             fingerprint: String::new(),
+            offered: None,
+            origin: String::new(),
             address: address.map(Into::into),
         }
     }

@@ -8,14 +8,14 @@ use axum::{
 };
 use nightgate_model::{
     api::{ExtendCertificate, ExtendedCertificate, VerifyCertificate},
-    entity::{Identity, IdentityKind},
+    entity::IdentityKind,
 };
-use nightgate_store::{Author, Certificate, OfferedCertificate, Step};
+use nightgate_store::{EnrollmentTarget, OfferedCertificate, Step};
 use serde_json::json;
 
 use crate::{
     clock,
-    core::{Core, Memory},
+    core::{Core, Memory, renewal},
     rest::{
         Failure, answer,
         api::{Access, Api},
@@ -83,7 +83,7 @@ async fn extend(
         OfferedCertificate { fingerprint: issued.fingerprint, pem: issued.chain_pem.clone() };
     core.edit(caller.author(), move |memory| {
         extendable(&caller, &id, memory)?;
-        let identity = caller.identity.id.clone();
+        let identity = EnrollmentTarget::Identity(caller.identity.id.clone());
         Ok::<_, Failure>((vec![Step::OfferCertificate(identity, offered)], ()))
     })
     .await?;
@@ -102,13 +102,13 @@ async fn verify(
     let held = leaf(&body.client_cert).map(|certificate| certificate.fingerprint());
     core.edit(caller.author(), move |memory| {
         extendable(&caller, &id, memory)?;
-        let certificate = memory.model.certificates.get(&caller.identity.id);
-        let offered = certificate.and_then(|certificate| certificate.offered.clone());
-        let offered = offered.filter(|offered| held.as_ref() == Some(&offered.fingerprint));
-        let offered = offered.ok_or_else(|| {
+        let present = memory.model.certificates.get(&caller.identity.id);
+        let next = held.and_then(|held| present?.successor(&held));
+        let next = next.ok_or_else(|| {
             Failure::invalid("clientCert: not the certificate of the last extend")
         })?;
-        Ok::<_, Failure>((vec![accept(&caller.identity, offered)], ()))
+        let identity = EnrollmentTarget::Identity(caller.identity.id.clone());
+        Ok::<_, Failure>((vec![Step::Certify(identity, next)], ()))
     })
     .await?;
     Ok(answer::ok(json!({})))
@@ -116,27 +116,16 @@ async fn verify(
 
 /// Whoever shows in a handshake to hold the certificate that it was offered has begun to use it.
 pub(super) async fn begin_using(core: &Arc<Core>, fingerprint: String) -> Result<(), Failure> {
-    let is_offered = core.read(|memory| memory.model.identity_by_offer(&fingerprint).is_some());
-    if !is_offered {
+    if core.read(|memory| memory.model.identity_by_offer(&fingerprint).is_none()) {
         return Ok(());
     }
-    let author = Author { id: String::new(), name: "renewal".into() };
-    core.edit(author, move |memory| {
-        let offer = memory.model.identity_by_offer(&fingerprint).and_then(|identity| {
-            let offered = memory.model.certificates.get(&identity.id)?.offered.clone()?;
-            Some(accept(identity, offered))
-        });
-        Ok((offer.into_iter().collect(), ()))
+    core.edit(renewal(), move |memory| {
+        let offer = memory.model.identity_by_offer(&fingerprint);
+        let step =
+            offer.map(|(id, next)| Step::Certify(EnrollmentTarget::Identity(id.clone()), next));
+        Ok((step.into_iter().collect(), ()))
     })
     .await
-}
-
-fn accept(
-    identity: &Identity,
-    OfferedCertificate { fingerprint, pem }: OfferedCertificate,
-) -> Step {
-    let certificate = Certificate { fingerprint, pem, ca: None, offered: None };
-    Step::Certify(identity.id.clone(), certificate)
 }
 
 /// The caller's authenticator; another's is as unknown as one that does not exist.
@@ -161,7 +150,7 @@ fn extendable(caller: &Caller, id: &str, memory: &Memory) -> Result<(), Failure>
     match caller.identity.kind {
         IdentityKind::Default => Ok(()),
         IdentityKind::Router => {
-            Err(Failure::conflict("a router's certificate is not extended here"))
+            Err(Failure::conflict("a router renews its certificate by its control channel"))
         }
     }
 }

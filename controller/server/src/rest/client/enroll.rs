@@ -209,7 +209,8 @@ async fn by_certificate(core: &Arc<Core>, peer: &Peer, body: &[u8]) -> Result<Re
     core.edit(author(), move |memory| {
         let identity = new_identity(memory, &id, &certificate, request.name.as_deref())?;
         validate::name(&identity.name)?;
-        Ok::<_, Failure>((vec![Step::Create(identity.into()), Step::Certify(id, certificate)], ()))
+        let certify = Step::Certify(EnrollmentTarget::Identity(id), certificate);
+        Ok::<_, Failure>((vec![Step::Create(identity.into()), certify], ()))
     })
     .await?;
     Ok(answer)
@@ -261,16 +262,11 @@ fn foreign(
     let ca = issuer.and_then(find).ok_or_else(Failure::untrusted_certificate)?;
     let leaf = peer.chain.first().ok_or_else(Failure::untrusted_certificate)?;
     let leaf = ForeignCertificate::from_der(leaf)?;
-    Ok(Certificate {
-        fingerprint: leaf.fingerprint(),
-        pem: leaf.pem(),
-        ca: Some(ca),
-        offered: None,
-    })
+    Ok(Certificate::first(leaf.fingerprint(), leaf.pem(), Some(ca)))
 }
 
 fn own(issued: Issued) -> Certificate {
-    Certificate { fingerprint: issued.fingerprint, pem: issued.chain_pem, ca: None, offered: None }
+    Certificate::first(issued.fingerprint, issued.chain_pem, None)
 }
 
 fn author() -> Author {

@@ -132,8 +132,9 @@ pub(crate) async fn identity(
         if !may_use(&caller, &id, memory) {
             return Err(Failure::not_found("the service"));
         }
-        let is_present = |known: &Identity| {
-            proof.certificate.is_none() || known.fingerprint == proof.certificate
+        let is_present = |known: &Identity| match &proof.certificate {
+            Some(fingerprint) => memory.model.may_present(known, fingerprint),
+            None => true,
         };
         let is_known = memory.enabled_identity(&identity).is_some_and(is_present);
         let authorizations = memory.authorizations();
