@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use nightgate_lab::{
     Figure,
-    overlay::{Deployment, Family, Programs, SCENES, stage},
+    overlay::{Access, Deployment, Family, Programs, SCENES, stage},
 };
 use nix::unistd::geteuid;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long the demo may take once everything is built.
-const TARGET: Duration = Duration::from_secs(60);
+const TARGET: Duration = Duration::from_secs(90);
 /// How much of each log is shown after a failure, in lines.
 const TAIL_LINES: usize = 25;
 
@@ -62,7 +62,21 @@ fn play(format: Format) -> Result<bool> {
             return Ok(false);
         }
     }
+    show_accesses(format, deployment.accesses())?;
     Ok(true)
+}
+
+/// What was accessed, by whom, over which path, what the wire showed, what was refused and why.
+fn show_accesses(format: Format, accesses: &[Access]) -> Result<()> {
+    match format {
+        Format::Table => println!("\n{}", Access::table(accesses)),
+        Format::Json => {
+            for access in accesses {
+                println!("{}", serde_json::to_string(access)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Does one thing and prints how it went; nothing is returned if it failed.

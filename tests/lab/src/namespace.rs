@@ -108,10 +108,20 @@ impl Namespace {
     /// # Errors
     /// /etc/netns cannot be written.
     pub fn set_resolver(&self, server: &str) -> Result<()> {
+        self.set_file(
+            "resolv.conf",
+            &format!("nameserver {server}\noptions timeout:2 attempts:1\n"),
+        )
+    }
+
+    /// Gives programs started by [`Self::command`] another file of /etc.
+    ///
+    /// # Errors
+    /// /etc/netns cannot be written.
+    pub fn set_file(&self, name: &str, text: &str) -> Result<()> {
         let folder = self.etc();
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-        let file = folder.join("resolv.conf");
-        let text = format!("nameserver {server}\noptions timeout:2 attempts:1\n");
+        let file = folder.join(name);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))
     }
 

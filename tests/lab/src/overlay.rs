@@ -1,16 +1,21 @@
 //! The product at work: the demo's network, its processes, and what is to be seen.
 
+mod access;
 mod configuration;
 mod deployment;
+mod everyday;
 mod firewall;
 mod healing;
 mod openziti;
+mod ports;
 mod scenes;
 mod sdk;
+mod servers;
 mod topology;
 mod verdict;
 
 pub use self::{
+    access::{Access, Outcome},
     deployment::{Deployment, Programs},
     scenes::{SCENES, Scene, stage},
     topology::{Family, Topology, address},

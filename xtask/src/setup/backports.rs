@@ -1,10 +1,6 @@
 //! Packages that Debian has only in the backports of this release.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -87,15 +83,6 @@ impl Backports {
         command.arg(format!("{}-backports", self.release)).args(packages);
         command
     }
-}
-
-/// Ends the sensor that Debian's package starts on the machine's own interface: tests start their own.
-pub(crate) fn stop_service() -> Option<Command> {
-    Path::new("/run/systemd/system").is_dir().then(|| {
-        let mut command = Command::new("systemctl");
-        command.args(["disable", "--now", "suricata.service"]);
-        command
-    })
 }
 
 fn source_files() -> Vec<PathBuf> {

@@ -35,6 +35,14 @@ impl Group {
                 ("ethtool", "ethtool"),
                 ("curl", "curl"),
                 ("tshark", "tshark"),
+                ("setpriv", "util-linux"),
+                ("nmap", "nmap"),
+                ("psql", "postgresql-client"),
+                ("ssh", "openssh-client"),
+                ("sshd", "openssh-server"),
+                ("dig", "bind9-dnsutils"),
+                ("iperf3", "iperf3"),
+                ("ping", "iputils-ping"),
             ],
             Self::Fuzzer => &[("c++", "g++")],
             Self::Python => &[("python3", "python3")],
@@ -49,6 +57,9 @@ pub(crate) fn plan(plan: &mut Plan, group: Group) {
         if find_program(program).is_none() {
             add(plan, program, package);
         }
+    }
+    if group == Group::Network && !has_postgresql() {
+        add(plan, "PostgreSQL's server", "postgresql");
     }
     if group == Group::Python && !has_ensurepip() {
         add(plan, "Python's module venv", "python3-venv");
@@ -78,6 +89,22 @@ fn has_ensurepip() -> bool {
     let mut look = Command::new("python3");
     look.args(["-c", "import ensurepip"]).stdin(Stdio::null()).stderr(Stdio::null());
     look.status().is_ok_and(|status| status.success())
+}
+
+/// Debian keeps the server's programs in a folder of their version's own.
+fn has_postgresql() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path()).any(|version| version.join("bin/initdb").is_file())
+}
+
+/// The service that Debian's package starts on the machine's own addresses, if it does: tests start their own.
+pub(super) fn service_of(package: &str) -> Option<&'static str> {
+    match package {
+        "openssh-server" => Some("ssh.service"),
+        "postgresql" => Some("postgresql.service"),
+        "suricata" => Some("suricata.service"),
+        _ => None,
+    }
 }
 
 /// Whether packages can be installed the Debian way.

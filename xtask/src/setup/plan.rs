@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::{
-    backports::{self, Backports},
-    python::Environment,
-};
+use super::{backports::Backports, packages::service_of, python::Environment};
 use crate::progress;
 
 /// Everything that is missing, and how to get it.
@@ -150,12 +147,23 @@ impl Plan {
         for mut install in self.apt() {
             progress::run("packages", &mut install, &logs.join("apt-install.log"))?;
         }
-        if self.backports.is_some()
-            && let Some(mut stop) = backports::stop_service()
+        if let Some(mut stop) = self.stop_services()
+            && Path::new("/run/systemd/system").is_dir()
         {
-            progress::run("sensor stopped", &mut stop, &logs.join("apt-install.log"))?;
+            progress::run("services stopped", &mut stop, &logs.join("apt-install.log"))?;
         }
         Ok(())
+    }
+
+    /// What ends the services that come with the packages, and start by themselves.
+    fn stop_services(&self) -> Option<Command> {
+        let backports = self.backports.iter().flat_map(|(_, packages)| packages);
+        let packages = self.packages.iter().chain(backports);
+        let mut services = packages.filter_map(|package| service_of(package)).peekable();
+        services.peek()?;
+        let mut command = Command::new("systemctl");
+        command.args(["disable", "--now"]).args(services);
+        Some(command)
     }
 
     /// What installs the packages, one after the other.
@@ -224,6 +232,16 @@ mod tests {
             ]
         );
         assert_eq!(plan.missing(), ["tshark", "ip", "bpf-linker"]);
+    }
+
+    #[test]
+    fn services_that_come_with_packages_do_not_run_on() {
+        let mut plan = Plan::default();
+        plan.add_package("tshark", "tshark");
+        assert!(plan.stop_services().is_none());
+        plan.add_package("sshd", "openssh-server");
+        let stop = plan.stop_services().unwrap();
+        assert_eq!(shell_line(&stop), "systemctl disable --now ssh.service");
     }
 
     #[test]

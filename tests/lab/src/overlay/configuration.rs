@@ -23,6 +23,22 @@ pub(crate) const WEB_NAME: &str = "web.corp";
 pub(crate) const FILE_SERVICE: &str = "files";
 /// The name by which the client knows it.
 pub(crate) const FILE_NAME: &str = "files.corp";
+/// PostgreSQL, OpenSSH and iperf3 behind gateway B; their names are these below `corp`.
+pub(crate) const DATABASE_SERVICE: &str = "db";
+/// As [`DATABASE_SERVICE`].
+pub(crate) const SSH_SERVICE: &str = "ssh";
+/// As [`DATABASE_SERVICE`].
+pub(crate) const PERFORMANCE_SERVICE: &str = "perf";
+/// Service behind gateway B that the client may not use.
+pub(crate) const HIDDEN_SERVICE: &str = "payroll";
+/// Its name.
+pub(crate) const HIDDEN_NAME: &str = "payroll.corp";
+/// Where PostgreSQL listens.
+pub(crate) const DATABASE_PORT: u16 = 5432;
+/// Where OpenSSH listens.
+pub(crate) const SSH_PORT: u16 = 22;
+/// Where iperf3 listens, by TCP and UDP.
+pub(crate) const PERFORMANCE_PORT: u16 = 5201;
 /// Service of the application.
 pub(crate) const DARK_SERVICE: &str = "dark";
 /// The name by which the client knows it.
@@ -87,7 +103,7 @@ admin_socket: {socket}
 
 /// The gateway that intercepts for its LAN, and mirrors.
 pub(crate) fn gateway_a(socket: &str, family: Family) -> String {
-    let dns = family.with_port(address::GATEWAY_A, 53);
+    let [dns_v4, dns_v6] = [Family::V4, Family::V6].map(|of| of.with_port(address::GATEWAY_A, 53));
     let sensor = family.of(address::SENSOR);
     format!(
         "version: 1
@@ -99,10 +115,11 @@ zones:
   wan: {{ interfaces: [und0] }}
 rules:
   - {{ id: dns, from: lan, to: local, protocol: udp, destination_ports: [53], action: accept }}
+  - {{ id: dns-tcp, from: lan, to: local, protocol: tcp, destination_ports: [53], action: accept }}
   - {{ id: overlay, from: lan, to: overlay, action: accept }}
   - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
 dns:
-  listen: ['{dns}']
+  listen: ['{dns_v4}', '{dns_v6}']
   range_v4: 100.64.0.0/10
   range_v6: fd64:6e67::/64
 mirror:
@@ -127,6 +144,9 @@ zones:
   wan: {{ interfaces: [und0] }}
 rules:
   - {{ id: web, from: local, to: lan, protocol: tcp, destination_ports: [{WEB_PORT}, {FILE_PORT}], action: accept }}
+  - {{ id: servers, from: local, to: lan, protocol: tcp,
+      destination_ports: [{DATABASE_PORT}, {SSH_PORT}, {PERFORMANCE_PORT}], action: accept }}
+  - {{ id: datagrams, from: local, to: lan, protocol: udp, destination_ports: [{PERFORMANCE_PORT}], action: accept }}
   - {{ id: uplink, from: local, to: wan, protocol: tcp, destination_ports: [443], action: accept }}
 verdict:
   alerts: [{{ eve: '{alerts}' }}]

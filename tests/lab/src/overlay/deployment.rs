@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{
+    access::Access,
     configuration,
     topology::{Family, Topology, address},
 };
@@ -74,6 +75,10 @@ pub struct Deployment {
     /// Keeps the gateways' firewalls.
     bpf: BpfFileSystem,
     folder: TempDir,
+    /// Of programs that may not look into that one.
+    folders: Vec<TempDir>,
+    /// What the demo's table says at the end.
+    accesses: Vec<Access>,
     programs: Programs,
     /// What underlay, web server, sensor and name server are reached by.
     pub(crate) family: Family,
@@ -104,6 +109,8 @@ impl Deployment {
             topology,
             bpf: BpfFileSystem::mount(folder.path())?,
             folder,
+            folders: Vec::new(),
+            accesses: Vec::new(),
             programs,
             family,
         })
@@ -117,6 +124,21 @@ impl Deployment {
     /// A file of this deployment.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Who reached what so far, and who did not.
+    pub fn accesses(&self) -> &[Access] {
+        &self.accesses
+    }
+
+    /// Adds a line to the demo's table.
+    pub(super) fn note(&mut self, access: Access) {
+        self.accesses.push(access);
+    }
+
+    /// Keeps a folder until the processes have ended.
+    pub(super) fn keep(&mut self, folder: TempDir) {
+        self.folders.push(folder);
     }
 
     /// Writes a file of this deployment.
@@ -217,6 +239,19 @@ impl Deployment {
         Ok(command)
     }
 
+    /// Starts a program of Python with OpenZiti's client that hosts, on the SDK host.
+    pub(crate) fn start_openziti(
+        &mut self,
+        script: &str,
+        identity: &Path,
+        arguments: &[&str],
+    ) -> Result<()> {
+        let mut command = self.topology.sdk_host.command(&self.programs.openziti);
+        command.args(["-c", script]).arg(identity).args(arguments);
+        self.start("openziti", command)?;
+        self.last()?.wait_for_output("hosting", PATIENCE)
+    }
+
     /// Runs a command of the operator at the controller; its words are separated by white space.
     ///
     /// # Errors
@@ -284,7 +319,8 @@ impl Deployment {
         }
     }
 
-    fn start(&mut self, name: &str, command: Command) -> Result<()> {
+    /// Starts a process that lives as long as this deployment.
+    pub(super) fn start(&mut self, name: &str, command: Command) -> Result<()> {
         let process = Process::spawn(name, command, self.folder.path())?;
         self.processes.push(process);
         Ok(())

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 
 use super::{
+    access,
     configuration::{self, FILE_NAME, FILE_SERVICE, GATEWAY_A, GATEWAY_B, ROUTER, ROUTER_2},
     deployment::{Deployment, PATIENCE},
     scenes::{enroll_one, resolve, start_router},
@@ -122,10 +122,6 @@ fn block(number: u32) -> Vec<u8> {
 
 /// The names of the routers on the transfer's path.
 fn path(deployment: &Deployment) -> Result<Vec<String>> {
-    let circuits: Vec<Value> =
-        serde_json::from_str(&deployment.ask(GATEWAY_A, "circuits --json")?)?;
-    let circuit = circuits.iter().find(|circuit| circuit["service_name"] == FILE_SERVICE);
-    let names = circuit.and_then(|circuit| circuit["path_names"].as_array());
-    let names = names.with_context(|| format!("no circuit to {FILE_SERVICE}: {circuits:?}"))?;
-    Ok(names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+    let path = access::path(deployment, FILE_SERVICE)?;
+    path.with_context(|| format!("no circuit to {FILE_SERVICE}"))
 }

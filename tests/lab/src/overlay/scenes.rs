@@ -9,12 +9,14 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
+    access::{Access, path},
     configuration::{
-        self, DARK_NAME, DARK_SERVICE, GATEWAY_A, GATEWAY_B, MIRROR_VNI, ROUTER, SDK_IDENTITY,
-        WEB_NAME, WEB_SERVICE,
+        self, DARK_NAME, DARK_SERVICE, GATEWAY_A, GATEWAY_B, HIDDEN_NAME, MIRROR_VNI, ROUTER,
+        SDK_IDENTITY, WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
-    firewall, healing, openziti, sdk,
+    everyday::{self, COMMAND_MARKER, QUERY_MARKER},
+    firewall, healing, openziti, ports, sdk,
     topology::{Family, address},
     verdict,
 };
@@ -36,6 +38,14 @@ const REQUEST_MARKER: &str = "nightgate-request-plaintext";
 const RESPONSE_MARKER: &str = "nightgate-response-plaintext";
 /// In the page of the application.
 pub(super) const DARK_MARKER: &str = "this server has no listening port";
+/// A TLS record's type, RFC 8446 section 5.1.
+const APPLICATION_DATA: &str = "23";
+/// Where tshark has it, before TLS 1.3 and since.
+const TLS_RECORDS: [&str; 2] = ["tls.record.content_type", "tls.record.opaque_type"];
+/// What the wire must not show in any header: addresses of the LANs and those of intercepted names, and the
+/// ports of the servers.
+const INSIDE: &str = "ip.addr == 10.0.0.0/8 || ip.addr == 100.64.0.0/10 || ipv6.addr == fd00::/8 \
+                      || tcp.port in {22, 80, 5201, 5432, 8080} || udp.port == 5201";
 /// In a datagram that shows that a capture has come so far.
 const END_MARKER: &str = "end-of-observation";
 
@@ -73,6 +83,28 @@ pub const SCENES: &[Scene] = &[
     },
     Scene { name: "ipv6", promise: "the same name over IPv6", play: reach_over_ipv6 },
     Scene {
+        name: "servers",
+        promise: "behind gateway B a database, a shell server and a sink; policies by attribute",
+        play: everyday::host,
+    },
+    Scene {
+        name: "dig",
+        promise: "names have addresses of both families, and no name leaks that may not be used",
+        play: everyday::names,
+    },
+    Scene {
+        name: "psql",
+        promise: "an unmodified psql, by name and by address",
+        play: everyday::query,
+    },
+    Scene {
+        name: "ssh",
+        promise: "an unmodified ssh, by name and by address",
+        play: everyday::log_in,
+    },
+    Scene { name: "iperf3", promise: "an unmodified iperf3, TCP and UDP", play: everyday::load },
+    Scene { name: "ping", promise: "an unmodified ping gets its answers", play: everyday::ping },
+    Scene {
         name: "dark server",
         promise: "an application serves through the SDK; its host listens on nothing",
         play: reach_dark_server,
@@ -88,9 +120,19 @@ pub const SCENES: &[Scene] = &[
         play: openziti::fetch,
     },
     Scene {
+        name: "old host",
+        promise: "the same client hosts what a program behind gateway A reaches",
+        play: openziti::host,
+    },
+    Scene {
         name: "underlay",
         promise: "outside there is TLS on one port and no plaintext",
         play: look_at_underlay,
+    },
+    Scene {
+        name: "nmap",
+        promise: "neither gateway has a port that the underlay reaches",
+        play: ports::scan,
     },
     Scene {
         name: "sensor",
@@ -251,7 +293,9 @@ fn refuse_without_policy(deployment: &mut Deployment) -> Result<String> {
         .find(|line| line.to_lowercase().contains("policy"))
         .with_context(|| format!("explain names no policy: {answer}"))?;
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok(format!("curl failed; explain: {reason}"))
+    let seen = format!("curl failed; explain: {reason}");
+    deployment.note(Access::refused(&format!("curl http://{WEB_NAME}/"), "client, gw-a", &seen));
+    Ok(seen)
 }
 
 fn allow_by_policy(deployment: &mut Deployment) -> Result<String> {
@@ -262,7 +306,24 @@ fn allow_by_policy(deployment: &mut Deployment) -> Result<String> {
 }
 
 fn reach_over_ipv6(deployment: &mut Deployment) -> Result<String> {
-    wait_for_page(deployment, "-6", &web_page(), RESPONSE_MARKER)
+    let seen = wait_for_page(deployment, "-6", &web_page(), RESPONSE_MARKER)?;
+    note_page(deployment, WEB_NAME, WEB_SERVICE, "the page, over IPv4 and IPv6")?;
+    Ok(seen)
+}
+
+/// Adds what `curl` has just got to the table. A page is gone before its circuit is seen: a connection that is
+/// left open shows the path.
+pub(super) fn note_page(
+    deployment: &mut Deployment,
+    name: &str,
+    service: &str,
+    seen: &str,
+) -> Result<()> {
+    let connection = connect(deployment, name)?;
+    let path = until("circuit", PATIENCE, || path(deployment, service))?.join(" - ");
+    drop(connection);
+    deployment.note(Access::reached(&format!("curl http://{name}/"), "client, gw-a", &path, seen));
+    Ok(())
 }
 
 fn reach_dark_server(deployment: &mut Deployment) -> Result<String> {
@@ -282,6 +343,7 @@ fn reach_dark_server(deployment: &mut Deployment) -> Result<String> {
     let seen = wait_for_page(deployment, "-4", &format!("http://{DARK_NAME}/"), DARK_MARKER)?;
     let sockets = deployment.topology.sdk_host.shell("ss -H -l -n -t -u")?;
     ensure!(sockets.trim().is_empty(), "the host listens: {sockets}");
+    note_page(deployment, DARK_NAME, DARK_SERVICE, "a page of an SDK application without a port")?;
     Ok(format!("{seen}; ss -lntu on its host: nothing"))
 }
 
@@ -293,20 +355,28 @@ fn look_at_underlay(deployment: &mut Deployment) -> Result<String> {
         .enter(|| UdpSocket::bind("0.0.0.0:0")?.send_to(END_MARKER.as_bytes(), end))??;
     let underlay = &deployment.underlay;
     underlay.wait_for(&format!("frame contains \"{END_MARKER}\""))?;
-    for marker in [REQUEST_MARKER, RESPONSE_MARKER, DARK_MARKER, WEB_NAME, DARK_NAME] {
-        let seen = underlay.count(&format!("frame contains \"{marker}\""))?;
-        ensure!(seen == 0, "{marker:?} is readable in {seen} frames");
-    }
-    let others = underlay.fields(
-        &format!(
-            "!(tcp.port == 443) && !arp && !icmp && !icmpv6 && !(frame contains \"{END_MARKER}\")"
-        ),
-        &["ip.src", "ip.dst", "_ws.col.Info"],
-    )?;
-    ensure!(others.is_empty(), "other traffic than TCP port 443: {}", others.join("; "));
-    let records = underlay.count("tls.app_data")?;
+    let markers = [REQUEST_MARKER, RESPONSE_MARKER, DARK_MARKER, QUERY_MARKER, COMMAND_MARKER];
+    let names = [WEB_NAME, DARK_NAME, "db.corp", "ssh.corp", "perf.corp", HIDDEN_NAME];
+    let addresses = [address::CLIENT, address::SERVER].concat();
+    let texts = markers.into_iter().chain(names).chain(addresses);
+    let texts: Vec<String> = texts.map(|text| format!("frame contains \"{text}\"")).collect();
+    let others =
+        format!("!(tcp.port == 443 || arp || icmp || icmpv6 || frame contains \"{END_MARKER}\")");
+    // In one pass, for the capture is long.
+    let forbidden = format!("{} || {INSIDE} || {others}", texts.join(" || "));
+    let found = underlay.fields(&forbidden, &["ip.src", "ip.dst", "_ws.col.Info"])?;
+    ensure!(found.is_empty(), "to be read on the wire: {}", found.join("; "));
+    let packets = underlay.fields("tcp.port == 443", &TLS_RECORDS)?;
+    let kinds = packets.iter().flat_map(|packet| packet.split([',', '\t']));
+    let records = kinds.filter(|kind| *kind == APPLICATION_DATA).count();
     ensure!(records > 0, "no TLS on port 443");
-    Ok(format!("{records} TLS records, all TCP on port 443, no marker, no service name"))
+    let seen = format!(
+        "{records} TLS records in {} packets, all of them TCP port 443; no content, service name, inner address \
+         or port",
+        packets.len()
+    );
+    deployment.note(Access::seen("the wire", "tshark on the underlay", &seen));
+    Ok(seen)
 }
 
 fn look_at_sensor(deployment: &mut Deployment) -> Result<String> {
@@ -343,6 +413,8 @@ fn show_counters(deployment: &mut Deployment) -> Result<String> {
         "{forbidden} answered: {attempt:?}"
     );
     let counters = deployment.wait_for_answer(GATEWAY_A, "fw counters", "no-rule")?;
+    let seen = "silence, counted as no-rule";
+    deployment.note(Access::refused(&format!("ssh {forbidden}"), "client, gw-a", seen));
     Ok(format!("{forbidden} did not answer\n{counters}"))
 }
 
@@ -382,7 +454,12 @@ fn web_page() -> String {
 }
 
 /// Asks for a page until it comes: policies and hostings take effect within a moment, not at once.
-fn wait_for_page(deployment: &Deployment, family: &str, url: &str, marker: &str) -> Result<String> {
+pub(super) fn wait_for_page(
+    deployment: &Deployment,
+    family: &str,
+    url: &str,
+    marker: &str,
+) -> Result<String> {
     let mut last = String::new();
     let page = until(&format!("answer from {url}"), PATIENCE, || {
         let page = curl(deployment, family, url);

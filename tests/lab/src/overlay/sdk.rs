@@ -5,6 +5,7 @@ use std::{path::Path, time::Instant};
 use anyhow::{Result, bail, ensure};
 
 use super::{
+    access::Access,
     configuration::DARK_SERVICE,
     deployment::{Deployment, PATIENCE},
     scenes::DARK_MARKER,
@@ -24,6 +25,8 @@ pub(super) fn fetch(deployment: &mut Deployment) -> Result<String> {
     if let Ok(page) = page(deployment, &identity) {
         bail!("{IDENTITY} got {page:?} without a policy");
     }
+    let (what, by) = (format!("SDK, {DARK_SERVICE}"), format!("application, {IDENTITY}"));
+    deployment.note(Access::refused(&what, &by, "no policy lets it dial"));
     deployment.operator(&format!("identity update {IDENTITY} --attributes clients"))?;
     let mut took = None;
     let page = until("page fetched by the SDK", PATIENCE, || {
@@ -34,6 +37,7 @@ pub(super) fn fetch(deployment: &mut Deployment) -> Result<String> {
     })?;
     ensure!(page.contains(DARK_MARKER), "expected a page with {DARK_MARKER:?}, got {page:?}");
     let took = took.unwrap_or_default();
+    deployment.note(Access::reached(&what, &by, "r1", "the page"));
     Ok(format!("refused without a policy; with it {:?} in {took} ms", page.trim()))
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    access::Access,
     configuration::{GATEWAY_B, WEB_SERVICE},
     deployment::{Deployment, PATIENCE},
 };
@@ -54,6 +55,9 @@ pub(super) fn cut_off(deployment: &mut Deployment) -> Result<String> {
     deployment.operator(&format!("quarantine release {IDENTITY}"))?;
     wait_for(deployment, "harmless", "the service after the release")?;
     suricata.stop()?;
+    let by = format!("application, {IDENTITY}");
+    let seen = "in quarantine after an alert, until released";
+    deployment.note(Access::refused(&format!("proxy, {WEB_SERVICE}"), &by, seen));
     Ok(format!(
         "cut off {} ms after the request, the second attempt refused, released again\n{listed}{}",
         took.as_millis(),
