@@ -3,6 +3,8 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../target/ebpf");
     // The folder has to be there to be watched for the object.
@@ -12,6 +14,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let watched = if path.exists() { &path } else { &folder };
         println!("cargo::rerun-if-changed={}", watched.display());
         let object = fs::read(&path).unwrap_or_default();
+        if name == "nightgate-ebpf" {
+            let digest: String =
+                Sha256::digest(&object)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            println!("cargo::rustc-env=NIGHTGATE_EBPF_DIGEST={digest}");
+        }
         fs::write(PathBuf::from(env::var("OUT_DIR")?).join(name), object)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The process dies; the firewall does not.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -66,6 +67,24 @@ fn the_next_process_takes_over_rules_flows_and_counts() {
     assert!(second > first, "{second} packets after {first}");
     scene.assert_policy();
     assert!(scene.inside(|datapath| web_packets(datapath)) > second, "counted on after a commit");
+}
+
+#[test]
+fn programs_that_are_in_the_kernel_are_used_again_but_not_on_other_tables() {
+    let mut scene = Scene::new();
+    let first = scene.programs();
+    assert!(first.len() >= 4, "{first:?}");
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    scene.restart();
+    assert_eq!(scene.programs(), first);
+    scene.assert_policy();
+
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    fs::remove_file(scene.maps().join("REASON_COUNTERS")).expect("removed");
+    scene.restart();
+    let anew = scene.programs().difference(&first).count();
+    assert!(anew >= 2, "those of interfaces would count where nobody looks: {anew} loaded anew");
+    scene.assert_policy();
 }
 
 #[test]
@@ -247,6 +266,17 @@ impl Scene {
         };
         let gateway = only(self.bpf.path().join("nightgate"), "").expect("a gateway");
         only(gateway, "maps-").expect("maps")
+    }
+
+    /// The kernel's numbers of the programs that the holder has open, proc_pid_fdinfo(5).
+    fn programs(&self) -> BTreeSet<u32> {
+        let folder = format!("/proc/{}/fdinfo", self.holder.id());
+        let files = fs::read_dir(folder).expect("listed").flatten();
+        let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+        let number = |text: String| {
+            text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        };
+        texts.filter(|text| text.contains("prog_type:")).filter_map(number).collect()
     }
 
     /// Takes the programs over in this process, for as long as the function runs.

@@ -111,10 +111,18 @@ fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again
 
     let started = Instant::now();
     scene.deployment.start_router("gateway", "gw-a").expect("started");
+    println!("its operators are answered {:?} after the start", started.elapsed());
     until("an intercepted answer", LONG, || Ok(scene.answers(web).then_some(()))).expect("again");
     println!("intercepted again {:?} after the start", started.elapsed());
     assert!(scene.answers(public));
     assert_eq!(scene.resolve("web.corp"), web.ip(), "names keep their addresses");
+
+    // By the model on its disk, while the controller is away.
+    scene.deployment.kill("controller").expect("killed");
+    scene.deployment.kill("gw-a").expect("killed");
+    scene.deployment.start_router("gateway", "gw-a").expect("started");
+    until("an answer without a controller", LONG, || Ok(scene.answers(web).then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.deployment.log_tails(40)));
 }
 
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {

@@ -14,6 +14,7 @@ use crate::{
     fallback::TC_FALLBACK,
     guard::{self, Attachment},
     interface::IfIndex,
+    kept,
     link::{self, Link, Place},
     map::{self, failed},
     mirror::TC_MIRROR,
@@ -77,7 +78,7 @@ impl Datapath {
     /// Loads the programs that were built into this one, with maps and links that outlive this process. Maps
     /// that an earlier process of the same ABI version has left are taken over with all they hold: rules,
     /// flows, counters, and with their size: `tables` counts where there are none. Programs that it has left on
-    /// interfaces work on until [`Datapath::attach`] replaces them.
+    /// interfaces work on until [`Datapath::attach`] replaces them; those of the same object are used again.
     ///
     /// # Errors
     /// As for [`Datapath::load`], or there can be no BPF file system.
@@ -101,11 +102,7 @@ impl Datapath {
 
     fn with_programs(mut ebpf: Ebpf, pins: Option<Pins>) -> Result<Self, DatapathError> {
         for program in [program(Hook::Ingress), program(Hook::Egress), TC_MIRROR, TC_FALLBACK] {
-            classifier(&mut ebpf, program)?.load().map_err(|source| DatapathError::Program {
-                operation: "load",
-                program,
-                source: source.into(),
-            })?;
+            kept::load(&mut ebpf, program, pins.as_ref())?;
         }
         Ok(Self {
             ebpf,

@@ -17,6 +17,7 @@ mod flows;
 mod guard;
 mod intercept;
 mod interface;
+mod kept;
 mod limits;
 mod link;
 mod map;

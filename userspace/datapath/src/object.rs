@@ -10,6 +10,9 @@ use crate::{error::DatapathError, pins::Pins};
 /// Empty if the program was built without it.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nightgate-ebpf"));
 
+/// What tells one object from another: the first 8 bytes of its SHA-256, in hexadecimal.
+pub(crate) const DIGEST: &str = env!("NIGHTGATE_EBPF_DIGEST");
+
 /// The tunneler's, likewise.
 static TUNNEL: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nightgate-tunnel-ebpf"));
 
@@ -23,7 +26,7 @@ pub(crate) fn load_tunnel() -> Result<Ebpf, DatapathError> {
 /// With pins, maps are pinned, and those that are there are used.
 pub(crate) fn load(pins: Option<&Pins>, tables: FlowTables) -> Result<Ebpf, DatapathError> {
     check(OBJECT)?;
-    let names = map_names(OBJECT)?;
+    let names = map_names()?;
     let mut loader = EbpfLoader::new();
     loader.map_max_entries(maps::FLOWS, tables.established);
     loader.map_max_entries(maps::OPENING, tables.half_open);
@@ -36,13 +39,14 @@ pub(crate) fn load(pins: Option<&Pins>, tables: FlowTables) -> Result<Ebpf, Data
 }
 
 /// Maps that hold nothing between packets, or between fragments of one; their form is the programs' own affair.
-const SCRATCH: [&str; 3] = ["WORK", "FRAGMENTED", "FRAGMENTED_REFUSED"];
+pub(crate) const SCRATCH: [&str; 3] = ["WORK", "FRAGMENTED", "FRAGMENTED_REFUSED"];
 /// ELF section of the maps.
 const MAPS_SECTION: &str = ".maps";
 
-fn map_names(bytes: &[u8]) -> Result<Vec<String>, DatapathError> {
+/// Names of the maps that the object declares.
+pub(crate) fn map_names() -> Result<Vec<String>, DatapathError> {
     let unreadable = |source| DatapathError::Object { section: MAPS_SECTION, source };
-    let file = object::File::parse(bytes).map_err(unreadable)?;
+    let file = object::File::parse(OBJECT).map_err(unreadable)?;
     let section = file
         .section_by_name(MAPS_SECTION)
         .ok_or(DatapathError::Missing { object: MAPS_SECTION })?

@@ -25,6 +25,8 @@ pub struct Pins {
 const FOLDER: &str = "nightgate";
 /// Folder of a version's maps, without the version.
 const MAPS: &str = "maps-";
+/// How the names of programs begin.
+const PROGRAM: &str = "program-";
 
 impl Pins {
     /// The pins of the gateway that its operators reach at `admin_socket`, in the calling thread's network
@@ -83,6 +85,20 @@ impl Pins {
     /// Folder of the maps of an ABI version.
     pub(crate) fn maps(&self, version: u32) -> PathBuf {
         self.bpf.join(format!("{MAPS}{version}"))
+    }
+
+    /// Where a program of an object is pinned: among the maps it works on, so that it goes with them.
+    pub(crate) fn program(&self, version: u32, name: &str, digest: &str) -> PathBuf {
+        self.maps(version).join(format!("{PROGRAM}{name}-{digest}"))
+    }
+
+    /// Where it is pinned, whatever object it is of.
+    pub(crate) fn programs(&self, version: u32, name: &str) -> Result<Vec<PathBuf>, PinError> {
+        let start = format!("{PROGRAM}{name}-");
+        let is_one = |path: &PathBuf| {
+            path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&start))
+        };
+        Ok(entries(&self.maps(version))?.into_iter().filter(is_one).collect())
     }
 
     /// Where a program's link is pinned. Interfaces may be renamed, so their number names them.

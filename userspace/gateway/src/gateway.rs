@@ -10,7 +10,7 @@ mod surroundings;
 mod tracer;
 mod verdicts;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use nightgate_abi::{INTERCEPT_MARK, listener::Transport};
 use nightgate_config::{Config, Tracking};
@@ -20,7 +20,11 @@ use nightgate_router::{Router, RouterConfig, StartError};
 use nightgate_ruleset::CompileError;
 use nightgate_telemetry::{Metrics, MetricsError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -207,18 +211,42 @@ async fn run_parts(
         table: newest_table,
         metrics: metrics.clone(),
         flows: verdicts.flows(),
+        settled: settle(&router),
     };
-    let mut accepting = listeners.run(&interceptor, idle);
-    info!(id = %router.id(), ?dns, "gateway runs");
-
     let tracer = Tracer::new(&firewall)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts };
     let mut live = Live::new(firewall, router.clone(), metrics, table, names);
+    live.begin();
+    let mut accepting = listeners.run(&interceptor, idle);
+    info!(id = %router.id(), ?dns, "gateway runs");
     live.run(&mut admin, &mut changes, stop).await;
     accepting.shutdown().await;
     router.shutdown().await;
     live.release().await;
     Ok(())
+}
+
+/// How long the first dials wait for the first link.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Time between two looks at the links meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Becomes true when the router has a link, or should have had one: a gateway that is started again is dialed through
+/// before its links stand.
+fn settle(router: &Router) -> watch::Receiver<bool> {
+    let (settled, newest) = watch::channel(false);
+    let router = router.clone();
+    tokio::spawn(async move {
+        let linked = async {
+            while router.status().await.links.is_empty() {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        // Dials say what is missing if none comes.
+        drop(timeout(SETTLING, linked).await);
+        settled.send_replace(true);
+    });
+    newest
 }
 
 /// Where the kernel delivers what it intercepts.

@@ -29,6 +29,8 @@ pub struct Interceptor {
     pub metrics: Metrics,
     /// What it carries.
     pub flows: CarriedFlows,
+    /// Whether the router has had the time to make its first links; dials wait for it.
+    pub settled: watch::Receiver<bool>,
 }
 
 /// Why an intercepted connection was closed, or datagrams were refused.
@@ -105,6 +107,8 @@ impl Interceptor {
     ) -> Result<(Circuit, Protected), DialError> {
         let app_data = service.dial.app_data(&passage);
         let instance = service.dial.instance(&passage);
+        // An end that is gone has nothing to wait for.
+        drop(self.settled.clone().wait_for(|settled| *settled).await);
         let binding =
             Binding { service: service.id.as_str(), instance: &instance, app_data: &app_data };
         let credentials = self.router.credentials();

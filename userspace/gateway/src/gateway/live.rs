@@ -58,6 +58,8 @@ pub(super) struct Live {
     addresses: AddressBook,
     verdicts: Verdicts,
     router: Router,
+    /// What has been seen of the models.
+    replica: watch::Receiver<Arc<Replica>>,
     identity: IdentityId,
     metrics: Metrics,
     intercepts: Intercepts,
@@ -94,6 +96,7 @@ impl Live {
                 (metrics.clone(), flows),
                 UDP_IDLE,
             ),
+            replica: router.replica(),
             router,
             identity,
             metrics,
@@ -101,6 +104,13 @@ impl Live {
             names,
             problems: BTreeSet::new(),
         }
+    }
+
+    /// Applies the model that is there, of the disk or already of the controller: whoever is intercepted from now on
+    /// finds a service.
+    pub(super) fn begin(&mut self) {
+        let replica = Arc::clone(&self.replica.borrow_and_update());
+        self.apply(&replica);
     }
 
     /// Works until `stop` completes.
@@ -111,9 +121,7 @@ impl Live {
         stop: impl Future<Output = ()>,
     ) {
         tokio::pin!(stop);
-        let mut replica = self.router.replica();
-        // One may have come before this subscription.
-        replica.mark_changed();
+        let mut replica = self.replica.clone();
         let mut recount = tokio::time::interval(RECOUNT);
         recount.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

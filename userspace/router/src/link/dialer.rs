@@ -42,6 +42,8 @@ impl Dialer {
             return;
         }
         let mut replica = self.router.replica();
+        // The one from disk is there already, and another may not come for long.
+        replica.mark_changed();
         while replica.changed().await.is_ok() {
             let routers = replica.borrow_and_update().routers.clone();
             let wanted = wanted(self.router.id(), &routers);
