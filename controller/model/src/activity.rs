@@ -2,13 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{IdentityId, RouterId, ServiceId};
+use crate::{
+    event::CircuitChange,
+    id::{IdentityId, RouterId, ServiceId},
+};
 
 /// Most circuits that one router tells of.
 pub const MAX_CIRCUITS: usize = 2_000;
 
 /// Most services and outcomes that one router counts; dials of others are not counted.
 pub const MAX_OUTCOMES: usize = 4_096;
+
+/// Most events of circuits in one message.
+pub const MAX_NOTES: usize = 1_024;
 
 /// Time between two reports, in seconds.
 pub const REPORT_EVERY: u64 = 5;
@@ -68,5 +74,35 @@ pub struct DialOutcomes {
     /// How many.
     pub count: u64,
     /// Time until the answer, all together, in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// What happened to a circuit whose dialer is connected to the router that tells of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitNote {
+    /// What happened.
+    pub change: CircuitChange,
+    /// Milliseconds since then: clocks of routers need not be right.
+    pub ago: u64,
+    /// Id of the circuit; none if it never was one.
+    pub circuit: Option<String>,
+    /// Service.
+    pub service: ServiceId,
+    /// Dialing identity.
+    pub dialer: IdentityId,
+    /// Hosting identity; none if the dial failed.
+    pub host: Option<IdentityId>,
+    /// Routers from dialer to host.
+    pub path: Vec<RouterId>,
+    /// The word of the cause for which it failed or ended.
+    pub cause: Option<String>,
+    /// Bytes sent by the dialer's end.
+    pub sent: u64,
+    /// Bytes received by it.
+    pub received: u64,
+    /// How often it has moved.
+    pub moves: u32,
+    /// Milliseconds that the dial took, or that the circuit stood.
     pub milliseconds: u64,
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    activity::Activity,
+    activity::{Activity, CircuitNote},
     entity::Terminator,
     id::{RouterId, TerminatorId},
     quarantine::QuarantineRequest,
@@ -20,7 +20,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
 pub const ALIVE_EVERY: u64 = 15;
@@ -49,6 +49,13 @@ pub enum RouterMessage {
     },
     /// What it carries, and what became of dials; replaces the earlier report.
     Activity(Box<Activity>),
+    /// What happened to circuits, in that order.
+    Circuits {
+        /// At most [`crate::activity::MAX_NOTES`].
+        notes: Vec<CircuitNote>,
+        /// How many were left out before them, because too many waited.
+        lost: u64,
+    },
     /// Changes did not fit: the whole replica has to be sent.
     WholeWanted,
     /// A service is hosted behind this router; or the terminator of this id, which it told of before, is

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O, no cryptography. The controller writes these types, routers, gateways and
 //! the SDK read them; it is, with `wire`, the only crate both sides share.
 
+pub mod action;
 pub mod activity;
 pub mod api;
 pub mod auth;
@@ -11,6 +12,7 @@ pub mod ca;
 pub mod configs;
 pub mod control;
 pub mod entity;
+pub mod event;
 pub mod filter;
 pub mod id;
 pub mod kind;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nightgate_model::event::ControllerChange;
 use nightgate_pki::{Authority, Directory, Passphrase, PkiError};
 use nightgate_store::{SqliteStore, StoreError};
 use tokio::net::TcpListener;
@@ -17,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Settings, SettingsError, clock,
     core::{Core, enable_when_due, keep_audit_short, publish_changes},
+    events::{EventLog, write_events},
     listener::Listener,
     tls::{self, TlsError},
     trust::ClientTrust,
@@ -28,6 +30,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A running controller. Dropping it stops it without waiting.
 pub struct Controller {
     local_address: SocketAddr,
+    events: Arc<EventLog>,
     stop: CancellationToken,
     tasks: TaskTracker,
     _lock: DirectoryLock,
@@ -100,10 +103,14 @@ impl Controller {
         tasks.spawn(publish_changes(Arc::clone(&core), stop.clone()));
         tasks.spawn(enable_when_due(Arc::clone(&core), stop.clone()));
         tasks.spawn(keep_audit_short(Arc::clone(&core), settings.audit, stop.clone()));
+        let events = Arc::clone(&core.events);
+        events.add_controller(ControllerChange::Started);
+        let kept = (dir.join("events"), settings.events);
+        tasks.spawn(write_events(Arc::clone(&events), kept, stop.clone()));
         let listener = Listener { socket, tls, core, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(listener.run());
         tracing::info!(address = %local_address, "controller listens");
-        Ok(Self { local_address, stop, tasks, _lock: lock })
+        Ok(Self { local_address, events, stop, tasks, _lock: lock })
     }
 
     /// Where it listens; the port is the one the system chose if the settings say 0.
@@ -113,6 +120,8 @@ impl Controller {
 
     /// Stops accepting, lets requests finish and closes all connections.
     pub async fn stop(self) {
+        self.events.add_controller(ControllerChange::Stopped);
+        self.events.close();
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
@@ -123,6 +132,7 @@ impl Controller {
 
 impl Drop for Controller {
     fn drop(&mut self) {
+        self.events.close();
         self.stop.cancel();
     }
 }

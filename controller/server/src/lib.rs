@@ -9,6 +9,7 @@ mod clock;
 mod control;
 mod controller;
 mod core;
+mod events;
 mod limit;
 mod listener;
 mod maintenance;
@@ -21,6 +22,7 @@ mod trust;
 
 pub use address::{Address, AddressError};
 pub use controller::{Controller, StartError};
+pub use events::EventBounds;
 pub use maintenance::{BackedUp, Finding, MaintenanceError, Restored, backup, check, restore};
 pub use nightgate_store::AuditBounds;
 pub use settings::{Settings, SettingsError};

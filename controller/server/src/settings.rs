@@ -11,7 +11,7 @@ use nightgate_store::AuditBounds;
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
-use crate::Address;
+use crate::{Address, EventBounds};
 
 /// Version of the file's format.
 const VERSION: u32 = 1;
@@ -34,6 +34,9 @@ pub struct Settings {
     /// How much of the audit log is kept.
     #[serde(default)]
     pub audit: AuditBounds,
+    /// How much of the events is kept in files.
+    #[serde(default)]
+    pub events: EventBounds,
 }
 
 /// Why `controller.json` was not read or written.
@@ -73,8 +76,15 @@ pub enum SettingsError {
 impl Settings {
     /// Settings without further names.
     pub fn new(address: Address, listen: SocketAddr) -> Self {
-        let (names, audit) = (Vec::new(), AuditBounds::default());
-        Self { version: VERSION, address, listen, names, legacy_clients: false, audit }
+        Self {
+            version: VERSION,
+            address,
+            listen,
+            names: Vec::new(),
+            legacy_clients: false,
+            audit: AuditBounds::default(),
+            events: EventBounds::default(),
+        }
     }
 
     /// Reads the settings of a directory; `None` if it was never initialized.

@@ -79,6 +79,7 @@ impl Router {
     /// Ends a circuit whose other side already knows, and tells the client.
     pub(crate) fn forget_end(&mut self, id: EndId, cause: FailureCause) {
         let Some(end) = self.remove_end(id) else { return };
+        self.note_ended(id, &end, cause);
         match (end.role, end.state) {
             (_, EndState::Closing) => {}
             (Role::Dialer, EndState::Waiting(_)) => {

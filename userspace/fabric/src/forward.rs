@@ -162,7 +162,9 @@ impl Router {
         }
         let Some(end) = self.ends.get_mut(&id) else { return };
         if end.send.is_idle() && end.state == EndState::Closing {
-            self.remove_end(id);
+            if let Some(end) = self.remove_end(id) {
+                self.note_ended(id, &end, FailureCause::ClosedByPeer);
+            }
             return;
         }
         let silent = end.watch.is_silent(&end.send, now);

@@ -80,18 +80,7 @@ impl Router {
     /// Circuits for people: those that end here and those that pass through.
     pub fn circuits(&self) -> Vec<CircuitInfo> {
         let stands = |end: &&End| !matches!(end.state, EndState::Waiting(_));
-        let ends = self.ends.values().filter(stands).map(|end| CircuitInfo {
-            id: end.circuit.to_string(),
-            role: end.role,
-            service: Some(end.service.clone()),
-            dialer: Some(end.dialer.clone()),
-            host: Some(end.host.clone()),
-            path: end.routers.clone(),
-            sent: end.send.sent(),
-            received: end.receive.received(),
-            window: end.receive.window(),
-            moves: end.healing.moves,
-        });
+        let ends = self.ends.values().filter(stands).map(End::info);
         // A transit path has a route from each side; the one from the smaller link stands for both.
         let transit = self.routes.iter().filter_map(|((from, _), route)| match route.hop {
             Hop::Link(to) if *from < to => Some(self.transit_info(route.circuit, *from, to)),

@@ -16,6 +16,7 @@ use nightgate_wire::link::{CircuitId, Frame, PathId};
 use crate::{
     Command, EndId, FailureCause, LinkId, Role,
     end::{End, Hop},
+    history::History,
     link::Link,
     load::Loads,
     neighbour::Peer,
@@ -59,6 +60,7 @@ pub struct Router {
     /// What all ends keep, in bytes.
     pub(crate) bytes: u64,
     pub(crate) loads: Loads,
+    pub(crate) history: History,
     /// Where the search for better paths goes on, and when.
     pub(crate) looked_at: EndId,
     pub(crate) moves_armed: Option<Instant>,
@@ -95,6 +97,7 @@ impl Router {
             barred: BTreeSet::new(),
             bytes: 0,
             loads: Loads::default(),
+            history: History::default(),
             looked_at: EndId(0),
             moves_armed: None,
         }

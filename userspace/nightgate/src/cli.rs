@@ -21,8 +21,8 @@ use crate::{
     lint::{self, LintArgs},
     management::{
         ApplyNetworkArgs, AuditArgs, AuthenticatorCommand, CaCommand, EnrollmentCommand,
-        EntityCommand, ExplainArgs, ExportArgs, FabricCommand, IdentityCommand, LoginArgs,
-        LogoutArgs, QuarantineCommand, SessionCommand, TerminatorCommand,
+        EntityCommand, EventArgs, ExplainArgs, ExportArgs, FabricCommand, IdentityCommand,
+        LoginArgs, LogoutArgs, QuarantineCommand, SessionCommand, TerminatorCommand,
     },
     observe::{self, ObserveArgs},
     proxy::ProxyArgs,
@@ -161,6 +161,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Show who changed what in the controller's model, the latest first
     Audit(AuditArgs),
+    /// Show what happens in the overlay: changes of the model, sessions, routers, links, circuits
+    Events(EventArgs),
     /// Make the controller's identities, routers, services and policies what a file says
     Apply(ApplyNetworkArgs),
     /// Print the controller's identities, routers, services and policies as a file for `apply`
@@ -321,6 +323,7 @@ impl Command {
             Self::Fabric(command) => command.run().await,
             Self::Explain(args) => args.run().await,
             Self::Audit(args) => args.run().await,
+            Self::Events(args) => args.run().await,
             Self::Apply(args) => args.run().await,
             Self::Export(args) => args.run().await,
             Self::Fw(command) => command.run().await,

@@ -120,6 +120,12 @@ struct DirectoryArgs {
     /// Days after which an entry of the audit log is removed [default: never]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     audit_days: Option<u32>,
+    /// Most files of events in DIR/events, 0 for none [default: 4]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..=1_000))]
+    event_files: Option<u32>,
+    /// Most MiB of a file of events [default: 16]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    event_file_mib: Option<u32>,
 }
 
 impl ControllerCommand {
@@ -234,6 +240,12 @@ fn settings(args: &DirectoryArgs, stored: Option<Settings>) -> anyhow::Result<Se
     if args.audit_days.is_some() {
         settings.audit.max_days = args.audit_days;
     }
+    if let Some(files) = args.event_files {
+        settings.events.files = files;
+    }
+    if let Some(mib) = args.event_file_mib {
+        settings.events.max_bytes = u64::from(mib) * 1024 * 1024;
+    }
     Ok(settings)
 }
 
@@ -261,8 +273,17 @@ mod tests {
     fn args(dir: PathBuf, address: Option<&str>) -> DirectoryArgs {
         let address = address.map(|address| address.parse().unwrap());
         let (listen, names) = (None, vec![]);
-        let (audit_entries, audit_days, legacy_clients) = (None, None, None);
-        DirectoryArgs { dir, address, listen, names, audit_entries, audit_days, legacy_clients }
+        DirectoryArgs {
+            dir,
+            address,
+            listen,
+            names,
+            audit_entries: None,
+            audit_days: None,
+            event_files: None,
+            event_file_mib: None,
+            legacy_clients: None,
+        }
     }
 
     #[test]

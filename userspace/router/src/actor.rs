@@ -15,7 +15,14 @@ use nightgate_wire::link::{CircuitId, Frame, Payload};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::{debug, info};
 
-use crate::{Circuit, Incoming, circuit::EndIo, outbox::Outbox, proof::Proofs, report::Report};
+use crate::{
+    Circuit, Incoming,
+    circuit::EndIo,
+    notes::{Chronicle, Notes},
+    outbox::Outbox,
+    proof::Proofs,
+    report::Report,
+};
 
 /// Events taken at once before their commands are carried out.
 const BATCH: usize = 256;
@@ -58,7 +65,8 @@ pub(crate) struct Status {
 /// How far the client of an end has come.
 #[derive(Debug)]
 enum EndClient {
-    Dialing(oneshot::Sender<Result<Circuit, DialRefusal>>),
+    /// Since when.
+    Dialing(oneshot::Sender<Result<Circuit, DialRefusal>>, Instant),
     Offered(CircuitId),
     Open(EndIo),
 }
@@ -72,6 +80,7 @@ pub(crate) struct Actor {
     links: HashMap<LinkId, Outbox>,
     bindings: HashMap<TerminatorId, mpsc::UnboundedSender<Incoming>>,
     proofs: Proofs,
+    chronicle: Chronicle,
 }
 
 impl Actor {
@@ -79,7 +88,7 @@ impl Actor {
         id: RouterId,
         (events, inbox): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
         report: watch::Sender<Report>,
-        proofs: Proofs,
+        (proofs, notes): (Proofs, Notes),
     ) -> Self {
         Self {
             core: Core::new(id, seed()),
@@ -90,6 +99,7 @@ impl Actor {
             links: HashMap::new(),
             bindings: HashMap::new(),
             proofs,
+            chronicle: Chronicle::new(notes),
         }
     }
 
@@ -187,7 +197,7 @@ impl Actor {
     ) {
         match self.core.dial(dial, now) {
             Ok(end) => {
-                self.ends.insert(end, EndClient::Dialing(reply));
+                self.ends.insert(end, EndClient::Dialing(reply, now));
             }
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
@@ -223,9 +233,9 @@ impl Actor {
                     self.links.remove(&link);
                 }
                 Command::Offer(end, circuit, offer) => self.offer(end, circuit, offer, now),
-                Command::Opened(end, circuit, host) => self.opened(end, circuit, host),
+                Command::Opened(end, circuit, host) => self.opened((end, circuit), host, now),
                 Command::Refused(end, refusal) => {
-                    if let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) {
+                    if let Some(EndClient::Dialing(reply, _)) = self.ends.remove(&end) {
                         drop(reply.send(Err(refusal)));
                     }
                 }
@@ -239,7 +249,10 @@ impl Actor {
                         io.credit(bytes);
                     }
                 }
-                Command::Moved(_, path) => {
+                Command::Moved(end, path) => {
+                    if let Some(info) = self.core.circuit(end) {
+                        self.chronicle.moved((end, info), now);
+                    }
                     let path: Vec<&str> = path.iter().map(RouterId::as_str).collect();
                     debug!(path = path.join(" "), "circuit moved to another path");
                 }
@@ -255,6 +268,9 @@ impl Actor {
                 }
                 Command::LinksChanged => self.publish(),
             }
+        }
+        while let Some(ended) = self.core.poll_ended() {
+            self.chronicle.ended(ended, now);
         }
     }
 
@@ -280,8 +296,12 @@ impl Actor {
         });
     }
 
-    fn opened(&mut self, end: EndId, circuit: CircuitId, peer: KeyShare) {
-        let Some(EndClient::Dialing(reply)) = self.ends.remove(&end) else { return };
+    fn opened(&mut self, (end, circuit): (EndId, CircuitId), peer: KeyShare, now: Instant) {
+        let Some(EndClient::Dialing(reply, since)) = self.ends.remove(&end) else { return };
+        if let Some(info) = self.core.circuit(end) {
+            let took = now.saturating_duration_since(since);
+            self.chronicle.opened((end, info), took, now);
+        }
         let (circuit, io) = Circuit::new((end, circuit), peer, self.events.clone());
         self.ends.insert(end, EndClient::Open(io));
         // A dialer that no longer waits drops the circuit, which closes it.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ use crate::{
     backoff::Backoff,
     channel::{ChannelError, MessageReader, MessageWriter},
     contact::Contact,
+    notes::Notes,
     own::Own,
     renewal::{Answer, Renewal},
     report::Report,
@@ -73,16 +74,18 @@ pub(crate) struct Channel {
     /// What else is to be told, as it comes.
     wished: Mutex<mpsc::UnboundedReceiver<RouterMessage>>,
     activity: watch::Receiver<Arc<Activity>>,
+    notes: Notes,
 }
 
 impl Channel {
     pub(crate) fn new(
         config: &RouterConfig,
         (id, events, renewal): (RouterId, mpsc::UnboundedSender<Event>, Renewal),
-        (report, activity, wished): (
+        (report, activity, wished, notes): (
             watch::Receiver<Report>,
             watch::Receiver<Arc<Activity>>,
             mpsc::UnboundedReceiver<RouterMessage>,
+            Notes,
         ),
     ) -> Result<Self, StartError> {
         Ok(Self {
@@ -95,6 +98,7 @@ impl Channel {
             report,
             wished: Mutex::new(wished),
             activity,
+            notes,
         })
     }
 
@@ -225,6 +229,7 @@ impl Channel {
         };
         writer.send(encode(&hello)?).await?;
         let mut wished = self.wished.lock().await;
+        self.notes.begin();
         loop {
             tokio::select! {
                 changed = report.changed() => if changed.is_err() {
@@ -239,13 +244,18 @@ impl Channel {
                 }
                 () = wants_whole.notified() => writer.queue(encode(&RouterMessage::WholeWanted)?),
                 Some(wish) = wished.recv() => writer.queue(encode(&wish)?),
+                () = self.notes.come() => {}
             }
             let now = report.borrow_and_update().clone();
             for message in now.changes(&told) {
                 writer.queue(encode(&message)?);
             }
             told = now;
+            while let Some(message) = self.notes.take(Instant::now()) {
+                writer.queue(encode(&message)?);
+            }
             writer.flush().await?;
+            self.notes.sent();
         }
     }
 

@@ -16,6 +16,7 @@ mod control;
 mod edge;
 mod link;
 mod listener;
+mod notes;
 mod outbox;
 mod own;
 mod proof;

@@ -32,6 +32,7 @@ use crate::{
     actor::{Actor, Event},
     contact::{Contact, keep_model},
     control, link, listener,
+    notes::Notes,
     own::Own,
     proof::Proofs,
     renewal::{Renewal, keep_certificate},
@@ -87,6 +88,7 @@ pub struct Router {
     listening: Option<SocketAddr>,
     pub(crate) renewal: Renewal,
     pub(crate) dials: DialCounts,
+    notes: Notes,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
     stop: CancellationToken,
@@ -184,13 +186,15 @@ impl Router {
             listening: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             renewal: Renewal::new(Own::new(config.identity.clone())?),
             dials: DialCounts::default(),
+            notes: Notes::default(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
         let proofs = Proofs::new(router.own(), replica.clone());
-        router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, proofs).run());
+        let around = (proofs, router.notes.clone());
+        router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, around).run());
         let until = config.offline.valid_until(contact.borrow().heard);
         router.tell(Event::Replica(Arc::clone(&replica.borrow())));
         router.tell(Event::Validity(Some(until)));
@@ -198,7 +202,7 @@ impl Router {
         router.spawn(keep);
         let (activity_writer, activity) = watch::channel(Arc::default());
         router.spawn(watch_activity(router.clone(), activity_writer));
-        let told = (report, activity, wished);
+        let told = (report, activity, wished, router.notes.clone());
         let channel = (id, router.events.clone(), router.renewal.clone());
         let control = control::Channel::new(&config, channel, told)?;
         router.spawn(control.run(replica_writer, contact_writer));
@@ -279,7 +283,8 @@ impl Router {
             app_data: request.app_data,
             session: request.session,
         };
-        let (service, started) = (dial.service.clone(), Instant::now());
+        let (service, dialer) = (dial.service.clone(), dial.dialer.clone());
+        let started = Instant::now();
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Dial { dial, reply });
         let outcome = answer.await.unwrap_or_else(|_stopped| {
@@ -287,7 +292,11 @@ impl Router {
             Err(DialRefusal::new(FailureCause::NoRoute, detail))
         });
         let failed = outcome.as_ref().err().map(|refusal| refusal.cause);
-        self.dials.count(service, failed, started.elapsed());
+        let took = started.elapsed();
+        self.dials.count(service.clone(), failed, took);
+        if let Some(cause) = failed {
+            self.notes.dial_failed((service, dialer), cause, took);
+        }
         outcome
     }
 

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nightgate_model::{
+    activity::MAX_NOTES,
     control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
 };
@@ -74,7 +75,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
         Ok((connection, holds)) => {
             tracing::info!(router = %connection.router, "router connected");
             let error = exchange(core, reader, (writer, holds), &connection, &fingerprint).await;
-            core.update_live(|live| live.disconnect(&connection));
+            core.update_live(|live| live.disconnect(&connection, &error.to_string()));
             tracing::info!(router = %connection.router, reason = %error, "router disconnected");
             error
         }
@@ -223,6 +224,15 @@ fn handle_report(
         }
         RouterMessage::Activity(activity) => {
             core.write(|memory| memory.live.set_activity(connection, *activity))?;
+        }
+        RouterMessage::Circuits { notes, lost } => {
+            if notes.len() > MAX_NOTES {
+                return Err(LiveError::TooMany { what: "events", limit: MAX_NOTES }.into());
+            }
+            if lost > 0 {
+                core.events.add_gap(connection.router.clone(), lost);
+            }
+            core.write(|memory| notes.into_iter().for_each(|note| memory.live.note_circuit(note)));
         }
         RouterMessage::Links { links } => {
             core.update_live(|live| live.set_links(connection, links))?;

@@ -1,14 +1,17 @@
 //! What connected routers report: terminators, links and where they accept clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_model::{
-    activity::{self, Activity},
+    activity::{self, Activity, CircuitNote},
     entity::Terminator,
+    event::{LinkChange, RouterChange, TerminatorChange},
     id::{RouterId, TerminatorId},
     replica::LinkReport,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::events::Told;
 
 /// Most terminators that one router may report.
 const MAX_TERMINATORS: usize = 100_000;
@@ -21,6 +24,8 @@ const MAX_LINKS: usize = 4_096;
 pub(crate) struct Live {
     routers: BTreeMap<RouterId, LiveRouter>,
     connections: u64,
+    /// What has changed and nobody has told yet.
+    told: Vec<Told>,
 }
 
 /// What connected routers reported, at one moment.
@@ -94,21 +99,55 @@ impl Live {
             superseded: CancellationToken::new(),
             number: self.connections,
         };
-        let terminators = terminators.into_iter().map(|t| (t.id.clone(), t)).collect();
-        let activity = Activity::default();
-        let live =
-            LiveRouter { connection: connection.clone(), address, terminators, links, activity };
-        if let Some(earlier) = self.routers.insert(router, live) {
+        if let Some(earlier) = self.routers.get(&router) {
             earlier.connection.superseded.cancel();
+            let earlier = earlier.connection.clone();
+            self.disconnect(&earlier, "another connection of the router took its place");
         }
+        let change = RouterChange::Connected;
+        let told =
+            Told::Router { change, router: router.clone(), address: address.clone(), reason: None };
+        self.told.push(told);
+        let live = LiveRouter {
+            connection: connection.clone(),
+            address,
+            terminators: BTreeMap::new(),
+            links: Vec::new(),
+            activity: Activity::default(),
+        };
+        self.routers.insert(router, live);
+        for terminator in terminators {
+            self.add_terminator(&connection, terminator)?;
+        }
+        self.set_links(&connection, links)?;
         Ok(connection)
     }
 
     /// A connection ended: what its router reported is gone, unless it has connected again.
-    pub(crate) fn disconnect(&mut self, connection: &Connection) {
-        if self.router_of(connection).is_some() {
-            self.routers.remove(&connection.router);
+    pub(crate) fn disconnect(&mut self, connection: &Connection, reason: &str) {
+        if self.router_of(connection).is_none() {
+            return;
         }
+        let Some(gone) = self.routers.remove(&connection.router) else { return };
+        let links = gone.links.into_iter().map(|link| Told::Link(LinkChange::Down, link));
+        let removed = |it| Told::Terminator(TerminatorChange::Removed, it);
+        self.told.extend(links.chain(gone.terminators.into_values().map(removed)));
+        self.told.push(Told::Router {
+            change: RouterChange::Disconnected,
+            router: connection.router.clone(),
+            address: gone.address,
+            reason: Some(reason.to_owned()),
+        });
+    }
+
+    /// What has changed since it was last asked.
+    pub(super) fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Takes what happened to a circuit.
+    pub(crate) fn note_circuit(&mut self, note: CircuitNote) {
+        self.told.push(Told::Circuit(Box::new(note)));
     }
 
     /// A service is hosted behind a router.
@@ -123,14 +162,21 @@ impl Live {
         if !known && router.terminators.len() >= MAX_TERMINATORS {
             return Err(LiveError::TooMany { what: "terminators", limit: MAX_TERMINATORS });
         }
-        router.terminators.insert(terminator.id.clone(), terminator);
+        let before = router.terminators.insert(terminator.id.clone(), terminator.clone());
+        let change = match before {
+            Some(before) if before == terminator => return Ok(()),
+            Some(_) => TerminatorChange::Changed,
+            None => TerminatorChange::Added,
+        };
+        self.told.push(Told::Terminator(change, terminator));
         Ok(())
     }
 
     /// A service is hosted behind a router no longer.
     pub(crate) fn remove_terminator(&mut self, connection: &Connection, id: &TerminatorId) {
-        if let Some(router) = self.router_of(connection) {
-            router.terminators.remove(id);
+        let removed = self.router_of(connection).and_then(|router| router.terminators.remove(id));
+        if let Some(terminator) = removed {
+            self.told.push(Told::Terminator(TerminatorChange::Removed, terminator));
         }
     }
 
@@ -142,7 +188,8 @@ impl Live {
     ) -> Result<(), LiveError> {
         check_links(&connection.router, &links)?;
         if let Some(router) = self.router_of(connection) {
-            router.links = links;
+            let before = std::mem::replace(&mut router.links, links.clone());
+            self.told.extend(changed_links(&before, &links));
         }
         Ok(())
     }
@@ -212,6 +259,17 @@ impl Live {
     }
 }
 
+/// Links that came and went; one whose cost changed did neither.
+fn changed_links(before: &[LinkReport], after: &[LinkReport]) -> Vec<Told> {
+    let ends =
+        |links: &[LinkReport]| links.iter().map(|link| link.to.clone()).collect::<BTreeSet<_>>();
+    let (had, has) = (ends(before), ends(after));
+    let down = before.iter().filter(|link| !has.contains(&link.to));
+    let up = after.iter().filter(|link| !had.contains(&link.to));
+    let down = down.map(|link| Told::Link(LinkChange::Down, link.clone()));
+    down.chain(up.map(|link| Told::Link(LinkChange::Up, link.clone()))).collect()
+}
+
 fn check_links(router: &RouterId, links: &[LinkReport]) -> Result<(), LiveError> {
     if links.len() > MAX_LINKS {
         return Err(LiveError::TooMany { what: "links", limit: MAX_LINKS });
@@ -259,7 +317,7 @@ mod tests {
         let mut live = Live::default();
         let first = connect(&mut live, "a");
         let _second = connect(&mut live, "b");
-        live.disconnect(&first);
+        live.disconnect(&first, "test");
         assert!(!live.is_connected(&RouterId::new("a")));
         let left: Vec<_> = live.terminators().map(|t| t.id.as_str()).collect();
         assert_eq!(left, ["b-t"]);
@@ -274,7 +332,7 @@ mod tests {
         assert!(first.superseded.is_cancelled());
         assert!(!second.superseded.is_cancelled());
         live.add_terminator(&first, terminator("a", "late")).unwrap();
-        live.disconnect(&first);
+        live.disconnect(&first, "test");
         assert!(live.is_connected(&RouterId::new("a")));
         assert_eq!(live.terminators().count(), 1);
     }

@@ -8,6 +8,7 @@ use std::{
 use nightgate_model::{
     authorization::{Authorizations, ServicesOfAny},
     entity::{Identity, Permission, Service},
+    event::{Occurrence, SessionChange, SessionEvent},
     id::{ApiSessionId, IdentityId, ServiceId},
     kind::EntityKind,
 };
@@ -18,6 +19,7 @@ use nightgate_store::{
 };
 
 use super::live::{Live, LiveReport};
+use crate::events::{Told, identity_name, occurrence, service_name};
 
 /// Everything that is held in memory.
 pub(crate) struct Memory {
@@ -37,6 +39,8 @@ pub(crate) struct Memory {
     pub(crate) live: Live,
     /// Routers reported something since the last publication.
     pub(super) live_changed: bool,
+    /// Changes of sessions that nobody has told yet.
+    told: Vec<Occurrence>,
     /// When the model last changed.
     changed_at: Timestamp,
     authorizations: Arc<OnceLock<Authorizations>>,
@@ -96,12 +100,46 @@ impl Memory {
             ended_sessions: loaded.ended_sessions,
             live: Live::default(),
             live_changed: false,
+            told: Vec::new(),
             authorizations: Arc::default(),
         };
         for session in loaded.api_sessions {
             memory.put_api_session(session, now);
         }
+        // They began before.
+        memory.told.clear();
         memory
+    }
+
+    /// What happened since it was last asked, and how many milliseconds ago.
+    pub(super) fn take_events(&mut self) -> Vec<(u64, Occurrence)> {
+        let sessions = std::mem::take(&mut self.told).into_iter().map(|what| (0, what));
+        let model = &self.model;
+        let routers = self.live.take_told().into_iter().map(|told| {
+            let ago = if let Told::Circuit(note) = &told { note.ago } else { 0 };
+            (ago, occurrence(model, told))
+        });
+        sessions.chain(routers).collect()
+    }
+
+    /// Notes a change of an API session, or of one service session under it.
+    pub(crate) fn tell_session(
+        &mut self,
+        change: SessionChange,
+        api: &ApiSession,
+        session: Option<&ServiceSession>,
+    ) {
+        let model = &self.model;
+        self.told.push(Occurrence::Session(Box::new(SessionEvent {
+            event: change,
+            api_session_id: api.id.clone(),
+            identity: identity_name(model, &api.identity),
+            identity_id: api.identity.clone(),
+            session_id: session.map(|session| session.id.clone()),
+            service: session.map(|session| service_name(model, &session.service)),
+            service_id: session.map(|session| session.service.clone()),
+            permission: session.map(|session| session.permission),
+        })));
     }
 
     pub(super) fn apply(&mut self, change: &Change, at: Timestamp, index: u64) {
@@ -160,12 +198,18 @@ impl Memory {
     }
 
     pub(super) fn put_api_session(&mut self, session: ApiSession, now: Timestamp) {
-        self.api_sessions.retain(|_, live| live.session.expires_at > now);
+        let over = self.api_sessions.extract_if(|_, live| live.session.expires_at <= now);
+        for expired in over.map(|(_, live)| live.session).collect::<Vec<_>>() {
+            self.tell_session(SessionChange::Expired, &expired, None);
+        }
         self.ended_sessions.retain(|_, until| *until > now);
         if session.expires_at <= now {
             return;
         }
         let services = self.api_sessions.remove(&session.id).map(|live| live.services);
+        if services.is_none() {
+            self.tell_session(SessionChange::Created, &session, None);
+        }
         let live =
             LiveApiSession { services: services.unwrap_or_default(), session: session.clone() };
         self.api_sessions.insert(session.id, live);
@@ -281,7 +325,9 @@ impl Memory {
 
     /// Ends sessions; routers are told of those whose tokens they would take.
     fn end_sessions(&mut self, which: impl Fn(&ApiSession) -> bool) {
-        for (id, live) in self.api_sessions.extract_if(|_, live| which(&live.session)) {
+        let ended: Vec<_> = self.api_sessions.extract_if(|_, live| which(&live.session)).collect();
+        for (id, live) in ended {
+            self.tell_session(SessionChange::Ended, &live.session, None);
             if live.session.fingerprint.is_some() {
                 let until = Timestamp(live.session.expires_at.0 + TOKEN_RESERVE);
                 self.ended_sessions.insert(id, until);

@@ -16,14 +16,15 @@ use std::{
 };
 
 use nightgate_model::{
+    event::{EntityEvent, Occurrence},
     id::{ApiSessionId, IdentityId},
     kind::EntityKind,
     token::{ApiSessionClaims, ApiSessionKind, SessionClaims, SessionKind},
 };
 use nightgate_pki::{Authority, TokenError};
 use nightgate_store::{
-    AnyEntity, ApiSession, AuditEntry, Author, Change, PasswordLogin, Step, Store, StoreError,
-    TOKEN_RESERVE, Timestamp,
+    AnyEntity, ApiSession, AuditEntry, AuditRecord, Author, Change, PasswordLogin, Step, Store,
+    StoreError, TOKEN_RESERVE, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 
@@ -41,8 +42,8 @@ pub(crate) use self::{
     trim::keep_audit_short,
 };
 use crate::{
-    Address, clock, limit::Failures, password::Passwords, rest::built_in_config_types,
-    trust::ClientTrust,
+    Address, clock, events::EventLog, limit::Failures, password::Passwords,
+    rest::built_in_config_types, trust::ClientTrust,
 };
 
 /// How long an API session lasts without being refreshed, in milliseconds. Short, because routers have to be told
@@ -71,6 +72,8 @@ pub(crate) struct Core {
     pub(crate) failed_logins: Failures,
     /// Hashes passwords.
     pub(crate) passwords: Passwords,
+    /// What happened lately.
+    pub(crate) events: Arc<EventLog>,
     store: Box<dyn Store>,
     /// Held from a change's commit to its arrival in memory, so that both have one order.
     order: Mutex<()>,
@@ -98,6 +101,7 @@ impl Core {
             failed_enrollments: Failures::new(MAX_FAILED_ENROLLMENTS),
             failed_logins: Failures::new(MAX_FAILED_LOGINS),
             passwords: Passwords::new(),
+            events: Arc::new(EventLog::new()),
             instance: uuid::Uuid::new_v4().to_string(),
             store,
             order: Mutex::new(()),
@@ -154,6 +158,9 @@ impl Core {
                 let at = core.read(|memory| memory.later_than_all(clock::timestamp()));
                 let index = core.store.apply(&change, at)?;
                 core.write(|memory| memory.apply(&change, at, index));
+                for record in change.audit {
+                    core.events.add(at, Occurrence::Entity(Box::new(entity_event(record))));
+                }
                 if change.steps.iter().any(concerns_trust) {
                     core.read(|memory| core.trust.follow(&memory.model));
                 }
@@ -224,9 +231,17 @@ impl Core {
         .await
     }
 
-    /// Changes sessions in memory.
+    /// Changes sessions in memory, and tells of it.
     pub(crate) fn write<T>(&self, update: impl FnOnce(&mut Memory) -> T) -> T {
-        update(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        let result = update(&mut memory);
+        let now = clock::timestamp();
+        // Before others can change anything, so that events are in the order of what happened.
+        for (ago, what) in memory.take_events() {
+            let ago = i64::try_from(ago).unwrap_or(i64::MAX);
+            self.events.add(Timestamp(now.0.saturating_sub(ago)), what);
+        }
+        result
     }
 
     /// Signs the token of an API session.
@@ -275,6 +290,19 @@ impl Core {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+    }
+}
+
+fn entity_event(record: AuditRecord) -> EntityEvent {
+    EntityEvent {
+        event: record.action,
+        kind: record.kind,
+        entity_id: record.id,
+        name: record.name,
+        author_id: record.author.id,
+        author: record.author.name,
+        before: record.before,
+        after: record.after,
     }
 }
 

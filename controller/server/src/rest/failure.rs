@@ -99,6 +99,12 @@ impl Failure {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "SERVER_TOO_MANY_REQUESTS", message)
     }
 
+    /// As many follow the events as may.
+    pub(super) fn too_many_readers() -> Self {
+        let message = "as many follow the events as may; end one of them";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "SERVER_TOO_MANY_REQUESTS", message)
+    }
+
     /// What exists already, or is in use.
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "CONFLICT", message)

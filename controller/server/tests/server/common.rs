@@ -156,6 +156,11 @@ impl Caller {
         self.send(Method::GET, path, None).await
     }
 
+    /// An answer as it comes.
+    pub(crate) async fn open(&self, path: &str) -> Response {
+        self.request(Method::GET, path, None).send().await.unwrap()
+    }
+
     /// The status of whatever answers, if something does.
     pub(crate) async fn try_status(&self, path: &str) -> Result<StatusCode, reqwest::Error> {
         Ok(self.request(Method::GET, path, None).send().await?.status())

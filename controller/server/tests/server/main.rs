@@ -13,6 +13,7 @@ mod control;
 mod directory;
 mod enroll;
 mod enrollments;
+mod events;
 mod legacy;
 mod limits;
 mod maintenance;

@@ -11,7 +11,7 @@ use nightgate_model::{
     kind::EntityKind,
     network::{Changed, Difference, REFERENCES, ROLES},
 };
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -35,6 +35,12 @@ pub(crate) struct Named {
     pub(crate) id: String,
     /// Unique name.
     pub(crate) name: String,
+}
+
+/// Lines of events, as they come.
+pub(super) struct EventStream {
+    response: Response,
+    buffer: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -307,21 +313,58 @@ impl ManagementClient {
     }
 
     async fn bytes(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
+        let response = self.response(request).await?;
+        Ok(response.bytes().await.context("read the controller's answer")?.into())
+    }
+
+    /// Asks for events, as they come.
+    pub(super) async fn stream(&self, query: &impl Serialize) -> anyhow::Result<EventStream> {
+        let response = self.response(self.http.get(self.url("events")).query(query)).await?;
+        Ok(EventStream { response, buffer: Vec::new() })
+    }
+
+    /// An answer that is no refusal.
+    async fn response(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.header("zt-session", &self.token).send().await.context(
             "the controller cannot be reached; is `nightgate controller run` running at the address \
              that was named",
         )?;
         let status = response.status();
-        let body = response.bytes().await.context("read the controller's answer")?;
         if status.is_success() {
-            return Ok(body.into());
+            return Ok(response);
         }
+        let body = response.bytes().await.context("read the controller's answer")?;
         match serde_json::from_slice::<ErrorEnvelope>(&body) {
             Ok(ErrorEnvelope { error, .. }) if status == StatusCode::INTERNAL_SERVER_ERROR => {
                 bail!("{} (request id {})", error.message, error.request_id)
             }
             Ok(ErrorEnvelope { error, .. }) => bail!("{}", error.message),
             Err(_) => bail!("the controller answered {status}"),
+        }
+    }
+}
+
+impl EventStream {
+    /// Differs after each start of the controller.
+    pub(super) fn instance(&self) -> &str {
+        let header = self.response.headers().get("ziti-instance-id");
+        header.and_then(|instance| instance.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The next line that is not empty; none at the end.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                let line = String::from_utf8(line).context("the controller sent no text")?;
+                if !line.trim().is_empty() {
+                    return Ok(Some(line.trim_end().to_owned()));
+                }
+            }
+            match self.response.chunk().await.context("read events of the controller")? {
+                Some(piece) => self.buffer.extend_from_slice(&piece),
+                None => return Ok(None),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod credential;
 mod entity;
+mod events;
 mod explain;
 mod fabric;
 mod identity;
@@ -32,6 +33,7 @@ pub(crate) use self::{
     client::ManagementClient,
     credential::{AuthenticatorCommand, EnrollmentCommand, SessionCommand},
     entity::EntityCommand,
+    events::EventArgs,
     explain::ExplainArgs,
     fabric::FabricCommand,
     identity::IdentityCommand,

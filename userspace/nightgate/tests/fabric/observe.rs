@@ -1,6 +1,6 @@
 //! What operators see of routers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     offline::{dial, greet, greeting, refused_as},
@@ -56,6 +56,24 @@ async fn operators_see_routers_links_circuits_and_what_becomes_of_dials() {
     overlay.wait("the circuit is gone", |overlay| {
         overlay.ask("fabric circuits").unwrap() == json!([])
     });
+    overlay.wait("events tell of it", |overlay| {
+        let events = overlay.run(&["events", "--type", "circuit", "--json"]);
+        let events: Vec<Value> =
+            events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |change: &str, service: &str| {
+            let is = |it: &&Value| it["event"] == change && it["service"] == service;
+            events.iter().filter(is).cloned().collect::<Vec<_>>()
+        };
+        let (opened, closed, failed) =
+            (of("opened", "web"), of("closed", "web"), of("failed", "idle"));
+        opened.len() == 2
+            && closed.len() == 2
+            && closed.iter().all(|it| it["dialer"] == "dialer" && it["host"] == "host")
+            && closed.iter().all(|it| it["received"].as_u64() >= Some(5))
+            && failed.iter().any(|it| it["cause"] == "no-terminator" && it["dialer"] == "idler")
+    });
+    let events = overlay.run(&["events", "--type", "link,router"]);
+    assert!(events.contains("hub > edge, cost ") && events.contains("connected"), "{events}");
     let routers = overlay.ask("fabric routers isOnline=true").unwrap();
     assert_eq!(routers.as_array().map(Vec::len), Some(2), "{routers}");
     let table = overlay.run(&["fabric", "routers"]);

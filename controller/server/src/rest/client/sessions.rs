@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use nightgate_model::{entity::Permission, id::ServiceId};
+use nightgate_model::{entity::Permission, event::SessionChange, id::ServiceId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -64,11 +64,15 @@ fn open(
         return Err(Failure::no_edge_routers());
     }
     let live = memory.api_sessions.get_mut(&caller.session.id).ok_or_else(unknown)?;
-    let session = live.services.entry((service.clone(), permission)).or_insert_with(|| {
-        let id = uuid::Uuid::new_v4().to_string();
-        ServiceSession { id, service, permission, created_at: clock::timestamp() }
-    });
-    Ok(session.clone())
+    if let Some(session) = live.services.get(&(service.clone(), permission)) {
+        return Ok(session.clone());
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    let session =
+        ServiceSession { id, service: service.clone(), permission, created_at: clock::timestamp() };
+    live.services.insert((service, permission), session.clone());
+    memory.tell_session(SessionChange::Created, &caller.session, Some(&session));
+    Ok(session)
 }
 
 /// `GET /sessions`.
@@ -108,7 +112,9 @@ pub(crate) async fn end(
     let removed = core.write(|memory| {
         let live = memory.api_sessions.get_mut(&caller.session.id)?;
         let key = live.services.iter().find(|(_, session)| session.id == id)?.0.clone();
-        live.services.remove(&key)
+        let ended = live.services.remove(&key);
+        memory.tell_session(SessionChange::Ended, &caller.session, ended.as_ref());
+        ended
     });
     removed.map(|_| answer::ok(json!({}))).ok_or_else(|| Failure::not_found("the session"))
 }

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{extract::State, response::Response};
 use nightgate_model::{
     activity::{CircuitReport, CircuitRole, DialOutcomes},
-    id::{IdentityId, RouterId, ServiceId},
+    id::ServiceId,
     replica::LinkReport,
 };
 use nightgate_wire::{FailureCause, Leg};
 use serde_json::json;
 
 use crate::{
-    core::{Core, Memory},
+    core::Core,
+    events::{identity_name, router_name, service_name},
     rest::{
         Failure,
         api::{Access, Api},
@@ -71,9 +72,9 @@ async fn links(
         };
         query.answer(FIELDS, memory.live.report().links.into_iter(), names, |link| {
             json!({
-                "from": router_name(memory, &link.from),
+                "from": router_name(&memory.model, &link.from),
                 "fromId": link.from,
-                "to": router_name(memory, &link.to),
+                "to": router_name(&memory.model, &link.to),
                 "toId": link.to,
                 "cost": link.cost,
             })
@@ -106,14 +107,15 @@ async fn circuits(
             Names { name: id.clone(), id }
         };
         query.answer(FIELDS, known.into_values(), names, |circuit| {
-            let path: Vec<_> = circuit.path.iter().map(|id| router_name(memory, id)).collect();
+            let path: Vec<_> =
+                circuit.path.iter().map(|id| router_name(&memory.model, id)).collect();
             json!({
                 "id": circuit.id,
-                "service": circuit.service.as_ref().map(|id| service_name(memory, id)),
+                "service": circuit.service.as_ref().map(|id| service_name(&memory.model, id)),
                 "serviceId": circuit.service,
-                "dialer": circuit.dialer.as_ref().map(|id| identity_name(memory, id)),
+                "dialer": circuit.dialer.as_ref().map(|id| identity_name(&memory.model, id)),
                 "dialerId": circuit.dialer,
-                "host": circuit.host.as_ref().map(|id| identity_name(memory, id)),
+                "host": circuit.host.as_ref().map(|id| identity_name(&memory.model, id)),
                 "hostId": circuit.host,
                 "path": path,
                 "sent": circuit.sent,
@@ -146,12 +148,12 @@ async fn services(
         }
         let names = |(id, _): &(&ServiceId, Dials)| Names {
             id: id.to_string(),
-            name: service_name(memory, id),
+            name: service_name(&memory.model, id),
         };
         query.answer(FIELDS, services.into_iter(), names, |(id, dials)| {
             json!({
                 "id": id,
-                "name": service_name(memory, id),
+                "name": service_name(&memory.model, id),
                 "opened": dials.opened,
                 "failed": dials.failed.values().sum::<u64>(),
                 "causes": dials.failed,
@@ -187,16 +189,4 @@ impl Dials {
         legs.remove(&Leg::None);
         legs.into_iter().max_by_key(|(_, count)| *count).map(|(leg, _)| leg)
     }
-}
-
-fn router_name(memory: &Memory, id: &RouterId) -> String {
-    memory.model.routers.get(id).map_or_else(|| id.to_string(), |it| it.entity.name.clone())
-}
-
-fn service_name(memory: &Memory, id: &ServiceId) -> String {
-    memory.model.services.get(id).map_or_else(|| id.to_string(), |it| it.entity.name.clone())
-}
-
-fn identity_name(memory: &Memory, id: &IdentityId) -> String {
-    memory.model.identities.get(id).map_or_else(|| id.to_string(), |it| it.entity.name.clone())
 }

@@ -7,6 +7,7 @@ mod cas;
 pub(crate) mod configs;
 mod enrollments;
 mod entities;
+mod events;
 mod explain;
 mod fabric;
 mod identities;
@@ -69,4 +70,5 @@ pub(super) fn api() -> Api {
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
         .answers(schema::of::<Explanation>())
         .get("/audit", "Who changed what", audit::list)
+        .merge(events::api())
 }

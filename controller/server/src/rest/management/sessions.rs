@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use nightgate_model::id::ApiSessionId;
+use nightgate_model::{event::SessionChange, id::ApiSessionId};
 use serde_json::{Value, json};
 
 use crate::{
@@ -113,11 +113,14 @@ async fn end(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let removed = core.write(|memory| {
-        memory.api_sessions.values_mut().any(|live| {
-            let before = live.services.len();
-            live.services.retain(|_, session| session.id != id);
-            live.services.len() < before
-        })
+        let ended = memory.api_sessions.values_mut().find_map(|live| {
+            let (_, ended) = live.services.extract_if(.., |_, it| it.id == id).next()?;
+            Some((live.session.clone(), ended))
+        });
+        if let Some((api, session)) = &ended {
+            memory.tell_session(SessionChange::Ended, api, Some(session));
+        }
+        ended.is_some()
     });
     if removed { Ok(answer::ok(json!({}))) } else { Err(Failure::not_found("the session")) }
 }
