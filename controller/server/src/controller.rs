@@ -20,6 +20,7 @@ use crate::{
     core::{Core, enable_when_due, keep_audit_short, publish_changes},
     events::{EventLog, write_events},
     listener::Listener,
+    metrics,
     tls::{self, TlsError},
     trust::ClientTrust,
 };
@@ -65,6 +66,16 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The metrics cannot be served.
+    #[error(
+        "serve metrics on {address}: {source}; --metrics-listen wants a free port of an address of this host"
+    )]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The address cannot be listened on.
     #[error("listen on {address}: {source}")]
     Listen {
@@ -107,6 +118,13 @@ impl Controller {
         events.add_controller(ControllerChange::Started);
         let kept = (dir.join("events"), settings.events);
         tasks.spawn(write_events(Arc::clone(&events), kept, stop.clone()));
+        if let Some(address) = settings.metrics {
+            let failed = |source| StartError::Metrics { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            tracing::info!(%address, "metrics are served");
+            tasks.spawn(metrics::serve(listener, Arc::clone(&core), stop.clone()));
+        }
         let listener = Listener { socket, tls, core, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(listener.run());
         tracing::info!(address = %local_address, "controller listens");

@@ -13,6 +13,7 @@ mod events;
 mod limit;
 mod listener;
 mod maintenance;
+mod metrics;
 mod password;
 mod rest;
 mod settings;

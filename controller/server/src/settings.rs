@@ -37,6 +37,9 @@ pub struct Settings {
     /// How much of the events is kept in files.
     #[serde(default)]
     pub events: EventBounds,
+    /// Where Prometheus is served, in the clear and to anybody who reaches it; none to serve it nowhere.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why `controller.json` was not read or written.
@@ -84,6 +87,7 @@ impl Settings {
             legacy_clients: false,
             audit: AuditBounds::default(),
             events: EventBounds::default(),
+            metrics: None,
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Config {
     pub router: Router,
     /// UNIX socket for the operator. Default `/run/nightgate/gateway.sock`.
     pub admin_socket: PathBuf,
+    /// Metrics; `None` to serve none.
+    pub metrics: Option<Metrics>,
     /// What a gateway has beyond a router; `None` for a plain router.
     pub gateway: Option<Gateway>,
 }
@@ -77,8 +79,6 @@ pub struct Gateway {
     pub log_unmatched: Log,
     /// Network address translation.
     pub nat: Nat,
-    /// Metrics; `None` to serve none.
-    pub metrics: Option<Metrics>,
     /// Private DNS.
     pub dns: Option<Dns>,
     /// Mirroring.
@@ -99,12 +99,14 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Config> {
     });
     let router = reader.required(&mut section, "router", router);
     let admin_socket = reader.optional(&mut section, "admin_socket", decode::path);
+    let metrics = reader.optional(&mut section, "metrics", metrics::decode);
     let gateway = gateway(reader, &mut section);
     reader.close(section);
     version?;
     Some(Config {
         router: router?,
         admin_socket: admin_socket?.unwrap_or_else(|| ADMIN_SOCKET.into()),
+        metrics: metrics?,
         gateway: gateway?,
     })
 }
@@ -143,7 +145,7 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
 
 /// The outer `None` means that something is wrong with it.
 fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gateway>> {
-    let lines = ["sets", "rules", "nat", "log_unmatched", "metrics", "dns", "mirror", "verdict"]
+    let lines = ["sets", "rules", "nat", "log_unmatched", "dns", "mirror", "verdict"]
         .map(|key| (key, section.line_of(key)));
     let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
     let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
@@ -171,7 +173,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         reader.optional(section, "nat", |reader, node| nat::decode(reader, node, &mut context));
     let tracking = tracking::decode(reader, section);
     let log_unmatched = reader.optional(section, "log_unmatched", log::decode);
-    let metrics = reader.optional(section, "metrics", metrics::decode);
     let dns = reader.optional(section, "dns", dns::decode);
     let mirror = reader.optional(section, "mirror", mirror::decode);
     let verdict = reader.optional(section, "verdict", verdict::decode);
@@ -181,7 +182,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
             matches!(rules, None | Some(Some(_))),
             matches!(nat, None | Some(Some(_))),
             matches!(log_unmatched, None | Some(Some(_))),
-            matches!(metrics, None | Some(Some(_))),
             matches!(dns, None | Some(Some(_))),
             matches!(mirror, None | Some(Some(_))),
             matches!(verdict, None | Some(Some(_))),
@@ -202,7 +202,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         tracking: tracking?,
         log_unmatched: log_unmatched?.unwrap_or_default(),
         nat: nat?.unwrap_or_default(),
-        metrics: metrics?,
         dns: dns?,
         mirror: mirror?,
         verdict: verdict?,

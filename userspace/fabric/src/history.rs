@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{CircuitInfo, EndId, FailureCause, Role, Router, end::End, end::EndState};
 
 /// Circuits that the shell has not asked about yet; as many as can end at once.
-const MAX_ENDED: usize = crate::router::MAX_CIRCUITS;
+const MAX_ENDED: usize = crate::neighbour::MAX_CIRCUITS;
 
 /// A circuit of a dialer at this router that is over.
 #[derive(Clone, Debug)]

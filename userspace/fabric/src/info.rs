@@ -1,5 +1,7 @@
 //! What a router tells people about itself.
 
+use std::time::Duration;
+
 pub use nightgate_model::activity::CircuitRole as Role;
 use nightgate_model::{
     entity::Terminator,
@@ -11,6 +13,7 @@ use serde::Serialize;
 use crate::{
     LinkId, Router,
     end::{End, EndState, Hop},
+    link::Link,
 };
 
 /// Bytes of messages that one router keeps at most for the ends of circuits.
@@ -44,8 +47,13 @@ pub struct CircuitInfo {
 /// A link as this router sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinkInfo {
+    /// Which connection.
+    #[serde(skip)]
+    pub link: LinkId,
     /// Neighbour.
     pub peer: RouterId,
+    /// Shortest of the latest round trips, in microseconds; none before the first.
+    pub round_trip_us: Option<u64>,
     /// 1 and the round trip in milliseconds.
     pub cost: u32,
 }
@@ -71,10 +79,14 @@ impl Router {
 
     /// Links for people.
     pub fn links(&self) -> Vec<LinkInfo> {
-        self.links
-            .values()
-            .map(|link| LinkInfo { peer: link.peer.clone(), cost: link.cost })
-            .collect()
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let info = |(id, link): (&LinkId, &Link)| LinkInfo {
+            link: *id,
+            peer: link.peer.clone(),
+            round_trip_us: link.round_trip().map(microseconds),
+            cost: link.cost,
+        };
+        self.links.iter().map(info).collect()
     }
 
     /// Circuits for people: those that end here and those that pass through.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Ends and routes that one router holds at most; half of them from one neighbour.
-const MAX_CIRCUITS: usize = 200_000;
+pub(crate) const MAX_CIRCUITS: usize = 200_000;
 
 /// A router that this one is linked to.
 #[derive(Debug, Default)]

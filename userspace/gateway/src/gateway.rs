@@ -144,7 +144,7 @@ pub async fn run(
         return Err(GatewayError::NotRoot);
     }
     let admin_socket = config.config.admin_socket.clone();
-    let metrics = gateway.metrics;
+    let metrics = config.config.metrics;
     let GatewayConfig { router, config, pins, file, state } = config;
     let rules = Rules::choose(file, config, rules, state)?;
     let admin = AdminServer::start(&admin_socket)?;

@@ -126,6 +126,22 @@ struct DirectoryArgs {
     /// Most MiB of a file of events [default: 16]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     event_file_mib: Option<u32>,
+    /// Where to serve metrics to Prometheus, in the clear and to anybody who reaches it, for example 127.0.0.1:9465;
+    /// `off` for nowhere [default: off]
+    #[arg(long, value_name = "IP:PORT", value_parser = metrics_address)]
+    metrics_listen: Option<MetricsAddress>,
+}
+
+/// Where metrics are served, if they are.
+#[derive(Clone, Copy, Debug)]
+struct MetricsAddress(Option<SocketAddr>);
+
+fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
+    if text == "off" {
+        return Ok(MetricsAddress(None));
+    }
+    let address = text.parse().map_err(|_error| "expected an IP address and a port, or off")?;
+    Ok(MetricsAddress(Some(address)))
 }
 
 impl ControllerCommand {
@@ -243,6 +259,9 @@ fn settings(args: &DirectoryArgs, stored: Option<Settings>) -> anyhow::Result<Se
     if let Some(files) = args.event_files {
         settings.events.files = files;
     }
+    if let Some(MetricsAddress(listen)) = args.metrics_listen {
+        settings.metrics = listen;
+    }
     if let Some(mib) = args.event_file_mib {
         settings.events.max_bytes = u64::from(mib) * 1024 * 1024;
     }
@@ -282,6 +301,7 @@ mod tests {
             audit_days: None,
             event_files: None,
             event_file_mib: None,
+            metrics_listen: None,
             legacy_clients: None,
         }
     }

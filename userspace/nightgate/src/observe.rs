@@ -58,7 +58,16 @@ const CIRCUITS: Columns = Columns::all(&[
     ("sent", "sent"),
     ("received", "received"),
 ]);
-const LINKS: Columns = Columns::all(&[("router", "peer_name"), ("id", "peer"), ("cost", "cost")]);
+const LINKS: Columns = Columns::all(&[
+    ("router", "peer_name"),
+    ("id", "peer"),
+    ("cost", "cost"),
+    ("round trip, us", "round_trip_us"),
+    ("queued", "queued"),
+    ("dropped", "dropped"),
+    ("sent", "sent"),
+    ("received", "received"),
+]);
 const COUNTERS: Columns = Columns::counted(&[
     ("reason", "reason"),
     ("kind", "kind"),

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use nightgate_gateway::{
     admin::{AdminServer, Query, Request, Topic},
+    exporter::Exporter,
     report::RouterReport,
 };
 use nightgate_router::Router;
@@ -18,6 +19,10 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     );
     let mut stop = StopSignals::new()?;
     let mut admin = AdminServer::start(&config.admin_socket)?;
+    let exporter = match config.metrics {
+        Some(metrics) => Some(Exporter::start(metrics.listen, &config.admin_socket).await?),
+        None => None,
+    };
     let router = Router::start(args.router(&config)?).await.context("start the router")?;
     tracing::info!(id = %router.id(), listen = ?router.listening(), "router runs");
     loop {
@@ -26,6 +31,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
             Some(query) = admin.next() => answer(query, &router).await,
         }
     }
+    drop(exporter);
     router.shutdown().await;
     Ok(())
 }
@@ -37,6 +43,10 @@ async fn answer(query: Query, router: &Router) {
             let report = RouterReport::new(status, &router.replica().borrow());
             serde_json::to_value(report).map_err(|error| error.to_string())
         }
+        Request::Show(Topic::Metrics) => match router.metrics().await {
+            Ok(text) => Ok(text.into()),
+            Err(error) => Err(error.to_string()),
+        },
         Request::Show(
             Topic::Counters
             | Topic::Drops
@@ -45,8 +55,7 @@ async fn answer(query: Query, router: &Router) {
             | Topic::Mirror
             | Topic::Names
             | Topic::Verdicts
-            | Topic::Quarantine
-            | Topic::Metrics,
+            | Topic::Quarantine,
         )
         | Request::Plan(_)
         | Request::Trace(_)

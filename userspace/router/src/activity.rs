@@ -41,7 +41,8 @@ impl DialCounts {
         dials.time += took;
     }
 
-    fn outcomes(&self) -> Vec<DialOutcomes> {
+    /// What became of them.
+    pub(crate) fn outcomes(&self) -> Vec<DialOutcomes> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = |((service, cause), dials): (&(ServiceId, Option<FailureCause>), &Dials)| {
             DialOutcomes {

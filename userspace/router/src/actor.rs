@@ -22,6 +22,7 @@ use crate::{
     outbox::Outbox,
     proof::Proofs,
     report::Report,
+    router::LinkStatus,
 };
 
 /// Events taken at once before their commands are carried out.
@@ -54,12 +55,10 @@ pub(crate) enum Event {
 /// What there is to say of the core.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
-    pub(crate) links: Vec<LinkInfo>,
+    pub(crate) links: Vec<LinkStatus>,
     pub(crate) circuits: Vec<CircuitInfo>,
     pub(crate) terminators: Vec<Terminator>,
     pub(crate) memory: MemoryInfo,
-    pub(crate) queued: usize,
-    pub(crate) dropped: u64,
 }
 
 /// How far the client of an end has come.
@@ -309,14 +308,15 @@ impl Actor {
     }
 
     fn status(&self) -> Status {
-        let loads = || self.links.values().map(Outbox::load);
+        let link = |info: LinkInfo| {
+            let load = self.links.get(&info.link).map(Outbox::load);
+            LinkStatus::new(info, load)
+        };
         Status {
-            links: self.core.links(),
+            links: self.core.links().into_iter().map(link).collect(),
             circuits: self.core.circuits(),
             terminators: self.core.terminators(),
             memory: self.core.memory(),
-            queued: loads().map(|(bytes, _)| bytes).sum(),
-            dropped: loads().map(|(_, frames)| frames).sum(),
         }
     }
 

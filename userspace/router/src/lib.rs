@@ -16,6 +16,7 @@ mod control;
 mod edge;
 mod link;
 mod listener;
+mod metrics;
 mod notes;
 mod outbox;
 mod own;
@@ -34,4 +35,6 @@ pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, KeyShare, Lin
 pub use nightgate_identity::{Credentials, Identity};
 pub use nightgate_wire::link::{CircuitId, Payload};
 pub use renewal::RenewError;
-pub use router::{BindRequest, DialRequest, Router, RouterConfig, RouterStatus, StartError};
+pub use router::{
+    BindRequest, DialRequest, LinkStatus, Router, RouterConfig, RouterStatus, StartError,
+};

@@ -151,11 +151,12 @@ where
     tokio::time::timeout(HELLO_TIME, hello).await.map_err(|_late| LinkError::Hello)??;
     let link = LinkId(NEXT_LINK.fetch_add(1, Ordering::Relaxed));
     let (outbox, outgoing) = Outbox::new();
+    let traffic = outgoing.traffic();
     router.tell(Event::LinkUp { link, peer: peer.id.clone(), outbox });
     let _up = Up(router, link);
     tokio::select! {
         ended = write(outgoing, writer) => ended,
-        ended = read(router, link, reader) => ended,
+        ended = read(router, (link, traffic), reader) => ended,
         () = revoked(router, peer) => Err(LinkError::Unauthorized),
     }
 }

@@ -1,7 +1,7 @@
 //! What happens to the circuits of dialers at this router, until the controller knows.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -38,6 +38,16 @@ struct Queue {
     sent: usize,
     /// How many were left out.
     lost: u64,
+    totals: Totals,
+}
+
+/// What has happened since the router started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    /// Moves to another path.
+    pub(crate) moved: u64,
+    /// Circuits that ended, by cause.
+    pub(crate) closed: BTreeMap<&'static str, u64>,
 }
 
 impl Notes {
@@ -75,6 +85,16 @@ impl Notes {
             milliseconds: milliseconds(took),
         };
         self.push(Instant::now(), note);
+    }
+
+    /// Events that the controller has not been told of yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// What has happened since the router started.
+    pub(crate) fn totals(&self) -> Totals {
+        self.lock().totals.clone()
     }
 
     /// Waits until there is something to tell, and a little longer.
@@ -144,6 +164,7 @@ impl Chronicle {
     pub(crate) fn moved(&self, (end, info): (EndId, CircuitInfo), now: Instant) {
         if let Some(since) = self.standing.get(&end) {
             let stood = now.saturating_duration_since(*since);
+            self.notes.lock().totals.moved += 1;
             self.note(CircuitChange::Moved, (info, None), stood, now);
         }
     }
@@ -151,6 +172,8 @@ impl Chronicle {
     pub(crate) fn ended(&mut self, ended: EndedCircuit, now: Instant) {
         let since = self.standing.remove(&ended.end).unwrap_or(now);
         let stood = now.saturating_duration_since(since);
+        let cause = ended.cause.map_or("closed-by-dialer", FailureCause::as_str);
+        *self.notes.lock().totals.closed.entry(cause).or_default() += 1;
         self.note(CircuitChange::Closed, (ended.info, ended.cause), stood, now);
     }
 

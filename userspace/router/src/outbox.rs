@@ -1,7 +1,10 @@
 //! What the actor has for a link, and the link's writer takes.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,25 @@ struct Shared {
     queue: Mutex<LinkQueue>,
     filled: Notify,
     closed: CancellationToken,
+    traffic: Arc<Traffic>,
+}
+
+/// Bytes of frames that a connection has carried.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+}
+
+/// What a connection has carried, and what waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Bytes that wait.
+    pub(crate) queued: usize,
+    /// Frames that were dropped for want of room.
+    pub(crate) dropped: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
 impl Outbox {
@@ -52,10 +74,16 @@ impl Outbox {
         }
     }
 
-    /// Bytes that wait, and frames that were dropped for want of room.
-    pub(crate) fn load(&self) -> (usize, u64) {
+    /// What there is to say of the connection.
+    pub(crate) fn load(&self) -> Load {
+        let traffic = &self.0.traffic;
         let queue = self.0.lock();
-        (queue.bytes(), queue.dropped())
+        Load {
+            queued: queue.bytes(),
+            dropped: queue.dropped(),
+            sent: traffic.sent.load(Ordering::Relaxed),
+            received: traffic.received.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -67,6 +95,11 @@ impl Drop for Outbox {
 }
 
 impl Outgoing {
+    /// Where to count what the connection carries.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.0.traffic)
+    }
+
     /// Moves the next frames into `batch`, until they are so many bytes; waits for the first. `false` when
     /// there will be no more.
     pub(crate) async fn take(&self, batch: &mut Vec<Frame>, bytes: usize) -> bool {
@@ -119,7 +152,8 @@ mod tests {
         for path in 0..300_000 {
             outbox.push(Frame::Unroute(PathId(path), Headers::new()));
         }
-        assert_eq!(outbox.load(), (0, 0));
+        let load = outbox.load();
+        assert_eq!((load.queued, load.dropped), (0, 0));
         assert!(!outgoing.take(&mut Vec::new(), 1).await);
         outgoing.overdue().await;
     }

@@ -33,6 +33,7 @@ use crate::{
     contact::{Contact, keep_model},
     control, link, listener,
     notes::Notes,
+    outbox::Load,
     own::Own,
     proof::Proofs,
     renewal::{Renewal, keep_certificate},
@@ -88,7 +89,8 @@ pub struct Router {
     listening: Option<SocketAddr>,
     pub(crate) renewal: Renewal,
     pub(crate) dials: DialCounts,
-    notes: Notes,
+    pub(crate) notes: Notes,
+    pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
     stop: CancellationToken,
@@ -137,17 +139,37 @@ pub struct RouterStatus {
     /// Position of its replica in the controller's history of changes; 0 before the first.
     pub replica_index: u64,
     /// Its links.
-    pub links: Vec<LinkInfo>,
+    pub links: Vec<LinkStatus>,
     /// Circuits that end here or pass through.
     pub circuits: Vec<CircuitInfo>,
     /// What is hosted behind it.
     pub terminators: Vec<Terminator>,
     /// What it keeps for circuits.
     pub memory: MemoryInfo,
-    /// Bytes that wait to be written to links.
+}
+
+/// One connection of a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkStatus {
+    /// Whose, and how far away.
+    #[serde(flatten)]
+    pub info: LinkInfo,
+    /// Bytes that wait to be written to it.
     pub queued: usize,
-    /// Frames that links dropped since they stand, because too many waited.
+    /// Frames that it lost since it stands, because too many waited.
     pub dropped: u64,
+    /// Bytes of frames sent.
+    pub sent: u64,
+    /// Bytes of frames received.
+    pub received: u64,
+}
+
+impl LinkStatus {
+    pub(crate) fn new(info: LinkInfo, load: Option<Load>) -> Self {
+        let (queued, dropped) = load.map_or((0, 0), |load| (load.queued, load.dropped));
+        let (sent, received) = load.map_or((0, 0), |load| (load.sent, load.received));
+        Self { info, queued, dropped, sent, received }
+    }
 }
 
 impl Router {
@@ -187,6 +209,7 @@ impl Router {
             renewal: Renewal::new(Own::new(config.identity.clone())?),
             dials: DialCounts::default(),
             notes: Notes::default(),
+            contact: contact.clone(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
             stop: CancellationToken::new(),
@@ -333,8 +356,6 @@ impl Router {
             circuits: status.circuits,
             terminators: status.terminators,
             memory: status.memory,
-            queued: status.queued,
-            dropped: status.dropped,
         }
     }
 

@@ -6,6 +6,8 @@
 mod logging;
 pub mod metrics;
 mod registry;
+mod scrape;
 
 pub use logging::{LEVEL_VARIABLE, LogFormat, LoggingError, init_logging};
 pub use registry::{DatagramLoss, DnsOutcome, End, KernelSnapshot, Metrics, MetricsError};
+pub use scrape::Scrape;

@@ -109,3 +109,192 @@ pub const KERNEL_MEMORY: GaugeMetric = GaugeMetric {
     help: "Memory that a map of the kernel programs takes",
     labels: &["map"],
 };
+
+/// Links of a router.
+pub const LINK_CONNECTIONS: GaugeMetric = GaugeMetric {
+    name: "nightgate_link_connections",
+    help: "Connections of the link to a neighbour",
+    labels: &["peer"],
+};
+
+/// How far a neighbour is.
+pub const LINK_ROUND_TRIP: GaugeMetric = GaugeMetric {
+    name: "nightgate_link_round_trip_microseconds",
+    help: "Shortest of the latest round trips to a neighbour, without what waits in queues; of its fastest connection",
+    labels: &["peer"],
+};
+
+/// Cost of a link.
+pub const LINK_COST: GaugeMetric = GaugeMetric {
+    name: "nightgate_link_cost",
+    help: "Cost by which paths over the link to a neighbour are chosen, of its cheapest connection",
+    labels: &["peer"],
+};
+
+/// What waits for a link.
+pub const LINK_QUEUE: GaugeMetric = GaugeMetric {
+    name: "nightgate_link_queued_bytes",
+    help: "Bytes that wait to be written to the link to a neighbour",
+    labels: &["peer"],
+};
+
+/// What a link could not take.
+pub const LINK_DROPS: CounterMetric = CounterMetric {
+    name: "nightgate_link_dropped_frames_total",
+    help: "Frames that the link to a neighbour lost since it stands, because too many waited",
+    labels: &["peer"],
+};
+
+/// What a link has carried.
+pub const LINK_BYTES: CounterMetric = CounterMetric {
+    name: "nightgate_link_bytes_total",
+    help: "Bytes of frames over the link to a neighbour since it stands",
+    labels: &["peer", "direction"],
+};
+
+/// Circuits that stand.
+pub const CIRCUITS: GaugeMetric = GaugeMetric {
+    name: "nightgate_circuits",
+    help: "Circuits that stand, by this router's part in them",
+    labels: &["role"],
+};
+
+/// Circuits that took another way.
+pub const CIRCUITS_MOVED: CounterMetric = CounterMetric {
+    name: "nightgate_circuits_moved_total",
+    help: "Moves of circuits of this router's dialers to another path",
+    labels: &[],
+};
+
+/// Circuits that ended.
+pub const CIRCUITS_CLOSED: CounterMetric = CounterMetric {
+    name: "nightgate_circuits_closed_total",
+    help: "Circuits of this router's dialers that ended, by cause; closed-by-dialer is the usual one",
+    labels: &["cause"],
+};
+
+/// Dials.
+pub const DIALS: CounterMetric = CounterMetric {
+    name: "nightgate_dials_total",
+    help: "Dials at this router, by service and by what became of them: opened, or the cause of the failure",
+    labels: &["service", "outcome"],
+};
+
+/// Time of dials.
+pub const DIAL_TIME: CounterMetric = CounterMetric {
+    name: "nightgate_dial_milliseconds_total",
+    help: "Time until the answers to dials at this router, all together, by service and outcome",
+    labels: &["service", "outcome"],
+};
+
+/// What is hosted at a router.
+pub const TERMINATORS: GaugeMetric = GaugeMetric {
+    name: "nightgate_terminators",
+    help: "Places where services are hosted, behind this router or, at the controller, behind all",
+    labels: &[],
+};
+
+/// Position of the model.
+pub const MODEL_INDEX: GaugeMetric = GaugeMetric {
+    name: "nightgate_model_index",
+    help: "Position of the model in the controller's history of changes, as this process has it",
+    labels: &[],
+};
+
+/// Whether the controller is there.
+pub const CONTROLLER_SILENCE: GaugeMetric = GaugeMetric {
+    name: "nightgate_controller_silence_seconds",
+    help: "Time since this router last heard of the controller; 0 while the channel stands",
+    labels: &[],
+};
+
+/// Memory for circuits.
+pub const CIRCUIT_MEMORY: GaugeMetric = GaugeMetric {
+    name: "nightgate_circuit_memory_bytes",
+    help: "Bytes of messages that this router keeps for the ends of circuits (kept), and most that it may (limit)",
+    labels: &["bound"],
+};
+
+/// Ends and routes.
+pub const CIRCUIT_PLACES: GaugeMetric = GaugeMetric {
+    name: "nightgate_circuit_places",
+    help: "Ends of circuits and routes of paths that this router holds",
+    labels: &["kind"],
+};
+
+/// Events that wait for the controller.
+pub const EVENTS_WAITING: GaugeMetric = GaugeMetric {
+    name: "nightgate_events_waiting",
+    help: "Events of circuits that the controller has not been told of yet",
+    labels: &[],
+};
+
+/// Entities of the model.
+pub const ENTITIES: GaugeMetric = GaugeMetric {
+    name: "nightgate_entities",
+    help: "Entities of the controller's model, by kind",
+    labels: &["kind"],
+};
+
+/// Sessions.
+pub const SESSIONS: GaugeMetric = GaugeMetric {
+    name: "nightgate_sessions",
+    help: "API sessions (api) and service sessions (service) at the controller",
+    labels: &["kind"],
+};
+
+/// Routers at the controller.
+pub const ROUTERS_CONNECTED: GaugeMetric = GaugeMetric {
+    name: "nightgate_routers_connected",
+    help: "Routers that are connected to the controller",
+    labels: &[],
+};
+
+/// Links that routers report.
+pub const LINKS_REPORTED: GaugeMetric = GaugeMetric {
+    name: "nightgate_links_reported",
+    help: "Links that connected routers report, each end by itself",
+    labels: &[],
+};
+
+/// Circuits that routers report.
+pub const CIRCUITS_REPORTED: GaugeMetric = GaugeMetric {
+    name: "nightgate_circuits_reported",
+    help: "Circuits that connected routers report, by router: its own ends and what it forwards",
+    labels: &["router"],
+};
+
+/// Dials that routers report.
+pub const DIALS_REPORTED: GaugeMetric = GaugeMetric {
+    name: "nightgate_dials_reported",
+    help: "Dials that connected routers report, each since its start, by service and outcome",
+    labels: &["service", "outcome"],
+};
+
+/// REST.
+pub const API_REQUESTS: CounterMetric = CounterMetric {
+    name: "nightgate_api_requests_total",
+    help: "Requests at the controller's REST interfaces, by interface and status",
+    labels: &["interface", "status"],
+};
+
+/// Events.
+pub const EVENTS: CounterMetric = CounterMetric {
+    name: "nightgate_events_total",
+    help: "Events since the controller's start",
+    labels: &[],
+};
+
+/// Memory for events.
+pub const EVENT_MEMORY: GaugeMetric = GaugeMetric {
+    name: "nightgate_event_memory_bytes",
+    help: "Bytes of events that are kept for readers (kept), and most that may be (limit)",
+    labels: &["bound"],
+};
+
+/// What routers have been told.
+pub const PUBLISHED_INDEX: GaugeMetric = GaugeMetric {
+    name: "nightgate_published_index",
+    help: "Position in the history of changes that routers have been told of",
+    labels: &[],
+};

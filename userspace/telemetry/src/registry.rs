@@ -239,7 +239,10 @@ fn set_gauge(gauges: &IntGaugeVec, rows: &[(String, u64)]) {
     }
 }
 
-fn register_gauge(registry: &Registry, metric: GaugeMetric) -> Result<IntGaugeVec, MetricsError> {
+pub(crate) fn register_gauge(
+    registry: &Registry,
+    metric: GaugeMetric,
+) -> Result<IntGaugeVec, MetricsError> {
     IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)
         .and_then(|gauge| {
             registry.register(Box::new(gauge.clone()))?;
@@ -248,7 +251,10 @@ fn register_gauge(registry: &Registry, metric: GaugeMetric) -> Result<IntGaugeVe
         .map_err(|source| MetricsError::Register { name: metric.name, source })
 }
 
-fn register(registry: &Registry, metric: CounterMetric) -> Result<IntCounterVec, MetricsError> {
+pub(crate) fn register(
+    registry: &Registry,
+    metric: CounterMetric,
+) -> Result<IntCounterVec, MetricsError> {
     IntCounterVec::new(Opts::new(metric.name, metric.help), metric.labels)
         .and_then(|counter| {
             registry.register(Box::new(counter.clone()))?;

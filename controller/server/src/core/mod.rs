@@ -42,7 +42,7 @@ pub(crate) use self::{
     trim::keep_audit_short,
 };
 use crate::{
-    Address, clock, events::EventLog, limit::Failures, password::Passwords,
+    Address, clock, events::EventLog, limit::Failures, metrics::Requests, password::Passwords,
     rest::built_in_config_types, trust::ClientTrust,
 };
 
@@ -74,6 +74,8 @@ pub(crate) struct Core {
     pub(crate) passwords: Passwords,
     /// What happened lately.
     pub(crate) events: Arc<EventLog>,
+    /// What was asked of the REST interfaces.
+    pub(crate) requests: Requests,
     store: Box<dyn Store>,
     /// Held from a change's commit to its arrival in memory, so that both have one order.
     order: Mutex<()>,
@@ -102,6 +104,7 @@ impl Core {
             failed_logins: Failures::new(MAX_FAILED_LOGINS),
             passwords: Passwords::new(),
             events: Arc::new(EventLog::new()),
+            requests: Requests::default(),
             instance: uuid::Uuid::new_v4().to_string(),
             store,
             order: Mutex::new(()),

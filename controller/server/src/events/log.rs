@@ -104,6 +104,12 @@ impl EventLog {
         self.add(clock::timestamp(), Occurrence::Gap(gap));
     }
 
+    /// Number of the latest event, bytes that are kept, and most that may be.
+    pub(crate) fn usage(&self) -> (u64, usize, usize) {
+        let recent = self.lock();
+        (recent.number, recent.bytes, MAX_BYTES)
+    }
+
     /// Reads from the event after this number on; a number that is still to come is of an earlier controller.
     pub(crate) fn read_after(self: &Arc<Self>, after: u64) -> Reader {
         let after = if after > self.lock().number { 0 } else { after };

@@ -18,14 +18,14 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::{HeaderName, HeaderValue},
-    middleware::map_response_with_state,
+    middleware::{from_fn_with_state, map_response_with_state},
     response::Response,
 };
 
 pub(crate) use self::{
     caller::Peer, failure::Failure, management::configs::built_in as built_in_config_types,
 };
-use crate::core::Core;
+use crate::{core::Core, metrics};
 
 /// Longest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -51,6 +51,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .method_not_allowed_fallback(unknown_path)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(map_response_with_state(Arc::clone(&core), name_instance))
+        .layer(from_fn_with_state(Arc::clone(&core), metrics::count))
         .with_state(core)
 }
 

@@ -55,7 +55,7 @@ impl Lab {
         Self::start_with(|settings| settings.legacy_clients = true).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings =
             Settings::new("localhost:443".parse().unwrap(), "127.0.0.1:0".parse().unwrap());

@@ -18,6 +18,7 @@ mod legacy;
 mod limits;
 mod maintenance;
 mod management;
+mod metrics;
 mod native;
 mod network;
 mod openapi;

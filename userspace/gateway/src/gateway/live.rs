@@ -304,7 +304,9 @@ impl Live {
                 self.firewall
                     .count_packets(&self.metrics)
                     .map_err(|error| format!("read the kernel's counters: {error}"))?;
-                value(self.metrics.render())
+                let gateway = self.metrics.render().map_err(|error| error.to_string())?;
+                let router = self.router.metrics().await.map_err(|error| error.to_string())?;
+                value(Ok::<_, String>(gateway + &router))
             }
         }
     }

@@ -4,7 +4,7 @@ use nightgate_model::{
     id::{IdentityId, RouterId, ServiceId},
     replica::Replica,
 };
-use nightgate_router::{CircuitInfo, LinkInfo, RouterStatus};
+use nightgate_router::{CircuitInfo, LinkStatus, RouterStatus};
 use serde::Serialize;
 
 use crate::dns::NameTable;
@@ -22,7 +22,7 @@ pub struct RouterReport {
 #[derive(Clone, Debug, Serialize)]
 struct Link {
     #[serde(flatten)]
-    info: LinkInfo,
+    status: LinkStatus,
     peer_name: String,
 }
 
@@ -56,9 +56,9 @@ pub struct NameReport {
 impl RouterReport {
     /// Adds to a status the names that `replica` knows. An unknown id stands for itself.
     pub fn new(status: RouterStatus, replica: &Replica) -> Self {
-        let links = status.links.into_iter().map(|info| {
-            let peer_name = router_name(replica, &info.peer);
-            Link { info, peer_name }
+        let links = status.links.into_iter().map(|status| {
+            let peer_name = router_name(replica, &status.info.peer);
+            Link { status, peer_name }
         });
         let circuits = status.circuits.into_iter().map(|info| Circuit {
             service_name: info.service.as_ref().map(|id| service_name(replica, id)),
@@ -114,6 +114,7 @@ fn identity_name(replica: &Replica, id: &IdentityId) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use nightgate_fabric::{LinkId, LinkInfo};
     use nightgate_model::replica::{ReplicaIdentity, ReplicaRouter};
 
     use super::*;
@@ -148,12 +149,21 @@ mod tests {
         let status = RouterStatus {
             id: RouterId::new("r1"),
             replica_index: 3,
-            links: vec![LinkInfo { peer: RouterId::new("r2"), cost: 4 }],
+            links: vec![LinkStatus {
+                info: LinkInfo {
+                    link: LinkId(1),
+                    peer: RouterId::new("r2"),
+                    round_trip_us: None,
+                    cost: 4,
+                },
+                queued: 0,
+                dropped: 0,
+                sent: 0,
+                received: 0,
+            }],
             circuits: vec![circuit],
             terminators: vec![],
             memory: nightgate_fabric::MemoryInfo::default(),
-            queued: 0,
-            dropped: 0,
         };
 
         let report = serde_json::to_value(RouterReport::new(status, &replica)).unwrap();

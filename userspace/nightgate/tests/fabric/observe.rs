@@ -1,17 +1,33 @@
 //! What operators see of routers.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
 use serde_json::{Value, json};
 
 use crate::{
     offline::{dial, greet, greeting, refused_as},
-    overlay::Overlay,
+    overlay::{Overlay, free_address},
 };
+
+/// What Prometheus would get.
+fn scrape(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_see_routers_links_circuits_and_what_becomes_of_dials() {
     let overlay = Overlay::start();
     let (hub, edge) = (overlay.enroll_router("hub"), overlay.enroll_router("edge"));
-    let _hub = overlay.start_router(&hub, "");
+    let scraped = free_address();
+    let metrics = format!("metrics: {{ listen: \"{scraped}\" }}");
+    let _hub = overlay.start_router(&hub, &metrics);
     let _edge = overlay.start_router(&edge, "");
     overlay.create_service("web");
     overlay.create_service("idle");
@@ -74,6 +90,24 @@ async fn operators_see_routers_links_circuits_and_what_becomes_of_dials() {
     });
     let events = overlay.run(&["events", "--type", "link,router"]);
     assert!(events.contains("hub > edge, cost ") && events.contains("connected"), "{events}");
+    let text = scrape(scraped);
+    for line in [
+        "nightgate_link_round_trip_microseconds{peer=\"edge\"} ",
+        "nightgate_link_bytes_total{direction=\"sent\",peer=\"edge\"} ",
+        "nightgate_circuit_memory_bytes{bound=\"limit\"} 1073741824",
+        "nightgate_controller_silence_seconds 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let sockets = [&hub.socket, &edge.socket].map(|socket| socket.to_str().unwrap());
+    let both = sockets.map(|socket| overlay.run(&["metrics", "--socket", socket])).concat();
+    for line in [
+        "nightgate_dials_total{outcome=\"opened\",service=\"web\"} ",
+        "nightgate_dials_total{outcome=\"no-terminator\",service=\"idle\"} ",
+        "nightgate_circuits_closed_total{cause=",
+    ] {
+        assert!(both.contains(line), "{line} is not in\n{both}");
+    }
     let routers = overlay.ask("fabric routers isOnline=true").unwrap();
     assert_eq!(routers.as_array().map(Vec::len), Some(2), "{routers}");
     let table = overlay.run(&["fabric", "routers"]);

@@ -188,6 +188,6 @@ impl Overlay {
 
 /// An address whose port the system has just given and got back: tokens and certificates have to name it before
 /// anybody can listen there.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

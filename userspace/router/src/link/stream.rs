@@ -1,6 +1,6 @@
 //! Frames on one connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::BytesMut;
 use nightgate_fabric::LinkId;
@@ -11,7 +11,11 @@ use tokio::{
 };
 
 use super::LinkError;
-use crate::{Router, actor::Event, outbox::Outgoing};
+use crate::{
+    Router,
+    actor::Event,
+    outbox::{Outgoing, Traffic},
+};
 
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BATCH: usize = 64 * 1024;
@@ -23,7 +27,7 @@ const UNHANDLED: usize = 8 * 1024 * 1024;
 /// Gives every frame to the actor.
 pub(super) async fn read<R: AsyncRead + Unpin>(
     router: &Router,
-    link: LinkId,
+    (link, traffic): (LinkId, Arc<Traffic>),
     mut reader: FrameReader<R>,
 ) -> Result<(), LinkError> {
     let room = Arc::new(Semaphore::new(UNHANDLED));
@@ -33,6 +37,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
             continue;
         };
         let length = u32::try_from(frame.encoded_len()).unwrap_or(u32::MAX);
+        traffic.received.fetch_add(length.into(), Ordering::Relaxed);
         let taken = Arc::clone(&room).acquire_many_owned(length).await;
         let room = taken.map_err(|_never_closed| LinkError::Closed)?;
         router.tell(Event::Frame { link, frame, room });
@@ -56,8 +61,10 @@ async fn write_all<W: AsyncWrite + Unpin>(
 ) -> Result<(), LinkError> {
     let mut wire = BytesMut::with_capacity(WRITE_BATCH);
     let mut batch = Vec::new();
+    let traffic = outgoing.traffic();
     while outgoing.take(&mut batch, WRITE_BATCH).await {
         batch.drain(..).for_each(|frame: Frame| frame.encode(&mut wire));
+        traffic.sent.fetch_add(wire.len() as u64, Ordering::Relaxed);
         writer.write_all_buf(&mut wire).await?;
         writer.flush().await?;
     }
