@@ -31,6 +31,7 @@ pub struct SensorPath {
 pub struct Plan {
     sessions: Vec<PlannedSession>,
     services: BTreeMap<String, MirrorSessionId>,
+    never: BTreeSet<String>,
 }
 
 /// One entry of the kernel's session table.
@@ -59,7 +60,8 @@ impl Plan {
     ) -> Result<Self, Vec<PlanError>> {
         let sessions = &mirror.sessions;
         let mut errors = Vec::new();
-        let mut plan = Self::default();
+        let never = mirror.never.services.iter().cloned().collect();
+        let mut plan = Self { never, ..Self::default() };
         if sessions.len() > usize::from(mirror::SESSIONS) {
             errors.push(PlanError::TooManySessions { found: sessions.len() });
         }
@@ -91,6 +93,17 @@ impl Plan {
     #[must_use]
     pub fn session_of(&self, service: &str) -> Option<MirrorSessionId> {
         self.services.get(service).copied()
+    }
+
+    /// What the kernel is told of a service's flows: the number of the session that copies them, 0 for none, or
+    /// [`mirror::NEVER`].
+    #[must_use]
+    pub fn number_of(&self, service: &str) -> u16 {
+        if self.never.contains(service) {
+            mirror::NEVER
+        } else {
+            self.session_of(service).map_or(0, MirrorSessionId::number)
+        }
     }
 
     fn assign(

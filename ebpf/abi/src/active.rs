@@ -37,6 +37,8 @@ impl Features {
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+    /// Filters of mirror sessions.
+    pub const MIRROR: Self = Self(1 << 1);
     /// Translation rules.
     pub const NAT: Self = Self(1 << 0);
 

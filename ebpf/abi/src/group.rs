@@ -12,16 +12,19 @@ pub enum Group {
     DestinationNat = 1,
     /// Which flows get another source.
     SourceNat = 2,
+    /// Which flows are mirrored, by which session.
+    Mirror = 3,
 }
 
 /// Number of groups. The first slots of a bank are their headers.
-pub const GROUPS: u32 = 3;
+pub const GROUPS: u32 = 4;
 /// References to slots of parameters in a slot.
 pub const REFERENCES: u32 = 16;
 
 impl Group {
     /// All of them, in the order of their headers.
-    pub const ALL: [Self; GROUPS as usize] = [Self::Filter, Self::DestinationNat, Self::SourceNat];
+    pub const ALL: [Self; GROUPS as usize] =
+        [Self::Filter, Self::DestinationNat, Self::SourceNat, Self::Mirror];
 
     /// Index of the slot that holds the group's header.
     #[inline(always)]
@@ -69,10 +72,11 @@ mod tests {
     #[test]
     fn parameters_are_found_by_rule() {
         let mut references = [[0; REFERENCES as usize]; 2];
-        (references[0][3], references[1][1]) = (5, 6);
+        (references[0][3], references[1][1]) = (6, 7);
         let [one, other] = [7, 8].map(|word| Slot([word; 12]));
         let bank = [
-            Slot::header(&[], 3),
+            Slot::header(&[], 4),
+            Slot::header(&[], 0),
             Slot::header(&[], 0),
             Slot::header(&[], 0),
             Slot::references(references[0]),

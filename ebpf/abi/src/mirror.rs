@@ -4,7 +4,7 @@ mod encapsulation;
 
 pub use encapsulation::Encapsulation;
 
-use crate::{Address, flow::Direction};
+use crate::{Address, Slot, flow::Direction};
 
 /// Sessions of one gateway; their numbers are 1 to this.
 pub const SESSIONS: u16 = 64;
@@ -29,6 +29,35 @@ pub const VLAN_MAX: u16 = 4094;
 
 /// Value of [`MirrorSession::vlan`]: the tag says the service, see [`MirrorSession::vlan_of`].
 pub const VLAN_BY_SERVICE: u16 = u16::MAX;
+
+/// In the place of a session's number: the flow is not mirrored, whatever else says so.
+pub const NEVER: u16 = u16::MAX;
+
+/// The parameters of a filter's entry: the number of the session that mirrors what the entry matches, 0 for none, or
+/// [`NEVER`].
+pub fn filter_slot(session: u16) -> Slot {
+    let mut slot = Slot::default();
+    slot.0[0] = session.into();
+    slot
+}
+
+/// The session of a flow, 0 for none, by that of its service (0 for none, or [`NEVER`]) and the parameters of the filter
+/// entry that matches it: the lower one of the two.
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+#[inline(always)]
+pub const fn session_of_flow(of_service: u16, filter: Option<&Slot>) -> u16 {
+    let of_filter = match filter {
+        Some(slot) => slot.0[0] as u16,
+        None => 0,
+    };
+    if of_service == NEVER || of_filter == NEVER {
+        0
+    } else if of_service == 0 || (of_filter != 0 && of_filter < of_service) {
+        of_filter
+    } else {
+        of_service
+    }
+}
 
 /// Number of a session: 1 to [`SESSIONS`]. A copy carries it in its packet mark from the cloning
 /// program to the encapsulating one.
@@ -142,7 +171,8 @@ pub const fn counter_index(session: u32, outcome: Outcome) -> u32 {
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
         /// Closed list of what can become of a copy: the index of a counter, the metric label and the
-        /// word that operators see. Every copy that reaches the encapsulating program has exactly one.
+        /// word that operators see. Every copy that reaches the encapsulating program has exactly one, that
+        /// does not say that it does not reach it.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub enum Outcome {
@@ -164,6 +194,13 @@ macro_rules! outcomes {
 }
 
 outcomes! {
+    /// Due, as frames on the wire: every other outcome is that of one of these, except for those that a queue on the
+    /// way has dropped.
+    Matched = "matched";
+    /// There is no mirror device.
+    NoDevice = "no-device";
+    /// The kernel refused to make the copy.
+    Refused = "refused";
     /// Encapsulated and sent to the sensor's link address.
     Mirrored = "mirrored";
     /// Encapsulated and left with the kernel, which is still resolving the sensor's link address. It
@@ -246,6 +283,29 @@ mod tests {
             assert_eq!(session.vlan_of(service), vlan, "service {service}");
         }
         assert_eq!(MirrorSession { vlan: 7, ..session }.vlan_of(9), 7);
+    }
+
+    #[test]
+    fn the_lowest_session_mirrors_a_flow_and_never_wins() {
+        let cases = [
+            (0, None, 0),
+            (2, None, 2),
+            (0, Some(3), 3),
+            (2, Some(3), 2),
+            (3, Some(2), 2),
+            (2, Some(0), 2),
+            (2, Some(NEVER), 0),
+            (NEVER, Some(1), 0),
+            (NEVER, None, 0),
+        ];
+        for (of_service, of_filter, expected) in cases {
+            let slot = of_filter.map(filter_slot);
+            assert_eq!(
+                session_of_flow(of_service, slot.as_ref()),
+                expected,
+                "{of_service} {of_filter:?}"
+            );
+        }
     }
 
     #[test]

@@ -64,6 +64,13 @@ pub(crate) fn vlan_tci(ctx: &TcContext) -> u32 {
     field!(ctx, vlan_tci)
 }
 
+/// How many frames the packet is on a wire.
+#[inline(always)]
+pub(crate) fn segments(ctx: &TcContext) -> u32 {
+    let segments = field!(ctx, gso_segs);
+    if segments == 0 { 1 } else { segments }
+}
+
 /// The packet's traffic control index: 16 bits that a packet keeps on its way through the kernel.
 #[inline(always)]
 pub(crate) fn tc_index(ctx: &TcContext) -> u32 {

@@ -12,7 +12,7 @@ use nightgate_abi::{
     ether::EtherTypes,
     event::{Event, LogKey, LogState, Trace},
     limit::LimitKey,
-    limits,
+    limits, mirror,
     listener::LISTENERS as LISTENER_COUNT,
     vlan::VlanKey,
 };
@@ -62,6 +62,10 @@ pub(crate) static INTERCEPT_PORTS: ArrayOfMaps<Array<InterceptPorts, 1, OF_ANY_S
 
 #[btf_map]
 pub(crate) static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
+
+#[btf_map]
+pub(crate) static MIRROR_COUNTERS: PerCpuArray<Counter, { mirror::COUNTERS as usize }> =
+    PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static MIRROR_DEVICE: Array<u32, 1> = Array::new();

@@ -6,22 +6,19 @@ mod wrap;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_NO_PREALLOC, TC_ACT_SHOT},
-    btf_maps::{Array, HashMap, PerCpuArray},
+    btf_maps::{Array, HashMap},
     helpers::generated::bpf_ktime_get_tai_ns,
     macros::{btf_map, classifier},
     programs::TcContext,
 };
-use nightgate_abi::{
-    Counter,
-    mirror::{self, CopyMark, Encapsulation, MirrorSession, Outcome},
-};
+use nightgate_abi::mirror::{self, CopyMark, Encapsulation, MirrorSession, Outcome};
 use nightgate_packet::{
     Packet, Part,
     encapsulation::{Envelope, Metadata, hash},
     parse,
 };
 
-use crate::{frame::TcFrame, hook};
+use crate::{frame::TcFrame, hook, stage::mirror::count};
 use path::Path;
 use wrap::Inner;
 
@@ -34,9 +31,6 @@ static MIRROR_SESSIONS: HashMap<
     { mirror::SESSIONS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
-
-#[btf_map]
-static MIRROR_COUNTERS: PerCpuArray<Counter, { mirror::COUNTERS as usize }> = PerCpuArray::new();
 
 #[btf_map]
 static MIRROR_SEQUENCES: Array<u64, { mirror::SESSIONS as usize + 1 }> = Array::new();
@@ -56,7 +50,7 @@ pub(crate) fn tc_mirror(ctx: TcContext) -> i32 {
         Ok(sent) => sent,
         Err(outcome) => (outcome, TC_ACT_SHOT),
     };
-    count(mark.session(), outcome, length);
+    count(mark.session(), outcome, 1, length);
     action
 }
 
@@ -120,16 +114,6 @@ impl Copy<'_> {
             );
         }
         sequence
-    }
-}
-
-#[inline(always)]
-fn count(number: u32, outcome: Outcome, length: u32) {
-    if let Some(counter) = MIRROR_COUNTERS.get_ptr_mut(mirror::counter_index(number, outcome)) {
-        // SAFETY: the slot belongs to this CPU, and TC programs do not preempt each other on one CPU.
-        let counter = unsafe { &mut *counter };
-        counter.packets += 1;
-        counter.bytes += u64::from(length);
     }
 }
 

@@ -106,8 +106,11 @@ impl Suricata {
     /// # Errors
     /// They do not come in time.
     pub fn wait_for_alerts(&self, sid: u64, count: usize) -> Result<()> {
+        // Not parsed, for there may be many events.
+        let word = format!("\"signature_id\":{sid},");
+        let seen = || Ok::<_, anyhow::Error>(self.text()?.matches(&word).count());
         until(&format!("{count} alerts of rule {sid}"), PATIENCE, || {
-            Ok((self.alerts(sid)?.len() >= count).then_some(()))
+            Ok((seen()? >= count).then_some(()))
         })
         .with_context(|| format!("{:?} alerts so far", self.alerts(sid).map(|alerts| alerts.len())))
     }
@@ -131,10 +134,14 @@ impl Suricata {
         })
     }
 
+    fn text(&self) -> Result<String> {
+        let file = self.events_file();
+        fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+    }
+
     /// What it has written so far, without a line that is not whole yet.
     fn events(&self) -> Result<Vec<Value>> {
-        let file = self.events_file();
-        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let text = self.text()?;
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole
             .lines()

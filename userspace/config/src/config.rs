@@ -174,7 +174,8 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     let tracking = tracking::decode(reader, section);
     let log_unmatched = reader.optional(section, "log_unmatched", log::decode);
     let dns = reader.optional(section, "dns", dns::decode);
-    let mirror = reader.optional(section, "mirror", mirror::decode);
+    let mirror = reader
+        .optional(section, "mirror", |reader, node| mirror::decode(reader, node, names.as_ref()));
     let verdict = reader.optional(section, "verdict", verdict::decode);
     if let Some(None) = zones {
         let present = [

@@ -60,10 +60,12 @@ pub use log::Log;
 pub use mac::MacAddress;
 pub use membership::{Membership, Sense};
 pub use metrics::Metrics;
-pub use mirror::{Encapsulation, Mirror, Sensor, Session, Vlan};
+pub use mirror::{
+    Encapsulation, FilterEntry, Mirror, NeverMirrored, Sense as FilterSense, Sensor, Session, Vlan,
+};
 pub use mss::ClampMss;
 pub use names::{InterfaceName, LinkGroup, RuleId, SensorName, SessionName, SetName, ZoneName};
-pub use nat::{DestinationRule, Nat, NatMatch, NewDestination, NewSource, OneToOne, SourceRule};
+pub use nat::{DestinationRule, FlowMatch, Nat, NewDestination, NewSource, OneToOne, SourceRule};
 pub use offline::Offline;
 pub use ports::PortRange;
 pub use prefix::Prefix;

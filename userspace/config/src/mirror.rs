@@ -1,12 +1,17 @@
 //! Mirroring to sensors.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use crate::{
     decode::{self, Malformed},
-    names::{InterfaceName, SensorName, SessionName},
+    names::{InterfaceName, SensorName, SessionName, ZoneName},
+    nat::{self, FlowMatch},
     node::{Node, Value},
-    reader::Reader,
+    reader::{Reader, Section},
+    rule,
 };
 
 /// Copies of services' plaintext for intrusion detection.
@@ -16,6 +21,36 @@ pub struct Mirror {
     pub sensors: BTreeMap<SensorName, Sensor>,
     /// What is copied to which sensor.
     pub sessions: Vec<Session>,
+    /// What no session copies.
+    pub never: NeverMirrored,
+}
+
+/// What no session copies, whatever it says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NeverMirrored {
+    /// Names of services.
+    pub services: Vec<String>,
+    /// Flows.
+    pub filter: Vec<FilterEntry>,
+}
+
+/// An entry of a session's filter. The entries of all sessions are one list, in the order of the sessions: the first
+/// that matches a flow decides.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FilterEntry {
+    /// Which flows.
+    pub matching: FlowMatch,
+    /// Whether they are copied.
+    pub sense: Sense,
+}
+
+/// What a filter's entry says of the flows that it matches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sense {
+    /// The session copies them.
+    Copy,
+    /// No filter does.
+    Skip,
 }
 
 /// Where copies go.
@@ -89,13 +124,15 @@ impl core::fmt::Display for Encapsulation {
 /// Largest VLAN of a tag (IEEE 802.1Q: 0 and 4095 are reserved).
 const VLAN_MAX: i64 = 4094;
 
-/// Copies of some services to one sensor.
+/// Copies of some services and flows to one sensor.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// Unique name.
     pub id: SessionName,
-    /// Names of the services; at least one.
+    /// Names of the services; none only if there is a filter.
     pub services: Vec<String>,
+    /// Other flows.
+    pub filter: Vec<FilterEntry>,
     /// A sensor of [`Mirror::sensors`].
     pub sensor: SensorName,
     /// Identifier in the encapsulation, up to the sensor's [`Encapsulation::id_max`]; `None` for the session's number.
@@ -116,16 +153,72 @@ pub enum Vlan {
     Service,
 }
 
-pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Mirror> {
+/// Decodes the section. `zones` are those configured, or `None` if they are wrong, so that no filter is blamed for it.
+pub(crate) fn decode(
+    reader: &mut Reader<'_>,
+    node: Node,
+    zones: Option<&BTreeSet<ZoneName>>,
+) -> Option<Mirror> {
     let mut section = reader.section(node)?;
     let sensors = reader.required(&mut section, "sensors", sensors);
     let mut seen = BTreeMap::new();
     let sessions = reader.required(&mut section, "sessions", |reader, node| {
         // No session is blamed for wrong sensors.
-        reader.list(node, |reader, node| session(reader, node, sensors.as_ref(), &mut seen))
+        let known = Known { sensors: sensors.as_ref(), zones };
+        reader.list(node, |reader, node| session(reader, node, &known, &mut seen))
+    });
+    let never = reader.optional(&mut section, "never", |reader, node| never(reader, node, zones));
+    reader.close(section);
+    Some(Mirror { sensors: sensors?, sessions: sessions?, never: never?.unwrap_or_default() })
+}
+
+/// What sessions may name; `None` for what is wrong itself.
+struct Known<'a> {
+    sensors: Option<&'a BTreeMap<SensorName, Sensor>>,
+    zones: Option<&'a BTreeSet<ZoneName>>,
+}
+
+fn never(
+    reader: &mut Reader<'_>,
+    node: Node,
+    zones: Option<&BTreeSet<ZoneName>>,
+) -> Option<NeverMirrored> {
+    let mut section = reader.section(node)?;
+    let services = rule::list(reader, &mut section, "services", decode::text);
+    let filter = rule::list(reader, &mut section, "filter", |reader, node| {
+        let mut section = reader.section(node)?;
+        let matching = matching(reader, &mut section, zones);
+        reader.close(section);
+        Some(FilterEntry { matching: matching?, sense: Sense::Skip })
     });
     reader.close(section);
-    Some(Mirror { sensors: sensors?, sessions: sessions? })
+    Some(NeverMirrored { services: services?, filter: filter? })
+}
+
+fn filter_entry(
+    reader: &mut Reader<'_>,
+    node: Node,
+    zones: Option<&BTreeSet<ZoneName>>,
+) -> Option<FilterEntry> {
+    let mut section = reader.section(node)?;
+    let matching = matching(reader, &mut section, zones);
+    let skip = reader.optional(&mut section, "skip", decode::boolean);
+    reader.close(section);
+    let sense = if skip?.unwrap_or_default() { Sense::Skip } else { Sense::Copy };
+    Some(FilterEntry { matching: matching?, sense })
+}
+
+fn matching(
+    reader: &mut Reader<'_>,
+    section: &mut Section,
+    zones: Option<&BTreeSet<ZoneName>>,
+) -> Option<FlowMatch> {
+    let line = section.line();
+    let from = rule::zone_set(reader, section, "from", zones);
+    let to = rule::zone_set(reader, section, "to", zones);
+    let matching = nat::matching(reader, section, from, to)?;
+    nat::check_ports(reader, line, &matching);
+    Some(matching)
 }
 
 fn sensors(reader: &mut Reader<'_>, node: Node) -> Option<BTreeMap<SensorName, Sensor>> {
@@ -200,7 +293,7 @@ fn encapsulation(reader: &mut Reader<'_>, node: Node) -> Option<Encapsulation> {
 fn session(
     reader: &mut Reader<'_>,
     node: Node,
-    sensors: Option<&BTreeMap<SensorName, Sensor>>,
+    &Known { sensors, zones }: &Known<'_>,
     seen: &mut BTreeMap<SessionName, u32>,
 ) -> Option<Session> {
     let mut section = reader.section(node)?;
@@ -214,8 +307,10 @@ fn session(
         }
         Some(id)
     });
-    let services = reader
-        .required(&mut section, "services", |reader, node| reader.one_or_more(node, decode::text));
+    let services = rule::list(reader, &mut section, "services", decode::text);
+    let filter = rule::list(reader, &mut section, "filter", |reader, node| {
+        filter_entry(reader, node, zones)
+    });
     let sensor = reader.required(&mut section, "sensor", |reader, node| {
         let line = node.line;
         let name = SensorName::decode(reader, node)?;
@@ -234,7 +329,12 @@ fn session(
     if let Some(sensor) = sensors.and_then(|sensors| sensors.get(&sensor)) {
         check_vni(reader, line, vni, sensor.encapsulation);
     }
-    Some(Session { id: id?, services: services?, sensor, vni, vlan: vlan?.unwrap_or_default() })
+    let (services, filter) = (services?, filter?);
+    if services.is_empty() && filter.iter().all(|entry| entry.sense == Sense::Skip) {
+        let remedy = "add the key services, or filter";
+        reader.report(line, "nothing to copy", "services, a filter, or both", remedy);
+    }
+    Some(Session { id: id?, services, filter, sensor, vni, vlan: vlan?.unwrap_or_default() })
 }
 
 /// Reports an identifier that the encapsulation cannot carry.

@@ -48,7 +48,7 @@ pub struct DestinationRule {
     /// Unique name, also among filter rules.
     pub id: RuleId,
     /// Which flows, as they come in; `to` is empty.
-    pub matching: NatMatch,
+    pub matching: FlowMatch,
     /// Whom they reach.
     pub becomes: NewDestination,
     /// Where it begins in its file.
@@ -61,7 +61,7 @@ pub struct SourceRule {
     /// Unique name, also among filter rules.
     pub id: RuleId,
     /// Which flows; their destination is the one that destination rules have given them.
-    pub matching: NatMatch,
+    pub matching: FlowMatch,
     /// Whom they appear to come from.
     pub becomes: NewSource,
     /// Where it begins in its file.
@@ -70,7 +70,7 @@ pub struct SourceRule {
 
 /// Which flows a rule is about. Empty lists restrict nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NatMatch {
+pub struct FlowMatch {
     /// Zones the flow may come from; at least one.
     pub from: BTreeSet<ZoneName>,
     /// Zones it may go to.
@@ -204,18 +204,18 @@ fn zones(
     Some(zones)
 }
 
-fn matching(
+pub(crate) fn matching(
     reader: &mut Reader<'_>,
     section: &mut Section,
     from: Option<BTreeSet<ZoneName>>,
     to: Option<BTreeSet<ZoneName>>,
-) -> Option<NatMatch> {
+) -> Option<FlowMatch> {
     let source = rule::list(reader, section, "source", Prefix::decode);
     let destination = rule::list(reader, section, "destination", Prefix::decode);
     let protocol = reader.optional(section, "protocol", rule::protocol);
     let source_ports = rule::list(reader, section, "source_ports", PortRange::decode);
     let destination_ports = rule::list(reader, section, "destination_ports", PortRange::decode);
-    Some(NatMatch {
+    Some(FlowMatch {
         from: from?,
         to: to?,
         source: source?,
@@ -230,7 +230,7 @@ fn has_ports(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::TCP | Protocol::UDP)
 }
 
-fn check_ports(reader: &mut Reader<'_>, line: u32, matching: &NatMatch) {
+pub(crate) fn check_ports(reader: &mut Reader<'_>, line: u32, matching: &FlowMatch) {
     let keys = [
         ("source_ports", &matching.source_ports),
         ("destination_ports", &matching.destination_ports),
@@ -251,7 +251,7 @@ fn report_ports(reader: &mut Reader<'_>, line: u32, key: &'static str, protocol:
 
 /// Reports a rule that no packet matches, or whose packets cannot be given the new address. `becomes` says
 /// whether that is IPv4, if the rule has one.
-fn check_families(reader: &mut Reader<'_>, line: u32, matching: &NatMatch, becomes: Option<bool>) {
+fn check_families(reader: &mut Reader<'_>, line: u32, matching: &FlowMatch, becomes: Option<bool>) {
     let prefixes = matching.source.iter().chain(&matching.destination);
     let protocol = match matching.protocol {
         Protocol::ICMP => Some(true),

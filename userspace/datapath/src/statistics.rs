@@ -23,6 +23,16 @@ pub struct MirrorStatistics {
     pub unknown: BTreeMap<Outcome, Counter>,
 }
 
+impl MirrorStatistics {
+    /// Frames of a session that were due and of which nothing else is known: a queue before the encapsulating program
+    /// has dropped them, or they are in it now.
+    pub fn queue_dropped(row: &BTreeMap<Outcome, Counter>) -> u64 {
+        let packets = |outcome: &Outcome| row.get(outcome).map_or(0, |counter| counter.packets);
+        let others = Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Matched);
+        packets(&Outcome::Matched).saturating_sub(others.map(packets).sum())
+    }
+}
+
 impl Statistics {
     /// The counter of a reason.
     pub fn get(&self, reason: Reason) -> Counter {

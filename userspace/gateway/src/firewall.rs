@@ -292,9 +292,7 @@ fn wanted(gateway: &Gateway) -> BTreeMap<InterfaceName, ZoneName> {
 fn kernel_table(table: &InterceptTable, mirror: &Plan) -> InterceptImage {
     let sessions: BTreeMap<u32, u16> = table
         .services()
-        .filter_map(|service| {
-            Some((service.tag.number(), mirror.session_of(&service.name)?.number()))
-        })
+        .map(|service| (service.tag.number(), mirror.number_of(&service.name)))
         .collect();
     table
         .image()

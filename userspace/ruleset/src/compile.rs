@@ -11,6 +11,7 @@ use nightgate_config::{
 use crate::{
     guard::{self, GuardImage},
     members::{Members, Resolver},
+    mirror::{self, CompiledMirror},
     mss,
     nat::{self, CompiledNat},
 };
@@ -24,6 +25,7 @@ pub struct RuleSet {
     unmatched: Log,
     guards: Vec<GuardImage>,
     nat: CompiledNat,
+    mirror: CompiledMirror,
     pass_through: Vec<(ZoneId, EtherTypes)>,
     mss: MssBounds,
 }
@@ -165,6 +167,7 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
         .map(|rule| resolve(rule, &resolver, &mut members, &mut errors))
         .collect();
     let nat = nat::compile(&gateway.nat, &resolver, &mut errors);
+    let mirror = mirror::compile(gateway.mirror.as_ref(), &resolver, &mut errors);
     let number = rules.len() + nat.ids().len();
     if number > limit {
         errors.push(CompileError::Rules { count: number, limit });
@@ -183,7 +186,8 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
     }
     let mut count = 0;
     let translations = nat.destination.iter().chain(&nat.source);
-    for rule in rules.iter().chain(translations.map(|translation| &translation.matching)) {
+    let matching = translations.map(|translation| &translation.matching).chain(mirror.rules());
+    for rule in rules.iter().chain(matching) {
         count += rule.combinations();
         if count > limits::RULE_ENTRIES {
             let rule = rule.id.clone();
@@ -196,7 +200,7 @@ pub fn compile(gateway: &Gateway) -> Result<RuleSet, Vec<CompileError>> {
         let (tracking, unmatched) = (gateway.tracking, gateway.log_unmatched);
         let pass_through = pass_through(gateway, &zones);
         let mss = mss::lower(&gateway.zones, &zones);
-        Ok(RuleSet { zones, rules, nat, tracking, unmatched, guards, pass_through, mss })
+        Ok(RuleSet { zones, rules, nat, mirror, tracking, unmatched, guards, pass_through, mss })
     } else {
         Err(errors)
     }
@@ -256,6 +260,11 @@ impl RuleSet {
     /// The rules in order.
     pub fn rules(&self) -> &[CompiledRule] {
         &self.rules
+    }
+
+    /// Filters of mirror sessions.
+    pub fn mirror(&self) -> &CompiledMirror {
+        &self.mirror
     }
 
     /// Address translation.

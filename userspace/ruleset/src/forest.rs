@@ -199,6 +199,7 @@ mod tests {
             Grove { entries: &filter, sets: &[], parameters: &none },
             Grove { entries: &[], sets: &[], parameters: &none },
             Grove { entries: &nat, sets: &[], parameters: &some },
+            Grove { entries: &[], sets: &[], parameters: &none },
         ]);
         let rule = |group, protocol| first_match(&slots, group, protocol).map(|found| found.rule);
         assert_eq!(rule(Group::Filter, 6), Some(5));

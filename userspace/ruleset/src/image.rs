@@ -12,7 +12,7 @@ use crate::{
     entry::{Entry, Sets, entries},
     forest::{self, Grove},
     guard::GuardImage,
-    limit, nat,
+    limit, mirror, nat,
 };
 
 /// What a commit writes: plain values, the same for the same rule set.
@@ -94,10 +94,12 @@ impl RuleSet {
             .collect();
         let parameters =
             limits.iter().map(|(index, limits)| (*index, limit::slot(limits))).collect();
+        let mirrored = mirror::lower(self.mirror());
         let slots = forest::compile([
             Grove { entries: &entries, sets: &sets.bounds, parameters: &parameters },
             Grove { entries: &destination.entries, sets: &[], parameters: &destination.parameters },
             Grove { entries: &source.entries, sets: &[], parameters: &source.parameters },
+            Grove { entries: &mirrored.entries, sets: &[], parameters: &mirrored.parameters },
         ]);
         MapImage {
             zones: self.zones().clone(),
@@ -120,6 +122,7 @@ impl RuleSet {
         let log = self.rules().iter().any(|rule| rule.log == Log::Yes);
         let used = [
             (!self.nat().is_empty(), Features::NAT),
+            (!self.mirror().is_empty(), Features::MIRROR),
             (limits, Features::LIMITS),
             (self.mss() != MssBounds::NONE, Features::CLAMP_MSS),
             (log, Features::LOG),

@@ -10,7 +10,7 @@ use nightgate_abi::{
     nat::{Ports, Target, kind},
 };
 use nightgate_config::{
-    Action, Log, Nat, NatMatch, NewDestination, NewSource, PortRange, Prefix, Protocol, RuleId,
+    Action, FlowMatch, Log, Nat, NewDestination, NewSource, PortRange, Prefix, Protocol, RuleId,
     TcpFlags,
 };
 
@@ -40,8 +40,8 @@ pub struct Translation {
     pub target: Target,
 }
 
-/// A group of translation rules as a bank holds it.
-#[derive(Debug)]
+/// A group of rules with parameters as a bank holds it.
+#[derive(Debug, Default)]
 pub(crate) struct Lowered {
     pub(crate) entries: Vec<Entry>,
     pub(crate) parameters: BTreeMap<u32, Slot>,
@@ -149,9 +149,9 @@ pub(crate) fn lower_group(
     lowered
 }
 
-fn resolve(
+pub(crate) fn resolve(
     id: &RuleId,
-    matching: &NatMatch,
+    matching: &FlowMatch,
     zones: &ZoneResolver<'_>,
     errors: &mut Vec<CompileError>,
 ) -> CompiledRule {

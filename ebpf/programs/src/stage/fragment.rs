@@ -252,11 +252,16 @@ fn go_on(ctx: &TcContext, work: &mut Work) -> Result<Reason, Reason> {
             extend(work, slot, direction);
         }
     }
+    if place.hook == Hook::Egress {
+        mirror::copy(ctx, &place, &Passage::of(flow, direction));
+    }
     translate(ctx, work, flow, direction, now)?;
     if work.fragment.known.reason == Reason::Intercepted {
         ctx.set_mark(INTERCEPT_MARK);
     }
-    mirror::copy(ctx, &place, &Passage::of(flow, direction));
+    if place.hook == Hook::Ingress {
+        mirror::copy(ctx, &place, &Passage::of(flow, direction));
+    }
     Ok(work.fragment.known.reason)
 }
 

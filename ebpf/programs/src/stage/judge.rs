@@ -13,7 +13,7 @@ use nightgate_packet::PacketMeta;
 use crate::{
     hook::Hook,
     stage::{
-        Work, classify, intercept, limit, quarantine, report, route,
+        Work, classify, mirror, intercept, limit, quarantine, report, route,
         sight::Due,
         track::{Place, table::Table},
         zone,
@@ -51,6 +51,8 @@ pub(crate) struct Judgement {
     pub(crate) rule: u32,
     /// Zero unless the destination is intercepted.
     pub(crate) intercept: Intercept,
+    /// Mirror session; 0 for none.
+    pub(crate) mirror_session: u16,
 }
 
 /// Judges a flow by a packet of it, seen from its originator's side. A function of its own in the object
@@ -111,7 +113,8 @@ pub(crate) fn judge(
         limit::admit(place.active, found.rule, &work.subject.source)?;
     }
     let (from, to) = (work.subject.from, work.subject.to);
-    Ok(Judgement { from, to, rule: found.rule, intercept })
+    let mirror_session = mirror::session(work, place.active, intercept.mirror_session)?;
+    Ok(Judgement { from, to, rule: found.rule, intercept, mirror_session })
 }
 
 /// What the log has to be told of a packet that a rule decides.

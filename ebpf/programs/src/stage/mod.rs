@@ -9,7 +9,7 @@ pub(crate) mod fragment;
 mod intercept;
 mod judge;
 mod limit;
-mod mirror;
+pub(crate) mod mirror;
 mod nat;
 mod options;
 mod parse;
@@ -164,6 +164,10 @@ fn judge_ip(ctx: &TcContext, work: &mut Work, place: &track::Place) -> Result<Re
         clamp::clamp(ctx, work, place, &passage)?;
     }
     let reason = act::act(ctx, work, place, &passage)?;
+    // Before another source is given to it: sensors see all packets of a flow as the gateway does inside.
     mirror::copy(ctx, place, &passage);
+    if passage.leaves_changed {
+        nat::leave(ctx, work, place, passage.direction, passage.now)?;
+    }
     Ok(reason)
 }

@@ -47,6 +47,10 @@ pub(crate) struct Passage {
     pub(crate) mirror_session: u16,
     /// Tag of the intercepted service; 0 for none.
     pub(crate) service: u32,
+    /// Whether it leaves with another address than it has inside, which [`nat::leave`] gives it.
+    pub(crate) leaves_changed: bool,
+    /// When it was seen: nanoseconds since boot (`CLOCK_MONOTONIC`).
+    pub(crate) now: u64,
 }
 
 impl Passage {
@@ -60,6 +64,8 @@ impl Passage {
             origin_ifindex: flow.origin_ifindex,
             mirror_session: flow.mirror_session,
             service: flow.service,
+            leaves_changed: false,
+            now: 0,
         }
     }
 }
@@ -119,14 +125,20 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
             }
             let accepted = Accepted { place, origin: &origin, judgement: &judgement, now };
             remember::remember(ctx, work, &accepted)?;
-            translate(ctx, work, place, &origin, now)?;
+            let flags = work.nat.translation.flags;
+            let is_new = origin.age == Age::New && place.hook == Hook::Ingress;
+            if is_new && flags & translated::RESPONDER != 0 {
+                nat::admit(ctx, work, place, now)?;
+            }
             Ok(Passage {
                 direction: origin.direction,
                 from: judgement.from,
                 to: judgement.to,
                 origin_ifindex: origin.ifindex,
-                mirror_session: judgement.intercept.mirror_session,
+                mirror_session: judgement.mirror_session,
                 service: judgement.intercept.service,
+                leaves_changed: place.hook == Hook::Egress && flags != 0,
+                now,
             })
         }
         Err(reason) => {
@@ -149,28 +161,6 @@ fn facts(meta: &PacketMeta, hook: Hook) -> Facts {
         Hook::Egress => [0; 6],
     };
     Facts::new(source_mac, meta.tcp_flags, meta.dscp)
-}
-
-/// Translates the packet that a flow has been judged by.
-#[inline(always)]
-fn translate(
-    ctx: &TcContext,
-    work: &mut Work,
-    place: &Place,
-    origin: &Origin,
-    now: u64,
-) -> Result<(), Reason> {
-    let flags = work.nat.translation.flags;
-    if flags == 0 {
-        return Ok(());
-    }
-    match place.hook {
-        Hook::Ingress if origin.age == Age::New && flags & translated::RESPONDER != 0 => {
-            nat::admit(ctx, work, place, now)
-        }
-        Hook::Ingress => Ok(()),
-        Hook::Egress => nat::leave(ctx, work, place, origin.direction, now),
-    }
 }
 
 /// Lets a packet of a flow that has been judged pass.
@@ -202,11 +192,9 @@ fn go_on(
             limit::release(place.active, &work.key, flow);
         }
     }
-    let passage = Passage::of(flow, entry.direction);
-    if place.hook == Hook::Egress && nat::leaves_changed(&flow.translation, entry.direction) {
-        nat::leave(ctx, work, place, entry.direction, now)?;
-    }
-    Ok(passage)
+    let leaves_changed =
+        place.hook == Hook::Egress && nat::leaves_changed(&flow.translation, entry.direction);
+    Ok(Passage { leaves_changed, now, ..Passage::of(flow, entry.direction) })
 }
 
 /// The zone of the interface that a packet of the flow has to be on. None for `local` and `overlay`: what

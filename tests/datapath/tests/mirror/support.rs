@@ -26,11 +26,13 @@ const SENSOR_MTU: usize = 1_602;
 /// Bytes that each side of an exchange sends: large enough for the kernel to build GSO packets.
 pub(crate) const BODY: usize = 300_000;
 
-/// Three namespaces: client - gateway - sensor. Removed when dropped.
+/// Four namespaces: client - gateway - server, and a sensor beside the gateway. Removed when dropped.
 pub(crate) struct Topology {
     pub(crate) client: Namespace,
     pub(crate) gateway: Namespace,
     pub(crate) sensor: Namespace,
+    /// Behind the gateway, at 10.2.0.2 and fd02::2.
+    pub(crate) server: Namespace,
     /// For files of the test.
     pub(crate) folder: TempDir,
 }
@@ -40,6 +42,7 @@ impl Topology {
         let client = Namespace::new("client")?;
         let gateway = Namespace::new("gateway")?;
         let sensor = Namespace::new("sensor")?;
+        let server = Namespace::new("server")?;
         veth((&client, "eth0"), (&gateway, "lan0"))?;
         veth((&sensor, "eth0"), (&gateway, "mon0"))?;
         for (namespace, interface, host) in [(&client, "eth0", 2), (&gateway, "lan0", 1)] {
@@ -52,9 +55,20 @@ impl Topology {
             namespace.add_address(interface, &format!("10.9.0.{host}/24"))?;
             namespace.add_address(interface, &format!("fd09::{host}/64"))?;
         }
+        veth((&server, "eth0"), (&gateway, "wan0"))?;
+        for (namespace, interface, host) in [(&server, "eth0", 2), (&gateway, "wan0", 1)] {
+            namespace.add_address(interface, &format!("10.2.0.{host}/24"))?;
+            namespace.add_address(interface, &format!("fd02::{host}/64"))?;
+        }
+        gateway.set("net/ipv4/ip_forward", "1")?;
+        gateway.set("net/ipv6/conf/all/forwarding", "1")?;
+        for (here, there, host) in [(&client, 2, 1), (&server, 1, 2)] {
+            here.add_route(&format!("10.{there}.0.0/24"), &format!("10.{host}.0.1"))?;
+            here.add_route(&format!("fd0{there}::/64"), &format!("fd0{host}::1"))?;
+        }
         client.add_route("10.77.0.0/16", "10.1.0.1")?;
         client.add_route("fd77::/64", "fd01::1")?;
-        Ok(Self { client, gateway, sensor, folder: temporary_folder()? })
+        Ok(Self { client, gateway, sensor, server, folder: temporary_folder()? })
     }
 
     /// Sends [`BODY`] bytes from the client to a service and reads as many back.

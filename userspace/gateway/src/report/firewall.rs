@@ -7,7 +7,7 @@ use nightgate_abi::{
     guard::{Flood, list},
     reason::{Kind, Reason},
 };
-use nightgate_datapath::{DatapathError, Drops};
+use nightgate_datapath::{DatapathError, Drops, MirrorStatistics};
 use nightgate_ruleset::{GuardImage, Translation, ZoneName};
 use nightgate_telemetry::{KernelSnapshot, Metrics};
 use serde::Serialize;
@@ -215,12 +215,18 @@ impl Firewall {
         Ok(known
             .chain(unknown)
             .flat_map(|(session, row)| {
-                row.iter().map(move |(outcome, n)| MirrorReport {
-                    session: session.clone(),
-                    outcome: outcome.as_str(),
-                    packets: n.packets,
-                    bytes: n.bytes,
-                })
+                let report = {
+                    let session = session.clone();
+                    move |(outcome, packets, bytes)| MirrorReport {
+                        session: session.clone(),
+                        outcome,
+                        packets,
+                        bytes,
+                    }
+                };
+                let queue = ("queue-drop", MirrorStatistics::queue_dropped(row), 0);
+                let counted = row.iter().map(|(o, n)| (o.as_str(), n.packets, n.bytes));
+                counted.chain([queue]).map(report).collect::<Vec<_>>()
             })
             .collect())
     }

@@ -47,7 +47,7 @@ pub(super) fn remember(
     flow.origin_ifindex = origin.ifindex;
     flow.origin = origin.end as u8;
     flow.service = judgement.intercept.service;
-    flow.mirror_session = judgement.intercept.mirror_session;
+    flow.mirror_session = judgement.mirror_session;
     flow.rule = judgement.rule;
     flow.counting = work.counting;
     flow.facts = work.subject.facts;

@@ -66,6 +66,7 @@ impl Gateway {
         let mut datapath = Datapath::load()?;
         let rules = nightgate_ruleset::compile(&model).map_err(|errors| anyhow!("{errors:?}"))?;
         datapath.attach("lan0", &ZoneName::new("lan").context("a zone name")?)?;
+        datapath.attach("wan0", &ZoneName::new("wan").context("a zone name")?)?;
         datapath.commit(&rules.image())?;
         datapath.attach_mirror(&pair.peer.name)?;
         datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
@@ -153,13 +154,15 @@ router: {{ identity: gateway.json }}
 zones:
   lan: {{ interfaces: [lan0] }}
   monitoring: {{ interfaces: [mon0] }}
+  wan: {{ interfaces: [wan0] }}
 rules:
+  - {{ id: out, from: lan, to: wan, action: accept }}
   - {{ id: overlay, from: lan, to: overlay, action: accept }}
 mirror:
   sensors:
     ids: {{ interface: mon0, {sensor} }}
   sessions:
-    - {{ id: web, services: [{SERVICE}], sensor: ids, {session} }}
+    - {{ id: web, services: [{SERVICE}], filter: {{ from: lan, to: wan }}, sensor: ids, {session} }}
 "
     );
     let config = nightgate_config::parse(&text, "test").map_err(|errors| anyhow!("{errors:?}"))?;
