@@ -255,6 +255,24 @@ fn identifiers_and_vlans_have_to_fit() {
 }
 
 #[test]
+fn a_mirror_session_copies_something_between_known_zones() {
+    let text = GOOD.to_owned()
+        + "mirror:\n  sensors: { tap: { interface: mon0, encapsulation: local } }\n  never:\n"
+        + "    filter: { from: lan, to: moon }\n  sessions:\n    - { id: a, sensor: tap }\n"
+        + "    - { id: b, sensor: tap, filter: [{ from: lan, to: overlay, source_ports: [1] }] }\n"
+        + "    - { id: c, sensor: tap, filter: { from: lan, to: overlay, skip: true } }\n";
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    let expected = [
+        "mirror.never.filter.to",
+        "mirror.sessions[0]",
+        "mirror.sessions[1].filter[0].source_ports",
+        "mirror.sessions[2]",
+    ];
+    assert_eq!(paths, expected);
+}
+
+#[test]
 fn defaults_apply() {
     let text = GOOD.to_owned() + "dns: { listen: '[fd00::1]:53' }\n";
     let config = parse(&text, "gw.yaml").unwrap();

@@ -1,14 +1,9 @@
 //! Filters of mirror sessions with their zones resolved, and what they become in a bank.
 
-use nightgate_abi::{
-    ZoneId,
-    mirror::{NEVER, filter_slot},
-};
+use nightgate_abi::mirror::{NEVER, filter_slot};
 use nightgate_config::{FilterEntry, FilterSense, Mirror, RuleId};
-use nightgate_packet::PacketMeta;
 
 use crate::{
-    classify,
     compile::{CompileError, CompiledRule, ZoneResolver},
     entry::{Sets, entries},
     nat::{self, Lowered},
@@ -25,14 +20,6 @@ impl CompiledMirror {
     /// Whether there is no filter.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// What the first entry that matches a flow says, by its first packet: the number of the session, 0 for none, or
-    /// [`NEVER`]. `None` if no entry matches.
-    pub fn session(&self, from: ZoneId, to: ZoneId, packet: &PacketMeta) -> Option<u16> {
-        let mut entries = self.entries.iter();
-        let found = entries.find(|(rule, _)| classify::matches(rule, from, to, packet))?;
-        Some(found.1)
     }
 
     /// The entries as rules.

@@ -80,7 +80,7 @@ fn few_entries_are_one_leaf_behind_the_headers() {
         Slot(RuleEntry { action: entry.rule.action | last, ..entry.rule }.to_words())
     });
     let no_trees = Slot::header(&[], 0);
-    let headers = [Slot::header(&[(LEAF | 3, 0)], 0), no_trees, no_trees];
+    let headers = [Slot::header(&[(LEAF | 4, 0)], 0), no_trees, no_trees, no_trees];
     assert_eq!(image.slots(), headers.into_iter().chain(leaf).collect::<Vec<_>>());
 }
 
