@@ -215,14 +215,11 @@ impl Firewall {
         Ok(known
             .chain(unknown)
             .flat_map(|(session, row)| {
-                let report = {
-                    let session = session.clone();
-                    move |(outcome, packets, bytes)| MirrorReport {
-                        session: session.clone(),
-                        outcome,
-                        packets,
-                        bytes,
-                    }
+                let report = move |(outcome, packets, bytes)| MirrorReport {
+                    session: session.clone(),
+                    outcome,
+                    packets,
+                    bytes,
                 };
                 let queue = ("queue-drop", MirrorStatistics::queue_dropped(row), 0);
                 let counted = row.iter().map(|(o, n)| (o.as_str(), n.packets, n.bytes));
