@@ -12,6 +12,12 @@ pub enum PlanError {
         /// Sessions configured.
         found: usize,
     },
+    /// More sensors in use than the kernel table has room for.
+    #[error("mirror: {found} sensors, expected at most {}", mirror::SENSORS)]
+    TooManySensors {
+        /// Sensors that sessions use.
+        found: usize,
+    },
     /// A session names a sensor that is not configured.
     #[error(
         "mirror session {session}: sensor {sensor} is not configured; add it to mirror.sensors"

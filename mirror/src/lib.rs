@@ -4,8 +4,10 @@
 //! values of the kernel's session table. It touches nothing.
 
 mod error;
+mod numbers;
 mod plan;
 pub mod verdict;
 
 pub use error::PlanError;
-pub use plan::{Plan, PlannedSession, SensorPath};
+pub use numbers::{Numbering, Over};
+pub use plan::{Plan, PlannedSensor, PlannedSession, SensorPath};

@@ -4,13 +4,15 @@ use std::{
 };
 
 use nightgate_abi::{
-    Address,
+    Address, Rate,
     mirror::{
         self, Encapsulation as Wrapping, MirrorSensor, MirrorSession, MirrorSessionId,
-        VLAN_BY_SERVICE,
+        VLAN_BY_SERVICE, directions,
     },
 };
-use nightgate_config::{Encapsulation, Mirror, Sensor, SensorName, Session, SessionName, Vlan};
+use nightgate_config::{
+    Encapsulation, Mirror, MirrorDirection, Sensor, SensorName, Session, SessionName, Vlan,
+};
 use nightgate_packet::encapsulation;
 
 use crate::error::PlanError;
@@ -30,19 +32,34 @@ pub struct SensorPath {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
     sessions: Vec<PlannedSession>,
-    services: BTreeMap<String, MirrorSessionId>,
+    sensors: Vec<PlannedSensor>,
+    /// Index in `sessions` by service.
+    services: BTreeMap<String, usize>,
     never: BTreeSet<String>,
 }
 
 /// One entry of the kernel's session table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PlannedSession {
-    /// The session's number: its place in the configuration, from 1.
+    /// The session's number: its place in the configuration, from 1, until a [`Numbering`](crate::Numbering) assigns one.
     pub id: MirrorSessionId,
     /// The session's name.
     pub name: SessionName,
-    /// The entry.
+    /// Its sensors.
+    pub sensors: Vec<SensorName>,
+    /// The entry, with all of its sensors.
     pub value: MirrorSession,
+}
+
+/// One entry of the kernel's table of sensors.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PlannedSensor {
+    /// The sensor's number: its place among those in use, from 1, until a [`Numbering`](crate::Numbering) assigns one.
+    pub number: u8,
+    /// The sensor's name.
+    pub name: SensorName,
+    /// The entry.
+    pub value: MirrorSensor,
 }
 
 impl Plan {
@@ -65,14 +82,15 @@ impl Plan {
         if sessions.len() > usize::from(mirror::SESSIONS) {
             errors.push(PlanError::TooManySessions { found: sessions.len() });
         }
+        plan.resolve_sensors(mirror, paths, &mut errors);
         // Further sessions have no number; the count has been reported.
         for (session, id) in sessions.iter().zip((1..).map_while(MirrorSessionId::new)) {
-            match resolve(session, id, mirror, paths) {
-                Ok(value) => {
-                    plan.sessions.push(PlannedSession { id, name: session.id.clone(), value })
-                }
-                Err(error) => errors.push(error),
-            }
+            plan.sessions.push(PlannedSession {
+                id,
+                name: session.id.clone(),
+                sensors: session.sensors.clone(),
+                value: entry(session, id),
+            });
             errors.extend(plan.assign(session, id, sessions));
         }
         errors.extend(same_vni(mirror));
@@ -80,29 +98,116 @@ impl Plan {
         // Sessions that share a sensor share what is wrong with it.
         let mut seen = BTreeSet::new();
         errors.retain(|error| seen.insert(error.to_string()));
+        plan.place_sensors();
         if errors.is_empty() { Ok(plan) } else { Err(errors) }
     }
 
-    /// The entries, by number.
+    /// The entries, in the order of the configuration.
     #[must_use]
     pub fn sessions(&self) -> &[PlannedSession] {
         &self.sessions
     }
 
+    /// The sensors that sessions use.
+    #[must_use]
+    pub fn sensors(&self) -> &[PlannedSensor] {
+        &self.sensors
+    }
+
+    /// The entry of a session without those of its sensors that are out of order.
+    #[must_use]
+    pub fn entry_with(
+        &self,
+        session: &PlannedSession,
+        is_up: impl Fn(&SensorName) -> bool,
+    ) -> MirrorSession {
+        let numbers = session.sensors.iter().filter(|name| is_up(name)).filter_map(|name| {
+            let sensor = self.sensors.iter().find(|sensor| sensor.name == *name)?;
+            Some(sensor.number)
+        });
+        let mut value = MirrorSession { sensors: Default::default(), ..session.value };
+        for (place, number) in value.sensors.iter_mut().zip(numbers) {
+            *place = number;
+        }
+        value
+    }
+
     /// The session that copies a service's packets, if one does.
     #[must_use]
     pub fn session_of(&self, service: &str) -> Option<MirrorSessionId> {
-        self.services.get(service).copied()
+        self.services.get(service).and_then(|index| Some(self.sessions.get(*index)?.id))
     }
 
-    /// What the kernel is told of a service's flows: the number of the session that copies them, 0 for none, or
-    /// [`mirror::NEVER`].
+    /// What the kernel is told of a service's flows: the [`mirror::claim`] of the session that copies them, 0 for none,
+    /// or [`mirror::NEVER`].
     #[must_use]
-    pub fn number_of(&self, service: &str) -> u16 {
+    pub fn claim_of(&self, service: &str) -> u16 {
         if self.never.contains(service) {
             mirror::NEVER
         } else {
-            self.session_of(service).map_or(0, MirrorSessionId::number)
+            self.services.get(service).and_then(|index| self.claim(*index)).unwrap_or_default()
+        }
+    }
+
+    /// What the kernel is told of what a session's filter matches, by the session's index.
+    #[must_use]
+    pub fn claim(&self, index: usize) -> Option<u16> {
+        let place = u16::try_from(index + 1).ok()?;
+        Some(mirror::claim(place, self.sessions.get(index)?.id))
+    }
+
+    /// Gives sessions and sensors other numbers, in their order.
+    pub(crate) fn renumber(
+        &mut self,
+        sessions: impl Iterator<Item = MirrorSessionId>,
+        sensors: impl Iterator<Item = u8>,
+    ) {
+        for (session, id) in self.sessions.iter_mut().zip(sessions) {
+            session.id = id;
+        }
+        for (sensor, number) in self.sensors.iter_mut().zip(sensors) {
+            sensor.number = number;
+        }
+        self.place_sensors();
+    }
+
+    /// Writes the numbers of the sensors into the sessions.
+    fn place_sensors(&mut self) {
+        let values: Vec<_> =
+            self.sessions.iter().map(|session| self.entry_with(session, |_| true)).collect();
+        for (session, value) in self.sessions.iter_mut().zip(values) {
+            session.value = value;
+        }
+    }
+
+    /// Finds the entries of the sensors that sessions use.
+    fn resolve_sensors(
+        &mut self,
+        mirror: &Mirror,
+        paths: &BTreeMap<SensorName, SensorPath>,
+        errors: &mut Vec<PlanError>,
+    ) {
+        let mut names: Vec<&SensorName> = Vec::new();
+        for session in &mirror.sessions {
+            for name in &session.sensors {
+                if !mirror.sensors.contains_key(name) {
+                    let (session, sensor) = (session.id.clone(), name.clone());
+                    errors.push(PlanError::UnknownSensor { session, sensor });
+                } else if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        if names.len() > usize::from(mirror::SENSORS) {
+            errors.push(PlanError::TooManySensors { found: names.len() });
+        }
+        for (name, number) in names.into_iter().take(mirror::SENSORS.into()).zip(1..) {
+            match resolve(name, &mirror.sensors[name], paths) {
+                Ok(value) => {
+                    self.sensors.push(PlannedSensor { number, name: name.clone(), value });
+                }
+                Err(error) => errors.push(error),
+            }
         }
     }
 
@@ -113,10 +218,11 @@ impl Plan {
         sessions: &[Session],
     ) -> Vec<PlanError> {
         let mut errors = Vec::new();
+        let index = usize::from(id.number()) - 1;
         for service in &session.services {
-            let first = *self.services.entry(service.clone()).or_insert(id);
-            if first != id {
-                let first = &sessions[usize::from(first.number()) - 1];
+            let first = *self.services.entry(service.clone()).or_insert(index);
+            if first != index {
+                let first = &sessions[first];
                 errors.push(PlanError::ServiceTwice {
                     service: service.clone(),
                     first: first.id.clone(),
@@ -128,40 +234,56 @@ impl Plan {
     }
 }
 
-/// The table entry of a session.
+/// The table entry of a sensor.
 fn resolve(
-    session: &Session,
-    id: MirrorSessionId,
-    mirror: &Mirror,
+    name: &SensorName,
+    sensor: &Sensor,
     paths: &BTreeMap<SensorName, SensorPath>,
-) -> Result<MirrorSession, PlanError> {
-    let name = &session.sensor;
-    let sensor = mirror.sensors.get(name).ok_or_else(|| PlanError::UnknownSensor {
-        session: session.id.clone(),
-        sensor: name.clone(),
-    })?;
+) -> Result<MirrorSensor, PlanError> {
     let path = paths.get(name).ok_or_else(|| PlanError::NoPath {
         sensor: name.clone(),
         interface: sensor.interface.clone(),
     })?;
     let address = |address: Option<IpAddr>| address.map_or(Address::UNSPECIFIED, Address::from);
-    Ok(MirrorSession {
-        sensor: MirrorSensor {
-            address: address(sensor.address),
-            source: address(path.source),
-            ifindex: path.ifindex,
-            udp_port: sensor.udp_port.unwrap_or_default(),
-            encapsulation: wrapping(sensor.encapsulation).number(),
-            pad: 0,
-        },
+    Ok(MirrorSensor {
+        address: address(sensor.address),
+        source: address(path.source),
+        ifindex: path.ifindex,
+        udp_port: sensor.udp_port.unwrap_or_default(),
+        encapsulation: wrapping(sensor.encapsulation).number(),
+        pad: 0,
+    })
+}
+
+/// The table entry of a session, without its sensors.
+fn entry(session: &Session, id: MirrorSessionId) -> MirrorSession {
+    const SECOND: u64 = 1_000_000_000;
+    /// Frames of the largest segment that is cut into frames: 64 KiB in the smallest ones that are usual.
+    const SEGMENT: u32 = 128;
+    let rate = session.rate.map(|rate| {
+        let burst = (rate.count / rate.seconds).max(SEGMENT);
+        Rate::new(rate.count, u64::from(rate.seconds) * SECOND, burst)
+    });
+    MirrorSession {
+        sensors: Default::default(),
+        until: session.expires.map_or(0, |at| at.saturating_mul(SECOND)),
+        cut_after: session.cut_after.unwrap_or_default(),
+        rate: rate.unwrap_or_default(),
         vni: vni(session, id),
+        snap: session.snap.unwrap_or_default(),
+        one_in: session.sample.unwrap_or_default(),
         vlan: match session.vlan {
             Vlan::None => 0,
             Vlan::Number(vlan) => vlan,
             Vlan::Service => VLAN_BY_SERVICE,
         },
-        pad: 0,
-    })
+        directions: match session.direction {
+            MirrorDirection::Both => directions::BOTH,
+            MirrorDirection::Original => directions::ORIGINAL,
+            MirrorDirection::Reply => directions::REPLY,
+        },
+        pad: [0; 3],
+    }
 }
 
 fn wrapping(encapsulation: Encapsulation) -> Wrapping {
@@ -186,7 +308,9 @@ fn check_paths(
 ) -> Vec<PlanError> {
     let mut tagged: BTreeMap<&SensorName, bool> = BTreeMap::new();
     for session in &mirror.sessions {
-        *tagged.entry(&session.sensor).or_default() |= session.vlan != Vlan::None;
+        for sensor in &session.sensors {
+            *tagged.entry(sensor).or_default() |= session.vlan != Vlan::None;
+        }
     }
     tagged
         .into_iter()
@@ -232,21 +356,23 @@ fn check_path(
 fn same_vni(mirror: &Mirror) -> Vec<PlanError> {
     let mut first = BTreeMap::new();
     let mut errors = Vec::new();
-    let is_numbered = |session: &Session| {
-        let sensor = mirror.sensors.get(&session.sensor);
+    let is_numbered = |name: &&SensorName| {
+        let sensor = mirror.sensors.get(*name);
         sensor.is_none_or(|sensor| sensor.encapsulation != Encapsulation::Local)
     };
     let sessions = mirror.sessions.iter().zip((1..).map_while(MirrorSessionId::new));
-    for (session, id) in sessions.filter(|(session, _)| is_numbered(session)) {
+    for (session, id) in sessions {
         let vni = vni(session, id);
-        let known = *first.entry((&session.sensor, vni)).or_insert(session);
-        if known.id != session.id {
-            errors.push(PlanError::SameVni {
-                first: known.id.clone(),
-                second: session.id.clone(),
-                sensor: session.sensor.clone(),
-                vni,
-            });
+        for sensor in session.sensors.iter().filter(is_numbered) {
+            let known: &Session = first.entry((sensor, vni)).or_insert(session);
+            if known.id != session.id {
+                errors.push(PlanError::SameVni {
+                    first: known.id.clone(),
+                    second: session.id.clone(),
+                    sensor: sensor.clone(),
+                    vni,
+                });
+            }
         }
     }
     errors
@@ -296,21 +422,19 @@ mod tests {
         let [web, db] = plan.sessions() else { panic!("{plan:?}") };
         assert_eq!((web.id.number(), web.name.as_str()), (1, "web"));
         assert_eq!(
-            db.value,
-            MirrorSession {
-                sensor: MirrorSensor {
-                    address: Address::from("fd09::2".parse::<IpAddr>().unwrap()),
-                    source: Address::from("fd09::1".parse::<IpAddr>().unwrap()),
-                    ifindex: 8,
-                    udp_port: 8_472,
-                    encapsulation: Wrapping::Vxlan.number(),
-                    pad: 0,
-                },
-                vni: 43,
-                vlan: 0,
+            plan.sensors()[1].value,
+            MirrorSensor {
+                address: Address::from("fd09::2".parse::<IpAddr>().unwrap()),
+                source: Address::from("fd09::1".parse::<IpAddr>().unwrap()),
+                ifindex: 8,
+                udp_port: 8_472,
+                encapsulation: Wrapping::Vxlan.number(),
                 pad: 0,
             }
         );
+        let mut expected = MirrorSession { vni: 43, ..MirrorSession::default() };
+        expected.sensors[0] = 2;
+        assert_eq!(db.value, expected);
         assert_eq!(plan.session_of("api"), Some(web.id));
         assert_eq!(plan.session_of("db"), Some(db.id));
         assert_eq!(plan.session_of("mail"), None);
@@ -331,8 +455,8 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "service web: in mirror sessions web and again, expected one",
                 "mirror sensor ids6: no way by interface mon1 is known, expected a route by it",
+                "service web: in mirror sessions web and again, expected one",
                 "mirror sessions web and again: both use vni 42 on sensor ids, expected different \
                  ones",
             ]

@@ -2,7 +2,7 @@
 
 /// How fast tokens come and how many a bucket holds.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Rate {
     /// Nanoseconds from one token to the next.
     pub interval: u64,
@@ -31,8 +31,14 @@ impl Bucket {
     /// The bucket after a token has been taken at a time; `None` if there is none.
     #[inline(always)]
     pub const fn take(self, now: u64, rate: &Rate) -> Option<Self> {
+        self.take_many(now, rate, 1)
+    }
+
+    /// The bucket after a number of tokens, less than 2^16, has been taken at a time; `None` if there are fewer.
+    #[inline(always)]
+    pub const fn take_many(self, now: u64, rate: &Rate, tokens: u32) -> Option<Self> {
         let from = if self.0 > now { self.0 } else { now };
-        let full_at = from.saturating_add(rate.interval);
+        let full_at = from.saturating_add(rate.interval.wrapping_mul(tokens as u64));
         if full_at - now > rate.depth { None } else { Some(Self(full_at)) }
     }
 }

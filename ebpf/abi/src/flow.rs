@@ -140,7 +140,9 @@ pub struct Flow {
     /// [`End`] that sent the first packet.
     pub origin: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: u8,
+    /// Hash of its key by which the mirror samples flows and spreads them; the same for both directions and for fragments.
+    pub mirror_hash: u16,
     /// How its ends appear to each other.
     pub translation: Translation,
 }

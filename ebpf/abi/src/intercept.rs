@@ -56,7 +56,7 @@ const _: () = assert!(size_of::<InterceptPorts>() == 16);
 pub struct Intercept {
     /// Tag of the service, chosen by the gateway; not 0.
     pub service: u32,
-    /// Mirror session of the service's flows; 0 for none.
+    /// Claim of a mirror session to the service's flows (`mirror::claim`); 0 for none.
     pub mirror_session: u16,
     /// Bits of [`flags`].
     pub flags: u16,

@@ -1,22 +1,37 @@
 //! Mirror sessions: where copies of a service's packets go, and what became of each copy.
 
 mod encapsulation;
+mod session;
 
 pub use encapsulation::Encapsulation;
+pub use session::{MirrorSensor, MirrorSession, SENSORS, SENSORS_OF_SESSION, directions};
 
-use crate::{Address, Slot, flow::Direction};
+use crate::{Slot, flow::Direction};
 
-/// Sessions of one gateway; their numbers are 1 to this.
+/// Sessions of one gateway at a time.
 pub const SESSIONS: u16 = 64;
+
+/// Numbers of sessions are 1 to this: more than there are sessions, so that one that is given up is free for a while
+/// before another session gets it, and no copy on its way reaches the other one's sensor.
+pub const NUMBERS: u16 = 255;
 
 /// Map of [`MirrorSession`] by session number, a `u32`.
 pub const SESSIONS_MAP: &str = "MIRROR_SESSIONS";
+
+/// Map of [`MirrorSensor`] by sensor number, a `u32` from 1 to [`NUMBERS`], of which the same holds as of sessions'.
+pub const SENSORS_MAP: &str = "MIRROR_SENSORS";
+
+/// Map of [`crate::Counter`] per CPU by sensor number: what was sent to the sensor.
+pub const SENSOR_COUNTERS_MAP: &str = "MIRROR_SENSOR_COUNTERS";
+
+/// Map of [`crate::Bucket`] by session number, for [`MirrorSession::rate`].
+pub const BUCKETS_MAP: &str = "MIRROR_BUCKETS";
 
 /// Map of [`crate::Counter`] per CPU by [`counter_index`]. Bytes are those of the copy before encapsulation.
 pub const COUNTERS_MAP: &str = "MIRROR_COUNTERS";
 
 /// Slots of [`COUNTERS_MAP`]: a row of outcomes for each session, and row 0 for numbers that no session has.
-pub const COUNTERS: u32 = (SESSIONS as u32 + 1) * Outcome::COUNT;
+pub const COUNTERS: u32 = (NUMBERS as u32 + 1) * Outcome::COUNT;
 
 /// Value of the packet mark on encapsulated copies, so that they are never judged or mirrored again.
 pub const ENCAPSULATED_MARK: u32 = 0x4e47_0002;
@@ -30,19 +45,25 @@ pub const VLAN_MAX: u16 = 4094;
 /// Value of [`MirrorSession::vlan`]: the tag says the service, see [`MirrorSession::vlan_of`].
 pub const VLAN_BY_SERVICE: u16 = u16::MAX;
 
-/// In the place of a session's number: the flow is not mirrored, whatever else says so.
+/// In the place of a claim: the flow is not mirrored, whatever else says so.
 pub const NEVER: u16 = u16::MAX;
 
-/// The parameters of a filter's entry: the number of the session that mirrors what the entry matches, 0 for none, or
+/// A session's claim to a flow, of which the lowest wins: the session's place in the configuration, 1 to [`SESSIONS`],
+/// in the upper byte, its number in the lower one. 0 is no session's.
+pub const fn claim(place: u16, id: MirrorSessionId) -> u16 {
+    place << 8 | id.number()
+}
+
+/// The parameters of a filter's entry: the [`claim`] of the session that mirrors what the entry matches, 0 for none, or
 /// [`NEVER`].
-pub fn filter_slot(session: u16) -> Slot {
+pub fn filter_slot(claim: u16) -> Slot {
     let mut slot = Slot::default();
-    slot.0[0] = session.into();
+    slot.0[0] = claim.into();
     slot
 }
 
-/// The session of a flow, 0 for none, by that of its service (0 for none, or [`NEVER`]) and the parameters of the filter
-/// entry that matches it: the lower one of the two.
+/// The number of a flow's session, 0 for none, by the claims of its service and of the filter entry whose parameters
+/// these are: each 0 for none, or [`NEVER`].
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
 #[inline(always)]
 pub const fn session_of_flow(of_service: u16, filter: Option<&Slot>) -> u16 {
@@ -53,13 +74,13 @@ pub const fn session_of_flow(of_service: u16, filter: Option<&Slot>) -> u16 {
     if of_service == NEVER || of_filter == NEVER {
         0
     } else if of_service == 0 || (of_filter != 0 && of_filter < of_service) {
-        of_filter
+        of_filter & 0xff
     } else {
-        of_service
+        of_service & 0xff
     }
 }
 
-/// Number of a session: 1 to [`SESSIONS`]. A copy carries it in its packet mark from the cloning
+/// Number of a session: 1 to [`NUMBERS`]. A copy carries it in its packet mark from the cloning
 /// program to the encapsulating one.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MirrorSessionId(u16);
@@ -67,64 +88,12 @@ pub struct MirrorSessionId(u16);
 impl MirrorSessionId {
     /// The session with this number, if there can be one.
     pub const fn new(number: u16) -> Option<Self> {
-        if number >= 1 && number <= SESSIONS { Some(Self(number)) } else { None }
+        if number >= 1 && number <= NUMBERS { Some(Self(number)) } else { None }
     }
 
     /// Its number.
     pub const fn number(self) -> u16 {
         self.0
-    }
-}
-
-/// Value of [`SESSIONS_MAP`]: how a session's copies reach its sensor.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct MirrorSession {
-    /// Where copies go.
-    pub sensor: MirrorSensor,
-    /// Identifier of the session in the encapsulation: VXLAN and GENEVE network identifier (24 bits), GRE key (32),
-    /// ERSPAN session (10).
-    pub vni: u32,
-    /// VLAN of the 802.1Q tag that copies get: 1 to [`VLAN_MAX`], [`VLAN_BY_SERVICE`], or 0 for none.
-    pub vlan: u16,
-    /// Zero.
-    pub pad: u16,
-}
-
-const _: () = assert!(size_of::<MirrorSession>() == 48);
-
-/// A sensor, as a session reaches it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct MirrorSensor {
-    /// Its address, whose family is that of the outer header. Means nothing with [`Encapsulation::Local`].
-    pub address: Address,
-    /// Source address of the outer header, same family.
-    pub source: Address,
-    /// Interface towards it. A route that leads elsewhere is refused.
-    pub ifindex: u32,
-    /// UDP destination port of encapsulations that have one, host order.
-    pub udp_port: u16,
-    /// [`Encapsulation::number`].
-    pub encapsulation: u8,
-    /// Zero.
-    pub pad: u8,
-}
-
-const _: () = assert!(size_of::<MirrorSensor>() == 40);
-
-impl MirrorSession {
-    /// The VLAN of the tag that a copy of a service's packet gets; 0 for none.
-    #[expect(clippy::cast_possible_truncation, reason = "the remainder is less than 2^12")]
-    #[inline(always)]
-    pub const fn vlan_of(&self, service: u32) -> u16 {
-        if self.vlan != VLAN_BY_SERVICE {
-            self.vlan
-        } else if service == 0 {
-            0
-        } else {
-            ((service - 1) % VLAN_MAX as u32) as u16 + 1
-        }
     }
 }
 
@@ -161,10 +130,10 @@ impl CopyMark {
 }
 
 /// Index in [`COUNTERS_MAP`] of an outcome of a session, by the session's number. A number above
-/// [`SESSIONS`] shares row 0.
+/// [`NUMBERS`] shares row 0.
 #[inline(always)]
 pub const fn counter_index(session: u32, outcome: Outcome) -> u32 {
-    let row = if session <= SESSIONS as u32 { session } else { 0 };
+    let row = if session <= NUMBERS as u32 { session } else { 0 };
     row * Outcome::COUNT + outcome as u32
 }
 
@@ -197,6 +166,16 @@ outcomes! {
     /// Due, as frames on the wire: every other outcome is that of one of these, except for those that a queue on the
     /// way has dropped.
     Matched = "matched";
+    /// The session has ended.
+    Expired = "expired";
+    /// Of a flow that is not among those that the session samples.
+    SampledOut = "sampled-out";
+    /// Of a flow that has sent more than the session copies of one.
+    CutOff = "cut-off";
+    /// More in a time than the session allows.
+    RateLimited = "rate-limited";
+    /// No sensor of the session is in order.
+    NoSensor = "no-sensor";
     /// There is no mirror device.
     NoDevice = "no-device";
     /// The kernel refused to make the copy.
@@ -232,6 +211,12 @@ impl core::fmt::Display for Outcome {
     }
 }
 
+/// What a flow's hash is made of for [`crate::Flow::mirror_hash`], by a hash of 64 bits of its key.
+#[inline(always)]
+pub const fn flow_hash(hash: u64) -> u16 {
+    (hash >> 48) as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +224,7 @@ mod tests {
     #[test]
     fn every_session_and_outcome_has_a_counter_of_its_own() {
         let mut seen = [false; COUNTERS as usize];
-        for session in 0..=u32::from(SESSIONS) {
+        for session in 0..=u32::from(NUMBERS) {
             for outcome in Outcome::ALL {
                 let slot = &mut seen[counter_index(session, *outcome) as usize];
                 assert!(!*slot, "session {session}, {outcome}");
@@ -251,7 +236,7 @@ mod tests {
 
     #[test]
     fn unknown_session_numbers_share_the_first_row() {
-        for session in [u32::from(SESSIONS) + 1, u32::MAX] {
+        for session in [u32::from(NUMBERS) + 1, u32::MAX] {
             assert!(counter_index(session, Outcome::NoSession) < Outcome::COUNT);
         }
     }
@@ -259,13 +244,13 @@ mod tests {
     #[test]
     fn session_numbers_start_at_one() {
         assert_eq!(MirrorSessionId::new(0), None);
-        assert_eq!(MirrorSessionId::new(SESSIONS + 1), None);
-        assert_eq!(MirrorSessionId::new(SESSIONS).unwrap().number(), SESSIONS);
+        assert_eq!(MirrorSessionId::new(NUMBERS + 1), None);
+        assert_eq!(MirrorSessionId::new(NUMBERS).unwrap().number(), NUMBERS);
     }
 
     #[test]
     fn a_mark_keeps_session_direction_and_service_apart() {
-        for session in [1, SESSIONS, 255] {
+        for session in [1, NUMBERS] {
             for service in [0, 1, (1 << 23) - 1] {
                 for direction in [Direction::Original, Direction::Reply] {
                     let mark = CopyMark::new(session, direction, service);
@@ -277,25 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn the_tag_of_a_service_is_a_vlan_that_may_be_used() {
-        let session = MirrorSession { vlan: VLAN_BY_SERVICE, ..MirrorSession::default() };
-        for (service, vlan) in [(0, 0), (1, 1), (4_094, 4_094), (4_095, 1), (65_537, 33)] {
-            assert_eq!(session.vlan_of(service), vlan, "service {service}");
-        }
-        assert_eq!(MirrorSession { vlan: 7, ..session }.vlan_of(9), 7);
-    }
-
-    #[test]
     fn the_lowest_session_mirrors_a_flow_and_never_wins() {
+        // The first session has a higher number than the second.
+        let [first, second] =
+            [(1, 9), (2, 5)].map(|(place, id)| claim(place, MirrorSessionId::new(id).unwrap()));
         let cases = [
             (0, None, 0),
-            (2, None, 2),
-            (0, Some(3), 3),
-            (2, Some(3), 2),
-            (3, Some(2), 2),
-            (2, Some(0), 2),
-            (2, Some(NEVER), 0),
-            (NEVER, Some(1), 0),
+            (first, None, 9),
+            (0, Some(second), 5),
+            (first, Some(second), 9),
+            (second, Some(first), 9),
+            (first, Some(0), 9),
+            (first, Some(NEVER), 0),
+            (NEVER, Some(second), 0),
             (NEVER, None, 0),
         ];
         for (of_service, of_filter, expected) in cases {

@@ -14,7 +14,6 @@ macro_rules! pod {
 
 pod!(
     crate::Active,
-    crate::Bucket,
     crate::ether::EtherTypes,
     crate::guard::Guard,
     crate::guard::GuardPrefix,
@@ -40,6 +39,8 @@ pod!(
     crate::event::LogKey,
     crate::event::LogState,
     crate::event::Trace,
+    crate::Bucket,
+    crate::mirror::MirrorSensor,
     crate::mirror::MirrorSession,
     crate::tunnel::Doors,
     crate::tunnel::Origin,

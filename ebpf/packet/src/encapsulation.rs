@@ -43,6 +43,8 @@ pub struct Metadata {
     pub direction: Direction,
     /// Tag of the intercepted service; 0 for none.
     pub service: u32,
+    /// Whether only the beginning of the frame is copied.
+    pub is_cut: bool,
     /// How many copies of the session came before it.
     pub sequence: u64,
     /// Nanoseconds since 1970 in international atomic time (`CLOCK_TAI`).
@@ -105,6 +107,12 @@ pub fn hash(flow: &FlowKey) -> u64 {
 }
 
 /// A bijection in which each bit of the input changes half of the highest bits of the output.
+/// A hash of 64 bits of one of 16, each of whose bits changes about half of its own.
+#[inline(always)]
+pub fn spread(hash: u16) -> u64 {
+    mix(u64::from(hash) | 1 << 16)
+}
+
 #[inline(always)]
 pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);

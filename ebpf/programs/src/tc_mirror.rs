@@ -5,42 +5,38 @@ mod path;
 mod wrap;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_NO_PREALLOC, TC_ACT_SHOT},
-    btf_maps::{Array, HashMap},
-    helpers::generated::bpf_ktime_get_tai_ns,
+    bindings::TC_ACT_SHOT,
+    btf_maps::{Array, PerCpuArray},
+    helpers::generated::{bpf_ktime_get_tai_ns, bpf_skb_change_tail},
     macros::{btf_map, classifier},
     programs::TcContext,
 };
-use nightgate_abi::mirror::{self, CopyMark, Encapsulation, MirrorSession, Outcome};
-use nightgate_packet::{
-    Packet, Part,
-    encapsulation::{Envelope, Metadata, hash},
-    parse,
+use nightgate_abi::{
+    Counter,
+    mirror::{self, CopyMark, Encapsulation, MirrorSensor, MirrorSession, Outcome},
 };
+use nightgate_packet::encapsulation::{Envelope, Metadata, spread};
 
-use crate::{frame::TcFrame, hook, stage::mirror::count};
+use crate::{hook, maps, stage::mirror::count};
 use path::Path;
 use wrap::Inner;
 
-/// Sessions by number. Not preallocated: an entry that is replaced or removed stays whole until the programs
-/// that read it are done, so that no copy goes to a mixture of two sensors.
 #[btf_map]
-static MIRROR_SESSIONS: HashMap<
-    u32,
-    MirrorSession,
-    { mirror::SESSIONS as usize },
-    { BPF_F_NO_PREALLOC as usize },
-> = HashMap::new();
+static MIRROR_SEQUENCES: Array<u64, { mirror::NUMBERS as usize + 1 }> = Array::new();
 
 #[btf_map]
-static MIRROR_SEQUENCES: Array<u64, { mirror::SESSIONS as usize + 1 }> = Array::new();
+static MIRROR_SENSOR_COUNTERS: PerCpuArray<Counter, { mirror::NUMBERS as usize + 1 }> =
+    PerCpuArray::new();
 
 /// A copy, and what is known of it.
 struct Copy<'a> {
     ctx: &'a TcContext,
     mark: CopyMark,
     session: &'a MirrorSession,
+    sensor: &'a MirrorSensor,
     encapsulation: Encapsulation,
+    /// Bytes of the frame that were left out.
+    is_cut: bool,
 }
 
 #[classifier]
@@ -59,28 +55,68 @@ pub(crate) fn tc_mirror(ctx: TcContext) -> i32 {
 fn send(ctx: &TcContext, mark: CopyMark) -> Result<(Outcome, i32), Outcome> {
     // SAFETY: the entry is not changed in place: userspace replaces it, and frees the old one only after all
     // programs that may read it (BPF_F_NO_PREALLOC).
-    let session = unsafe { MIRROR_SESSIONS.get(mark.session()) }.ok_or(Outcome::NoSession)?;
-    let encapsulation = Encapsulation::from_number(session.sensor.encapsulation);
-    let copy = Copy { ctx, mark, session, encapsulation };
-    let inner = Inner::read(&copy)?;
+    let session = unsafe { maps::MIRROR_SESSIONS.get(mark.session()) }.ok_or(Outcome::NoSession)?;
+    let hash = hook::tc_index(ctx) as u16;
+    hook::set_tc_index(ctx, 0);
+    let number = u32::from(session.sensor_of(hash));
+    // SAFETY: as above.
+    let sensor = unsafe { maps::MIRROR_SENSORS.get(number) }.ok_or(Outcome::NoSensor)?;
+    let is_cut = snap(ctx, session)?;
+    let encapsulation = Encapsulation::from_number(sensor.encapsulation);
+    let copy = Copy { ctx, mark, session, sensor, encapsulation, is_cut };
+    let length = ctx.len();
+    let sent = leave(&copy, hash)?;
+    count_sensor(number, length);
+    Ok(sent)
+}
+
+/// Cuts a frame to what its session copies of it. Says whether there was more.
+#[inline(always)]
+fn snap(ctx: &TcContext, session: &MirrorSession) -> Result<bool, Outcome> {
+    if session.snap == 0 || ctx.len() <= session.snap {
+        return Ok(false);
+    }
+    // SAFETY: the context is valid; no pointer into the packet is kept.
+    match unsafe { bpf_skb_change_tail(ctx.skb.skb, session.snap, 0) } {
+        0 => Ok(true),
+        _ => Err(Outcome::EncapsulationFailed),
+    }
+}
+
+/// Counts a copy that was sent to a sensor.
+#[inline(always)]
+fn count_sensor(number: u32, length: u32) {
+    if let Some(counter) = MIRROR_SENSOR_COUNTERS.get_ptr_mut(number) {
+        // SAFETY: the slot belongs to this CPU, and TC programs do not preempt each other on one CPU.
+        let counter = unsafe { &mut *counter };
+        counter.packets += 1;
+        counter.bytes += u64::from(length);
+    }
+}
+
+/// Puts a copy into its encapsulation, and sends it.
+#[inline(always)]
+fn leave(copy: &Copy<'_>, hash: u16) -> Result<(Outcome, i32), Outcome> {
+    let Copy { ctx, encapsulation, .. } = *copy;
+    let inner = Inner::read(copy)?;
     if encapsulation == Encapsulation::Local {
-        inner.tag(&copy)?;
+        inner.tag(copy)?;
         ctx.set_mark(mirror::ENCAPSULATED_MARK);
-        return path::leave_as_it_is(&copy);
+        return path::leave_as_it_is(copy);
     }
     let envelope = Envelope {
         link_destination: [0; 6],
         link_source: [0; 6],
         inner: inner.length,
-        hash: nightgate_mirror_hash(ctx.skb.skb),
+        hash: spread(hash),
     };
-    let path = Path::find(&copy, &envelope)?;
+    let path = Path::find(copy, &envelope)?;
     let envelope = Envelope {
         link_destination: path.link_destination(),
         link_source: path.link_source(),
         ..envelope
     };
-    inner.wrap(&copy, &envelope)?;
+    inner.wrap(copy, &envelope)?;
     ctx.set_mark(mirror::ENCAPSULATED_MARK);
     Ok(path.leave())
 }
@@ -93,6 +129,7 @@ impl Copy<'_> {
             session: self.mark.session() as u16,
             direction: self.mark.direction(),
             service: self.mark.service(),
+            is_cut: self.is_cut,
             sequence: self.sequence(),
             // SAFETY: reads the clock.
             at: unsafe { bpf_ktime_get_tai_ns() },
@@ -114,22 +151,5 @@ impl Copy<'_> {
             );
         }
         sequence
-    }
-}
-
-/// The hash of the copy's flow; packets without a flow share one. Fragments have that of a flow without ports, all of a
-/// packet alike. A global function in the object, which the verifier looks at once by itself (Linux 5.6): it need not
-/// follow each way through the parser to the end of the program.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn nightgate_mirror_hash(skb: *mut __sk_buff) -> u64 {
-    match parse(&TcFrame(&TcContext::new(skb))) {
-        Ok(Packet::Ip(mut meta)) => {
-            if meta.fragment.part != Part::Whole {
-                (meta.source_port, meta.destination_port) = (0, 0);
-            }
-            hash(&meta.flow_key().0)
-        }
-        Ok(Packet::Arp | Packet::NeighbourDiscovery) | Err(_) => 0,
     }
 }

@@ -17,6 +17,7 @@ use nightgate_abi::{
     flow::Phase,
     intercept::flags,
     listener::Transport,
+    mirror::{MirrorSession, MirrorSessionId},
 };
 use nightgate_datapath::{Hook, IfIndex, Verdict};
 use nightgate_datapath_tests::{LAN, WAN, World, frame::*, intercepted, with_world};
@@ -253,6 +254,8 @@ fn a_connection_reaches_the_listener_and_is_mirrored_once() {
             let address = listener.local_addr().expect("bound");
             world.datapath.set_listener(Transport::Tcp, address).expect("set");
             intercept(world, TCP, service, number);
+            let session = MirrorSessionId::new(number).expect("a number");
+            world.datapath.set_mirror_session(session, MirrorSession::default()).expect("set");
             if number == 1 {
                 // Without a device the original is not affected.
                 exchange(&client_side, &listener, client, service);

@@ -31,13 +31,13 @@ mirror:
 
 const CLIENT: &str = "10.1.0.2:4000";
 
-/// Frames that a session was due, all of which are counted as lost: the tests' gateway has no mirror device.
+/// Frames that a session was due, all of which are counted as lost: the tests' gateway knows no session.
 fn due(world: &World<'_>, session: u16) -> u64 {
     let statistics = world.datapath.mirror_statistics().unwrap();
     let id = MirrorSessionId::new(session).unwrap();
     let Some(row) = statistics.sessions.get(&id) else { return 0 };
     let [matched, lost] =
-        [Outcome::Matched, Outcome::NoDevice].map(|outcome| row[&outcome].packets);
+        [Outcome::Matched, Outcome::NoSession].map(|outcome| row[&outcome].packets);
     assert_eq!(matched, lost);
     matched
 }

@@ -18,6 +18,7 @@ mod files;
 mod firewall;
 mod guard;
 mod icmp;
+mod instant;
 mod limit;
 mod line;
 mod links;
@@ -61,7 +62,8 @@ pub use mac::MacAddress;
 pub use membership::{Membership, Sense};
 pub use metrics::Metrics;
 pub use mirror::{
-    Encapsulation, FilterEntry, Mirror, NeverMirrored, Sense as FilterSense, Sensor, Session, Vlan,
+    Encapsulation, FilterEntry, Mirror, MirrorDirection, NeverMirrored, Sense as FilterSense,
+    Sensor, Session, Vlan,
 };
 pub use mss::ClampMss;
 pub use names::{InterfaceName, LinkGroup, RuleId, SensorName, SessionName, SetName, ZoneName};

@@ -1,5 +1,7 @@
 //! Mirroring to sensors.
 
+mod session;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -7,12 +9,14 @@ use std::{
 
 use crate::{
     decode::{self, Malformed},
-    names::{InterfaceName, SensorName, SessionName, ZoneName},
+    names::{InterfaceName, SensorName, ZoneName},
     nat::{self, FlowMatch},
-    node::{Node, Value},
+    node::Node,
     reader::{Reader, Section},
     rule,
 };
+
+pub use session::{MirrorDirection, Session, Vlan};
 
 /// Copies of services' plaintext for intrusion detection.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -121,38 +125,6 @@ impl core::fmt::Display for Encapsulation {
     }
 }
 
-/// Largest VLAN of a tag (IEEE 802.1Q: 0 and 4095 are reserved).
-const VLAN_MAX: i64 = 4094;
-
-/// Copies of some services and flows to one sensor.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Session {
-    /// Unique name.
-    pub id: SessionName,
-    /// Names of the services; none only if there is a filter.
-    pub services: Vec<String>,
-    /// Other flows.
-    pub filter: Vec<FilterEntry>,
-    /// A sensor of [`Mirror::sensors`].
-    pub sensor: SensorName,
-    /// Identifier in the encapsulation, up to the sensor's [`Encapsulation::id_max`]; `None` for the session's number.
-    pub vni: Option<u32>,
-    /// The tag that copies get.
-    pub vlan: Vlan,
-}
-
-/// The 802.1Q tag that copies get.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Vlan {
-    /// None.
-    #[default]
-    None,
-    /// This one, 1 to 4094.
-    Number(u16),
-    /// One that says the service: its tag, from 1 on, as far as there are VLANs.
-    Service,
-}
-
 /// Decodes the section. `zones` are those configured, or `None` if they are wrong, so that no filter is blamed for it.
 pub(crate) fn decode(
     reader: &mut Reader<'_>,
@@ -165,7 +137,7 @@ pub(crate) fn decode(
     let sessions = reader.required(&mut section, "sessions", |reader, node| {
         // No session is blamed for wrong sensors.
         let known = Known { sensors: sensors.as_ref(), zones };
-        reader.list(node, |reader, node| session(reader, node, &known, &mut seen))
+        reader.list(node, |reader, node| session::decode(reader, node, &known, &mut seen))
     });
     let never = reader.optional(&mut section, "never", |reader, node| never(reader, node, zones));
     reader.close(section);
@@ -287,80 +259,5 @@ fn encapsulation(reader: &mut Reader<'_>, node: Node) -> Option<Encapsulation> {
         all.find(|encapsulation| encapsulation.as_str() == text).ok_or_else(|| {
             Malformed::new("vxlan, geneve, erspan, gre or local", "choose what the sensor reads")
         })
-    })
-}
-
-fn session(
-    reader: &mut Reader<'_>,
-    node: Node,
-    &Known { sensors, zones }: &Known<'_>,
-    seen: &mut BTreeMap<SessionName, u32>,
-) -> Option<Session> {
-    let mut section = reader.section(node)?;
-    let line = section.line_of("vni");
-    let id = reader.required(&mut section, "id", |reader, node| {
-        let line = node.line;
-        let id = SessionName::decode(reader, node)?;
-        if let Some(first) = seen.insert(id.clone(), line) {
-            let found = format!("{id} again, first on line {first}");
-            reader.report(line, found, "a session name of its own", "rename one of the two");
-        }
-        Some(id)
-    });
-    let services = rule::list(reader, &mut section, "services", decode::text);
-    let filter = rule::list(reader, &mut section, "filter", |reader, node| {
-        filter_entry(reader, node, zones)
-    });
-    let sensor = reader.required(&mut section, "sensor", |reader, node| {
-        let line = node.line;
-        let name = SensorName::decode(reader, node)?;
-        if sensors.is_some_and(|sensors| !sensors.contains_key(&name)) {
-            let found = format!("the unknown sensor {name}");
-            reader.report(line, found, "a name under mirror.sensors", "add the sensor there");
-        }
-        Some(name)
-    });
-    let max = i64::from(Encapsulation::Vxlan.id_max());
-    let vni =
-        reader.optional(&mut section, "vni", |r, node| decode::integer::<u32>(r, node, 0, max));
-    let vlan = reader.optional(&mut section, "vlan", vlan);
-    reader.close(section);
-    let (vni, sensor) = (vni?, sensor?);
-    if let Some(sensor) = sensors.and_then(|sensors| sensors.get(&sensor)) {
-        check_vni(reader, line, vni, sensor.encapsulation);
-    }
-    let (services, filter) = (services?, filter?);
-    if services.is_empty() && filter.iter().all(|entry| entry.sense == Sense::Skip) {
-        let remedy = "add the key services, or filter";
-        reader.report(line, "nothing to copy", "services, a filter, or both", remedy);
-    }
-    Some(Session { id: id?, services, filter, sensor, vni, vlan: vlan?.unwrap_or_default() })
-}
-
-/// Reports an identifier that the encapsulation cannot carry.
-fn check_vni(reader: &mut Reader<'_>, line: u32, vni: Option<u32>, encapsulation: Encapsulation) {
-    let Some(vni) = vni else { return };
-    let is_local = encapsulation == Encapsulation::Local;
-    if !is_local && vni <= encapsulation.id_max() {
-        return;
-    }
-    let (expected, remedy) = if is_local {
-        ("none with encapsulation local".into(), "remove the key, use vlan to tell sessions apart")
-    } else {
-        (format!("at most {}", encapsulation.id_max()), "choose a smaller number")
-    };
-    reader.under("vni", |reader| {
-        let found = format!("{vni} with encapsulation {encapsulation}");
-        reader.report(line, found, expected, remedy);
-    });
-}
-
-fn vlan(reader: &mut Reader<'_>, node: Node) -> Option<Vlan> {
-    if let Value::Integer(_) = node.value {
-        return decode::integer(reader, node, 1, VLAN_MAX).map(Vlan::Number);
-    }
-    decode::checked(reader, node, |text| match text {
-        "service" => Ok(Vlan::Service),
-        _ => Err(Malformed::new("a VLAN from 1 to 4094, or service", "correct the VLAN")),
     })
 }

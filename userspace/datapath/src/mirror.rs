@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use aya::{
+    Pod,
+    maps::{MapError, PerCpuArray, PerCpuValues},
+};
 use nightgate_abi::{
-    Counter, Hook, maps,
-    mirror::{self, MirrorSession, MirrorSessionId, Outcome},
+    Bucket, Counter, Hook, maps,
+    mirror::{self, MirrorSensor, MirrorSession, MirrorSessionId, Outcome},
 };
 
 use crate::{
@@ -43,6 +47,23 @@ impl Datapath {
         Ok(())
     }
 
+    /// Forgets what became of the copies of a session, before another one gets its number.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn clear_mirror_counters(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
+        for outcome in Outcome::ALL {
+            let index = mirror::counter_index(id.number().into(), *outcome);
+            self.clear_counter(mirror::COUNTERS_MAP, index)?;
+        }
+        map::array_mut(&mut self.ebpf, mirror::BUCKETS_MAP)?
+            .set(id.number().into(), Bucket::default(), 0)
+            .map_err(failed("write", mirror::BUCKETS_MAP))?;
+        map::array_mut(&mut self.ebpf, mirror::SEQUENCES_MAP)?
+            .set(id.number().into(), 0_u64, 0)
+            .map_err(failed("write", mirror::SEQUENCES_MAP))
+    }
+
     /// Sets or replaces a mirror session.
     ///
     /// # Errors
@@ -57,20 +78,65 @@ impl Datapath {
             .map_err(failed("write", mirror::SESSIONS_MAP))
     }
 
+    /// Sets or replaces a sensor of mirror sessions; what was counted for it before is forgotten.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_mirror_sensor(
+        &mut self,
+        number: u8,
+        sensor: MirrorSensor,
+    ) -> Result<(), DatapathError> {
+        self.clear_counter(mirror::SENSOR_COUNTERS_MAP, number.into())?;
+        map::hash_mut(&mut self.ebpf, mirror::SENSORS_MAP)?
+            .insert(u32::from(number), sensor, 0)
+            .map_err(failed("write", mirror::SENSORS_MAP))
+    }
+
+    /// Removes a sensor; copies for it are then counted as without one. One that is not set is no error.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove_mirror_sensor(&mut self, number: u8) -> Result<(), DatapathError> {
+        self.remove_mirror::<MirrorSensor>(mirror::SENSORS_MAP, number.into())
+    }
+
+    /// What was sent to a sensor.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn mirror_sensor_counter(&self, number: u8) -> Result<Counter, DatapathError> {
+        let number = u32::from(number);
+        let counters = map::counters(&self.ebpf, mirror::SENSOR_COUNTERS_MAP, number..number + 1)?;
+        Ok(counters.first().copied().unwrap_or_default())
+    }
+
     /// Removes a mirror session; its copies are then counted as without session. One that is not set is no
     /// error.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn remove_mirror_session(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        let number = u32::from(id.number());
-        let mut sessions =
-            map::hash_mut::<u32, MirrorSession>(&mut self.ebpf, mirror::SESSIONS_MAP)?;
-        match sessions.get(&number, 0) {
-            Ok(_) => sessions.remove(&number).map_err(failed("write", mirror::SESSIONS_MAP)),
-            Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(source) => Err(failed("read", mirror::SESSIONS_MAP)(source)),
-        }
+        self.remove_mirror::<MirrorSession>(mirror::SESSIONS_MAP, id.number().into())
+    }
+
+    fn remove_mirror<T: Pod>(
+        &mut self,
+        name: &'static str,
+        number: u32,
+    ) -> Result<(), DatapathError> {
+        let removed = map::removed(map::hash_mut::<u32, T>(&mut self.ebpf, name)?.remove(&number));
+        removed.map(drop).map_err(failed("write", name))
+    }
+
+    fn clear_counter(&mut self, name: &'static str, index: u32) -> Result<(), DatapathError> {
+        let cpus = usize::try_from(map::cpus()?).unwrap_or_default();
+        let mut counters: PerCpuArray<_, Counter> =
+            PerCpuArray::try_from(map::map_mut(&mut self.ebpf, name)?)
+                .map_err(failed("open", name))?;
+        let zeros = PerCpuValues::try_from(vec![Counter::default(); cpus])
+            .map_err(|source| failed("write", name)(MapError::from(source)))?;
+        counters.set(index, zeros, 0).map_err(failed("write", name))
     }
 
     /// What became of the copies.
@@ -91,7 +157,7 @@ impl Datapath {
         };
         Ok(MirrorStatistics {
             unknown: row(0),
-            sessions: (1..=mirror::SESSIONS)
+            sessions: (1..=mirror::NUMBERS)
                 .filter_map(MirrorSessionId::new)
                 .map(|id| (id, row(u32::from(id.number()))))
                 .filter(|(_, row)| row.values().any(|counter| counter.packets != 0))

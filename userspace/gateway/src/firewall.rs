@@ -9,9 +9,9 @@ use std::{
 use nightgate_abi::{Family, listener::Transport};
 use nightgate_config::{Gateway, InterfaceName};
 use nightgate_datapath::{Datapath, DatapathError, FlowSide, IfIndex, Pins};
-use nightgate_mirror::Plan;
+use nightgate_mirror::{Numbering, Plan};
 use nightgate_netlink::MirrorPair;
-use nightgate_ruleset::{InterceptImage, RuleSet, ZoneName};
+use nightgate_ruleset::{InterceptImage, MapImage, RuleSet, ZoneName};
 use tracing::warn;
 
 use crate::{admin::Session, ends::plain, intercept::InterceptTable};
@@ -22,6 +22,10 @@ pub struct Firewall {
     pub(crate) datapath: Datapath,
     pub(crate) rules: RuleSet,
     pub(crate) mirror: Plan,
+    mirror_numbers: Numbering,
+    /// Claims of mirror sessions that the next commit writes; `None` for those of sessions without a plan, whose
+    /// numbers are their places.
+    claims: Option<Vec<u16>>,
     /// Zone by interface, as configured.
     wanted: BTreeMap<InterfaceName, ZoneName>,
     /// Addresses by the number of their interface, as told last.
@@ -52,9 +56,19 @@ impl Firewall {
     fn take_over(gateway: &Gateway, rules: RuleSet, pins: Pins) -> Result<Self, DatapathError> {
         let datapath = Datapath::open(pins, rules.tracking().flows)?;
         let wanted = wanted(gateway);
-        let mut firewall =
-            Self { datapath, rules, mirror: Plan::default(), wanted, addresses: None };
-        let image = firewall.rules.image();
+        let mut firewall = Self {
+            datapath,
+            rules,
+            mirror: Plan::default(),
+            mirror_numbers: Numbering::default(),
+            claims: None,
+            wanted,
+            addresses: None,
+        };
+        // The veth pair is made anew, and its number may name another interface then. First, since the numbers of the
+        // sessions are given anew as well.
+        firewall.datapath.set_mirror_device(None)?;
+        let image = firewall.image(&firewall.rules);
         // Empty tables get the rules before interfaces come to use them; those in use know the interfaces,
         // which have to be at hand when their rules change.
         if firewall.datapath.is_in_force() {
@@ -64,8 +78,6 @@ impl Firewall {
             firewall.datapath.commit(&image)?;
             firewall.follow_interfaces()?;
         }
-        // The veth pair is made anew, and its number may name another interface then.
-        firewall.datapath.set_mirror_device(None)?;
         firewall.datapath.drop_leftovers()?;
         for interface in firewall.awaited() {
             warn!(interface, "the interface is not there yet, it is protected when it comes");
@@ -114,7 +126,7 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses; the rules before stay in force.
     pub fn change(&mut self, rules: &RuleSet) -> Result<(), DatapathError> {
-        self.datapath.commit(&rules.image())?;
+        self.datapath.commit(&self.image(rules))?;
         self.rules = rules.clone();
         Ok(())
     }
@@ -125,7 +137,7 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses; the rules before stay in force.
     pub fn change_for(&mut self, rules: &RuleSet, time: Duration) -> Result<(), DatapathError> {
-        self.datapath.commit_for(&rules.image(), time)?;
+        self.datapath.commit_for(&self.image(rules), time)?;
         self.rules = rules.clone();
         Ok(())
     }
@@ -165,10 +177,19 @@ impl Firewall {
     ) -> Result<(), DatapathError> {
         self.follow_interfaces()?;
         self.assign_zones();
-        let image = rules.image();
+        let image = self.image(rules);
         match time {
             Some(time) => self.datapath.commit_for(&image, time),
             None => self.datapath.commit(&image),
+        }
+    }
+
+    fn image(&self, rules: &RuleSet) -> MapImage {
+        match &self.claims {
+            Some(claims) => {
+                rules.image_with(|index| claims.get(usize::from(index)).copied().unwrap_or(0))
+            }
+            None => rules.image(),
         }
     }
 
@@ -260,22 +281,50 @@ impl Firewall {
     /// The kernel refuses.
     pub fn detach_mirror(&mut self) -> Result<(), DatapathError> {
         self.datapath.set_mirror_device(None)?;
-        self.set_mirror_plan(Plan::default())
+        self.settle_mirror(Plan::default())
     }
 
-    /// Sends the sessions' copies to their sensors. Services become part of a session with the next
+    /// Gives the sessions of a plan their numbers and tells the kernel of those that are new, for rules that are about
+    /// to be put in force: these refer to sessions by number.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn announce_mirror(&mut self, plan: Plan) -> Result<Plan, DatapathError> {
+        let plan = self.mirror_numbers.assign(plan);
+        for sensor in plan.sensors() {
+            if !self.mirror_numbers.holds_sensor(sensor.number) {
+                self.datapath.set_mirror_sensor(sensor.number, sensor.value)?;
+            }
+        }
+        for session in plan.sessions() {
+            if !self.mirror_numbers.holds_session(session.id) {
+                self.datapath.clear_mirror_counters(session.id)?;
+                self.datapath.set_mirror_session(session.id, session.value)?;
+            }
+        }
+        self.claims = Some((0..plan.sessions().len()).filter_map(|i| plan.claim(i)).collect());
+        Ok(plan)
+    }
+
+    /// Goes on with the sessions that there are, after others were announced or could not be: the next commit refers to
+    /// these, or to none.
+    pub(crate) fn forget_announced(&mut self, keep: bool) {
+        let claims = (0..self.mirror.sessions().len()).filter_map(|i| self.mirror.claim(i));
+        self.claims = Some(if keep { claims.collect() } else { Vec::new() });
+    }
+
+    /// Makes an announced plan the one in force, after its rules. Services become part of a session with the next
     /// [`Firewall::intercept`].
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn set_mirror_plan(&mut self, plan: Plan) -> Result<(), DatapathError> {
-        for session in plan.sessions() {
-            self.datapath.set_mirror_session(session.id, session.value)?;
+    pub fn settle_mirror(&mut self, plan: Plan) -> Result<(), DatapathError> {
+        let over = self.mirror_numbers.settle(&plan);
+        for id in over.sessions {
+            self.datapath.remove_mirror_session(id)?;
         }
-        for old in self.mirror.sessions() {
-            if plan.sessions().iter().all(|session| session.id != old.id) {
-                self.datapath.remove_mirror_session(old.id)?;
-            }
+        for number in over.sensors {
+            self.datapath.remove_mirror_sensor(number)?;
         }
         self.mirror = plan;
         Ok(())
@@ -292,7 +341,7 @@ fn wanted(gateway: &Gateway) -> BTreeMap<InterfaceName, ZoneName> {
 fn kernel_table(table: &InterceptTable, mirror: &Plan) -> InterceptImage {
     let sessions: BTreeMap<u32, u16> = table
         .services()
-        .map(|service| (service.tag.number(), mirror.number_of(&service.name)))
+        .map(|service| (service.tag.number(), mirror.claim_of(&service.name)))
         .collect();
     table
         .image()
@@ -339,7 +388,7 @@ mirror:
 
         let find =
             |address: &str, port| kernel.find(6, address.parse::<IpAddr>().unwrap().into(), port);
-        assert_eq!(find("10.0.0.7", 80), Intercept::new(3, 1));
+        assert_eq!(find("10.0.0.7", 80), Intercept::new(3, 1 << 8 | 1));
         assert_eq!(find("fd00::7", 22), Intercept::new(4, 0));
     }
 
@@ -358,7 +407,7 @@ mirror:
         let gateway = nightgate_config::parse(GATEWAY, "gw.yaml").unwrap().gateway.unwrap();
         let path = SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().ok() };
         let mirror = gateway.mirror.unwrap();
-        let sensor = mirror.sessions[0].sensor.clone();
+        let sensor = mirror.sessions[0].sensors[0].clone();
         Plan::new(&mirror, &[(sensor, path)].into(), 1_500).unwrap()
     }
 }

@@ -184,7 +184,7 @@ async fn run_parts(
     let (table, newest_table) = watch::channel(Arc::new(InterceptTable::default()));
     let (names, newest_names) = watch::channel(Arc::new(NameTable::default()));
     let mut surroundings = Surroundings::new(newest_names, metrics.clone(), rules.state().clone())?;
-    let prepared = surroundings.prepare(rules.gateway()).await?;
+    let prepared = surroundings.prepare(rules.gateway(), &mut firewall).await?;
     if let Err(error) = surroundings.settle(rules.gateway(), prepared, &mut firewall).await {
         surroundings.close().await;
         return Err(error);

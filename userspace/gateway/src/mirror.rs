@@ -35,7 +35,7 @@ async fn sensor_paths(
     netlink: &Netlink,
     mirror: &Mirror,
 ) -> Result<BTreeMap<SensorName, SensorPath>, NetlinkError> {
-    let used = mirror.sessions.iter().map(|session| &session.sensor).collect::<BTreeSet<_>>();
+    let used = mirror.sessions.iter().flat_map(|session| &session.sensors).collect::<BTreeSet<_>>();
     let mut paths = BTreeMap::new();
     for (name, sensor) in mirror.sensors.iter().filter(|(name, _)| used.contains(name)) {
         let interface = netlink.interface(sensor.interface.as_str()).await?;

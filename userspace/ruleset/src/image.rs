@@ -77,8 +77,14 @@ impl MapImage {
 }
 
 impl RuleSet {
-    /// Lowers the rule set for the kernel.
+    /// Lowers the rule set for the kernel, where mirror sessions have their places as numbers.
     pub fn image(&self) -> MapImage {
+        self.image_with(mirror::claim_by_place)
+    }
+
+    /// Lowers the rule set for the kernel. `claims` gives the claim of a mirror session (`nightgate_abi::mirror::claim`)
+    /// by its index in the configuration; 0 for none.
+    pub fn image_with(&self, claims: impl Fn(u16) -> u16) -> MapImage {
         let mut sets = Sets::default();
         let rules = self.rules().iter().zip(0..);
         let entries: Vec<_> =
@@ -94,7 +100,7 @@ impl RuleSet {
             .collect();
         let parameters =
             limits.iter().map(|(index, limits)| (*index, limit::slot(limits))).collect();
-        let mirrored = mirror::lower(self.mirror());
+        let mirrored = mirror::lower(self.mirror(), claims);
         let slots = forest::compile([
             Grove { entries: &entries, sets: &sets.bounds, parameters: &parameters },
             Grove { entries: &destination.entries, sets: &[], parameters: &destination.parameters },

@@ -15,7 +15,8 @@ pub const OPTION_TYPE: u8 = 1;
 const GENEVE: usize = 8;
 /// Its header and [`DATA`].
 const OPTION: usize = 4 + DATA;
-/// Session (16 bits), direction (8: 0 from the flow's originator, 1 to it), 8 bits of zero, service (32), sequence (64),
+/// Session (16 bits), direction (8: 0 from the flow's originator, 1 to it), 8 bits of which the last says that the frame
+/// was cut, service (32), sequence (64),
 /// nanoseconds of TAI (64), all in network order.
 const DATA: usize = 24;
 
@@ -40,7 +41,7 @@ pub fn headers(vni: u32, port: u16, envelope: &Envelope, metadata: &Metadata) ->
         Direction::Original => 0,
         Direction::Reply => 1,
     };
-    put(&mut bytes, data + 2, [direction, 0]);
+    put(&mut bytes, data + 2, [direction, metadata.is_cut.into()]);
     put(&mut bytes, data + 4, metadata.service.to_be_bytes());
     put(&mut bytes, data + 8, metadata.sequence.to_be_bytes());
     put(&mut bytes, data + 16, metadata.at.to_be_bytes());
@@ -57,6 +58,7 @@ mod tests {
             session: 0x0102,
             direction: Direction::Reply,
             service: 0x0304_0506,
+            is_cut: true,
             sequence: 7,
             at: 8 << 32,
         };
@@ -65,7 +67,7 @@ mod tests {
             0xc1, 0x23, 0x17, 0xc1, 0x06, 0x16, 0, 0,
             7, 0, 0x65, 0x58, 0xab, 0xcd, 0xef, 0,
             0xff, 0xf6, 1, 6,
-            1, 2, 1, 0, 3, 4, 5, 6,
+            1, 2, 1, 1, 3, 4, 5, 6,
             0, 0, 0, 0, 0, 0, 0, 7,
             0, 0, 0, 8, 0, 0, 0, 0,
         ];

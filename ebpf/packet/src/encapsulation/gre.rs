@@ -17,6 +17,8 @@ const ERSPAN: u16 = 0x88be;
 const ERSPAN_VERSION: u16 = 1 << 12;
 /// Where the frame had a tag, it has it still: value 3 of the two bits before that of truncation.
 const ERSPAN_TAG_KEPT: u16 = 3 << 11;
+/// The frame is shorter than it was.
+const ERSPAN_TRUNCATED: u16 = 1 << 10;
 
 /// GRE header of an Ethernet frame, with a key.
 #[inline(always)]
@@ -28,16 +30,17 @@ pub fn headers(key: u32) -> [u8; LENGTH] {
     bytes
 }
 
-/// GRE and ERSPAN headers, with a session of 10 bits.
+/// GRE and ERSPAN headers, with a session of 10 bits, for a frame that may have been cut.
 #[expect(clippy::cast_possible_truncation, reason = "a session has ten bits")]
 #[inline(always)]
-pub fn erspan(session: u32, sequence: u32) -> [u8; ERSPAN_LENGTH] {
+pub fn erspan(session: u32, sequence: u32, is_cut: bool) -> [u8; ERSPAN_LENGTH] {
     let mut bytes = [0; ERSPAN_LENGTH];
     put(&mut bytes, 0, SEQUENCE.to_be_bytes());
     put(&mut bytes, 2, ERSPAN.to_be_bytes());
     put(&mut bytes, 4, sequence.to_be_bytes());
+    let cut = if is_cut { ERSPAN_TRUNCATED } else { 0 };
     put(&mut bytes, 8, ERSPAN_VERSION.to_be_bytes());
-    put(&mut bytes, 10, (ERSPAN_TAG_KEPT | session as u16).to_be_bytes());
+    put(&mut bytes, 10, (ERSPAN_TAG_KEPT | cut | session as u16).to_be_bytes());
     bytes
 }
 
@@ -57,6 +60,7 @@ mod tests {
             0x10, 0, 0x88, 0xbe, 0, 1, 2, 3,
             0x10, 0, 0x1b, 0xff, 0, 0, 0, 0,
         ];
-        assert_eq!(erspan(1_023, 0x0001_0203), expected);
+        assert_eq!(erspan(1_023, 0x0001_0203, false), expected);
+        assert_eq!(erspan(1, 0, true)[10..12], [0x1c, 1]);
     }
 }

@@ -13,7 +13,7 @@ use nightgate_packet::PacketMeta;
 use crate::{
     hook::Hook,
     stage::{
-        Work, classify, mirror, intercept, limit, quarantine, report, route,
+        Work, classify, intercept, limit, mirror, quarantine, report, route,
         sight::Due,
         track::{Place, table::Table},
         zone,

@@ -100,7 +100,7 @@ fn begin(key: &LimitKey) {
 /// # Safety
 /// The pointer is valid and aligned.
 #[inline(always)]
-unsafe fn change(word: *mut u64, next: impl Fn(u64) -> Option<u64>) -> bool {
+pub(crate) unsafe fn change(word: *mut u64, next: impl Fn(u64) -> Option<u64>) -> bool {
     for _ in 0..ATTEMPTS {
         // SAFETY: the caller's promise.
         let old = unsafe { word.read_volatile() };

@@ -45,6 +45,10 @@ pub(crate) struct Passage {
     pub(crate) origin_ifindex: u32,
     /// Mirror session; 0 for none.
     pub(crate) mirror_session: u16,
+    /// [`Flow::mirror_hash`].
+    pub(crate) mirror_hash: u16,
+    /// Bytes of the flow before, or with, the packet.
+    pub(crate) bytes: u64,
     /// Tag of the intercepted service; 0 for none.
     pub(crate) service: u32,
     /// Whether it leaves with another address than it has inside, which [`nat::leave`] gives it.
@@ -63,6 +67,8 @@ impl Passage {
             to: flow.to,
             origin_ifindex: flow.origin_ifindex,
             mirror_session: flow.mirror_session,
+            mirror_hash: flow.mirror_hash,
+            bytes: flow.bytes[0].wrapping_add(flow.bytes[1]),
             service: flow.service,
             leaves_changed: false,
             now: 0,
@@ -125,6 +131,8 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
             }
             let accepted = Accepted { place, origin: &origin, judgement: &judgement, now };
             remember::remember(ctx, work, &accepted)?;
+            let mirror_hash = work.flow.mirror_hash;
+            let bytes = work.flow.bytes[0].wrapping_add(work.flow.bytes[1]);
             let flags = work.nat.translation.flags;
             let is_new = origin.age == Age::New && place.hook == Hook::Ingress;
             if is_new && flags & translated::RESPONDER != 0 {
@@ -136,6 +144,8 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
                 to: judgement.to,
                 origin_ifindex: origin.ifindex,
                 mirror_session: judgement.mirror_session,
+                mirror_hash,
+                bytes,
                 service: judgement.intercept.service,
                 leaves_changed: place.hook == Hook::Egress && flags != 0,
                 now,

@@ -29,8 +29,8 @@ impl Path {
     /// else.
     #[inline(always)]
     pub(super) fn find(copy: &Copy<'_>, envelope: &Envelope) -> Result<Self, Outcome> {
-        let Copy { ctx, session, .. } = *copy;
-        let family = session.sensor.address.family();
+        let Copy { ctx, sensor, .. } = *copy;
+        let family = sensor.address.family();
         let mut parameters = parameters(copy, envelope);
         // SAFETY: the parameters are initialised and of the size given.
         let answer = unsafe {
@@ -42,7 +42,7 @@ impl Path {
             BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(Outcome::TooLong),
             _ => return Err(Outcome::NoRoute),
         };
-        if parameters.ifindex != session.sensor.ifindex {
+        if parameters.ifindex != sensor.ifindex {
             return Err(Outcome::NoRoute);
         }
         Ok(Self { parameters, family, resolved })
@@ -83,7 +83,7 @@ impl Path {
 
 #[inline(always)]
 fn parameters(copy: &Copy<'_>, envelope: &Envelope) -> Parameters {
-    let sensor = &copy.session.sensor;
+    let sensor = copy.sensor;
     // SAFETY: a structure of integers and unions of integers; zero is valid.
     let mut parameters: Parameters = unsafe { mem::zeroed() };
     let family = sensor.address.family();
@@ -124,7 +124,7 @@ fn address_family(family: Family) -> u8 {
 /// It is longer than that carries.
 #[inline(always)]
 pub(super) fn leave_as_it_is(copy: &Copy<'_>) -> Result<(Outcome, i32), Outcome> {
-    let ifindex = copy.session.sensor.ifindex;
+    let ifindex = copy.sensor.ifindex;
     let mut mtu = 0;
     // SAFETY: the context is valid, and the helper writes one word.
     if unsafe { bpf_check_mtu(copy.ctx.as_ptr(), ifindex, &raw mut mtu, 0, 0) } != 0 {

@@ -95,7 +95,7 @@ impl Inner {
     pub(super) fn wrap(&self, copy: &Copy<'_>, envelope: &Envelope) -> Result<(), Outcome> {
         let ctx = copy.ctx;
         let link = ctx.load(0).map_err(|_| Outcome::EncapsulationFailed)?;
-        let sensor = &copy.session.sensor;
+        let sensor = copy.sensor;
         let family = sensor.address.family();
         self.make_room(copy, family)?;
         match family {
@@ -114,7 +114,7 @@ impl Inner {
                 store(ctx, offset, &geneve::headers(id, port, envelope, &copy.metadata()))?;
             }
             Encapsulation::Erspan => {
-                store(ctx, offset, &gre::erspan(id, copy.sequence() as u32))?;
+                store(ctx, offset, &gre::erspan(id, copy.sequence() as u32, copy.is_cut))?;
             }
             Encapsulation::Gre => store(ctx, offset, &gre::headers(id))?,
             Encapsulation::Local => {}

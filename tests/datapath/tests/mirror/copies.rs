@@ -57,7 +57,7 @@ fn every_copy_has_one_outcome() {
             gateway.inject(1, 1_525, 2).unwrap();
             assert_eq!(gateway.copies(Outcome::TooLong).unwrap(), 2);
             gateway.inject(9, 100, 3).unwrap();
-            gateway.inject(65, 100, 4).unwrap();
+            gateway.inject(256, 100, 4).unwrap();
             let statistics = gateway.datapath.mirror_statistics().unwrap();
             let nine = &statistics.sessions[&MirrorSessionId::new(9).unwrap()];
             assert_eq!(nine[&Outcome::NoSession], Counter { packets: 3, bytes: 3 * 142 });

@@ -3,5 +3,6 @@
 
 mod copies;
 mod encapsulations;
+mod sensors;
 mod support;
 mod suricata;

@@ -161,15 +161,19 @@ impl Rules {
                 return Err(why);
             }
         }
-        let prepared = host.surroundings.prepare(&next.gateway).await;
+        let prepared = host.surroundings.prepare(&next.gateway, host.firewall).await;
         let prepared = prepared.map_err(|error| error.to_string())?;
         let differences = self.current.differences(&next);
-        if apply.confirm_within.is_none() {
-            self.keep(&next)?;
+        if apply.confirm_within.is_none()
+            && let Err(error) = self.keep(&next)
+        {
+            host.firewall.forget_announced(true);
+            return Err(error);
         }
         let time = apply.confirm_within.map(|seconds| Duration::from_secs(seconds.into()));
         let grace = time.map(|time| time + GRACE);
         if let Err(error) = host.firewall.adopt(&next.gateway, &next.rules, grace) {
+            host.firewall.forget_announced(true);
             self.keep(&self.current)?;
             return Err(error.to_string());
         }
@@ -207,9 +211,14 @@ impl Rules {
                     .into(),
             );
         };
-        let adopted = host.firewall.adopt(&previous.gateway, &previous.rules, None);
-        adopted.map_err(|error| error.to_string())?;
-        host.surroundings.go_back(&previous.gateway, host.firewall).await;
+        let prepared = host.surroundings.prepare_return(&previous.gateway, host.firewall).await;
+        if let Err(error) = host.firewall.adopt(&previous.gateway, &previous.rules, None) {
+            host.firewall.forget_announced(true);
+            return Err(error.to_string());
+        }
+        if let Some(prepared) = prepared {
+            host.surroundings.go_back(&previous.gateway, prepared, host.firewall).await;
+        }
         let differences = self.current.differences(&previous);
         let was_kept = self.deadline.is_none();
         (self.current, self.previous, self.deadline) = (previous, None, None);

@@ -59,18 +59,24 @@ impl Surroundings {
         Ok(Self { netlink, knowledge, policy: change, dns, pair, resolver: None, state })
     }
 
-    /// Opens and plans what a configuration needs beyond what is there. Nothing changes for anybody.
+    /// Opens and plans what a configuration needs beyond what is there, and announces mirror sessions to the rules that
+    /// are put in force next. Nothing changes for anybody.
     ///
     /// # Errors
     /// An address cannot be listened on, or a sensor not be reached; nothing stays open.
-    pub(super) async fn prepare(&self, gateway: &Gateway) -> Result<Prepared, GatewayError> {
+    pub(super) async fn prepare(
+        &self,
+        gateway: &Gateway,
+        firewall: &mut Firewall,
+    ) -> Result<Prepared, GatewayError> {
         let mut prepared = Prepared::default();
         for address in listen(gateway).into_iter().filter(|a| !self.dns.contains_key(a)) {
             let server = DnsServer::start(&[address], self.knowledge.clone()).await?;
             prepared.dns.insert(address, server);
         }
         if let Some(mirror) = &gateway.mirror {
-            prepared.mirror = Some(mirror::plan(&self.netlink, gateway, mirror).await?);
+            let plan = mirror::plan(&self.netlink, gateway, mirror).await?;
+            prepared.mirror = Some(firewall.announce_mirror(plan)?);
         }
         Ok(prepared)
     }
@@ -97,12 +103,13 @@ impl Surroundings {
             }
             return Ok(());
         };
+        firewall.settle_mirror(plan)?;
         if self.pair.is_none() {
             let (pair, undo) = self.netlink.create_mirror_pair().await?;
             self.pair = Some(undo);
             firewall.attach_mirror(&pair)?;
         }
-        Ok(firewall.set_mirror_plan(plan)?)
+        Ok(())
     }
 
     /// Points the host's resolver at the private DNS, or gives it back.
@@ -119,16 +126,30 @@ impl Surroundings {
         Ok(())
     }
 
-    /// As [`Surroundings::prepare`] and [`Surroundings::settle`], for a configuration that has to be gone back
-    /// to whether or not all of it can be had.
-    pub(super) async fn go_back(&mut self, gateway: &Gateway, firewall: &mut Firewall) {
-        let prepared = match self.prepare(gateway).await {
-            Ok(prepared) => prepared,
+    /// As [`Surroundings::prepare`], for a configuration that has to be gone back to whether or not all of it can be
+    /// had. Without it, its rules mirror nothing by filters.
+    pub(super) async fn prepare_return(
+        &self,
+        gateway: &Gateway,
+        firewall: &mut Firewall,
+    ) -> Option<Prepared> {
+        match self.prepare(gateway, firewall).await {
+            Ok(prepared) => Some(prepared),
             Err(error) => {
                 error!(%error, "private DNS and mirror cannot be put back, they stay as they are");
-                return;
+                firewall.forget_announced(false);
+                None
             }
-        };
+        }
+    }
+
+    /// As [`Surroundings::settle`], for a configuration that has to be gone back to.
+    pub(super) async fn go_back(
+        &mut self,
+        gateway: &Gateway,
+        prepared: Prepared,
+        firewall: &mut Firewall,
+    ) {
         if let Err(error) = self.settle(gateway, prepared, firewall).await {
             error!(%error, "the mirror cannot be put back");
         }

@@ -1,8 +1,8 @@
 //! Writing flows: new ones, those judged again, and what their packets change.
 
 use aya_ebpf::programs::TcContext;
-use nightgate_abi::{Flow, Reason, flow::Direction, sender::sent};
-use nightgate_packet::{PacketMeta, protocol, tcp_flags};
+use nightgate_abi::{Flow, Reason, flow::Direction, mirror::flow_hash, sender::sent};
+use nightgate_packet::{PacketMeta, encapsulation::hash, protocol, tcp_flags};
 
 use crate::stage::{
     Work,
@@ -48,6 +48,7 @@ pub(super) fn remember(
     flow.origin = origin.end as u8;
     flow.service = judgement.intercept.service;
     flow.mirror_session = judgement.mirror_session;
+    flow.mirror_hash = if judgement.mirror_session == 0 { 0 } else { flow_hash(hash(&work.key)) };
     flow.rule = judgement.rule;
     flow.counting = work.counting;
     flow.facts = work.subject.facts;

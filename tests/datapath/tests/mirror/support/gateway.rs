@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use nightgate_abi::{
     INTERCEPT_MARK, Intercept,
     listener::Transport,
-    mirror::{MirrorSessionId, Outcome},
+    mirror::{MirrorSession, MirrorSessionId, Outcome},
 };
 use nightgate_config::{Gateway as Model, Mirror, SensorName, ZoneName};
 use nightgate_datapath::{Datapath, IfIndex};
@@ -37,6 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) runtime: Runtime,
     undo: Undo,
     session: MirrorSessionId,
+    value: MirrorSession,
     intercepts: Vec<Destination>,
 }
 
@@ -71,8 +72,15 @@ impl Gateway {
         datapath.attach_mirror(&pair.peer.name)?;
         datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
         let session = MirrorSessionId::new(1).context("a session")?;
-        let mut gateway =
-            Self { datapath, netlink, runtime, undo, session, intercepts: Vec::new() };
+        let mut gateway = Self {
+            datapath,
+            netlink,
+            runtime,
+            undo,
+            session,
+            value: MirrorSession::default(),
+            intercepts: Vec::new(),
+        };
         gateway.mirror(sensor, session_keys)?;
         Ok(gateway)
     }
@@ -82,10 +90,22 @@ impl Gateway {
         let mirror = model(sensor, session)?.mirror.context("a mirror section")?;
         let paths = self.runtime.block_on(paths(&self.netlink, &mirror))?;
         let plan = Plan::new(&mirror, &paths, 1_500).map_err(|errors| anyhow!("{errors:?}"))?;
+        for sensor in plan.sensors() {
+            self.datapath.set_mirror_sensor(sensor.number, sensor.value)?;
+        }
         for session in plan.sessions() {
             self.datapath.set_mirror_session(session.id, session.value)?;
         }
+        self.value = plan.sessions()[0].value;
         self.session = plan.session_of(SERVICE).context("a session of the service")?;
+        Ok(())
+    }
+
+    /// Takes a sensor out of the session, by its place.
+    pub(crate) fn lose_sensor(&mut self, place: usize) -> Result<()> {
+        let mut value = self.value;
+        value.sensors[place] = 0;
+        self.datapath.set_mirror_session(self.session, value)?;
         Ok(())
     }
 
@@ -148,6 +168,7 @@ impl Gateway {
 }
 
 fn model(sensor: &str, session: &str) -> Result<Model> {
+    let which = if session.contains("sensor:") { "" } else { "sensor: ids, " };
     let text = format!(
         "version: 1
 router: {{ identity: gateway.json }}
@@ -162,7 +183,7 @@ mirror:
   sensors:
     ids: {{ interface: mon0, {sensor} }}
   sessions:
-    - {{ id: web, services: [{SERVICE}], filter: {{ from: lan, to: wan }}, sensor: ids, {session} }}
+    - {{ id: web, services: [{SERVICE}], filter: {{ from: lan, to: wan }}, {which}{session} }}
 "
     );
     let config = nightgate_config::parse(&text, "test").map_err(|errors| anyhow!("{errors:?}"))?;
