@@ -9,28 +9,34 @@ use std::{
 };
 
 use nightgate_mirror::verdict::Alert;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncSeekExt as _},
+    net::unix::pipe::Receiver,
     sync::mpsc,
 };
 use tracing::{debug, info, warn};
 
 use super::{CHUNK, LONGEST, pass_on};
 
-/// Time between two looks at the file, each of two system calls: is there more in it, and is it still the file of that
-/// name.
-const LOOK: Duration = Duration::from_millis(10);
+/// Time after which the file is looked at although the kernel has told of no change: some file systems tell of none
+/// (inotify(7), "Limitations and caveats").
+const LOOK: Duration = Duration::from_secs(1);
+/// The same where its folder is not there, or cannot be watched.
+const LOOK_UNWATCHED: Duration = Duration::from_millis(100);
 
 /// Follows a file for ever. What is in it at the beginning is past; what a file holds that takes its place
 /// is read from its beginning.
 pub(super) async fn follow(path: PathBuf, found: mpsc::Sender<Alert>) {
     let mut place = Place::End;
     loop {
+        // Before the file is opened, so that no change is missed.
+        let watch = Watch::start(&path);
         match File::open(&path).await {
             Ok(file) => {
                 info!(path = %path.display(), "alerts are read");
-                if let Err(error) = read(file, place, &path, &found).await {
+                if let Err(error) = read(file, place, (&path, &watch), &found).await {
                     warn!(path = %path.display(), %error, "events cannot be read; the file is opened anew");
                 }
             }
@@ -38,7 +44,46 @@ pub(super) async fn follow(path: PathBuf, found: mpsc::Sender<Alert>) {
         }
         // What comes under this name from now on is new.
         place = Place::Beginning;
-        tokio::time::sleep(10 * LOOK).await;
+        watch.changed().await;
+    }
+}
+
+/// Tells of changes in the folder of a file.
+///
+/// Its events are read like those of a pipe, which is what the runtime has a safe type for.
+struct Watch(Option<Receiver>);
+
+impl Watch {
+    fn start(path: &Path) -> Self {
+        match Self::of_folder(path) {
+            Ok(inotify) => Self(Some(inotify)),
+            Err(error) => {
+                debug!(path = %path.display(), %error, "changes are not told, the file is looked at now and then");
+                Self(None)
+            }
+        }
+    }
+
+    fn of_folder(path: &Path) -> io::Result<Receiver> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let changes = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE;
+        inotify.add_watch(folder.unwrap_or_else(|| Path::new(".")), changes)?;
+        Receiver::from_owned_fd_unchecked(inotify.into())
+    }
+
+    /// Waits for a change since the last call, or until it is time to look without one.
+    async fn changed(&self) {
+        let Some(inotify) = &self.0 else { return tokio::time::sleep(LOOK_UNWATCHED).await };
+        match tokio::time::timeout(LOOK, inotify.readable()).await {
+            // What changed is seen in the file itself.
+            Ok(Ok(())) => while inotify.try_read(&mut [0; 4_096]).is_ok_and(|length| length > 0) {},
+            Ok(Err(_)) => tokio::time::sleep(LOOK_UNWATCHED).await,
+            Err(_elapsed) => {}
+        }
     }
 }
 
@@ -52,7 +97,7 @@ enum Place {
 async fn read(
     mut file: File,
     place: Place,
-    path: &Path,
+    (path, watch): (&Path, &Watch),
     found: &mpsc::Sender<Alert>,
 ) -> io::Result<()> {
     let mut position = match place {
@@ -70,7 +115,7 @@ async fn read(
         } else if is_over(path, &own, position).await {
             return Ok(());
         } else {
-            tokio::time::sleep(LOOK).await;
+            watch.changed().await;
         }
     }
 }
@@ -132,6 +177,9 @@ mod tests {
         )
     }
 
+    /// More than the follower takes to notice what has happened.
+    const SETTLE: Duration = Duration::from_millis(500);
+
     async fn next(alerts: &mut mpsc::Receiver<Alert>) -> u32 {
         let alert = tokio::time::timeout(Duration::from_secs(20), alerts.recv()).await;
         alert.expect("an alert in time").expect("an alert").signature_id
@@ -144,7 +192,7 @@ mod tests {
         fs::write(&path, line(1)).unwrap();
         let (found, mut alerts) = mpsc::channel(8);
         let follower = tokio::spawn(follow(path.clone(), found));
-        tokio::time::sleep(20 * LOOK).await;
+        tokio::time::sleep(SETTLE).await;
 
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         let (first, second) = (line(2), line(3));
@@ -161,7 +209,7 @@ mod tests {
         fs::write(&path, line(5)).unwrap();
         assert_eq!(next(&mut alerts).await, 5, "the new one from its beginning");
         fs::write(&path, "").unwrap();
-        tokio::time::sleep(20 * LOOK).await;
+        tokio::time::sleep(SETTLE).await;
         fs::write(&path, line(6)).unwrap();
         assert_eq!(next(&mut alerts).await, 6, "an emptied one too");
         follower.abort();
