@@ -80,7 +80,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "bench",
         &[
             "lab", "datapath", "ruleset", "config", "packet", "abi", "e2ee", "identity", "sdk",
-            "router", "server",
+            "router", "server", "netlink",
         ],
     ),
     ("xtask", &["lab"]),

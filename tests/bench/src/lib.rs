@@ -2,6 +2,7 @@
 
 pub mod firewall;
 pub mod memory;
+pub mod mirror;
 pub mod network;
 pub mod overlay;
 
@@ -27,6 +28,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "firewall-net", about: "traffic beside nftables alone", run: network::run },
     Suite { name: "firewall-memory", about: "memory alone", run: memory::run },
+    Suite { name: "mirror", about: "copies for sensors", run: mirror::run },
     Suite { name: "overlay", about: "encryption, controller and router", run: overlay::run },
     Suite {
         name: "overlay-crypto",
