@@ -37,14 +37,20 @@ impl Scene {
         quickstart.wait_for_output("Ctrl-C", LONG).expect("an overlay");
         let scene =
             Self { nightgate, folder, cgroup: cgroup(), namespace, _quickstart: quickstart };
-        let data = scene.file("intercept.json");
-        let document = r#"{ "protocols": ["tcp", "udp"], "portRanges": [{ "low": 80, "high": 80 }],
-            "addresses": ["10.9.0.9", "fd09::/16", "*.corp"] }"#;
-        fs::write(&data, document).expect("written");
-        let config = format!("config create places intercept.v1 --data {}", data.display());
-        scene.operate(&config);
+        scene.intercept("config create places intercept.v1", "{}");
         scene.operate("service update web --config places");
         scene
+    }
+
+    /// Says where the service is intercepted, and how it is dialed.
+    fn intercept(&self, command: &str, dial_options: &str) {
+        let data = self.file("intercept.json");
+        let document = format!(
+            r#"{{ "protocols": ["tcp", "udp"], "portRanges": [{{ "low": 80, "high": 80 }}],
+            "addresses": ["10.9.0.9", "fd09::/16", "*.corp"], "dialOptions": {dial_options} }}"#
+        );
+        fs::write(&data, document).expect("written");
+        self.operate(&format!("{command} --data {}", data.display()));
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -145,6 +151,10 @@ fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
         program.join().expect("ended");
     });
 
+    let reverse = "import socket; print(socket.gethostbyaddr(socket.gethostbyname('web.corp'))[0])";
+    let said = scene.program(&["python3", "-c", reverse]);
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "web.corp", "{said:?}");
+
     for table in ["tcp", "tcp6", "udp", "udp6"] {
         let sockets = scene.namespace.shell(&format!("cat /proc/net/{table}")).expect("read");
         let outside = sockets.lines().skip(1).find(|line| {
@@ -156,6 +166,15 @@ fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
         });
         assert_eq!(outside, None, "{table}");
     }
+
+    // Nobody hosts under the name that is asked for from now on.
+    scene.intercept("config update places", r#"{ "identity": "$dst_hostname-$dst_protocol" }"#);
+    until("a dial of an instance", LONG, || {
+        let page = scene.curl("web.corp");
+        let asked = tunnel.log().contains("web.corp-tcp");
+        Ok((!page.status.success() && asked).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
     tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use hickory_proto::{
     op::{Message, OpCode, Query},
-    rr::{DNSClass, RData, Record, RecordType},
+    rr::{DNSClass, Name, RData, Record, RecordType, rdata::PTR},
 };
 use nightgate_gateway::names::{HostName, NameAddresses};
 use tokio::{net::UdpSocket, time::timeout};
@@ -20,25 +20,49 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest answer that is passed on, in bytes.
 const MAX_ANSWER: usize = 65_535;
 
-/// The name that a query is for, if it is one question of the Internet's names.
-pub(crate) fn name(bytes: &[u8]) -> Option<(HostName, Message)> {
+/// What a query wants to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Asked {
+    /// Something about a name.
+    Name(HostName),
+    /// The name of an address: RFC 1035 section 3.5, RFC 3596 section 2.5.
+    Address(IpAddr),
+}
+
+/// What a query wants to know, if it is one question of the Internet's names.
+pub(crate) fn asked(bytes: &[u8]) -> Option<(Asked, Message)> {
     let query = Message::from_vec(bytes).ok()?;
     let [question] = query.queries.as_slice() else { return None };
     if query.metadata.op_code != OpCode::Query || question.query_class() != DNSClass::IN {
         return None;
     }
+    if question.query_type() == RecordType::PTR {
+        let network = question.name().parse_arpa_name().ok()?;
+        let is_one = network.prefix_len() == network.max_prefix_len();
+        return is_one.then(|| (Asked::Address(network.addr()), query));
+    }
     let name = HostName::try_from(question.name().to_ascii().as_str()).ok()?;
-    Some((name, query))
+    Some((Asked::Name(name), query))
+}
+
+/// The answer to a query for the name of an address.
+pub(crate) fn answer_with_name(query: &Message, name: &HostName) -> Option<Vec<u8>> {
+    let name = Name::from_ascii(format!("{name}.")).ok()?;
+    reply(query, Some(RData::PTR(PTR(name))))
 }
 
 /// The answer to a query for a name of a service: an address, or that there is no such record.
 pub(crate) fn answer(query: &Message, addresses: NameAddresses) -> Option<Vec<u8>> {
+    reply(query, data(query.queries.first()?, addresses))
+}
+
+fn reply(query: &Message, data: Option<RData>) -> Option<Vec<u8>> {
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.metadata.recursion_available = true;
     let question = query.queries.first()?;
     reply.add_query(question.clone());
-    if let Some(data) = data(question, addresses) {
+    if let Some(data) = data {
         reply.add_answer(Record::from_rdata(question.name().clone(), TTL, data));
     }
     reply.to_vec().ok()
@@ -95,12 +119,27 @@ mod tests {
         let addresses =
             NameAddresses { v4: Ipv4Addr::new(100, 64, 0, 1), v6: "fd64::1".parse().unwrap() };
         for (kind, expected) in [(1, "100.64.0.1"), (28, "fd64::1"), (16, "")] {
-            let (name, message) = name(&query(kind)).unwrap();
-            assert_eq!(name.as_str(), "www.corp");
+            let (asked, message) = asked(&query(kind)).unwrap();
+            assert_eq!(asked, Asked::Name(HostName::try_from("www.corp").unwrap()));
             let reply = Message::from_vec(&answer(&message, addresses).unwrap()).unwrap();
             assert_eq!(reply.metadata.id, 0x1234);
             let said: Vec<_> = reply.answers.iter().map(|it| it.data.to_string()).collect();
             assert_eq!(said.join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn an_address_has_the_name_that_it_was_given_for() {
+        let name = HostName::try_from("www.corp").unwrap();
+        for address in ["100.64.0.1", "fd64::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let mut query = Message::query();
+            query.add_query(Query::query(Name::from(address), RecordType::PTR));
+            let (asked, message) = asked(&query.to_vec().unwrap()).unwrap();
+            assert_eq!(asked, Asked::Address(address));
+            let answer = answer_with_name(&message, &name).unwrap();
+            let reply = Message::from_vec(&answer).unwrap();
+            assert_eq!(reply.answers[0].data.to_string(), "www.corp.");
         }
     }
 
@@ -111,7 +150,7 @@ mod tests {
         let mut chaos = query(1);
         *chaos.last_mut().unwrap() = 3;
         for bytes in [&b""[..], b"x", &two, &chaos, &[0; 12]] {
-            assert!(name(bytes).is_none(), "{bytes:?}");
+            assert!(asked(bytes).is_none(), "{bytes:?}");
         }
     }
 

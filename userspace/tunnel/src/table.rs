@@ -7,7 +7,10 @@ use std::{
 
 use nightgate_abi::tunnel::{DNS_SERVICE, DOORS, Door, Doors};
 use nightgate_datapath::Destinations;
-use nightgate_gateway::names::{HostName, NameAddresses, Names, SyntheticRanges};
+use nightgate_gateway::{
+    intercept::DialPlan,
+    names::{HostName, NameAddresses, Names, SyntheticRanges},
+};
 use nightgate_model::configs::{AddressPattern, InterceptV1, IpPrefix, Protocol};
 use nightgate_sdk::{Permission, Service, ServiceId};
 
@@ -38,6 +41,8 @@ pub struct Table {
 pub struct Intercepted {
     /// Its name.
     pub name: String,
+    /// How it is dialed.
+    pub dial: DialPlan,
     patterns: Vec<AddressPattern>,
     config: InterceptV1,
 }
@@ -224,7 +229,7 @@ fn intercepted(service: &Service, problems: &mut Vec<TableProblem>) -> Option<In
             }
         }
     }
-    Some(Intercepted { name, patterns, config })
+    Some(Intercepted { name, dial: DialPlan::new(&config), patterns, config })
 }
 
 /// The doors of a prefix and of those around it, the narrowest prefix first.

@@ -13,6 +13,7 @@ use nightgate_abi::tunnel::{Origin, OriginKey, flag};
 use nightgate_datapath::{DatapathError, Destinations, Tunnel, TunnelPlace};
 use nightgate_gateway::{
     admin::{AdminServer, AdminSocketError, Query, Request, Topic},
+    intercept::{DialPlan, Passage},
     names::{HostName, NameAddresses},
 };
 use nightgate_model::configs::Protocol;
@@ -86,7 +87,8 @@ pub(crate) struct Call {
     pub(crate) service: String,
     pub(crate) process: Process,
     destination: SocketAddr,
-    name: Option<String>,
+    name: Option<HostName>,
+    plan: DialPlan,
     protocol: Protocol,
 }
 
@@ -223,22 +225,34 @@ impl Shared {
     pub(crate) fn admit(&self, origin: &Origin) -> Result<Call, Refusal> {
         let destination = SocketAddr::new(origin.destination.to_ip(), origin.port);
         let process = Process::of(origin);
-        let (service, name) = {
+        let (service, plan, name) = {
             let table = self.table();
-            let service = table.service(origin.service).map(|service| service.name.clone());
-            let name = table.name_of(destination.ip()).map(HostName::to_string);
-            (service.ok_or(Refusal::Gone(destination))?, name)
+            let service = table.service(origin.service).ok_or(Refusal::Gone(destination))?;
+            let name = table.name_of(destination.ip()).cloned();
+            (service.name.clone(), service.dial.clone(), name)
         };
         if !self.policy.allows(&service, &process) {
             return Err(Refusal::Policy { service, process: Box::new(process) });
         }
         let protocol = if origin.protocol == 17 { Protocol::Udp } else { Protocol::Tcp };
-        Ok(Call { service, process, destination, name, protocol })
+        Ok(Call { service, process, destination, name, plan, protocol })
     }
 
     pub(crate) async fn dial(&self, call: &Call, source: SocketAddr) -> Result<Stream, DialError> {
-        let app_data = call.app_data(source).into();
-        let options = DialOptions { app_data, ..DialOptions::default() };
+        let passage = Passage {
+            protocol: call.protocol,
+            client: source,
+            destination: call.destination,
+            name: call.name.clone(),
+            caller: self.context.identity_name(),
+        };
+        let instance = call.plan.instance(&passage);
+        let options = DialOptions {
+            app_data: call.plan.app_data(&passage),
+            instance: (!instance.is_empty()).then_some(instance),
+            timeout: call.plan.timeout(),
+            ..DialOptions::default()
+        };
         self.context.dial_with(&call.service, &options).await
     }
 
@@ -249,6 +263,11 @@ impl Shared {
             self.intercept(destinations);
         }
         Some(addresses)
+    }
+
+    /// The name that has been given this address.
+    pub(crate) fn name_of(&self, address: IpAddr) -> Option<HostName> {
+        self.table().name_of(address).cloned()
     }
 
     /// Tells the hooks what is intercepted; gives whether that is something else than before.
@@ -284,29 +303,12 @@ impl Call {
         FlowReport {
             protocol: self.protocol,
             destination: self.destination,
-            name: self.name.clone(),
+            name: self.name.as_ref().map(ToString::to_string),
             service: self.service.clone(),
             process: self.process.clone(),
             age: 0,
             sent: 0,
             received: 0,
         }
-    }
-
-    /// What OpenZiti's hosting tunnelers read: JSON with text values only.
-    fn app_data(&self, source: SocketAddr) -> String {
-        let address = |address: IpAddr| address.to_canonical().to_string();
-        let mut data = serde_json::json!({
-            "dst_protocol": self.protocol,
-            "dst_ip": address(self.destination.ip()),
-            "dst_port": self.destination.port().to_string(),
-            "src_protocol": self.protocol,
-            "src_ip": address(source.ip()),
-            "src_port": source.port().to_string(),
-        });
-        if let Some(name) = &self.name {
-            data["dst_hostname"] = name.as_str().into();
-        }
-        data.to_string()
     }
 }

@@ -18,7 +18,11 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::{dns, flows::Counts, tunneler::Shared};
+use crate::{
+    dns::{self, Asked},
+    flows::Counts,
+    tunneler::Shared,
+};
 
 /// IP protocol number (IANA).
 const UDP: u8 = 17;
@@ -101,9 +105,9 @@ async fn answer(
     origin: &Origin,
     shared: &Shared,
 ) {
-    let own = dns::name(query).and_then(|(name, message)| {
-        let addresses = shared.resolve(&name)?;
-        dns::answer(&message, addresses)
+    let own = dns::asked(query).and_then(|(asked, message)| match asked {
+        Asked::Name(name) => dns::answer(&message, shared.resolve(&name)?),
+        Asked::Address(address) => dns::answer_with_name(&message, &shared.name_of(address)?),
     });
     let answer = match own {
         Some(answer) => answer,

@@ -26,7 +26,7 @@ pub struct Passage {
     pub destination: SocketAddr,
     /// The name behind that address, if it is a synthetic one.
     pub name: Option<HostName>,
-    /// Name of the gateway's identity.
+    /// Name of the identity that dials.
     pub caller: String,
 }
 
@@ -37,7 +37,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
 impl DialPlan {
-    pub(super) fn new(intercept: &InterceptV1) -> Self {
+    /// As a service's `intercept.v1` wants it.
+    pub fn new(intercept: &InterceptV1) -> Self {
         let options = &intercept.dial_options;
         let seconds = options.connect_timeout_seconds.filter(|seconds| *seconds > 0);
         Self {
@@ -92,10 +93,10 @@ impl Passage {
         };
         Some(match name {
             "dst_protocol" | "src_protocol" => protocol.to_owned(),
-            "dst_ip" => self.destination.ip().to_string(),
+            "dst_ip" => self.destination.ip().to_canonical().to_string(),
             "dst_port" => self.destination.port().to_string(),
             "dst_hostname" => return self.name.as_ref().map(ToString::to_string),
-            "src_ip" => self.client.ip().to_string(),
+            "src_ip" => self.client.ip().to_canonical().to_string(),
             "src_port" => self.client.port().to_string(),
             "tunneler_id.name" => self.caller.clone(),
             _ => return None,
