@@ -215,7 +215,7 @@ async fn run_parts(
     };
     let tracer = Tracer::new(&firewall)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts };
-    let mut live = Live::new(firewall, router.clone(), metrics, table, names);
+    let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names);
     live.begin();
     let mut accepting = listeners.run(&interceptor, idle);
     info!(id = %router.id(), ?dns, "gateway runs");

@@ -48,6 +48,9 @@ The packet is the first of a flow, in these words, in quotes because of the >:
                flow of the packet that it quotes, whatever the rules say
   dscp, mac    code point of differentiated services, and Ethernet address of the sender
 
+Where a running gateway intercepts the packet and finds nothing that refuses it, it dials the service as it would for
+the packet, and closes the connection again: what the host says about its server is part of the answer.
+
   nightgate fw explain \"tcp 10.1.0.5 > 192.0.2.7:443\"
   nightgate fw explain --config gateway.yaml \"udp [2001:db8::5]:5000 > [2001:db8::7]:53 from lan to wan\"";
 

@@ -2,26 +2,65 @@
 
 mod overlay;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use nightgate_datapath::IfIndex;
-use nightgate_model::{id::IdentityId, replica::Replica};
+use nightgate_model::{configs::Protocol, id::IdentityId, replica::Replica};
 use nightgate_netlink::{InterfaceIndex, Netlink, Passenger, Way};
+use nightgate_packet::protocol;
 use nightgate_ruleset::{Description, ZoneName, without_rules};
+use tokio::time::timeout;
 
 use crate::{
-    admin::Explain, clock::Clock, firewall::Firewall, intercept::InterceptTable,
+    admin::Explain,
+    clock::Clock,
+    firewall::Firewall,
+    intercept::{InterceptTable, InterceptedService},
+    interceptor::Interceptor,
     report::ExplainReport,
 };
 
-/// Explains a packet. Zones that are not said are found as the kernel programs find them.
+/// A dial that would show whether the host reaches its server.
+pub(super) struct Trial {
+    service: InterceptedService,
+    protocol: Protocol,
+    ends: [SocketAddr; 2],
+}
+
+/// How long a trial may take; its operator waits for it.
+const TRIAL: Duration = Duration::from_secs(10);
+
+impl Trial {
+    /// Dials as the gateway does for the packet, and hangs up; what came of it.
+    pub(super) async fn step(self, interceptor: &Interceptor) -> String {
+        let Self { service, protocol, ends } = self;
+        let started = Instant::now();
+        let opening = timeout(TRIAL, interceptor.open(&service, protocol, ends));
+        match opening.await {
+            Ok(Ok(_circuit)) => {
+                let took = started.elapsed().as_millis();
+                format!("the host has its server: a trial connection stood after {took} ms")
+            }
+            Ok(Err(error)) => format!("refused: a trial connection: {error}"),
+            Err(_elapsed) => {
+                format!("refused: a trial connection: no answer within {} s", TRIAL.as_secs())
+            }
+        }
+    }
+}
+
+/// Explains a packet. Zones that are not said are found as the kernel programs find them. What is intercepted and not
+/// refused so far may be tried.
 pub(super) async fn explain(
     firewall: &Firewall,
     table: &InterceptTable,
     clock: &Clock,
     (replica, own): (&Replica, &IdentityId),
     question: &Explain,
-) -> Result<ExplainReport, String> {
+) -> Result<(ExplainReport, Option<Trial>), String> {
     let (text, answer) = overlay::resolve(&question.packet, table)?;
     let mut packet: Description = text.parse().map_err(|error| format!("{error}"))?;
     let mut guide = Guide {
@@ -54,11 +93,22 @@ pub(super) async fn explain(
     }
     let mut report = ExplainReport::new(rules, &packet, question.scope)?;
     report.way = guide.steps;
+    let is_refused = report.way.iter().any(|step| step.starts_with("refused"));
+    let protocol = match packet.packet.protocol {
+        protocol::TCP => Some(Protocol::Tcp),
+        protocol::UDP => Some(Protocol::Udp),
+        _ => None,
+    };
+    let trial = service.zip(protocol).filter(|_| report.is_accepted() && !is_refused);
+    let trial = trial.map(|(service, protocol)| {
+        let client = SocketAddr::new(source, packet.packet.source_port);
+        Trial { service: service.clone(), protocol, ends: [client, destination] }
+    });
     if is_judged {
         let flow = firewall.flow_of(&inside, table, clock);
         report.flow = flow.map_err(|error| error.to_string())?;
     }
-    Ok(report)
+    Ok((report, trial))
 }
 
 /// Finds the way of one packet, and writes it down.

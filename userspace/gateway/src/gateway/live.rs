@@ -24,15 +24,16 @@ use super::{
     verdicts::{self, Verdicts},
 };
 use crate::{
-    admin::{AddressQuarantine, AdminServer, FlowRequest, Query, Request, Topic},
+    admin::{AddressQuarantine, AdminServer, Explain, FlowRequest, Query, Request, Topic},
     clock::Clock,
     dns::NameTable,
     firewall::Firewall,
     hosting::{Hosting, UDP_IDLE, hosted_services},
     intercept::{InterceptTable, Intercepts},
+    interceptor::Interceptor,
     masquerade::AddressBook,
     names::SyntheticRanges,
-    report::{NameReport, RouterReport},
+    report::{ExplainReport, NameReport, RouterReport},
 };
 
 /// Time between two counts of connections for the rules that limit them.
@@ -58,6 +59,7 @@ pub(super) struct Live {
     addresses: AddressBook,
     verdicts: Verdicts,
     router: Router,
+    interceptor: Interceptor,
     /// What has been seen of the models.
     replica: watch::Receiver<Arc<Replica>>,
     identity: IdentityId,
@@ -73,11 +75,12 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn new(
         Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts }: Rulebook,
-        router: Router,
+        interceptor: Interceptor,
         metrics: Metrics,
         table: watch::Sender<Arc<InterceptTable>>,
         names: watch::Sender<Arc<NameTable>>,
     ) -> Self {
+        let router = interceptor.router.clone();
         let identity = router.id().as_identity();
         let ranges = synthetic_ranges(rules.gateway());
         let flows = verdicts.flows();
@@ -97,6 +100,7 @@ impl Live {
                 UDP_IDLE,
             ),
             replica: router.replica(),
+            interceptor,
             router,
             identity,
             metrics,
@@ -181,8 +185,43 @@ impl Live {
         if let Request::Trace(request) = query.request.clone() {
             return self.tracer.start(query, &request, &mut self.firewall);
         }
+        if let Request::Explain(question) = &query.request {
+            let explained = self.explain(question).await;
+            return self.try_and_answer(query, explained);
+        }
         let answer = self.answer(query.request.clone()).await;
         query.answer(answer);
+    }
+
+    async fn explain(
+        &self,
+        question: &Explain,
+    ) -> Result<(ExplainReport, Option<explain::Trial>), String> {
+        let table = self.table.borrow().clone();
+        let clock = clock()?;
+        let replica = Arc::clone(&self.router.replica().borrow());
+        let model = (replica.as_ref(), &self.identity);
+        explain::explain(&self.firewall, &table, &clock, model, question).await
+    }
+
+    /// Answers an explanation when its trial has ended, if there is one; nothing else waits for that.
+    fn try_and_answer(
+        &self,
+        query: Query,
+        explained: Result<(ExplainReport, Option<explain::Trial>), String>,
+    ) {
+        let interceptor = self.interceptor.clone();
+        tokio::spawn(async move {
+            let explained = match explained {
+                Ok((mut report, Some(trial))) => {
+                    report.way.push(trial.step(&interceptor).await);
+                    Ok(report)
+                }
+                Ok((report, None)) => Ok(report),
+                Err(error) => Err(error),
+            };
+            query.answer(value(explained));
+        });
     }
 
     /// Leaves the firewall to itself, with the rules that are meant to last.
@@ -267,13 +306,7 @@ impl Live {
             }
             Request::Release(address) => value(self.firewall.datapath.release_address(address)),
             Request::Trace(_) => Err("a trace is told as it happens".into()),
-            Request::Explain(question) => {
-                let table = self.table.borrow().clone();
-                let clock = clock()?;
-                let replica = Arc::clone(&self.router.replica().borrow());
-                let model = (replica.as_ref(), &self.identity);
-                value(explain::explain(&self.firewall, &table, &clock, model, &question).await)
-            }
+            Request::Explain(_) => Err("an explanation may take a trial".into()),
             Request::Learn(learn) => {
                 value(self.learning.begin(&mut self.firewall, &self.rules, &learn))
             }

@@ -59,6 +59,11 @@ struct PassedOverReport {
 const NEAREST: usize = 5;
 
 impl ExplainReport {
+    /// Whether the rules let the packet pass.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.verdict == "accept"
+    }
+
     /// Explains what becomes of a packet whose zones are described; where no rule is asked, the first is enough.
     ///
     /// # Errors

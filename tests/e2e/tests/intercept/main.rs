@@ -1,5 +1,8 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
+mod pmtu;
+mod scale;
+
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
@@ -72,16 +75,7 @@ fn datagrams_are_carried_one_by_one_from_the_address_they_were_sent_to() {
 #[test]
 fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again() {
     let mut scene = Scene::after(HOSTED);
-    let own = std::fs::read_to_string(scene.deployment.file("gw-a.yaml")).expect("rules");
-    let out = "  - { id: out, from: lan, to: wan, action: accept }\n";
-    let nat = "nat:\n  source: [{ id: out-as-gateway, from: lan, to: wan, becomes: masquerade }]\n";
-    let text = own.replace("rules:\n", &format!("{nat}rules:\n{out}"));
-    let path = scene.deployment.write("gw-a.yaml", &text).expect("written");
-    let line = format!("fw apply {}", path.display());
-    run(&mut scene.deployment.question("gw-a", &line)).expect("applied");
-
-    let gateway = &scene.deployment.topology().gateway_a;
-    gateway.set("net/ipv4/ip_forward", "1").expect("set");
+    scene.let_out();
     let public: SocketAddr = (address::PUBLIC[0].parse::<IpAddr>().expect("an address"), 80).into();
     let _server =
         HttpServer::start(&scene.deployment.topology().public, public, "a page").expect("served");
@@ -97,6 +91,7 @@ fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again
         "intercepted for service web",
         "may dial it",
         "gw-a > r1 > gw-b",
+        "a trial connection stood",
         "accept",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -160,6 +155,21 @@ impl Scene {
         let path = self.deployment.write("gw-b-rules.yaml", &text).expect("written");
         let line = format!("fw apply {}", path.display());
         run(&mut self.deployment.question("gw-b", &line)).expect("applied");
+    }
+
+    /// Lets the client reach the underlay, as the gateway.
+    fn let_out(&self) {
+        let own = std::fs::read_to_string(self.deployment.file("gw-a.yaml")).expect("rules");
+        let out = "  - { id: out, from: lan, to: wan, action: accept }\n";
+        let nat =
+            "nat:\n  source: [{ id: out-as-gateway, from: lan, to: wan, becomes: masquerade }]\n";
+        let text = own.replace("rules:\n", &format!("{nat}rules:\n{out}"));
+        let path = self.deployment.write("gw-a.yaml", &text).expect("written");
+        let line = format!("fw apply {}", path.display());
+        run(&mut self.deployment.question("gw-a", &line)).expect("applied");
+        let gateway = &self.deployment.topology().gateway_a;
+        gateway.set("net/ipv4/ip_forward", "1").expect("set");
+        gateway.set("net/ipv6/conf/all/forwarding", "1").expect("set");
     }
 
     /// Makes a service that gateway A intercepts and gateway B hosts, and waits until it does.
