@@ -11,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::change::Changes;
 pub(crate) use self::change::TermsEdit;
 use self::index::Relation;
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(from = "Terms", into = "Terms")]
 pub struct Authorizations {
-    terms: Arc<Terms>,
+    parts: Arc<Parts>,
     dial: Arc<Relation>,
     bind: Arc<Relation>,
     identity_routers: Arc<Relation>,
@@ -38,7 +39,7 @@ impl Eq for Authorizations {}
 /// All else follows from the terms.
 impl PartialEq for Authorizations {
     fn eq(&self, other: &Self) -> bool {
-        self.terms == other.terms
+        self.parts == other.parts
     }
 }
 
@@ -68,8 +69,23 @@ pub struct Terms {
     pub service_routers: Vec<Rule>,
 }
 
+/// Attributes by entity. A copy shares everything with its original but what is changed.
+type Attributes<I> = rpds::RedBlackTreeMapSync<I, BTreeSet<String>>;
+
+/// [`Terms`], as they are kept.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Parts {
+    identities: Attributes<IdentityId>,
+    services: Attributes<ServiceId>,
+    routers: Attributes<RouterId>,
+    dial: Arc<Vec<Rule>>,
+    bind: Arc<Vec<Rule>>,
+    identity_routers: Arc<Vec<Rule>>,
+    service_routers: Arc<Vec<Rule>>,
+}
+
 /// Relates the entities that roles select on one side to those on the other.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Rule {
     /// How `#attribute` roles combine, on both sides.
     pub semantic: Semantic,
@@ -82,14 +98,15 @@ pub struct Rule {
 impl Authorizations {
     /// Evaluates the terms for every entity they name.
     pub fn new(terms: Terms) -> Self {
-        let Terms { identities, services, routers, dial, bind, identity_routers, service_routers } =
-            &terms;
+        let parts = Parts::from(terms);
+        let Parts { identities, services, routers, dial, bind, identity_routers, service_routers } =
+            &parts;
         Self {
             dial: Relation::new(dial, identities, services).into(),
             bind: Relation::new(bind, identities, services).into(),
             identity_routers: Relation::new(identity_routers, identities, routers).into(),
             service_routers: Relation::new(service_routers, services, routers).into(),
-            terms: terms.into(),
+            parts: parts.into(),
         }
     }
 
@@ -130,7 +147,7 @@ impl Authorizations {
         permission: Permission,
     ) -> impl Iterator<Item = &ServiceId> {
         let rules = self.permitted(permission).rules_from(identity.text());
-        let candidates = if rules.is_empty() { None } else { Some(self.terms.services.keys()) };
+        let candidates = if rules.is_empty() { None } else { Some(self.parts.services.keys()) };
         let relation = self.permitted(permission);
         candidates.into_iter().flatten().filter(move |id| relation.meets(rules, id.text()))
     }
@@ -185,6 +202,33 @@ impl From<Terms> for Authorizations {
 
 impl From<Authorizations> for Terms {
     fn from(authorizations: Authorizations) -> Self {
-        Arc::unwrap_or_clone(authorizations.terms)
+        let parts = &authorizations.parts;
+        Self {
+            identities: collected(&parts.identities),
+            services: collected(&parts.services),
+            routers: collected(&parts.routers),
+            dial: parts.dial.to_vec(),
+            bind: parts.bind.to_vec(),
+            identity_routers: parts.identity_routers.to_vec(),
+            service_routers: parts.service_routers.to_vec(),
+        }
     }
+}
+
+impl From<Terms> for Parts {
+    fn from(terms: Terms) -> Self {
+        Self {
+            identities: terms.identities.into_iter().collect(),
+            services: terms.services.into_iter().collect(),
+            routers: terms.routers.into_iter().collect(),
+            dial: terms.dial.into(),
+            bind: terms.bind.into(),
+            identity_routers: terms.identity_routers.into(),
+            service_routers: terms.service_routers.into(),
+        }
+    }
+}
+
+fn collected<I: Clone + Ord>(attributes: &Attributes<I>) -> BTreeMap<I, BTreeSet<String>> {
+    attributes.iter().map(|(id, attributes)| (id.clone(), attributes.clone())).collect()
 }

@@ -145,7 +145,7 @@ pub struct ConfigType {
 }
 
 /// How several `#attribute` roles of one policy combine. `@id` roles always match.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum Semantic {
     /// The entity has every attribute.
     AllOf,

@@ -1,22 +1,30 @@
 //! Which rules select an entity, found by its attributes instead of by asking every rule.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
-use super::Rule;
+use super::{Attributes, Rule};
 use crate::{
     entity::{Role, Semantic},
     id::Identifier,
 };
 
+/// Numbers of the rules that select each entity, ascending. A copy shares everything with its original but what is
+/// changed.
+type Selected = rpds::HashTrieMapSync<String, Arc<[usize]>>;
+
 /// Which entities of one side rules relate to which of the other.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Relation {
-    /// Numbers of the rules that select an entity, ascending.
-    from: HashMap<String, Arc<[usize]>>,
-    to: HashMap<String, Arc<[usize]>>,
+    /// The number of each rule, for as long as it is among the rules: others that come or go change nothing of what is
+    /// known of it.
+    numbers: Arc<HashMap<Rule, usize>>,
+    /// Greater than all numbers so far.
+    next: usize,
+    from: Selected,
+    to: Selected,
     /// Numbers of the rules that select every entity of the other side.
     to_all: Arc<[usize]>,
 }
@@ -35,25 +43,59 @@ struct Side<'a> {
 impl Relation {
     pub(super) fn new<A: Identifier, B: Identifier>(
         rules: &[Rule],
-        from: &BTreeMap<A, BTreeSet<String>>,
-        to: &BTreeMap<B, BTreeSet<String>>,
+        from: &Attributes<A>,
+        to: &Attributes<B>,
     ) -> Self {
-        let from_side = Side::new(rules.iter().map(|rule| (rule.semantic, rule.from.as_slice())));
-        let to_side = Side::new(rules.iter().map(|rule| (rule.semantic, rule.to.as_slice())));
-        Self { from: from_side.select(from), to: to_side.select(to), to_all: to_side.all.into() }
+        let mut numbers = HashMap::new();
+        for rule in rules {
+            let next = numbers.len();
+            numbers.entry(rule.clone()).or_insert(next);
+        }
+        let (from_side, to_side) = (Side::from(&numbers), Side::to(&numbers));
+        Self {
+            from: from_side.select(from),
+            to: to_side.select(to),
+            to_all: to_side.all.into(),
+            next: numbers.len(),
+            numbers: numbers.into(),
+        }
     }
 
     /// Looks again at entities that came, went or got other attributes.
     pub(super) fn update<A: Identifier, B: Identifier>(
         &mut self,
-        rules: &[Rule],
-        (from, changed_from): (&BTreeMap<A, BTreeSet<String>>, &[A]),
-        (to, changed_to): (&BTreeMap<B, BTreeSet<String>>, &[B]),
+        (from, changed_from): (&Attributes<A>, &[A]),
+        (to, changed_to): (&Attributes<B>, &[B]),
     ) {
-        let from_side = Side::new(rules.iter().map(|rule| (rule.semantic, rule.from.as_slice())));
-        let to_side = Side::new(rules.iter().map(|rule| (rule.semantic, rule.to.as_slice())));
-        from_side.reselect(&mut self.from, from, changed_from);
-        to_side.reselect(&mut self.to, to, changed_to);
+        if !changed_from.is_empty() {
+            Side::from(&self.numbers).reselect(&mut self.from, from, changed_from);
+        }
+        if !changed_to.is_empty() {
+            Side::to(&self.numbers).reselect(&mut self.to, to, changed_to);
+        }
+    }
+
+    /// Takes rules out that are not among these, and brings in those that are new.
+    pub(super) fn set_rules<A: Identifier, B: Identifier>(
+        &mut self,
+        rules: &[Rule],
+        from: &Attributes<A>,
+        to: &Attributes<B>,
+    ) {
+        let rules: HashSet<&Rule> = rules.iter().collect();
+        let known = Arc::make_mut(&mut self.numbers);
+        let gone = known.extract_if(|rule, _| !rules.contains(rule)).map(|(_, number)| number);
+        let gone: HashSet<usize> = gone.collect();
+        let mut new = HashMap::new();
+        for rule in rules.into_iter().filter(|rule| !known.contains_key(*rule)) {
+            new.insert(rule.clone(), self.next);
+            self.next += 1;
+        }
+        let (from_side, to_side) = (Side::from(&new), Side::to(&new));
+        from_side.exchange(&mut self.from, from, &gone);
+        to_side.exchange(&mut self.to, to, &gone);
+        self.to_all = exchanged(&self.to_all, &to_side.all, &gone);
+        known.extend(new);
     }
 
     /// Whether a rule relates the two, both known.
@@ -88,9 +130,17 @@ impl Relation {
 }
 
 impl<'a> Side<'a> {
-    fn new(rules: impl Iterator<Item = (Semantic, &'a [Role])>) -> Self {
+    fn from(rules: &'a HashMap<Rule, usize>) -> Self {
+        Self::new(rules.iter().map(|(rule, number)| (*number, rule.semantic, rule.from.as_slice())))
+    }
+
+    fn to(rules: &'a HashMap<Rule, usize>) -> Self {
+        Self::new(rules.iter().map(|(rule, number)| (*number, rule.semantic, rule.to.as_slice())))
+    }
+
+    fn new(rules: impl Iterator<Item = (usize, Semantic, &'a [Role])>) -> Self {
         let mut side = Self::default();
-        for (number, (semantic, roles)) in rules.enumerate() {
+        for (number, semantic, roles) in rules {
             let mut attributes = BTreeSet::new();
             for role in roles {
                 match role {
@@ -110,17 +160,15 @@ impl<'a> Side<'a> {
                 by_attribute.entry(attribute).or_default().push(number);
             }
         }
+        side.all.sort_unstable();
         side.all.dedup();
         side
     }
 
     /// Entities with the same attributes share their rules, unless a rule names one by id.
-    fn select<I: Identifier>(
-        &self,
-        entities: &BTreeMap<I, BTreeSet<String>>,
-    ) -> HashMap<String, Arc<[usize]>> {
+    fn select<I: Identifier>(&self, entities: &Attributes<I>) -> Selected {
         let mut shared: HashMap<&BTreeSet<String>, Arc<[usize]>> = HashMap::new();
-        let mut selected = HashMap::with_capacity(entities.len());
+        let mut selected = Selected::new_sync();
         for (id, attributes) in entities {
             let rules = || self.rules_of(id.text(), attributes).into();
             let rules: Arc<[usize]> = if self.ids.contains_key(id.text()) {
@@ -128,7 +176,7 @@ impl<'a> Side<'a> {
             } else {
                 Arc::clone(shared.entry(attributes).or_insert_with(rules))
             };
-            selected.insert(id.text().to_owned(), rules);
+            selected.insert_mut(id.text().to_owned(), rules);
         }
         selected
     }
@@ -136,18 +184,45 @@ impl<'a> Side<'a> {
     /// As [`Self::select`], for some entities only.
     fn reselect<I: Identifier>(
         &self,
-        selected: &mut HashMap<String, Arc<[usize]>>,
-        entities: &BTreeMap<I, BTreeSet<String>>,
+        selected: &mut Selected,
+        entities: &Attributes<I>,
         changed: &[I],
     ) {
         for id in changed {
             match entities.get(id) {
                 Some(attributes) => {
                     let rules = self.rules_of(id.text(), attributes).into();
-                    selected.insert(id.text().to_owned(), rules);
+                    selected.insert_mut(id.text().to_owned(), rules);
                 }
-                None => drop(selected.remove(id.text())),
+                None => drop(selected.remove_mut(id.text())),
             }
+        }
+    }
+
+    /// Takes rules out, and brings those of this side in. Entities that had the same rules share them afterwards too.
+    fn exchange<I: Identifier>(
+        &self,
+        selected: &mut Selected,
+        entities: &Attributes<I>,
+        gone: &HashSet<usize>,
+    ) {
+        let mut shared: HashMap<(*const usize, Vec<usize>), Arc<[usize]>> = HashMap::new();
+        let before = selected.clone();
+        for (id, attributes) in entities {
+            let Some(rules) = before.get(id.text()) else { continue };
+            let new = self.rules_of(id.text(), attributes);
+            if new.is_empty() && !rules.iter().any(|rule| gone.contains(rule)) {
+                continue;
+            }
+            let entry = shared.entry((rules.as_ptr(), new));
+            let after = match entry {
+                Entry::Occupied(entry) => Arc::clone(entry.get()),
+                Entry::Vacant(entry) => {
+                    let after = exchanged(rules, &entry.key().1, gone);
+                    Arc::clone(entry.insert(after))
+                }
+            };
+            selected.insert_mut(id.text().to_owned(), after);
         }
     }
 
@@ -168,6 +243,13 @@ impl<'a> Side<'a> {
         rules.dedup();
         rules
     }
+}
+
+/// A list without some rules, and with others.
+fn exchanged(rules: &[usize], new: &[usize], gone: &HashSet<usize>) -> Arc<[usize]> {
+    let left = rules.iter().filter(|rule| !gone.contains(rule));
+    // Numbers only grow: the new ones are greater than all others.
+    left.chain(new).copied().collect()
 }
 
 fn have_common(a: &[usize], b: &[usize]) -> bool {

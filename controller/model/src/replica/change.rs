@@ -149,13 +149,14 @@ impl ChangeSet {
         }
         if !self.ended_sessions.is_empty() {
             let ended = std::mem::take(&mut replica.ended_sessions);
-            let mut ended = ended.into_iter().map(|id| (id, ())).collect();
+            let mut ended: BTreeMap<_, _> = ended.into_iter().map(|id| (id, ())).collect();
             self.ended_sessions.apply::<()>(&mut ended, part::ENDED_SESSIONS, digest);
             replica.ended_sessions = ended.into_keys().collect();
         }
         if !self.routers.is_empty() {
             let routers = std::mem::take(&mut replica.routers);
-            let mut routers = routers.into_iter().map(|it| (it.id.clone(), it)).collect();
+            let routers = routers.into_iter();
+            let mut routers: BTreeMap<_, _> = routers.map(|it| (it.id.clone(), it)).collect();
             self.routers.apply::<ReplicaRouter>(&mut routers, part::ROUTERS, digest);
             replica.routers = routers.into_values().collect();
         }
@@ -169,13 +170,14 @@ impl ChangeSet {
         }
         if !self.terminators.is_empty() {
             let all = replica.terminators.iter().cloned();
-            let mut all = all.map(|terminator| (key(&terminator), terminator)).collect();
+            let mut all: BTreeMap<_, _> = all.map(|it| (key(&it), it)).collect();
             self.terminators.apply::<Terminator>(&mut all, part::TERMINATORS, digest);
             replica.terminators = Arc::new(all.into_values().collect());
         }
         if !self.links.is_empty() {
             let all = by_router(&replica.links);
-            let mut all = all.map(|(router, links)| (router, links.to_vec())).collect();
+            let mut all: BTreeMap<_, _> =
+                all.map(|(router, links)| (router, links.to_vec())).collect();
             self.links.apply::<[LinkReport]>(&mut all, part::LINKS, digest);
             replica.links = Arc::new(all.into_values().flatten().collect());
         }

@@ -24,7 +24,52 @@ impl<K, V> Default for Edit<K, V> {
     }
 }
 
+/// A part whose entries have keys.
+pub(crate) trait Part<K, V> {
+    /// Puts an entry in the place of one that it gives back.
+    fn put(&mut self, key: K, entry: V) -> Option<V>;
+
+    /// Takes an entry out.
+    fn take(&mut self, key: &K) -> Option<V>;
+}
+
+impl<K: Ord, V> Part<K, V> for BTreeMap<K, V> {
+    fn put(&mut self, key: K, entry: V) -> Option<V> {
+        self.insert(key, entry)
+    }
+
+    fn take(&mut self, key: &K) -> Option<V> {
+        self.remove(key)
+    }
+}
+
+impl<K: Ord, V: Clone> Part<K, V> for rpds::RedBlackTreeMapSync<K, V> {
+    fn put(&mut self, key: K, entry: V) -> Option<V> {
+        let before = self.get(&key).cloned();
+        self.insert_mut(key, entry);
+        before
+    }
+
+    fn take(&mut self, key: &K) -> Option<V> {
+        let before = self.get(key).cloned();
+        self.remove_mut(key);
+        before
+    }
+}
+
 impl<K: Clone + Ord, V> Edit<K, V> {
+    /// Puts entries, and removes those that are none.
+    pub(crate) fn new(entries: impl Iterator<Item = (K, Option<V>)>) -> Self {
+        let mut edit = Self::default();
+        for (key, entry) in entries {
+            match entry {
+                Some(entry) => edit.put.push((key, entry)),
+                None => edit.gone.push(key),
+            }
+        }
+        edit
+    }
+
     /// What leads from one part to another; both are given in the order of their keys.
     pub(crate) fn between<'a, B: ?Sized + PartialEq + ToOwned<Owned = V> + 'a>(
         old: impl IntoIterator<Item = (K, &'a B)>,
@@ -63,7 +108,7 @@ impl<K: Clone + Ord, V> Edit<K, V> {
     /// Changes a part, and the digest with it.
     pub(crate) fn apply<B: ?Sized + Serialize>(
         self,
-        part: &mut BTreeMap<K, V>,
+        part: &mut impl Part<K, V>,
         name: &str,
         digest: &mut Digest,
     ) where
@@ -71,13 +116,13 @@ impl<K: Clone + Ord, V> Edit<K, V> {
         V: Borrow<B>,
     {
         for key in self.gone {
-            if let Some(before) = part.remove(&key) {
+            if let Some(before) = part.take(&key) {
                 digest.remove(name, &key, before.borrow());
             }
         }
         for (key, after) in self.put {
             digest.add(name, &key, after.borrow());
-            if let Some(before) = part.insert(key.clone(), after) {
+            if let Some(before) = part.put(key.clone(), after) {
                 digest.remove(name, &key, before.borrow());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use nightgate_model::{
@@ -12,13 +12,15 @@ use nightgate_model::{
     id::{ApiSessionId, IdentityId, ServiceId},
     kind::EntityKind,
 };
-use nightgate_policy::{Entities as PolicyEntities, authorize};
 use nightgate_store::{
     AnyEntity, ApiSession, By, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored,
     TOKEN_RESERVE, Timestamp,
 };
 
-use super::live::{Live, LiveReport};
+use super::{
+    evaluation::Evaluation,
+    live::{Live, LiveReport},
+};
 use crate::events::{Told, identity_name, occurrence, service_name};
 
 /// Everything that is held in memory.
@@ -43,7 +45,7 @@ pub(crate) struct Memory {
     told: Vec<Occurrence>,
     /// When the model last changed.
     changed_at: Timestamp,
-    authorizations: Arc<OnceLock<Authorizations>>,
+    authorizations: Arc<Evaluation>,
 }
 
 /// Everything that is published, at one moment.
@@ -64,7 +66,7 @@ pub(super) struct Snapshot {
 pub(super) struct Entities {
     /// The entities.
     pub(super) model: Arc<Model>,
-    authorizations: Arc<OnceLock<Authorizations>>,
+    authorizations: Arc<Evaluation>,
 }
 
 /// An API session and what was done under it.
@@ -146,7 +148,7 @@ impl Memory {
         Arc::make_mut(&mut self.model).apply(change, at);
         self.index = index;
         self.model_version += 1;
-        self.authorizations = Arc::default();
+        self.authorizations = Arc::new(self.authorizations.after(&change.steps));
         for step in &change.steps {
             match step {
                 Step::Create(AnyEntity::Identity(_) | AnyEntity::EdgeRouter(_))
@@ -217,7 +219,7 @@ impl Memory {
 
     /// Who may do what; evaluated when first asked for after a change.
     pub(crate) fn authorizations(&self) -> &Authorizations {
-        evaluated(&self.model, &self.authorizations)
+        self.authorizations.of(&self.model)
     }
 
     /// The entities now, to look at without holding up others.
@@ -339,23 +341,6 @@ impl Memory {
 impl Entities {
     /// Who may do what; an evaluation here serves later questions about the same entities too.
     pub(super) fn authorizations(&self) -> &Authorizations {
-        evaluated(&self.model, &self.authorizations)
+        self.authorizations.of(&self.model)
     }
-}
-
-fn evaluated<'a>(model: &Model, cache: &'a OnceLock<Authorizations>) -> &'a Authorizations {
-    cache.get_or_init(|| {
-        authorize(&PolicyEntities {
-            identities: model.identities.values().map(|stored| &stored.entity).collect(),
-            services: model.services.values().map(|stored| &stored.entity).collect(),
-            routers: model.routers.values().map(|stored| &stored.entity).collect(),
-            policies: model.policies.values().map(|stored| &stored.entity).collect(),
-            router_policies: model.router_policies.values().map(|stored| &stored.entity).collect(),
-            service_router_policies: model
-                .service_router_policies
-                .values()
-                .map(|stored| &stored.entity)
-                .collect(),
-        })
-    })
 }

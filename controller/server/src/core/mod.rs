@@ -1,6 +1,7 @@
 //! The controller's state: durable model, live routers, sessions, and what is published of them.
 
 mod audit;
+mod evaluation;
 mod expiry;
 mod live;
 mod memory;
