@@ -89,7 +89,7 @@ async fn create(
     core.read(|memory| find::<Identity>(&memory.model, wanted.identity_id.as_str()).map(drop))?;
     if !SECONDS.contains(&wanted.seconds) {
         let expected = format!("seconds: expected {} to {}", SECONDS.start(), SECONDS.end());
-        return Err(Failure::conflict(expected));
+        return Err(Failure::invalid(expected));
     }
     let Wanted { identity_id, seconds, reason } = wanted;
     let request =
