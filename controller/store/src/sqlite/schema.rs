@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -19,7 +19,22 @@ const MIGRATIONS: [&str; 12] = [
     QUARANTINES,
     NATIVE_CLIENTS,
     ROUTER_RENEWAL,
+    USAGE,
 ];
+
+/// By the hour since the Unix epoch. Who is gone stays: no references.
+const USAGE: &str = "
+CREATE TABLE usage (
+    hour INTEGER NOT NULL,
+    service TEXT NOT NULL,
+    dialer TEXT NOT NULL,
+    host TEXT NOT NULL,
+    circuits INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    PRIMARY KEY (hour, service, dialer, host)
+) STRICT, WITHOUT ROWID;
+";
 
 const QUARANTINES: &str = "
 CREATE TABLE quarantines (
