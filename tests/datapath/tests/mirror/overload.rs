@@ -13,7 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const EXCHANGES: usize = 2_000;
 
 /// What happens to the sensor, and the outcomes that its copies have from then on.
-const CASES: &[(&str, fn(&Topology), &[Outcome])] = &[
+type Case = (&'static str, fn(&Topology), &'static [Outcome]);
+const CASES: &[Case] = &[
     ("in order", |_| {}, &[Outcome::Mirrored, Outcome::NoNeighbour]),
     (
         "a hundred times too slow",
@@ -69,7 +70,7 @@ fn traffic_goes_on_and_every_copy_is_accounted_for_whatever_happens_to_the_senso
                     assert!(found == 0 || may_be, "{state}: {found} {outcome}");
                 }
                 let statistics = gateway.datapath.mirror_statistics().unwrap();
-                let row = &statistics.sessions.values().next().unwrap();
+                let row = statistics.sessions.values().next().unwrap();
                 assert_eq!(MirrorStatistics::queue_dropped(row), 0, "{state}: {row:?}");
             }
             let due = gateway.copies(Outcome::Matched).unwrap();
