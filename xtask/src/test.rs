@@ -30,9 +30,16 @@ pub(crate) enum Part {
     Bpf,
     /// The whole product in network namespaces. Needs root.
     Net,
+    /// The simulation of the fabric with 10,000 seeds (NIGHTGATE_SIM_SEEDS), and with 500 routers and 100,000 circuits.
+    /// Only if asked for: it takes an hour or so.
+    Nightly,
 }
 
+/// How many networks the simulation runs, and how many of them in a night.
+const SEEDS: (&str, &str) = ("NIGHTGATE_SIM_SEEDS", "10000");
+
 impl Part {
+    /// Those that run if none is asked for.
     const ALL: [Self; 3] = [Self::Unit, Self::Bpf, Self::Net];
 
     fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl Part {
             Self::Unit => "unit",
             Self::Bpf => "bpf",
             Self::Net => "net",
+            Self::Nightly => "nightly",
         }
     }
 
@@ -51,12 +59,23 @@ impl Part {
                 &["--no-fail-fast", "-p", "nightgate-datapath-tests", "--", "--test-threads=1"]
             }
             Self::Net => &["--no-fail-fast", "-p", "nightgate-e2e-tests", "--", "--test-threads=1"],
+            Self::Nightly => &[
+                "--release",
+                "--no-fail-fast",
+                "-p",
+                "nightgate-fabric",
+                "--test",
+                "simulation",
+                "--",
+                "--include-ignored",
+                "--nocapture",
+            ],
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
-            Self::Unit => false,
+            Self::Unit | Self::Nightly => false,
             Self::Bpf | Self::Net => true,
         }
     }
@@ -82,7 +101,7 @@ pub(crate) fn run(workspace: &Workspace, part: Option<Part>) -> Result<()> {
 }
 
 fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
-    if parts == [Part::Unit] {
+    if parts == [Part::Unit] || parts == [Part::Nightly] {
         return setup::ensure(workspace, &[Need::Host, Need::Client], Mode::Install);
     }
     let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Sensor, Need::Client];
@@ -119,6 +138,9 @@ fn run_part(workspace: &Workspace, part: Part) -> Result<Outcome> {
     command.args(part.arguments());
     if env::var_os("CI").is_some() && env::var_os(RANDOM_SEED).is_none() {
         command.env(RANDOM_SEED, "1");
+    }
+    if part == Part::Nightly && env::var_os(SEEDS.0).is_none() {
+        command.env(SEEDS.0, SEEDS.1);
     }
     let (succeeded, counts) = run_and_count(&mut command)?;
     let leftovers = nightgate_lab::leftovers()?

@@ -116,6 +116,61 @@ pub struct Service {
     /// Configs that it shares with other services; at most one document of a type, own and shared.
     #[serde(default)]
     pub configs: BTreeSet<ConfigId>,
+    /// Which of its terminators a dial reaches.
+    #[serde(default)]
+    pub terminator_strategy: TerminatorStrategy,
+}
+
+/// Which terminator a dial reaches, among those of the best precedence that links lead to. A terminator's cost is that
+/// of the path, its own, and what circuits and failed dials add.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TerminatorStrategy {
+    /// The one of the least cost.
+    #[default]
+    SmartRouting,
+    /// A random one, the more often the less it costs.
+    Weighted,
+    /// A random one.
+    Random,
+    /// The one that the identity's last dial through the same router reached, while it is there; else the one of
+    /// the least cost.
+    Sticky,
+}
+
+impl TerminatorStrategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::SmartRouting, Self::Weighted, Self::Random, Self::Sticky];
+
+    /// The word that OpenZiti and people use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SmartRouting => "smartrouting",
+            Self::Weighted => "weighted",
+            Self::Random => "random",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+/// A strategy that there is not.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("terminator strategy {0:?}: expected smartrouting, weighted, random or sticky")]
+pub struct StrategyError(String);
+
+impl std::fmt::Display for TerminatorStrategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for TerminatorStrategy {
+    type Err = StrategyError;
+
+    fn from_str(word: &str) -> Result<Self, StrategyError> {
+        let known = Self::ALL.into_iter().find(|strategy| strategy.as_str() == word);
+        known.ok_or_else(|| StrategyError(word.into()))
+    }
 }
 
 /// A document that services share.
@@ -273,6 +328,12 @@ pub struct EdgeRouter {
     pub fingerprint: Option<String>,
     /// `host:port` where it accepts clients and links; none for a router that only dials out.
     pub address: Option<String>,
+    /// What a path through it costs at least, besides its links. 10 counts where it is less.
+    #[serde(default)]
+    pub cost: u16,
+    /// Circuits begin and end at it, and none passes through.
+    #[serde(default)]
+    pub no_traversal: bool,
 }
 
 /// A place where a service is hosted.

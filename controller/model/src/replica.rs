@@ -72,6 +72,12 @@ pub struct ReplicaRouter {
     pub origin: String,
     /// `host:port` where it accepts links; none for a router that only dials out.
     pub address: Option<String>,
+    /// What a path through it costs at least, besides its links.
+    #[serde(default)]
+    pub cost: u16,
+    /// No circuit passes through it.
+    #[serde(default)]
+    pub no_traversal: bool,
 }
 
 /// An identity as routers know it.

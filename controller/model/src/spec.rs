@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
     auth::{default_policy, policy_of_identity},
-    entity::{EdgeRouter, Identity, IdentityKind, Service},
+    entity::{EdgeRouter, Identity, IdentityKind, Service, TerminatorStrategy},
     id::{AuthPolicyId, ConfigId, Identifier, IdentityId, RouterId, ServiceId},
     kind::EntityKind,
 };
@@ -84,6 +84,12 @@ pub struct EdgeRouterSpec {
     /// Attributes, also of its new identity.
     #[serde(default)]
     pub role_attributes: BTreeSet<String>,
+    /// What a path through it costs, 0 to 65535; 10 counts where it is less.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub cost: u16,
+    /// Circuits begin and end at it, and none passes through.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub no_traversal: bool,
 }
 
 /// What operators decide about a [`Service`].
@@ -104,6 +110,9 @@ pub struct ServiceSpec {
     /// Configs that it shares with other services; in a network file by name.
     #[serde(default)]
     pub configs: BTreeSet<ConfigId>,
+    /// Which of its terminators a dial reaches: `smartrouting` (default), `weighted`, `random` or `sticky`.
+    #[serde(default, deserialize_with = "strategy")]
+    pub terminator_strategy: TerminatorStrategy,
 }
 
 impl Entity for Identity {
@@ -169,9 +178,19 @@ impl Entity for EdgeRouter {
     }
 
     fn new(id: RouterId, spec: EdgeRouterSpec) -> Self {
-        let EdgeRouterSpec { name, is_tunneler_enabled, disabled, role_attributes } = spec;
-        let (fingerprint, address) = (None, None);
-        Self { id, name, is_tunneler_enabled, disabled, role_attributes, fingerprint, address }
+        let mut router = Self {
+            id,
+            name: String::new(),
+            is_tunneler_enabled: spec.is_tunneler_enabled,
+            disabled: false,
+            role_attributes: BTreeSet::new(),
+            fingerprint: None,
+            address: None,
+            cost: 0,
+            no_traversal: false,
+        };
+        router.set(spec);
+        router
     }
 
     fn spec(&self) -> EdgeRouterSpec {
@@ -180,15 +199,26 @@ impl Entity for EdgeRouter {
             is_tunneler_enabled: self.is_tunneler_enabled,
             disabled: self.disabled,
             role_attributes: self.role_attributes.clone(),
+            cost: self.cost,
+            no_traversal: self.no_traversal,
         }
     }
 
     fn set(&mut self, spec: EdgeRouterSpec) {
-        let EdgeRouterSpec { name, is_tunneler_enabled, disabled, role_attributes } = spec;
+        let EdgeRouterSpec {
+            name,
+            is_tunneler_enabled,
+            disabled,
+            role_attributes,
+            cost,
+            no_traversal,
+        } = spec;
         self.name = name;
         self.is_tunneler_enabled = is_tunneler_enabled;
         self.disabled = disabled;
         self.role_attributes = role_attributes;
+        self.cost = cost;
+        self.no_traversal = no_traversal;
     }
 }
 
@@ -206,14 +236,35 @@ impl Entity for Service {
     }
 
     fn new(id: ServiceId, spec: ServiceSpec) -> Self {
-        let ServiceSpec { name, role_attributes, encryption_required, config, configs } = spec;
-        Self { id, name, role_attributes, encryption_required, config, configs }
+        let ServiceSpec {
+            name,
+            role_attributes,
+            encryption_required,
+            config,
+            configs,
+            terminator_strategy,
+        } = spec;
+        Self {
+            id,
+            name,
+            role_attributes,
+            encryption_required,
+            config,
+            configs,
+            terminator_strategy,
+        }
     }
 
     fn spec(&self) -> ServiceSpec {
-        let Self { id: _, name, role_attributes, encryption_required, config, configs } =
-            self.clone();
-        ServiceSpec { name, role_attributes, encryption_required, config, configs }
+        let own = self.clone();
+        ServiceSpec {
+            name: own.name,
+            role_attributes: own.role_attributes,
+            encryption_required: own.encryption_required,
+            config: own.config,
+            configs: own.configs,
+            terminator_strategy: own.terminator_strategy,
+        }
     }
 
     fn set(&mut self, spec: ServiceSpec) {
@@ -223,4 +274,20 @@ impl Entity for Service {
 
 fn required() -> bool {
     true
+}
+
+/// Reads null as the default.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a strategy; null and nothing as the default, as clients of OpenZiti send it.
+fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TerminatorStrategy, D::Error> {
+    let word = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+    if word.is_empty() {
+        return Ok(TerminatorStrategy::default());
+    }
+    word.parse().map_err(serde::de::Error::custom)
 }

@@ -72,6 +72,8 @@ prop_compose! {
             offered: None,
             origin: String::new(),
             address: None,
+            cost: 0,
+            no_traversal: false,
         };
         let mut replica = Replica {
             index: 0,

@@ -15,7 +15,6 @@ mod listener;
 mod maintenance;
 mod metrics;
 mod password;
-mod paths;
 mod rest;
 mod settings;
 mod setup;

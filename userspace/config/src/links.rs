@@ -12,6 +12,8 @@ const MOST_CONNECTIONS: i64 = 8;
 pub struct Links {
     /// Connections to each router that it dials, 1 to 8. Default 2.
     pub connections: usize,
+    /// What each of its links costs besides the milliseconds of its round trip, 1 to 65535. Default 1.
+    pub cost: u16,
     /// It dials listening routers of these groups; none for a router that waits to be dialed. Default `default`.
     pub dial: BTreeSet<LinkGroup>,
     /// Routers of these groups may dial it. Default `default`.
@@ -21,7 +23,7 @@ pub struct Links {
 impl Default for Links {
     fn default() -> Self {
         let groups: BTreeSet<_> = LinkGroup::new("default").into_iter().collect();
-        Self { connections: 2, dial: groups.clone(), listen: groups }
+        Self { connections: 2, cost: 1, dial: groups.clone(), listen: groups }
     }
 }
 
@@ -30,12 +32,16 @@ pub(crate) fn links(reader: &mut Reader<'_>, node: Node) -> Option<Links> {
     let connections = reader.optional(&mut section, "connections", |reader, node| {
         decode::integer(reader, node, 1, MOST_CONNECTIONS)
     });
+    let cost = reader.optional(&mut section, "cost", |reader, node| {
+        decode::integer(reader, node, 1, u16::MAX.into())
+    });
     let dial = reader.optional(&mut section, "dial", groups);
     let listen = reader.optional(&mut section, "listen", groups);
     reader.close(section);
     let default = Links::default();
     Some(Links {
         connections: connections?.unwrap_or(default.connections),
+        cost: cost?.unwrap_or(default.cost),
         dial: dial?.unwrap_or(default.dial),
         listen: listen?.unwrap_or(default.listen),
     })

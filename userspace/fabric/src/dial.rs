@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nightgate_model::{
     entity::{Permission, Terminator},
-    id::{IdentityId, RouterId, TerminatorId},
+    id::{IdentityId, RouterId},
 };
 use nightgate_wire::link::{CircuitId, Frame, PathId};
 
@@ -204,57 +204,6 @@ impl Router {
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
         }
         Ok(())
-    }
-
-    /// The terminator whose path, own cost and load add up to the least, among those of the best precedence of
-    /// the instance that is dialed. As in OpenZiti, a dial without an instance reaches those that have none.
-    fn choose_terminator(
-        &mut self,
-        dial: &Dial,
-        tried: &[TerminatorId],
-        avoid: &[Lost],
-        now: Instant,
-    ) -> Result<(Terminator, Path), DialRefusal> {
-        let hosts: Vec<Terminator> = self
-            .replica
-            .terminators
-            .iter()
-            .filter(|terminator| terminator.router != self.id)
-            .chain(self.hosted.values())
-            .filter(|terminator| terminator.service == dial.service)
-            .filter(|terminator| terminator.instance == dial.instance)
-            .filter(|terminator| !tried.contains(&terminator.id))
-            .cloned()
-            .collect();
-        if hosts.is_empty() {
-            return Err(self.nobody_hosts(dial));
-        }
-        let reached = hosts.into_iter().filter_map(|terminator| {
-            let path = self.find_path(&terminator.router, avoid)?;
-            let load = self.loads.cost(&terminator.id, now);
-            Some((path.cost + u64::from(terminator.cost) + load, terminator, path))
-        });
-        let best = reached.min_by_key(|(cost, terminator, _)| {
-            (terminator.precedence, *cost, terminator.id.clone())
-        });
-        best.map(|(_, terminator, path)| (terminator, path)).ok_or_else(|| {
-            let name = self.service_name(dial);
-            let detail = format!("no links lead from router {} to a host of {name}", self.id);
-            DialRefusal::new(FailureCause::NoRoute, detail)
-        })
-    }
-
-    fn nobody_hosts(&self, dial: &Dial) -> DialRefusal {
-        let name = self.service_name(dial);
-        let detail = match dial.instance.as_str() {
-            "" => format!("nobody hosts service {name}"),
-            instance => format!("nobody hosts service {name} as instance {instance:?}"),
-        };
-        DialRefusal::new(FailureCause::NoTerminator, detail)
-    }
-
-    fn service_name<'a>(&'a self, dial: &'a Dial) -> &'a str {
-        self.replica.services.get(&dial.service).map_or(dial.service.as_str(), |s| &s.name)
     }
 }
 

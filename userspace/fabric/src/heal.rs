@@ -341,10 +341,13 @@ impl Router {
     fn better_path(&mut self, id: EndId, now: Instant) -> Option<Path> {
         let end = self.ends.get(&id).filter(|end| end.may_move(now))?;
         let (routers, avoid) = (end.routers.clone(), end.healing.avoided(now).to_vec());
-        let cost = self.topology().cost(&routers)?;
-        let path = self.find_path(routers.last()?, &avoid)?;
-        let better = path.cost + GAIN <= cost && path.cost * 5 <= cost * 4;
-        (better && path.routers != routers).then_some(path)
+        let (cost, to) = (self.topology().cost(&routers)?, routers.last()?);
+        let best = self.distance(to, &avoid)?;
+        let better = best + GAIN <= cost && best * 5 <= cost * 4;
+        if !better && !self.topology().is_forbidden(&routers) {
+            return None;
+        }
+        self.find_path(to, &avoid).filter(|path| path.routers != routers)
     }
 }
 

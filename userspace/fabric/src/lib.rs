@@ -7,6 +7,7 @@
 
 mod bar;
 mod cause;
+mod choose;
 mod client;
 mod command;
 mod dial;

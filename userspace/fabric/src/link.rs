@@ -20,9 +20,6 @@ const SILENCE_IDLE: Duration = Duration::from_secs(5);
 /// The cost is that of the fastest of so many pings: the others met queues.
 const SAMPLES: usize = 8;
 
-/// Cost of a link whose round trip takes no time.
-const BASE_COST: u32 = 1;
-
 /// Cost of a link whose neighbour has answered no ping: what is not known to be near is far.
 const UNMEASURED: u32 = 65_535;
 
@@ -30,6 +27,8 @@ const UNMEASURED: u32 = 65_535;
 pub(crate) struct Link {
     pub(crate) peer: RouterId,
     pub(crate) cost: u32,
+    /// Its part that does not depend on latency.
+    base: u32,
     /// Paths that use it.
     pub(crate) paths: usize,
     pub(crate) armed: Option<Instant>,
@@ -49,10 +48,11 @@ pub(crate) enum LinkDue {
 }
 
 impl Link {
-    pub(crate) fn new(peer: RouterId, now: Instant) -> Self {
+    pub(crate) fn new(peer: RouterId, base: u32, now: Instant) -> Self {
         Self {
             peer,
             cost: UNMEASURED,
+            base,
             paths: 0,
             armed: None,
             unanswered: None,
@@ -78,7 +78,7 @@ impl Link {
             self.samples.pop_front();
         }
         let round_trip = self.round_trip().unwrap_or_default().as_millis();
-        let cost = BASE_COST.saturating_add(u32::try_from(round_trip).unwrap_or(u32::MAX));
+        let cost = self.base.saturating_add(u32::try_from(round_trip).unwrap_or(u32::MAX));
         let changed = cost.abs_diff(self.cost) > 1 + self.cost / 4;
         if changed {
             self.cost = cost;
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_link_reports_its_latency_but_neither_jitter_nor_queues() {
         let mut now = Instant::now();
-        let mut link = Link::new(RouterId::new("peer"), now);
+        let mut link = Link::new(RouterId::new("peer"), 1, now);
         let mut answer_after = |link: &mut Link, milliseconds| {
             now += PING_IDLE;
             let stamp = ping(link, now);
@@ -160,7 +160,7 @@ mod tests {
     fn a_silent_neighbour_is_dead_sooner_when_circuits_wait() {
         for (paths, silence) in [(1, SILENCE_BUSY), (0, SILENCE_IDLE)] {
             let now = Instant::now();
-            let mut link = Link::new(RouterId::new("peer"), now);
+            let mut link = Link::new(RouterId::new("peer"), 1, now);
             link.paths = paths;
             ping(&mut link, now);
             let almost = now + silence - Duration::from_millis(1);
@@ -169,5 +169,14 @@ mod tests {
             link.handle_heard();
             assert_ne!(link.handle_timeout(7, now + silence), LinkDue::Dead);
         }
+    }
+
+    #[test]
+    fn a_static_cost_is_added_to_the_latency() {
+        let now = Instant::now();
+        let mut link = Link::new(RouterId::new("peer"), 500, now);
+        let stamp = ping(&mut link, now);
+        assert!(link.handle_pong(stamp, now + Duration::from_millis(20)));
+        assert_eq!(link.cost, 520);
     }
 }

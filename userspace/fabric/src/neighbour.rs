@@ -27,10 +27,15 @@ pub(crate) struct Peer {
 }
 
 impl Router {
+    /// What each link costs besides its latency, at least 1; for those that come up from now on.
+    pub fn set_link_cost(&mut self, cost: u16) {
+        self.link_cost = u32::from(cost).max(1);
+    }
+
     /// Takes a new connection to a neighbour, authenticated by the shell.
     pub fn handle_link_up(&mut self, link: LinkId, peer: RouterId, now: Instant) {
         self.peers.entry(peer.clone()).or_default().links.insert(link);
-        self.links.insert(link, Link::new(peer, now));
+        self.links.insert(link, Link::new(peer, self.link_cost, now));
         self.arm_link(link);
         self.links_changed();
     }
@@ -99,13 +104,18 @@ impl Router {
         self.topology().path(&own, to, avoid)
     }
 
+    /// What the cheapest path to a router costs.
+    pub(crate) fn distance(&mut self, to: &RouterId, avoid: &[Lost]) -> Option<u64> {
+        let own = self.id.clone();
+        self.topology().distance(&own, to, avoid)
+    }
+
     pub(crate) fn topology(&mut self) -> &mut Topology {
-        let (replica, own) = (&self.replica, &self.id);
-        let others = || replica.links.iter().filter(|link| link.from != *own).cloned();
-        let topology = match self.topology.take() {
-            Some(topology) => topology,
-            None => Topology::new(own, others().chain(self.own_links())),
-        };
+        let topology = self.topology.take().unwrap_or_else(|| {
+            let own: Vec<LinkReport> = self.own_links().collect();
+            let others = self.replica.links.iter().filter(|link| link.from != self.id);
+            Topology::new(&self.id, others.chain(&own), &self.replica.routers)
+        });
         self.topology.insert(topology)
     }
 

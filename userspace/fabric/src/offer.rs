@@ -176,8 +176,10 @@ impl Router {
         (frame, path, circuit): (Frame, PathId, CircuitId),
         now: Instant,
     ) -> Result<(), Obstacle> {
-        let Some(onward) = self.link_to(next) else {
-            let detail = format!("router {} has no link to router {next}", self.id);
+        let nobody = self.replica.routers.iter().any(|r| r.id == self.id && r.no_traversal);
+        let Some(onward) = self.link_to(next).filter(|_| !nobody) else {
+            let why = if nobody { "lets nothing through" } else { "has no link" };
+            let detail = format!("router {} {why} to router {next}", self.id);
             let refusal = DialRefusal::new(FailureCause::NoRoute, detail);
             return Err(Obstacle { refusal, lost: Some(Lost(self.id.clone(), next.clone())) });
         };

@@ -176,6 +176,13 @@ impl LinkQueue {
             Waiting::default()
         });
         let number = sequence(&frame);
+        // Another router's news of a gap: what waits goes first, and then this router's.
+        if number == u64::MAX
+            && let Some((_, last)) = waiting.frames.back()
+        {
+            waiting.gap.get_or_insert_with(|| sequence(last).saturating_add(1));
+            return;
+        }
         if waiting.gap.is_some_and(|gap| number > gap) {
             self.dropped += 1;
             return;
@@ -404,5 +411,10 @@ mod tests {
         assert_eq!(sent_on(&mut queue, &[4, 5, 6, 7]), [4, 5]);
         assert_eq!(sent_on(&mut queue, &[]), [6, 7]);
         assert!(queue.is_empty() && queue.bytes() == 0);
+        // What another router dropped is news for what comes after it only.
+        queue.push(payload(1, 8, 10_000));
+        queue.push(news_of_gap(PathId(1)));
+        queue.push(news_of_gap(PathId(1)));
+        assert_eq!(sent_on(&mut queue, &[9, 10]), [8, 9]);
     }
 }

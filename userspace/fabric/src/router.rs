@@ -15,6 +15,7 @@ use nightgate_wire::link::{CircuitId, Frame, PathId};
 
 use crate::{
     Command, EndId, FailureCause, LinkId, Role,
+    choose::Sticky,
     end::{End, Hop},
     history::History,
     link::Link,
@@ -61,6 +62,8 @@ pub struct Router {
     pub(crate) bytes: u64,
     pub(crate) loads: Loads,
     pub(crate) history: History,
+    pub(crate) sticky: Sticky,
+    pub(crate) link_cost: u32,
     /// Where the search for better paths goes on, and when.
     pub(crate) looked_at: EndId,
     pub(crate) moves_armed: Option<Instant>,
@@ -98,6 +101,8 @@ impl Router {
             bytes: 0,
             loads: Loads::default(),
             history: History::default(),
+            sticky: Sticky::default(),
+            link_cost: 1,
             looked_at: EndId(0),
             moves_armed: None,
         }
@@ -105,7 +110,7 @@ impl Router {
 
     /// Takes a newer model: circuits and terminators that it allows no longer end at once.
     pub fn handle_replica(&mut self, replica: Arc<Replica>, now: Instant) {
-        if replica.links != self.replica.links {
+        if replica.links != self.replica.links || replica.routers != self.replica.routers {
             self.topology = None;
         }
         let before = std::mem::replace(&mut self.replica, replica);

@@ -187,6 +187,7 @@ mod tests {
             name: name.into(),
             role_attributes: Default::default(),
             encryption_required: true,
+            terminator_strategy: Default::default(),
             config,
             configs: Default::default(),
         };

@@ -66,6 +66,7 @@ fn links(links: &Links) -> LinkConfig {
         |groups: &BTreeSet<LinkGroup>| groups.iter().map(|group| group.as_str().into()).collect();
     LinkConfig {
         connections: links.connections,
+        cost: links.cost,
         dial: names(&links.dial),
         listen: names(&links.listen),
     }

@@ -23,7 +23,6 @@ use crate::{
     proof::Proofs,
     report::Report,
     router::LinkStatus,
-    usage::Meter,
 };
 
 /// Events taken at once before their commands are carried out.
@@ -88,10 +87,13 @@ impl Actor {
         id: RouterId,
         (events, inbox): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
         report: watch::Sender<Report>,
-        (proofs, notes, meter): (Proofs, Notes, Meter),
+        (proofs, notes): (Proofs, Notes),
+        link_cost: u16,
     ) -> Self {
+        let mut core = Core::new(id, seed());
+        core.set_link_cost(link_cost);
         Self {
-            core: Core::new(id, seed()),
+            core,
             events,
             inbox,
             report,
@@ -99,7 +101,7 @@ impl Actor {
             links: HashMap::new(),
             bindings: HashMap::new(),
             proofs,
-            chronicle: Chronicle::new(notes, meter),
+            chronicle: Chronicle::new(notes),
         }
     }
 

@@ -34,7 +34,6 @@ use crate::{
     renewal::{Answer, Renewal},
     report::Report,
     router::{RouterConfig, StartError},
-    usage::Meter,
 };
 
 /// Why the control channel ended.
@@ -76,23 +75,18 @@ pub(crate) struct Channel {
     wished: Mutex<mpsc::UnboundedReceiver<RouterMessage>>,
     activity: watch::Receiver<Arc<Activity>>,
     notes: Notes,
-    meter: Meter,
-}
-
-/// What the controller is told.
-pub(crate) struct Told {
-    pub(crate) report: watch::Receiver<Report>,
-    pub(crate) activity: watch::Receiver<Arc<Activity>>,
-    pub(crate) wished: mpsc::UnboundedReceiver<RouterMessage>,
-    pub(crate) notes: Notes,
-    pub(crate) meter: Meter,
 }
 
 impl Channel {
     pub(crate) fn new(
         config: &RouterConfig,
         (id, events, renewal): (RouterId, mpsc::UnboundedSender<Event>, Renewal),
-        told: Told,
+        (report, activity, wished, notes): (
+            watch::Receiver<Report>,
+            watch::Receiver<Arc<Activity>>,
+            mpsc::UnboundedReceiver<RouterMessage>,
+            Notes,
+        ),
     ) -> Result<Self, StartError> {
         Ok(Self {
             id,
@@ -101,11 +95,10 @@ impl Channel {
             offline: config.offline.clone(),
             events,
             renewal,
-            report: told.report,
-            wished: Mutex::new(told.wished),
-            activity: told.activity,
-            notes: told.notes,
-            meter: told.meter,
+            report,
+            wished: Mutex::new(wished),
+            activity,
+            notes,
         })
     }
 
@@ -237,7 +230,6 @@ impl Channel {
         writer.send(encode(&hello)?).await?;
         let mut wished = self.wished.lock().await;
         self.notes.begin();
-        self.meter.begin();
         loop {
             tokio::select! {
                 changed = report.changed() => if changed.is_err() {
@@ -262,12 +254,8 @@ impl Channel {
             while let Some(message) = self.notes.take(Instant::now()) {
                 writer.queue(encode(&message)?);
             }
-            while let Some(message) = self.meter.take() {
-                writer.queue(encode(&message)?);
-            }
             writer.flush().await?;
             self.notes.sent();
-            self.meter.sent();
         }
     }
 

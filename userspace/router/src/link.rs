@@ -51,6 +51,9 @@ static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
 pub struct LinkConfig {
     /// Connections to each router that it dials, 1 to 8. A circuit keeps to one of them.
     pub connections: usize,
+    /// What each of its links costs besides the milliseconds of its round trip, at least 1. Of a link's two ends, the
+    /// dearer counts.
+    pub cost: u16,
     /// It links to listening routers of these groups.
     pub dial: BTreeSet<String>,
     /// Routers of these groups may link to it.
@@ -60,7 +63,7 @@ pub struct LinkConfig {
 impl Default for LinkConfig {
     fn default() -> Self {
         let groups = BTreeSet::from([GROUP.to_owned()]);
-        Self { connections: CONNECTIONS, dial: groups.clone(), listen: groups }
+        Self { connections: CONNECTIONS, cost: 1, dial: groups.clone(), listen: groups }
     }
 }
 

@@ -38,7 +38,6 @@ use crate::{
     proof::Proofs,
     renewal::{Renewal, keep_certificate},
     report::Report,
-    usage::Meter,
 };
 
 /// What a router needs to start.
@@ -91,7 +90,6 @@ pub struct Router {
     pub(crate) renewal: Renewal,
     pub(crate) dials: DialCounts,
     pub(crate) notes: Notes,
-    pub(crate) meter: Meter,
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
@@ -211,7 +209,6 @@ impl Router {
             renewal: Renewal::new(Own::new(config.identity.clone())?),
             dials: DialCounts::default(),
             notes: Notes::default(),
-            meter: Meter::default(),
             contact: contact.clone(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
@@ -219,8 +216,8 @@ impl Router {
             tasks: TaskTracker::new(),
         };
         let proofs = Proofs::new(router.own(), replica.clone());
-        let around = (proofs, router.notes.clone(), router.meter.clone());
-        router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, around).run());
+        let (around, cost) = ((proofs, router.notes.clone()), router.links.cost);
+        router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, around, cost).run());
         let until = config.offline.valid_until(contact.borrow().heard);
         router.tell(Event::Replica(Arc::clone(&replica.borrow())));
         router.tell(Event::Validity(Some(until)));
@@ -228,8 +225,7 @@ impl Router {
         router.spawn(keep);
         let (activity_writer, activity) = watch::channel(Arc::default());
         router.spawn(watch_activity(router.clone(), activity_writer));
-        let (notes, meter) = (router.notes.clone(), router.meter.clone());
-        let told = control::Told { report, activity, wished, notes, meter };
+        let told = (report, activity, wished, router.notes.clone());
         let channel = (id, router.events.clone(), router.renewal.clone());
         let control = control::Channel::new(&config, channel, told)?;
         router.spawn(control.run(replica_writer, contact_writer));

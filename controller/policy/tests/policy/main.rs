@@ -42,6 +42,7 @@ fn service(id: &str, attributes: &[&str]) -> Service {
         name: id.into(),
         role_attributes: attributes.iter().map(|a| (*a).into()).collect(),
         encryption_required: true,
+        terminator_strategy: Default::default(),
         config: BTreeMap::new(),
         configs: BTreeSet::new(),
     }
@@ -172,6 +173,8 @@ fn a_router_explanation_names_the_policy_and_what_is_missing() {
         role_attributes: BTreeSet::new(),
         fingerprint: None,
         address: None,
+        cost: 0,
+        no_traversal: false,
     };
     let policy = EdgeRouterPolicy {
         id: EdgeRouterPolicyId::new("p"),

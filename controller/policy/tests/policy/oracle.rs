@@ -86,6 +86,8 @@ prop_compose! {
             role_attributes,
             fingerprint: None,
             address: None,
+            cost: 0,
+            no_traversal: false,
         }).collect()
     }
 }

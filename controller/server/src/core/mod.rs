@@ -10,7 +10,6 @@ mod quarantine;
 mod renewal;
 mod replica;
 mod trim;
-mod usage;
 
 use std::{
     ops::ControlFlow,
@@ -42,7 +41,6 @@ pub(crate) use self::{
     renewal::{author as renewal, begin_using_as_router, renew_router},
     replica::resolved_config,
     trim::keep_audit_short,
-    usage::keep_usage,
 };
 use crate::{
     Address, clock, events::EventLog, limit::Failures, metrics::Requests, password::Passwords,

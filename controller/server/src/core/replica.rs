@@ -108,6 +108,8 @@ fn routers(snapshot: &Snapshot) -> impl Iterator<Item = ReplicaRouter> {
                 origin: certificate.map_or_else(|| fingerprint.clone(), |it| it.origin.clone()),
                 fingerprint,
                 address,
+                cost: router.cost,
+                no_traversal: router.no_traversal,
             })
         })
 }

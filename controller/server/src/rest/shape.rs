@@ -96,7 +96,7 @@ pub(super) fn service(stored: &Stored<Service>) -> Value {
         "encryptionRequired": service.encryption_required,
         "config": service.config,
         "configs": service.configs,
-        "terminatorStrategy": "smartrouting",
+        "terminatorStrategy": service.terminator_strategy,
         "maxIdleTimeMillis": 0,
         "permissions": [],
         "postureQueries": [],
@@ -229,8 +229,8 @@ pub(super) fn edge_router(stored: &Stored<EdgeRouter>, memory: &Memory) -> Value
         "urls": protocols,
         "roleAttributes": router.role_attributes,
         "appData": {},
-        "cost": 0,
-        "noTraversal": false,
+        "cost": router.cost,
+        "noTraversal": router.no_traversal,
         "syncStatus": if is_online { "SYNC_DONE" } else { "SYNC_UNKNOWN" },
     });
     stored_entity(stored, own)

@@ -28,4 +28,3 @@ mod renewal;
 mod schema;
 mod tags;
 mod update;
-mod usage;

@@ -83,9 +83,9 @@ async fn fields_of_openziti_are_accepted_where_they_ask_for_what_is_so_anyway() 
     });
     admin.create("service-policies", body).await;
     for (kind, field, value) in [
-        ("services", "terminatorStrategy", json!("random")),
+        ("services", "maxIdleTimeMillis", json!(5)),
         ("identities", "authPolicyId", json!("strict")),
-        ("edge-routers", "noTraversal", json!(true)),
+        ("edge-routers", "appData", json!({ "a": 1 })),
         ("services", "colour", json!("red")),
     ] {
         let body = json!({ "name": "other", field: value });

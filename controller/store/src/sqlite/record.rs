@@ -110,8 +110,15 @@ impl Record for Identity {
 
 impl Record for EdgeRouter {
     const TABLE: &'static str = "edge_routers";
-    const COLUMNS: &'static [&'static str] =
-        &["is_tunneler_enabled", "disabled", "role_attributes", "fingerprint", "address"];
+    const COLUMNS: &'static [&'static str] = &[
+        "is_tunneler_enabled",
+        "disabled",
+        "role_attributes",
+        "fingerprint",
+        "address",
+        "cost",
+        "no_traversal",
+    ];
 
     fn values(&self) -> Result<Vec<Value>, StoreError> {
         Ok(vec![
@@ -120,6 +127,8 @@ impl Record for EdgeRouter {
             json("router attributes", &self.role_attributes)?.into(),
             self.fingerprint.clone().into(),
             self.address.clone().into(),
+            i64::from(self.cost).into(),
+            self.no_traversal.into(),
         ])
     }
 
@@ -132,19 +141,23 @@ impl Record for EdgeRouter {
             role_attributes: row.json("role_attributes")?,
             fingerprint: row.get("fingerprint")?,
             address: row.get("address")?,
+            cost: row.get("cost")?,
+            no_traversal: row.get("no_traversal")?,
         })
     }
 }
 
 impl Record for Service {
     const TABLE: &'static str = "services";
-    const COLUMNS: &'static [&'static str] = &["role_attributes", "encryption_required", "config"];
+    const COLUMNS: &'static [&'static str] =
+        &["role_attributes", "encryption_required", "config", "terminator_strategy"];
 
     fn values(&self) -> Result<Vec<Value>, StoreError> {
         Ok(vec![
             json("service attributes", &self.role_attributes)?.into(),
             self.encryption_required.into(),
             json("service config", &self.config)?.into(),
+            json("service strategy", &self.terminator_strategy)?.into(),
         ])
     }
 
@@ -155,6 +168,7 @@ impl Record for Service {
             role_attributes: row.json("role_attributes")?,
             encryption_required: row.get("encryption_required")?,
             config: row.json("config")?,
+            terminator_strategy: row.json("terminator_strategy")?,
             // In a table of their own.
             configs: BTreeSet::new(),
         })

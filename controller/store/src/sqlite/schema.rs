@@ -19,21 +19,13 @@ const MIGRATIONS: [&str; 13] = [
     QUARANTINES,
     NATIVE_CLIENTS,
     ROUTER_RENEWAL,
-    USAGE,
+    PATHS,
 ];
 
-/// By the hour since the Unix epoch. Who is gone stays: no references.
-const USAGE: &str = "
-CREATE TABLE usage (
-    hour INTEGER NOT NULL,
-    service TEXT NOT NULL,
-    dialer TEXT NOT NULL,
-    host TEXT NOT NULL,
-    circuits INTEGER NOT NULL,
-    sent INTEGER NOT NULL,
-    received INTEGER NOT NULL,
-    PRIMARY KEY (hour, service, dialer, host)
-) STRICT, WITHOUT ROWID;
+const PATHS: &str = "
+ALTER TABLE services ADD COLUMN terminator_strategy TEXT NOT NULL DEFAULT '\"smartrouting\"';
+ALTER TABLE edge_routers ADD COLUMN cost INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE edge_routers ADD COLUMN no_traversal INTEGER NOT NULL DEFAULT 0;
 ";
 
 const QUARANTINES: &str = "

@@ -74,6 +74,8 @@ pub(crate) fn create_router(id: &str, name: &str, tunneler: bool) -> Change {
         role_attributes: ["edge".into()].into(),
         fingerprint: None,
         address: None,
+        cost: 0,
+        no_traversal: false,
     };
     let mut steps = vec![Step::Create(router.into())];
     if tunneler {
@@ -90,6 +92,7 @@ pub(crate) fn create_service(id: &str, name: &str) -> Change {
         name: name.into(),
         role_attributes: ["web".into()].into(),
         encryption_required: true,
+        terminator_strategy: Default::default(),
         config: BTreeMap::from([("host.v1".into(), serde_json::json!({"port": 80}))]),
         configs: BTreeSet::new(),
     };

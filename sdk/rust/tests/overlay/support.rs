@@ -212,6 +212,8 @@ impl Operator {
             is_tunneler_enabled: gateway.is_some(),
             disabled: false,
             role_attributes: texts(gateway.unwrap_or_default()),
+            cost: 0,
+            no_traversal: false,
         };
         self.create("edge-routers", &body).await.enrollment_jwt.unwrap()
     }
@@ -224,6 +226,7 @@ impl Operator {
             name: name.into(),
             role_attributes: texts(&[&attribute]),
             encryption_required,
+            terminator_strategy: Default::default(),
             config: BTreeMap::new(),
             configs: BTreeSet::new(),
         };
@@ -317,7 +320,7 @@ pub(crate) async fn authenticate_as_other_client(identity: &Identity) {
 }
 
 /// Starts a router and waits until it knows the model.
-async fn start_router(
+pub(crate) async fn start_router(
     identity: &Identity,
     (address, advertised): (SocketAddr, SocketAddr),
     clients: Clients,

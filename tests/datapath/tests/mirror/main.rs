@@ -3,7 +3,6 @@
 
 mod copies;
 mod encapsulations;
-mod overload;
 mod sensors;
 mod support;
 mod suricata;

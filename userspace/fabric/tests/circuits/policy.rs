@@ -5,12 +5,12 @@ use std::sync::Arc;
 use nightgate_fabric::{Command, Dial, FailureCause};
 use nightgate_model::{
     authorization::Terms,
-    entity::{self, Permission, Precedence, Terminator},
+    entity::{self, Permission, Precedence, Terminator, TerminatorStrategy},
     id::{IdentityId, ServiceId, TerminatorId},
-    replica::Replica,
+    replica::{Replica, ReplicaRouter},
 };
 
-use crate::row::{Row, dial, terminator};
+use crate::row::{Row, dial, router_id, terminator};
 
 #[test]
 fn a_dial_without_a_policy_is_refused_at_the_first_router() {
@@ -151,4 +151,97 @@ fn a_revoked_policy_ends_running_circuits_and_the_hosting() {
     assert!(events.iter().any(|(at, event)| *at == 2
         && matches!(event, Command::Closed(end, _) if *end == host)));
     assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+}
+
+/// Where forty dials go, of which none lasts: to terminators that cost 0, 20 and 40.
+fn spread(strategy: TerminatorStrategy) -> [usize; 3] {
+    let mut row = Row::new(2);
+    let costs = [("t", 0), ("u", 20), ("v", 40)];
+    let terminators =
+        costs.map(|(id, cost)| Terminator { id: TerminatorId::new(id), cost, ..terminator(1) });
+    row.replica.terminators = Arc::new(terminators.to_vec());
+    let services = Arc::make_mut(&mut row.replica.services);
+    services.get_mut(&ServiceId::new("web")).unwrap().terminator_strategy = strategy;
+    row.publish();
+    terminators.into_iter().for_each(|terminator| row.last().host(terminator));
+    let mut counts = [0; 3];
+    for _ in 0..40 {
+        row.take_events();
+        let now = row.now;
+        let end = row.routers[0].dial(dial(), now).unwrap();
+        let events = row.take_events();
+        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+        let taken = costs.iter().position(|(id, _)| *id == offer.terminator.as_str());
+        counts[taken.unwrap()] += 1;
+        row.routers[0].close(end, now);
+    }
+    counts
+}
+
+#[test]
+fn a_services_strategy_says_which_terminator_is_taken() {
+    assert_eq!(spread(TerminatorStrategy::SmartRouting), [40, 0, 0]);
+    assert_eq!(spread(TerminatorStrategy::Sticky), [40, 0, 0]);
+    let random = spread(TerminatorStrategy::Random);
+    assert!(random.iter().all(|count| *count > 4), "{random:?}");
+    let weighted = spread(TerminatorStrategy::Weighted);
+    assert!(weighted.iter().all(|count| *count > 4), "{weighted:?}");
+}
+
+#[test]
+fn a_sticky_dialer_comes_back_to_its_terminator_while_it_is_there() {
+    let mut row = Row::new(2);
+    let services = Arc::make_mut(&mut row.replica.services);
+    services.get_mut(&ServiceId::new("web")).unwrap().terminator_strategy =
+        TerminatorStrategy::Sticky;
+    row.publish();
+    let chosen = |row: &mut Row| {
+        row.take_events();
+        let now = row.now;
+        row.routers[0].dial(dial(), now).unwrap();
+        let events = row.take_events();
+        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+        offer.terminator.as_str().to_owned()
+    };
+    Arc::make_mut(&mut row.replica.terminators)[0].cost = 500;
+    row.publish();
+    assert_eq!(chosen(&mut row), "t");
+    let cheaper = Terminator { id: TerminatorId::new("cheaper"), ..terminator(1) };
+    Arc::make_mut(&mut row.replica.terminators).push(cheaper.clone());
+    row.publish();
+    row.last().host(cheaper);
+    assert_eq!(chosen(&mut row), "t", "although another costs less now");
+    Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Failed;
+    row.publish();
+    assert_eq!(chosen(&mut row), "cheaper", "no cost is worth a better precedence");
+    Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Default;
+    row.publish();
+    assert_eq!(chosen(&mut row), "cheaper");
+}
+
+#[test]
+fn a_router_that_lets_nothing_through_refuses_whoever_has_not_heard_of_it() {
+    let mut row = Row::new(3);
+    let closed = ReplicaRouter {
+        id: router_id(1),
+        name: "r1".into(),
+        fingerprint: String::new(),
+        offered: None,
+        origin: String::new(),
+        address: None,
+        cost: 0,
+        no_traversal: true,
+    };
+    let replica = Replica { routers: vec![closed], ..row.replica.clone() };
+    let now = row.now;
+    row.routers[1].handle_replica(Arc::new(replica.clone()), now);
+    row.take_events();
+    row.routers[0].dial(dial(), now).unwrap();
+    let events = row.take_events();
+    let [(0, Command::Refused(_, refusal))] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(refusal.cause, FailureCause::NoRoute);
+    row.replica = replica;
+    row.publish();
+    let refusal = row.routers[0].dial(dial(), now).unwrap_err();
+    assert!(refusal.detail.contains("no links lead"), "{refusal}");
 }

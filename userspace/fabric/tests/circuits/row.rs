@@ -160,6 +160,7 @@ pub(crate) fn replica(links: Vec<LinkReport>, terminator: Terminator) -> Replica
         name: "web".into(),
         role_attributes: [].into(),
         encryption_required: true,
+        terminator_strategy: Default::default(),
         config: [].into(),
         configs: [].into(),
     };

@@ -61,7 +61,8 @@ fn rolling_restarts_leave_nothing_behind() {
     scale::Scale { routers: 40, circuits: 1_000, restarts: &[10, 75] }.run();
 }
 
-/// Ten minutes or so: `cargo test -p nightgate-fabric --test simulation -- --ignored --nocapture`.
+/// Minutes, and part of `cargo xtask test nightly`:
+/// `cargo test --release -p nightgate-fabric --test simulation -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes"]
 fn rolling_restarts_of_five_hundred_routers_with_a_hundred_thousand_circuits() {

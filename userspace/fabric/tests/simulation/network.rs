@@ -109,8 +109,7 @@ pub(crate) struct Network<A> {
     /// The last frames on any connection, for whoever listens.
     pub(crate) overheard: VecDeque<Frame>,
     pub(crate) frames: u64,
-    /// Bytes that wait at most on each side of a connection made from now on.
-    pub(crate) queue_limit: Option<usize>,
+    queue_limit: Option<usize>,
     reports: BTreeMap<usize, Vec<LinkReport>>,
     wires: BTreeMap<LinkId, Wire>,
     events: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -124,6 +123,16 @@ const OVERHEARD: usize = 256;
 
 impl<A> Network<A> {
     pub(crate) fn new(seed: u64, nodes: usize, edges: Vec<Edge>, replica: Replica) -> Self {
+        Self::bounded(seed, nodes, (edges, replica), None)
+    }
+
+    /// With so many bytes that wait at most on each side of a connection.
+    pub(crate) fn bounded(
+        seed: u64,
+        nodes: usize,
+        (edges, replica): (Vec<Edge>, Replica),
+        queue_limit: Option<usize>,
+    ) -> Self {
         let mut network = Self {
             now: Instant::now(),
             dice: Dice(seed),
@@ -135,7 +144,7 @@ impl<A> Network<A> {
             happenings: VecDeque::new(),
             overheard: VecDeque::new(),
             frames: 0,
-            queue_limit: None,
+            queue_limit,
             reports: BTreeMap::new(),
             wires: BTreeMap::new(),
             events: BinaryHeap::new(),
@@ -327,10 +336,13 @@ impl<A> Network<A> {
     }
 
     fn connect(&mut self) {
-        for at in 0..self.edges.len() {
+        let mut up = vec![0; self.edges.len()];
+        for wire in self.wires.values().filter(|wire| wire.open == [true; 2]) {
+            up[wire.edge] += 1;
+        }
+        for (at, up) in up.into_iter().enumerate() {
             let Edge { ends: [a, b], cut, connections, .. } = self.edges[at];
-            let up = self.wires.values().filter(|wire| wire.edge == at && wire.open == [true; 2]);
-            let missing = connections.saturating_sub(up.count());
+            let missing = connections.saturating_sub(up);
             let ready = |node: &Node| node.router.is_some() && !node.frozen;
             if missing == 0 || cut || !ready(&self.nodes[a]) || !ready(&self.nodes[b]) {
                 continue;

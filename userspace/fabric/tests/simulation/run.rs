@@ -147,6 +147,7 @@ pub(crate) fn replica() -> Replica {
         name: "web".into(),
         role_attributes: [].into(),
         encryption_required: true,
+        terminator_strategy: Default::default(),
         config: [].into(),
         configs: [].into(),
     };

@@ -27,8 +27,8 @@ struct Run {
 /// Time that a restarted router is away.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// Longer than a circuit waits for a path.
-const QUIET: Duration = Duration::from_secs(45);
+/// Longer than a circuit waits for a path, and than it avoids links that failed it: no circuit moves any more.
+const QUIET: Duration = Duration::from_secs(90);
 
 impl Scale {
     /// Runs it; panics when anything is lost or left over, and prints what it cost.

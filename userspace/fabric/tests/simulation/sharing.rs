@@ -36,22 +36,10 @@ impl Bottleneck {
             connections: 1,
         };
         let edges = vec![edge([0, 1], 5, 200_000), edge([1, 2], 20, SLOW)];
-        let mut network = Network::new(1, 3, edges, replica());
-        network.queue_limit = Some(queue_limit);
-        for link in 0..2 {
-            network.edges[link].cut = true;
-        }
+        let mut network = Network::bounded(1, 3, (edges, replica()), Some(queue_limit));
         network.nodes[2].terminators.push(terminator(2));
         network.with(2, |router, _| router.host(terminator(2)));
         let mut bottleneck = Self { network, credit: BTreeMap::new(), got: BTreeMap::new() };
-        // Connections anew, with the bound.
-        for node in 0..3 {
-            bottleneck.network.kill(node);
-            bottleneck.network.start(node);
-        }
-        for link in 0..2 {
-            bottleneck.network.mend(link);
-        }
         bottleneck.pass(Duration::from_secs(2));
         for _ in 0..streams {
             bottleneck

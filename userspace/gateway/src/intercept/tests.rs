@@ -220,6 +220,7 @@ fn replica(services: &[(&str, serde_json::Value)]) -> Replica {
             name: (*name).into(),
             role_attributes: BTreeSet::new(),
             encryption_required: true,
+            terminator_strategy: Default::default(),
             config: [(InterceptV1::TYPE.to_owned(), intercept.clone())].into(),
             configs: Default::default(),
         };

@@ -129,6 +129,8 @@ mod tests {
             offered: None,
             origin: String::new(),
             address: None,
+            cost: 0,
+            no_traversal: false,
         });
         Arc::make_mut(&mut replica.identities).insert(
             IdentityId::new("i1"),

@@ -15,7 +15,6 @@ mod identity;
 mod login;
 mod network;
 mod password;
-mod paths;
 mod policy;
 mod quarantine;
 mod role;
@@ -24,7 +23,6 @@ mod router_policy;
 mod service;
 mod terminator;
 mod token;
-mod usage;
 
 use std::path::PathBuf;
 
@@ -44,7 +42,6 @@ pub(crate) use self::{
     password::PasswordArgs,
     quarantine::QuarantineCommand,
     terminator::TerminatorCommand,
-    usage::UsageArgs,
 };
 use crate::output::OutputArgs;
 

@@ -23,6 +23,12 @@ pub(crate) struct CreateRouter {
     /// repeated
     #[arg(long = "attribute", value_name = "ATTRIBUTE")]
     attributes: Vec<String>,
+    /// What a path through it costs, 0 to 65535 (a millisecond of a link costs 1); 10 counts where it is less
+    #[arg(long, default_value_t = 0)]
+    cost: u16,
+    /// Circuits begin and end at it, and none passes through
+    #[arg(long)]
+    no_traversal: bool,
     #[command(flatten)]
     token: TokenArgs,
 }
@@ -42,6 +48,12 @@ pub(crate) struct UpdateRouter {
     /// It carries nothing while true
     #[arg(long, value_name = "BOOL")]
     disabled: Option<bool>,
+    /// What a path through it costs from now on
+    #[arg(long)]
+    cost: Option<u16>,
+    /// No circuit passes through it while true; those that do find other paths
+    #[arg(long, value_name = "BOOL")]
+    no_traversal: Option<bool>,
 }
 
 impl Managed for EdgeRouter {
@@ -56,6 +68,8 @@ impl Managed for EdgeRouter {
             is_tunneler_enabled: args.tunneler,
             disabled: false,
             role_attributes: args.attributes.into_iter().collect(),
+            cost: args.cost,
+            no_traversal: args.no_traversal,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::ensure;
 use nightgate_model::{
     configs::{DialOptions, HostV1, InterceptV1, PortRange, Protocol},
-    entity::Service,
+    entity::{Service, TerminatorStrategy},
     id::ConfigId,
     kind::EntityKind,
     spec::ServiceSpec,
@@ -43,6 +43,10 @@ pub(crate) struct CreateService {
     /// Let clients and hosts do without end-to-end encryption
     #[arg(long)]
     no_encryption: bool,
+    /// Which of its terminators a dial reaches: smartrouting (that of the least cost), weighted, random, or sticky (the
+    /// same again for each identity)
+    #[arg(long, default_value = "smartrouting")]
+    strategy: TerminatorStrategy,
 }
 
 /// `nightgate service update`
@@ -71,6 +75,9 @@ pub(crate) struct UpdateService {
     /// Whether both ends must encrypt end to end
     #[arg(long = "encryption", value_name = "BOOL")]
     encryption_required: Option<bool>,
+    /// Which of its terminators a dial reaches from now on: smartrouting, weighted, random or sticky
+    #[arg(long = "strategy", value_name = "STRATEGY")]
+    terminator_strategy: Option<TerminatorStrategy>,
 }
 
 impl Managed for Service {
@@ -86,6 +93,7 @@ impl Managed for Service {
             name: args.name,
             role_attributes: args.attributes.into_iter().collect(),
             encryption_required: !args.no_encryption,
+            terminator_strategy: args.strategy,
             configs: args.configs.into_iter().map(ConfigId::new).collect(),
         })
     }

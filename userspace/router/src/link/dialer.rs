@@ -180,6 +180,8 @@ mod tests {
             offered: None,
             origin: String::new(),
             address: address.map(Into::into),
+            cost: 0,
+            no_traversal: false,
         }
     }
 

@@ -21,7 +21,6 @@ mod sessions;
 mod signing;
 mod summary;
 mod terminators;
-mod usage;
 pub(super) mod validate;
 
 use nightgate_model::api::{Disable, Explanation, SetPassword};
@@ -71,6 +70,5 @@ pub(super) fn api() -> Api {
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
         .answers(schema::of::<Explanation>())
         .get("/audit", "Who changed what", audit::list)
-        .get("/usage", "What identities have used", usage::list)
         .merge(events::api())
 }

@@ -25,12 +25,11 @@ impl Resource for EdgeRouter {
         "disabled",
         "roleAttributes",
         "fingerprint",
+        "cost",
+        "noTraversal",
     ];
-    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[
-        ("appData", &["{}", "null"]),
-        ("cost", &["0", "null"]),
-        ("noTraversal", &["false", "null"]),
-    ];
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] =
+        &[("appData", &["{}", "null"])];
     const ENROLLMENT: Option<EnrollmentMethod> = Some(EnrollmentMethod::Erott);
 
     fn shape(stored: &Stored<Self>, view: &View<'_>) -> Value {

@@ -13,12 +13,10 @@ use crate::rest::{Failure, shape};
 
 impl Resource for Service {
     const FIELDS: &'static [&'static str] =
-        &["roleAttributes", "encryptionRequired", "config", "configs"];
+        &["roleAttributes", "encryptionRequired", "config", "configs", "terminatorStrategy"];
 
-    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] = &[
-        ("terminatorStrategy", &["\"smartrouting\"", "\"\"", "null"]),
-        ("maxIdleTimeMillis", &["0", "null"]),
-    ];
+    const DEFAULTS: &'static [(&'static str, &'static [&'static str])] =
+        &[("maxIdleTimeMillis", &["0", "null"])];
 
     fn shape(stored: &Stored<Self>, _view: &View<'_>) -> Value {
         shape::service(stored)
