@@ -16,6 +16,9 @@ pub const MAX_OUTCOMES: usize = 4_096;
 /// Most events of circuits in one message.
 pub const MAX_NOTES: usize = 1_024;
 
+/// Most lines of usage in one message.
+pub const MAX_USAGE: usize = 4_096;
+
 /// Time between two reports, in seconds.
 pub const REPORT_EVERY: u64 = 5;
 
@@ -105,4 +108,21 @@ pub struct CircuitNote {
     pub moves: u32,
     /// Milliseconds that the dial took, or that the circuit stood.
     pub milliseconds: u64,
+}
+
+/// What circuits have carried since it was last told.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct UsageDelta {
+    /// Which service.
+    pub service: ServiceId,
+    /// Who dialed.
+    pub dialer: IdentityId,
+    /// Who hosts.
+    pub host: IdentityId,
+    /// Circuits that were opened.
+    pub circuits: u64,
+    /// Bytes from dialer to host.
+    pub sent: u64,
+    /// Bytes from host to dialer.
+    pub received: u64,
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    activity::{Activity, CircuitNote},
+    activity::{Activity, CircuitNote, UsageDelta},
     entity::Terminator,
     id::{RouterId, TerminatorId},
     quarantine::QuarantineRequest,
@@ -20,7 +20,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
 pub const ALIVE_EVERY: u64 = 15;
@@ -55,6 +55,11 @@ pub enum RouterMessage {
         notes: Vec<CircuitNote>,
         /// How many were left out before them, because too many waited.
         lost: u64,
+    },
+    /// What circuits of dialers at this router have carried since it was last told.
+    Usage {
+        /// At most [`crate::activity::MAX_USAGE`].
+        deltas: Vec<UsageDelta>,
     },
     /// Changes did not fit: the whole replica has to be sent.
     WholeWanted,

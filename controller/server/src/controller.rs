@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Settings, SettingsError, clock,
-    core::{Core, enable_when_due, keep_audit_short, publish_changes},
+    core::{Core, enable_when_due, keep_audit_short, keep_usage, publish_changes},
     events::{EventLog, write_events},
     listener::Listener,
     metrics,
@@ -114,6 +114,7 @@ impl Controller {
         tasks.spawn(publish_changes(Arc::clone(&core), stop.clone()));
         tasks.spawn(enable_when_due(Arc::clone(&core), stop.clone()));
         tasks.spawn(keep_audit_short(Arc::clone(&core), settings.audit, stop.clone()));
+        tasks.spawn(keep_usage(Arc::clone(&core), stop.clone()));
         let events = Arc::clone(&core.events);
         events.add_controller(ControllerChange::Started);
         let kept = (dir.join("events"), settings.events);

@@ -15,6 +15,7 @@ mod listener;
 mod maintenance;
 mod metrics;
 mod password;
+mod paths;
 mod rest;
 mod settings;
 mod setup;

@@ -11,6 +11,7 @@ mod error;
 mod model;
 mod sqlite;
 mod store;
+mod usage;
 
 pub use audit::{Action, AuditBounds, AuditEntry, AuditRecord, Author};
 pub use change::{
@@ -21,3 +22,4 @@ pub use error::StoreError;
 pub use model::{AnyEntity, Kept, Model, Stored, Tags, Timestamp};
 pub use sqlite::SqliteStore;
 pub use store::{ApiSession, Loaded, Store, TOKEN_RESERVE};
+pub use usage::{Usage, UsageKey};

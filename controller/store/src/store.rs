@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use nightgate_model::id::{ApiSessionId, IdentityId};
 
-use crate::{AuditBounds, AuditEntry, Change, Model, PasswordLogin, StoreError, Timestamp};
+use crate::{
+    AuditBounds, AuditEntry, Change, Model, PasswordLogin, StoreError, Timestamp, Usage, UsageKey,
+};
 
 /// Everything that is read at start.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +72,25 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The database fails.
     fn trim_audit(&self, bounds: AuditBounds, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// Adds to what identities have used, in the hour of this moment.
+    ///
+    /// # Errors
+    /// The database fails; nothing is added.
+    fn add_usage(&self, lines: &[(UsageKey, Usage)], at: Timestamp) -> Result<(), StoreError>;
+
+    /// What identities have used since the beginning of the hour of this moment.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn usage(&self, since: Timestamp) -> Result<Vec<(UsageKey, Usage)>, StoreError>;
+
+    /// Forgets usage before the hour of this moment, and the oldest hours that are beyond so many lines. Returns how
+    /// many lines.
+    ///
+    /// # Errors
+    /// The database fails.
+    fn trim_usage(&self, before: Timestamp, max_lines: u32) -> Result<usize, StoreError>;
 
     /// Increments the model index for a change of what is only in memory, and returns it.
     ///

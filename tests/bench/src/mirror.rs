@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     panic::resume_unwind,
     thread,
     time::{Duration, Instant},
@@ -211,9 +211,13 @@ impl Lane {
         let listener = self.server.enter(|| TcpListener::bind("10.2.0.2:7000"))??;
         let sender = self.client.enter(|| TcpStream::connect("10.2.0.2:7000"))??;
         let (receiver, _) = listener.accept()?;
+        // Connections that end are over at once here: the sender would not hear of it.
+        let end = sender.try_clone()?;
         thread::scope(|scope| {
             scope.spawn(|| send(sender));
-            scope.spawn(|| receive(receiver)).join()
+            let speed = scope.spawn(|| receive(receiver)).join();
+            end.shutdown(Shutdown::Both).ok();
+            speed
         })
         .unwrap_or_else(|panic| resume_unwind(panic))
     }

@@ -22,7 +22,7 @@ use crate::{
     management::{
         ApplyNetworkArgs, AuditArgs, AuthenticatorCommand, CaCommand, EnrollmentCommand,
         EntityCommand, EventArgs, ExplainArgs, ExportArgs, FabricCommand, IdentityCommand,
-        LoginArgs, LogoutArgs, QuarantineCommand, SessionCommand, TerminatorCommand,
+        LoginArgs, LogoutArgs, QuarantineCommand, SessionCommand, TerminatorCommand, UsageArgs,
     },
     observe::{self, ObserveArgs},
     proxy::ProxyArgs,
@@ -163,6 +163,8 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     /// Show what happens in the overlay: changes of the model, sessions, routers, links, circuits
     Events(EventArgs),
+    /// Show what identities have used: circuits and bytes, by service and host
+    Usage(UsageArgs),
     /// Make the controller's identities, routers, services and policies what a file says
     Apply(ApplyNetworkArgs),
     /// Print the controller's identities, routers, services and policies as a file for `apply`
@@ -324,6 +326,7 @@ impl Command {
             Self::Explain(args) => args.run().await,
             Self::Audit(args) => args.run().await,
             Self::Events(args) => args.run().await,
+            Self::Usage(args) => args.run().await,
             Self::Apply(args) => args.run().await,
             Self::Export(args) => args.run().await,
             Self::Fw(command) => command.run().await,

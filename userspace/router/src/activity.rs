@@ -63,6 +63,7 @@ pub(crate) async fn watch_activity(router: Router, activity: watch::Sender<Arc<A
     loop {
         ticks.tick().await;
         let circuits = router.status().await.circuits;
+        router.meter.look(&circuits);
         let now = Activity {
             circuit_count: circuits.len() as u64,
             circuits: circuits.into_iter().take(MAX_CIRCUITS).map(report).collect(),

@@ -23,6 +23,7 @@ use crate::{
     proof::Proofs,
     report::Report,
     router::LinkStatus,
+    usage::Meter,
 };
 
 /// Events taken at once before their commands are carried out.
@@ -87,7 +88,7 @@ impl Actor {
         id: RouterId,
         (events, inbox): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
         report: watch::Sender<Report>,
-        (proofs, notes): (Proofs, Notes),
+        (proofs, notes, meter): (Proofs, Notes, Meter),
         link_cost: u16,
     ) -> Self {
         let mut core = Core::new(id, seed());
@@ -101,7 +102,7 @@ impl Actor {
             links: HashMap::new(),
             bindings: HashMap::new(),
             proofs,
-            chronicle: Chronicle::new(notes),
+            chronicle: Chronicle::new(notes, meter),
         }
     }
 

@@ -34,6 +34,7 @@ use crate::{
     renewal::{Answer, Renewal},
     report::Report,
     router::{RouterConfig, StartError},
+    usage::Meter,
 };
 
 /// Why the control channel ended.
@@ -75,18 +76,23 @@ pub(crate) struct Channel {
     wished: Mutex<mpsc::UnboundedReceiver<RouterMessage>>,
     activity: watch::Receiver<Arc<Activity>>,
     notes: Notes,
+    meter: Meter,
+}
+
+/// What the controller is told.
+pub(crate) struct Told {
+    pub(crate) report: watch::Receiver<Report>,
+    pub(crate) activity: watch::Receiver<Arc<Activity>>,
+    pub(crate) wished: mpsc::UnboundedReceiver<RouterMessage>,
+    pub(crate) notes: Notes,
+    pub(crate) meter: Meter,
 }
 
 impl Channel {
     pub(crate) fn new(
         config: &RouterConfig,
         (id, events, renewal): (RouterId, mpsc::UnboundedSender<Event>, Renewal),
-        (report, activity, wished, notes): (
-            watch::Receiver<Report>,
-            watch::Receiver<Arc<Activity>>,
-            mpsc::UnboundedReceiver<RouterMessage>,
-            Notes,
-        ),
+        told: Told,
     ) -> Result<Self, StartError> {
         Ok(Self {
             id,
@@ -95,10 +101,11 @@ impl Channel {
             offline: config.offline.clone(),
             events,
             renewal,
-            report,
-            wished: Mutex::new(wished),
-            activity,
-            notes,
+            report: told.report,
+            wished: Mutex::new(told.wished),
+            activity: told.activity,
+            notes: told.notes,
+            meter: told.meter,
         })
     }
 
@@ -230,6 +237,7 @@ impl Channel {
         writer.send(encode(&hello)?).await?;
         let mut wished = self.wished.lock().await;
         self.notes.begin();
+        self.meter.begin();
         loop {
             tokio::select! {
                 changed = report.changed() => if changed.is_err() {
@@ -254,8 +262,12 @@ impl Channel {
             while let Some(message) = self.notes.take(Instant::now()) {
                 writer.queue(encode(&message)?);
             }
+            while let Some(message) = self.meter.take() {
+                writer.queue(encode(&message)?);
+            }
             writer.flush().await?;
             self.notes.sent();
+            self.meter.sent();
         }
     }
 

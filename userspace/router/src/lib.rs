@@ -26,6 +26,7 @@ mod report;
 mod router;
 mod saved;
 mod token;
+mod usage;
 
 pub use binding::{Binding, Incoming};
 pub use circuit::{Circuit, CircuitClosed, CircuitReceiver, CircuitSender};

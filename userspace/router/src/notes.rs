@@ -15,6 +15,8 @@ use nightgate_model::{
 };
 use tokio::sync::Notify;
 
+use crate::usage::Meter;
+
 /// Events that wait for the controller; beyond, the oldest are left out and counted.
 const MAX_WAITING: usize = 16_384;
 
@@ -141,13 +143,14 @@ impl Notes {
 #[derive(Debug)]
 pub(crate) struct Chronicle {
     notes: Notes,
+    meter: Meter,
     /// Circuits that stand, and since when.
     standing: HashMap<EndId, Instant>,
 }
 
 impl Chronicle {
-    pub(crate) fn new(notes: Notes) -> Self {
-        Self { notes, standing: HashMap::new() }
+    pub(crate) fn new(notes: Notes, meter: Meter) -> Self {
+        Self { notes, meter, standing: HashMap::new() }
     }
 
     pub(crate) fn opened(
@@ -157,6 +160,7 @@ impl Chronicle {
         now: Instant,
     ) {
         self.standing.insert(end, now);
+        self.meter.opened(&info);
         self.note(CircuitChange::Opened, (info, None), took, now);
     }
 
@@ -171,6 +175,7 @@ impl Chronicle {
 
     pub(crate) fn ended(&mut self, ended: EndedCircuit, now: Instant) {
         let since = self.standing.remove(&ended.end).unwrap_or(now);
+        self.meter.ended(&ended.info);
         let stood = now.saturating_duration_since(since);
         let cause = ended.cause.map_or("closed-by-dialer", FailureCause::as_str);
         *self.notes.lock().totals.closed.entry(cause).or_default() += 1;

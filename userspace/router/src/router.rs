@@ -38,6 +38,7 @@ use crate::{
     proof::Proofs,
     renewal::{Renewal, keep_certificate},
     report::Report,
+    usage::Meter,
 };
 
 /// What a router needs to start.
@@ -90,6 +91,7 @@ pub struct Router {
     pub(crate) renewal: Renewal,
     pub(crate) dials: DialCounts,
     pub(crate) notes: Notes,
+    pub(crate) meter: Meter,
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
@@ -209,6 +211,7 @@ impl Router {
             renewal: Renewal::new(Own::new(config.identity.clone())?),
             dials: DialCounts::default(),
             notes: Notes::default(),
+            meter: Meter::default(),
             contact: contact.clone(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
@@ -216,7 +219,8 @@ impl Router {
             tasks: TaskTracker::new(),
         };
         let proofs = Proofs::new(router.own(), replica.clone());
-        let (around, cost) = ((proofs, router.notes.clone()), router.links.cost);
+        let around = (proofs, router.notes.clone(), router.meter.clone());
+        let cost = router.links.cost;
         router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, around, cost).run());
         let until = config.offline.valid_until(contact.borrow().heard);
         router.tell(Event::Replica(Arc::clone(&replica.borrow())));
@@ -225,7 +229,8 @@ impl Router {
         router.spawn(keep);
         let (activity_writer, activity) = watch::channel(Arc::default());
         router.spawn(watch_activity(router.clone(), activity_writer));
-        let told = (report, activity, wished, router.notes.clone());
+        let (notes, meter) = (router.notes.clone(), router.meter.clone());
+        let told = control::Told { report, activity, wished, notes, meter };
         let channel = (id, router.events.clone(), router.renewal.clone());
         let control = control::Channel::new(&config, channel, told)?;
         router.spawn(control.run(replica_writer, contact_writer));

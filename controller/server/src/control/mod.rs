@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nightgate_model::{
-    activity::MAX_NOTES,
+    activity::{MAX_NOTES, MAX_USAGE},
     control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
 };
@@ -233,6 +233,12 @@ fn handle_report(
                 core.events.add_gap(connection.router.clone(), lost);
             }
             core.write(|memory| notes.into_iter().for_each(|note| memory.live.note_circuit(note)));
+        }
+        RouterMessage::Usage { deltas } => {
+            if deltas.len() > MAX_USAGE {
+                return Err(LiveError::TooMany { what: "lines of usage", limit: MAX_USAGE }.into());
+            }
+            core.write(|memory| deltas.into_iter().for_each(|delta| memory.usage.add(delta)));
         }
         RouterMessage::Links { links } => {
             core.update_live(|live| live.set_links(connection, links))?;

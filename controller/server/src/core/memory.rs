@@ -20,6 +20,7 @@ use nightgate_store::{
 use super::{
     evaluation::Evaluation,
     live::{Live, LiveReport},
+    usage::UsageCounts,
 };
 use crate::events::{Told, identity_name, occurrence, service_name};
 
@@ -41,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) live: Live,
     /// Routers reported something since the last publication.
     pub(super) live_changed: bool,
+    /// What identities have used and the store does not know yet.
+    pub(crate) usage: UsageCounts,
     /// Changes of sessions that nobody has told yet.
     told: Vec<Occurrence>,
     /// When the model last changed.
@@ -102,6 +105,7 @@ impl Memory {
             ended_sessions: loaded.ended_sessions,
             live: Live::default(),
             live_changed: false,
+            usage: UsageCounts::default(),
             told: Vec::new(),
             authorizations: Arc::default(),
         };

@@ -10,6 +10,7 @@ mod quarantine;
 mod renewal;
 mod replica;
 mod trim;
+mod usage;
 
 use std::{
     ops::ControlFlow,
@@ -41,6 +42,7 @@ pub(crate) use self::{
     renewal::{author as renewal, begin_using_as_router, renew_router},
     replica::resolved_config,
     trim::keep_audit_short,
+    usage::keep_usage,
 };
 use crate::{
     Address, clock, events::EventLog, limit::Failures, metrics::Requests, password::Passwords,

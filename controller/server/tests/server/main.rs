@@ -28,3 +28,4 @@ mod renewal;
 mod schema;
 mod tags;
 mod update;
+mod usage;

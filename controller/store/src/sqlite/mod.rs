@@ -9,6 +9,7 @@ mod read;
 mod record;
 mod schema;
 mod sessions;
+mod usage;
 mod write;
 
 use std::{
@@ -25,7 +26,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::{
     ApiSession, AuditBounds, AuditEntry, Change, Loaded, PasswordLogin, Store, StoreError,
-    Timestamp,
+    Timestamp, Usage, UsageKey,
 };
 
 /// How long a transaction waits for one of another process.
@@ -99,6 +100,18 @@ impl Store for SqliteStore {
 
     fn trim_audit(&self, bounds: AuditBounds, now: Timestamp) -> Result<usize, StoreError> {
         audit::trim(&self.connection(), bounds, now)
+    }
+
+    fn add_usage(&self, lines: &[(UsageKey, Usage)], at: Timestamp) -> Result<(), StoreError> {
+        usage::add(&self.connection(), lines, at)
+    }
+
+    fn usage(&self, since: Timestamp) -> Result<Vec<(UsageKey, Usage)>, StoreError> {
+        usage::since(&self.connection(), since)
+    }
+
+    fn trim_usage(&self, before: Timestamp, max_lines: u32) -> Result<usize, StoreError> {
+        usage::trim(&self.connection(), before, max_lines)
     }
 
     fn advance_index(&self) -> Result<u64, StoreError> {

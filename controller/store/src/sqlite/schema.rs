@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -19,8 +19,23 @@ const MIGRATIONS: [&str; 13] = [
     QUARANTINES,
     NATIVE_CLIENTS,
     ROUTER_RENEWAL,
+    USAGE,
     PATHS,
 ];
+
+/// By the hour since the Unix epoch. Who is gone stays: no references.
+const USAGE: &str = "
+CREATE TABLE usage (
+    hour INTEGER NOT NULL,
+    service TEXT NOT NULL,
+    dialer TEXT NOT NULL,
+    host TEXT NOT NULL,
+    circuits INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    PRIMARY KEY (hour, service, dialer, host)
+) STRICT, WITHOUT ROWID;
+";
 
 const PATHS: &str = "
 ALTER TABLE services ADD COLUMN terminator_strategy TEXT NOT NULL DEFAULT '\"smartrouting\"';

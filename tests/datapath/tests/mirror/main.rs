@@ -3,6 +3,7 @@
 
 mod copies;
 mod encapsulations;
+mod overload;
 mod sensors;
 mod support;
 mod suricata;

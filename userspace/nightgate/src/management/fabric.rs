@@ -1,6 +1,6 @@
 //! `nightgate fabric ...`: what the controller hears of routers.
 
-use super::ManagementArgs;
+use super::{ManagementArgs, paths::PathArgs};
 use crate::observe::Columns;
 
 /// `nightgate fabric ...`
@@ -10,6 +10,8 @@ pub(crate) enum FabricCommand {
     Routers(FabricArgs),
     /// Show links between routers and their cost, as each end reports them
     Links(FabricArgs),
+    /// Show which path would be chosen between two routers or to a service, what each leg costs, and what else there is
+    Paths(PathArgs),
     /// Show circuits as routers last reported them, every 5 s
     ///
     /// Of each router 2,000 circuits at most are shown; `fabric routers` has their number.
@@ -65,6 +67,7 @@ impl FabricCommand {
         let (path, args, columns) = match self {
             Self::Routers(args) => ("fabric/routers", args, ROUTERS),
             Self::Links(args) => ("fabric/links", args, LINKS),
+            Self::Paths(args) => return args.run().await,
             Self::Circuits(args) => ("fabric/circuits", args, CIRCUITS),
             Self::Services(args) => ("fabric/services", args, SERVICES),
         };

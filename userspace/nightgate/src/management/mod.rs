@@ -15,6 +15,7 @@ mod identity;
 mod login;
 mod network;
 mod password;
+mod paths;
 mod policy;
 mod quarantine;
 mod role;
@@ -23,6 +24,7 @@ mod router_policy;
 mod service;
 mod terminator;
 mod token;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -42,6 +44,7 @@ pub(crate) use self::{
     password::PasswordArgs,
     quarantine::QuarantineCommand,
     terminator::TerminatorCommand,
+    usage::UsageArgs,
 };
 use crate::output::OutputArgs;
 

@@ -23,7 +23,7 @@ fn scrape(address: SocketAddr) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_see_routers_links_circuits_and_what_becomes_of_dials() {
-    let overlay = Overlay::start();
+    let mut overlay = Overlay::start();
     let (hub, edge) = (overlay.enroll_router("hub"), overlay.enroll_router("edge"));
     let scraped = free_address();
     let metrics = format!("metrics: {{ listen: \"{scraped}\" }}");
@@ -67,7 +67,11 @@ async fn operators_see_routers_links_circuits_and_what_becomes_of_dials() {
             })
     });
     let why = overlay.run(&["explain", "dial", "dialer", "web"]);
-    assert!(why.contains("a path leads to a host"), "{why}");
+    assert!(why.contains("a path leads to a host") && why.contains("2 succeeded"), "{why}");
+    let paths = overlay.ask("fabric paths hub edge").unwrap();
+    assert_eq!(paths[0]["path"], json!(["hub", "edge"]));
+    let table = overlay.run(&["fabric", "paths", "web"]);
+    assert!(table.contains("yes") && table.contains("host"), "{table}");
     drop(open);
     overlay.wait("the circuit is gone", |overlay| {
         overlay.ask("fabric circuits").unwrap() == json!([])
@@ -90,6 +94,23 @@ async fn operators_see_routers_links_circuits_and_what_becomes_of_dials() {
     });
     let events = overlay.run(&["events", "--type", "link,router"]);
     assert!(events.contains("hub > edge, cost ") && events.contains("connected"), "{events}");
+    let used = |overlay: &Overlay| {
+        let lines = overlay.ask("usage --identity dialer --since 1h").unwrap();
+        lines.as_array().unwrap().iter().any(|it| {
+            it["service"] == "web"
+                && it["host"] == "host"
+                && it["circuits"] == 2
+                && it["received"].as_u64() >= Some(10)
+        })
+    };
+    overlay.wait("usage is counted", used);
+    overlay.kill_controller();
+    overlay.start_controller();
+    assert!(used(&overlay), "usage outlives kill -9");
+    overlay.wait("the hub finds the controller again", |overlay| {
+        let hubs = overlay.ask("fabric routers name=\"hub\"").unwrap();
+        hubs[0]["isOnline"] == true && hubs[0]["links"] == 1
+    });
     let text = scrape(scraped);
     for line in [
         "nightgate_link_round_trip_microseconds{peer=\"edge\"} ",

@@ -1,5 +1,7 @@
 //! What routers report of themselves: links, circuits, and what becomes of dials.
 
+mod paths;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
@@ -12,7 +14,7 @@ use nightgate_wire::{FailureCause, Leg};
 use serde_json::json;
 
 use crate::{
-    core::Core,
+    core::{Core, Memory},
     events::{identity_name, router_name, service_name},
     rest::{
         Failure,
@@ -26,6 +28,7 @@ use crate::{
 pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
         .get("/fabric/routers", "Routers and what they carry", routers)
+        .get("/fabric/paths", "Which path would be chosen, and what else there is", paths::list)
         .get("/fabric/links", "Links between routers", links)
         .get("/fabric/circuits", "Circuits as routers last reported them", circuits)
         .get("/fabric/services", "What became of dials, and which leg is ill", services)
@@ -127,10 +130,10 @@ async fn circuits(
 
 /// What became of the dials of one service.
 #[derive(Default)]
-struct Dials {
-    opened: u64,
+pub(super) struct Dials {
+    pub(super) opened: u64,
     milliseconds: u64,
-    failed: BTreeMap<FailureCause, u64>,
+    pub(super) failed: BTreeMap<FailureCause, u64>,
 }
 
 async fn services(
@@ -165,6 +168,14 @@ async fn services(
 }
 
 impl Dials {
+    /// As connected routers last reported them.
+    pub(super) fn of(memory: &Memory, service: &ServiceId) -> Self {
+        let reported = memory.live.activities().flat_map(|activity| &activity.dials);
+        let mut dials = Self::default();
+        reported.filter(|it| it.service == *service).for_each(|it| dials.count(it));
+        dials
+    }
+
     fn count(&mut self, outcomes: &DialOutcomes) {
         match &outcomes.cause {
             None => {
@@ -181,7 +192,7 @@ impl Dials {
     }
 
     /// The leg on which most failed; none where only policy or the ends refused.
-    fn ill(&self) -> Option<Leg> {
+    pub(super) fn ill(&self) -> Option<Leg> {
         let mut legs: BTreeMap<Leg, u64> = BTreeMap::new();
         for (cause, count) in &self.failed {
             *legs.entry(cause.leg()).or_default() += count;

@@ -21,6 +21,7 @@ mod sessions;
 mod signing;
 mod summary;
 mod terminators;
+mod usage;
 pub(super) mod validate;
 
 use nightgate_model::api::{Disable, Explanation, SetPassword};
@@ -70,5 +71,6 @@ pub(super) fn api() -> Api {
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
         .answers(schema::of::<Explanation>())
         .get("/audit", "Who changed what", audit::list)
+        .get("/usage", "What identities have used", usage::list)
         .merge(events::api())
 }

@@ -1,16 +1,19 @@
 //! Whether links lead from a router that the dialer uses to one that a host is connected to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use nightgate_model::{
     api::ExplanationStep,
     entity::{Identity, IdentityKind, Permission, Service},
     id::RouterId,
-    replica::LinkReport,
 };
 
 use super::step;
-use crate::{core::Memory, rest::shape::reachable_routers};
+use crate::{
+    core::Memory,
+    paths::{Map, Path},
+    rest::{management::fabric::Dials, shape::reachable_routers},
+};
 
 /// The step about links, where the model allows the dial and somebody hosts the service.
 pub(super) fn linked(memory: &Memory, dialer: &Identity, service: &Service) -> ExplanationStep {
@@ -36,10 +39,15 @@ pub(super) fn linked(memory: &Memory, dialer: &Identity, service: &Service) -> E
     };
     let names =
         |routers: &BTreeSet<RouterId>| routers.iter().map(name).collect::<Vec<_>>().join(", ");
-    match shortest(&memory.live.report().links, &entries, &hosts) {
+    let links = memory.live.report().links;
+    let map = Map::new(&links);
+    let paths = entries.iter().flat_map(|from| hosts.iter().map(move |to| (from, to)));
+    let best = paths.filter_map(|(from, to)| map.cheapest(from, to)).min_by_key(Path::cost);
+    match best {
         Some(path) => {
-            let path: Vec<_> = path.iter().map(name).collect();
-            step("path", true, format!("a path leads to a host: {}", path.join(" > ")))
+            let (way, cost) = (legs(&path, name), path.cost());
+            let health = health(memory, service);
+            step("path", true, format!("a path leads to a host: {way}, cost {cost}; {health}"))
         }
         None => {
             let detail = format!(
@@ -53,53 +61,22 @@ pub(super) fn linked(memory: &Memory, dialer: &Identity, service: &Service) -> E
     }
 }
 
-/// A path of the fewest links from one of the routers to one of the others.
-fn shortest(
-    links: &[LinkReport],
-    from: &BTreeSet<RouterId>,
-    to: &BTreeSet<RouterId>,
-) -> Option<Vec<RouterId>> {
-    let mut neighbours: BTreeMap<&RouterId, Vec<&RouterId>> = BTreeMap::new();
-    for link in links {
-        neighbours.entry(&link.from).or_default().push(&link.to);
-    }
-    let mut seen: BTreeSet<&RouterId> = from.iter().collect();
-    let mut queue: VecDeque<Vec<&RouterId>> = from.iter().map(|router| vec![router]).collect();
-    while let Some(path) = queue.pop_front() {
-        let last = *path.last()?;
-        if to.contains(last) {
-            return Some(path.into_iter().cloned().collect());
-        }
-        for next in neighbours.get(last).into_iter().flatten() {
-            if seen.insert(next) {
-                queue.push_back(path.iter().copied().chain([*next]).collect());
-            }
-        }
-    }
-    None
+/// The routers, with what the link between two of them costs.
+fn legs(path: &Path, name: impl Fn(&RouterId) -> String) -> String {
+    let first = path.routers.first().map(&name).unwrap_or_default();
+    let others = path.routers.iter().skip(1).zip(&path.links);
+    others.fold(first, |text, (router, cost)| format!("{text} -{cost}-> {}", name(router)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_lead_somewhere_or_nowhere() {
-        let link = |from: &str, to: &str| LinkReport {
-            from: RouterId::new(from),
-            to: RouterId::new(to),
-            cost: 1,
-        };
-        let set = |ids: &[&str]| ids.iter().map(|id| RouterId::new(*id)).collect::<BTreeSet<_>>();
-        let links = [link("a", "b"), link("b", "c"), link("c", "a")];
-        let path = |from: &[&str], to: &[&str]| {
-            let path = shortest(&links, &set(from), &set(to))?;
-            Some(path.iter().map(RouterId::as_str).collect::<Vec<_>>().join(" "))
-        };
-        assert_eq!(path(&["a"], &["c"]).as_deref(), Some("a b c"));
-        assert_eq!(path(&["a", "b"], &["c"]).as_deref(), Some("b c"));
-        assert_eq!(path(&["a"], &["a"]).as_deref(), Some("a"));
-        assert_eq!(path(&["a"], &["d"]), None);
-        assert_eq!(path(&[], &["a"]), None);
+/// What became of the dials of the service lately, and which leg is ill.
+fn health(memory: &Memory, service: &Service) -> String {
+    let dials = Dials::of(memory, &service.id);
+    let (opened, failed) = (dials.opened, dials.failed.values().sum::<u64>());
+    match dials.ill() {
+        None => format!("of its dials {opened} succeeded and {failed} failed"),
+        Some(leg) => format!(
+            "of its dials {opened} succeeded and {failed} failed, most on the leg {}",
+            leg.as_str()
+        ),
     }
 }

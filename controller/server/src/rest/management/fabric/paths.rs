@@ -1,0 +1,121 @@
+//! `GET /fabric/paths`: which path would be chosen, what each leg costs, and what else there is.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Query, State},
+    http::Uri,
+    response::Response,
+};
+use nightgate_model::{
+    entity::{Permission, Terminator},
+    id::{RouterId, ServiceId},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    core::{Core, Memory},
+    events::{identity_name, router_name},
+    paths::{Map, Path},
+    rest::{Failure, answer, caller::Admin},
+};
+
+/// Most paths in one answer.
+const MAX_ROWS: usize = 1_000;
+
+/// Between what.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Id or name of the first router; all that are connected, if it is a question about a service.
+    from: Option<String>,
+    /// Id or name of the last router.
+    to: Option<String>,
+    /// Id or name of a service: to wherever it is hosted.
+    service: Option<String>,
+}
+
+/// The paths, each router's best one first.
+pub(super) async fn list(
+    State(core): State<Arc<Core>>,
+    _: Admin,
+    uri: Uri,
+) -> Result<Response, Failure> {
+    let Query(wanted) = Query::<Wanted>::try_from_uri(&uri)
+        .map_err(|error| Failure::bad_request("INVALID_FILTER", error.body_text()))?;
+    core.read_evaluated(|memory| {
+        let from = wanted.from.as_deref().map(|name| router(memory, name)).transpose()?;
+        let links = memory.live.report().links;
+        let map = Map::new(&links);
+        let rows = match (&wanted.service, from, &wanted.to) {
+            (Some(service), from, None) => {
+                let service = find_service(memory, service)?;
+                let all = memory.model.routers.keys().filter(|id| memory.live.is_connected(id));
+                let entries: Vec<_> = from.map_or_else(|| all.collect(), |from| vec![from]);
+                let rows = entries.into_iter();
+                rows.flat_map(|entry| to_service(memory, &map, entry, &service)).collect()
+            }
+            (None, Some(from), Some(to)) => between(memory, &map, from, router(memory, to)?),
+            (Some(_), _, Some(_)) | (None, ..) => {
+                let message = "ask for from and to, or for a service and perhaps from";
+                return Err(Failure::bad_request("INVALID_FILTER", message));
+            }
+        };
+        Ok(answer::ok(rows.into_iter().take(MAX_ROWS).collect::<Vec<_>>()))
+    })
+}
+
+fn router<'a>(memory: &'a Memory, name: &str) -> Result<&'a RouterId, Failure> {
+    let mut routers = memory.model.routers.iter();
+    let found = routers.find(|(id, stored)| id.as_str() == name || stored.entity.name == name);
+    found.map(|(id, _)| id).ok_or_else(|| Failure::not_found(&format!("the router {name:?}")))
+}
+
+fn find_service(memory: &Memory, name: &str) -> Result<ServiceId, Failure> {
+    let mut services = memory.model.services.iter();
+    let found = services.find(|(id, stored)| id.as_str() == name || stored.entity.name == name);
+    let found = found.map(|(id, _)| id.clone());
+    found.ok_or_else(|| Failure::not_found(&format!("the service {name:?}")))
+}
+
+fn between(memory: &Memory, map: &Map<'_>, from: &RouterId, to: &RouterId) -> Vec<Value> {
+    let paths = map.alternatives(from, to).into_iter().enumerate();
+    paths.map(|(rank, path)| row(memory, &path, rank == 0, None)).collect()
+}
+
+/// From one router to each place where a service is hosted, in the order in which they would be tried.
+fn to_service(memory: &Memory, map: &Map<'_>, from: &RouterId, service: &ServiceId) -> Vec<Value> {
+    let authorizations = memory.authorizations();
+    let hosts = memory.live.terminators().filter(|t| {
+        t.service == *service
+            && authorizations.allows(&t.host, Permission::Bind, service)
+            && authorizations.reaches(&t.host, service, &t.router)
+    });
+    let paths = hosts.filter_map(|host| Some((host, map.cheapest(from, &host.router)?)));
+    let mut paths: Vec<(&Terminator, Path)> = paths.collect();
+    paths.sort_by_key(|(host, path)| {
+        (host.precedence, path.cost() + u64::from(host.cost), host.id.clone())
+    });
+    let ranked = paths.into_iter().enumerate();
+    ranked.map(|(rank, (host, path))| row(memory, &path, rank == 0, Some(host))).collect()
+}
+
+fn row(memory: &Memory, path: &Path, is_chosen: bool, host: Option<&Terminator>) -> Value {
+    let model = &memory.model;
+    let name = |id: &RouterId| router_name(model, id);
+    let pairs = path.routers.iter().zip(path.routers.iter().skip(1)).zip(&path.links);
+    let legs =
+        pairs.map(|((from, to), cost)| json!({ "from": name(from), "to": name(to), "cost": cost }));
+    json!({
+        "from": path.routers.first().map(name),
+        "to": path.routers.last().map(name),
+        "chosen": is_chosen,
+        "path": path.routers.iter().map(name).collect::<Vec<_>>(),
+        "legs": legs.collect::<Vec<_>>(),
+        "cost": path.cost() + host.map_or(0, |host| u64::from(host.cost)),
+        "host": host.map(|host| identity_name(model, &host.host)),
+        "hostCost": host.map(|host| host.cost),
+        "precedence": host.map(|host| host.precedence),
+    })
+}
