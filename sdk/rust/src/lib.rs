@@ -80,5 +80,5 @@ pub use nightgate_model::{
 pub use nightgate_wire::FailureCause;
 pub use rest::ControllerError;
 pub use service::Service;
-pub use stream::Stream;
+pub use stream::{Stream, TracedHop};
 pub use token::{TokenError, enrollment_method};

@@ -32,7 +32,9 @@ impl Router {
             Frame::Hello(_) => self.drop_link(link, FailureCause::Protocol, now),
             Frame::Open(path, headers) => self.handle_open(link, path, &headers, now),
             Frame::Reroute(path, headers) => self.handle_reroute(link, path, &headers, now),
+            Frame::Trace(path, headers) => self.handle_trace(link, path, headers),
             Frame::Opened(path, _)
+            | Frame::Traced(path, _)
             | Frame::Refused(path, _)
             | Frame::Rerouted(path, _)
             | Frame::Payload(path, _)
@@ -91,6 +93,8 @@ impl Router {
             (Frame::Fin(_, messages), _, EndState::Open | EndState::Closing) => {
                 self.handle_fin(id, messages, now);
             }
+            (Frame::Trace(_, headers), ..) => self.handle_local_trace(id, &headers),
+            (Frame::Traced(_, headers), ..) => self.handle_traced(id, &headers),
             (Frame::Close(_), _, _) => self.forget_end(id, FailureCause::ClosedByPeer),
             (Frame::Unroute(path, headers), _, _) => {
                 self.lose_path(id, path, open::lost(&headers), now);

@@ -147,6 +147,8 @@ impl Router {
             | Frame::Payload(..)
             | Frame::Ack(..)
             | Frame::Fin(..)
+            | Frame::Trace(..)
+            | Frame::Traced(..)
             | Frame::Ping(_)
             | Frame::Pong(_) => self.end_circuit(id, FailureCause::Protocol),
         }

@@ -30,6 +30,7 @@ mod queue;
 mod random;
 mod router;
 mod timer;
+mod trace;
 mod validity;
 
 pub use cause::DialRefusal;
@@ -41,3 +42,4 @@ pub use info::{CircuitInfo, LinkInfo, MemoryInfo, Role};
 pub use nightgate_wire::FailureCause;
 pub use queue::LinkQueue;
 pub use router::Router;
+pub use trace::TracedHop;

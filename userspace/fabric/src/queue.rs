@@ -92,7 +92,8 @@ impl LinkQueue {
             Frame::Pong(_) => self.pong = Some(frame),
             Frame::Payload(path, _) | Frame::Fin(path, _) => self.push_data(path, frame),
             Frame::Ack(path, ack) => self.push_ack(path, ack),
-            Frame::Open(..) | Frame::Reroute(..) => {
+            // Who asks for more than is read goes without.
+            Frame::Open(..) | Frame::Reroute(..) | Frame::Trace(..) | Frame::Traced(..) => {
                 let length = frame.encoded_len();
                 if self.requests + length > REQUEST_LIMIT {
                     self.dropped += 1;
@@ -122,7 +123,9 @@ impl LinkQueue {
         match self.first.pop_front() {
             Some(First::Ack(path)) => self.acks.remove(&path).map(|ack| Frame::Ack(path, ack)),
             Some(First::Frame(frame)) => {
-                if let Frame::Open(..) | Frame::Reroute(..) = &frame {
+                if let Frame::Open(..) | Frame::Reroute(..) | Frame::Trace(..) | Frame::Traced(..) =
+                    &frame
+                {
                     self.requests -= frame.encoded_len();
                 } else {
                     self.answers -= frame.encoded_len() + FIRST_OVERHEAD;
@@ -264,6 +267,8 @@ fn sequence(frame: &Frame) -> u64 {
         | Frame::Ack(..)
         | Frame::Close(_)
         | Frame::Unroute(..)
+        | Frame::Trace(..)
+        | Frame::Traced(..)
         | Frame::Ping(_)
         | Frame::Pong(_) => u64::MAX,
     }

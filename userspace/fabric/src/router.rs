@@ -24,6 +24,7 @@ use crate::{
     path::Topology,
     random::Random,
     timer::{Due, Timers},
+    trace::Traces,
 };
 
 /// A router that wakes so much too late has itself been frozen, and forgives its neighbours' silence.
@@ -64,6 +65,7 @@ pub struct Router {
     pub(crate) history: History,
     pub(crate) sticky: Sticky,
     pub(crate) link_cost: u32,
+    pub(crate) traces: Traces,
     /// Where the search for better paths goes on, and when.
     pub(crate) looked_at: EndId,
     pub(crate) moves_armed: Option<Instant>,
@@ -103,6 +105,7 @@ impl Router {
             history: History::default(),
             sticky: Sticky::default(),
             link_cost: 1,
+            traces: Traces::default(),
             looked_at: EndId(0),
             moves_armed: None,
         }

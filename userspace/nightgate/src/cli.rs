@@ -29,6 +29,7 @@ use crate::{
     quickstart::QuickstartArgs,
     router,
     trace::{self, TraceArgs},
+    trace_route::TraceRouteArgs,
     tunnel::TunnelCommand,
 };
 
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     Quickstart(QuickstartArgs),
     /// Bring a service of the overlay to a local TCP port
     Proxy(ProxyArgs),
+    /// Show the routers on the way to a service, and how far each is
+    TraceRoute(TraceRouteArgs),
     /// Redeem the enrollment token of an identity
     Enroll(EnrollArgs),
     /// Log in to a controller with a password; management commands use the session
@@ -305,6 +308,7 @@ impl Command {
             Self::Tunnel(command) => command.run().await,
             Self::Quickstart(args) => args.run().await,
             Self::Proxy(args) => args.run().await,
+            Self::TraceRoute(args) => args.run().await,
             Self::Enroll(args) => enroll::enroll(&args).await,
             Self::Login(args) => args.run().await,
             Self::Logout(args) => args.run().await,

@@ -21,6 +21,7 @@ mod quickstart;
 mod router;
 mod signals;
 mod trace;
+mod trace_route;
 mod tunnel;
 
 use std::{

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use nightgate_fabric::{
     CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, LinkInfo,
-    MemoryInfo, Router as Core,
+    MemoryInfo, Router as Core, TracedHop,
 };
 use nightgate_model::{
     entity::Terminator,
@@ -23,6 +23,7 @@ use crate::{
     proof::Proofs,
     report::Report,
     router::LinkStatus,
+    trace::Traces,
     usage::Meter,
 };
 
@@ -51,6 +52,7 @@ pub(crate) enum Event {
     Bar(IdentityId),
     Unbar(IdentityId),
     Status(oneshot::Sender<Status>),
+    Trace { end: EndId, hops: u32, reply: oneshot::Sender<TracedHop> },
 }
 
 /// What there is to say of the core.
@@ -81,6 +83,7 @@ pub(crate) struct Actor {
     bindings: HashMap<TerminatorId, mpsc::UnboundedSender<Incoming>>,
     proofs: Proofs,
     chronicle: Chronicle,
+    traces: Traces,
 }
 
 impl Actor {
@@ -103,6 +106,7 @@ impl Actor {
             bindings: HashMap::new(),
             proofs,
             chronicle: Chronicle::new(notes, meter),
+            traces: Traces::default(),
         }
     }
 
@@ -186,6 +190,10 @@ impl Actor {
             Event::Cut(circuit) => self.core.cut(circuit, now),
             Event::Bar(identity) => self.core.bar(identity, now),
             Event::Unbar(identity) => self.core.unbar(&identity),
+            Event::Trace { end, hops, reply } => {
+                let number = self.traces.begin(end, reply);
+                self.core.trace(end, number, hops, now);
+            }
             Event::Status(reply) => {
                 drop(reply.send(self.status()));
             }
@@ -271,6 +279,9 @@ impl Actor {
                 }
                 Command::LinksChanged => self.publish(),
             }
+        }
+        while let Some((end, hop)) = self.core.poll_traced() {
+            self.traces.answer(end, hop);
         }
         while let Some(ended) = self.core.poll_ended() {
             self.chronicle.ended(ended, now);

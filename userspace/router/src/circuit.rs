@@ -63,6 +63,11 @@ pub(crate) struct EndIo {
 }
 
 impl Circuit {
+    /// Which end of it is here.
+    pub(crate) fn end(&self) -> EndId {
+        self.sender.owner.end
+    }
+
     pub(crate) fn new(
         (end, id): (EndId, CircuitId),
         peer: KeyShare,

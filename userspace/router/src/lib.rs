@@ -26,6 +26,7 @@ mod report;
 mod router;
 mod saved;
 mod token;
+mod trace;
 mod usage;
 
 pub use binding::{Binding, Incoming};

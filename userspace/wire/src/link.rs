@@ -8,7 +8,7 @@
 //! 16 .. body
 //! ```
 //! All integers of the fixed part big-endian. Bodies of `Hello`, `Open`, `Opened`, `Refused`, `Reroute`,
-//! `Rerouted` and `Unroute` are header sections ([`crate::Headers`]), so that either end may add fields
+//! `Rerouted`, `Unroute`, `Trace` and `Traced` are header sections ([`crate::Headers`]), so that either end may add fields
 //! that the other ignores.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -19,7 +19,7 @@ use crate::headers::{HeaderError, Headers};
 pub const ALPN: &[u8] = b"nightgate-link";
 
 /// Version of this frame set; both ends refuse another one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest body of a frame in bytes: the longest edge message and its prefix.
 pub const MAX_BODY: usize = 256 * 1024 + 1024;
@@ -70,6 +70,14 @@ pub mod header {
     pub const ACK: i32 = 33;
     /// Refused and Unroute, two ids, one per line: the routers between which no link is left.
     pub const LOST: i32 = 34;
+    /// Trace and Traced, `u32`: by which the asking end knows the answer.
+    pub const TRACE: i32 = 35;
+    /// Trace, `u32`: how many hops to go, at least 1. Traced: how many were left where it ended.
+    pub const HOPS: i32 = 36;
+    /// Traced, text: the router that answers.
+    pub const ROUTER: i32 = 37;
+    /// Traced, `u32` 1: the path ends there.
+    pub const LAST: i32 = 38;
 }
 
 /// Header numbers of the proof in an `Open`.
@@ -184,6 +192,10 @@ pub enum Frame {
     Close(PathId),
     /// The path ends, not the circuit.
     Unroute(PathId, Headers),
+    /// Asks the router so many hops along the path who it is.
+    Trace(PathId, Headers),
+    /// Answers a trace.
+    Traced(PathId, Headers),
     /// Asks for a [`Frame::Pong`] with the same number.
     Ping(u64),
     /// Answers a ping.
@@ -238,6 +250,8 @@ mod kind {
     pub(super) const REROUTED: u8 = 11;
     pub(super) const FIN: u8 = 12;
     pub(super) const UNROUTE: u8 = 13;
+    pub(super) const TRACE: u8 = 14;
+    pub(super) const TRACED: u8 = 15;
 }
 
 mod wish {
@@ -292,6 +306,8 @@ impl Frame {
             Self::Reroute(path, headers) => encode_headers(out, kind::REROUTE, *path, headers),
             Self::Rerouted(path, headers) => encode_headers(out, kind::REROUTED, *path, headers),
             Self::Unroute(path, headers) => encode_headers(out, kind::UNROUTE, *path, headers),
+            Self::Trace(path, headers) => encode_headers(out, kind::TRACE, *path, headers),
+            Self::Traced(path, headers) => encode_headers(out, kind::TRACED, *path, headers),
             Self::Payload(path, message) => encode_payload(out, *path, message),
             Self::Ack(path, ack) => {
                 encode_prefix(out, kind::ACK, *path, ACK_BODY);
@@ -316,7 +332,9 @@ impl Frame {
             | Self::Ack(path, _)
             | Self::Fin(path, _)
             | Self::Close(path)
-            | Self::Unroute(path, _) => Some(*path),
+            | Self::Unroute(path, _)
+            | Self::Trace(path, _)
+            | Self::Traced(path, _) => Some(*path),
             Self::Hello(_) | Self::Ping(_) | Self::Pong(_) => None,
         }
     }
@@ -331,7 +349,9 @@ impl Frame {
                 | Self::Refused(_, headers)
                 | Self::Reroute(_, headers)
                 | Self::Rerouted(_, headers)
-                | Self::Unroute(_, headers) => headers.encoded_len(),
+                | Self::Unroute(_, headers)
+                | Self::Trace(_, headers)
+                | Self::Traced(_, headers) => headers.encoded_len(),
                 Self::Payload(_, message) => payload_len(message),
                 Self::Ack(..) => ACK_BODY,
                 Self::Fin(..) | Self::Ping(_) | Self::Pong(_) => NUMBER_BODY,
@@ -406,6 +426,8 @@ fn decode_body(kind: u8, path: PathId, body: Bytes) -> Result<Frame, LinkFrameEr
         kind::REROUTE => Ok(Frame::Reroute(path, Headers::decode(body)?)),
         kind::REROUTED => Ok(Frame::Rerouted(path, Headers::decode(body)?)),
         kind::UNROUTE => Ok(Frame::Unroute(path, Headers::decode(body)?)),
+        kind::TRACE => Ok(Frame::Trace(path, Headers::decode(body)?)),
+        kind::TRACED => Ok(Frame::Traced(path, Headers::decode(body)?)),
         kind::PAYLOAD => decode_payload(path, body),
         kind::ACK => Ok(Frame::Ack(path, Ack::from_bytes(&body)?)),
         kind::FIN => Ok(Frame::Fin(path, decode_number(kind, &body)?)),
@@ -467,6 +489,8 @@ mod tests {
             Frame::Reroute,
             Frame::Rerouted,
             Frame::Unroute,
+            Frame::Trace,
+            Frame::Traced,
         ] {
             round_trip(kind(path, headers.clone()));
         }

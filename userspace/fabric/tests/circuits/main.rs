@@ -10,3 +10,4 @@ mod hostile;
 mod life;
 mod policy;
 mod row;
+mod trace;

@@ -5,3 +5,4 @@
 mod observe;
 mod offline;
 mod overlay;
+mod trace;

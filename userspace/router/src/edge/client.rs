@@ -194,7 +194,7 @@ async fn read<R: AsyncRead + Unpin>(
             content::BIND => bindings.bind(client, conn, message),
             content::UNBIND => bindings.unbind(conn),
             content::UPDATE_BIND | content::HEALTH_EVENT => bindings.change(conn, message),
-            content::TRACE_ROUTE => client.send(trace::answer(client, conn, &message)).await,
+            content::TRACE_ROUTE => trace::answer(client, conn, message).await,
             content::DATA => client.connections.deliver(client, conn, message).await,
             content::STATE_CLOSED => {
                 bindings.unbind(conn);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use nightgate_fabric::FailureCause;
+use nightgate_fabric::{EndId, FailureCause};
 use nightgate_wire::{
     channel::Message,
     edge::{content, header},
@@ -29,7 +29,14 @@ const MAX_CONNECTIONS: usize = 10_000;
 
 /// Connections by the id they have on the client's channel.
 #[derive(Clone, Default)]
-pub(super) struct Connections(Arc<Mutex<HashMap<u32, mpsc::Sender<Payload>>>>);
+pub(super) struct Connections(Arc<Mutex<HashMap<u32, Connection>>>);
+
+/// One connection.
+struct Connection {
+    sender: mpsc::Sender<Payload>,
+    /// The circuit's end, once it stands.
+    end: Option<EndId>,
+}
 
 /// A connection id in use, given back when dropped.
 pub(super) struct Reservation {
@@ -47,13 +54,13 @@ impl Connections {
             return None;
         }
         let (sender, messages) = mpsc::channel(WAITING);
-        table.insert(conn, sender);
+        table.insert(conn, Connection { sender, end: None });
         Some(Reservation { connections: self.clone(), conn, messages })
     }
 
     /// Gives a message to its connection; waits while the circuit's window is full.
     pub(super) async fn deliver(&self, client: &Client, conn: u32, message: Message) {
-        let sender = self.lock().get(&conn).cloned();
+        let sender = self.lock().get(&conn).map(|known| known.sender.clone());
         let payload = Payload {
             flags: message.headers.u32(header::FLAGS).unwrap_or_default(),
             uuid: message.headers.bytes(header::UUID).cloned().unwrap_or_default(),
@@ -72,7 +79,12 @@ impl Connections {
         self.lock().remove(&conn).is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::Sender<Payload>>> {
+    /// The end of the connection's circuit, if one stands.
+    pub(super) fn end(&self, conn: u32) -> Option<EndId> {
+        self.lock().get(&conn)?.end
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Connection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,6 +98,9 @@ impl Reservation {
     /// Joins the connection and its circuit until either ends.
     pub(super) fn join(mut self, client: &Client, circuit: Circuit) {
         let client = client.clone();
+        if let Some(known) = self.connections.lock().get_mut(&self.conn) {
+            known.end = Some(circuit.end());
+        }
         client.router.clone().spawn(async move {
             let mut receiver = circuit.receiver;
             let mut sending = pin!(from_client(&mut self.messages, circuit.sender));
