@@ -1,13 +1,24 @@
 //! Benchmark suites.
 
 pub mod firewall;
+pub mod gateway;
 pub mod memory;
 pub mod mirror;
 pub mod network;
 pub mod overlay;
+pub mod table;
 
 use anyhow::Result;
 use nightgate_lab::Figure;
+
+/// How figures are shown to people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Layout {
+    /// A line for each.
+    Rows,
+    /// A line for each case and a column for each metric, then the judged ones line by line.
+    Table,
+}
 
 /// A set of figures that are measured together.
 pub struct Suite {
@@ -15,6 +26,8 @@ pub struct Suite {
     pub name: &'static str,
     /// What it measures.
     pub about: &'static str,
+    /// How its figures are shown.
+    pub layout: Layout,
     /// Measures.
     pub run: fn() -> Result<Vec<Figure>>,
 }
@@ -24,30 +37,67 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "firewall",
         about: "program time, memory, and traffic beside nftables",
+        layout: Layout::Rows,
         run: whole_firewall,
     },
-    Suite { name: "firewall-net", about: "traffic beside nftables alone", run: network::run },
-    Suite { name: "firewall-memory", about: "memory alone", run: memory::run },
-    Suite { name: "mirror", about: "copies for sensors", run: mirror::run },
-    Suite { name: "overlay", about: "encryption, controller and router", run: overlay::run },
+    Suite {
+        name: "gateway",
+        about: "two gateways between client and server, beside other programs",
+        layout: Layout::Table,
+        run: gateway::run,
+    },
+    Suite {
+        name: "fabric",
+        about: "routers between two gateways: sharing, hops, loss",
+        layout: Layout::Rows,
+        run: gateway::fabric::run,
+    },
+    Suite {
+        name: "firewall-net",
+        about: "traffic beside nftables alone",
+        layout: Layout::Rows,
+        run: network::run,
+    },
+    Suite {
+        name: "firewall-memory",
+        about: "memory alone",
+        layout: Layout::Rows,
+        run: memory::run,
+    },
+    Suite {
+        name: "mirror",
+        about: "copies for sensors",
+        layout: Layout::Rows,
+        run: mirror::run,
+    },
+    Suite {
+        name: "overlay",
+        about: "encryption, controller and router",
+        layout: Layout::Rows,
+        run: overlay::run,
+    },
     Suite {
         name: "overlay-crypto",
         about: "end-to-end encryption on one core alone",
+        layout: Layout::Rows,
         run: overlay::encryption::run,
     },
     Suite {
         name: "overlay-circuit",
         about: "one circuit between two applications alone",
+        layout: Layout::Rows,
         run: overlay::circuit::run,
     },
     Suite {
         name: "overlay-model",
         about: "a controller with 10,000 identities alone",
+        layout: Layout::Rows,
         run: overlay::model::run,
     },
     Suite {
         name: "overlay-dial",
         about: "dials and 10,000 circuits alone",
+        layout: Layout::Rows,
         run: overlay::dial::run,
     },
 ];

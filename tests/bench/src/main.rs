@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use nightgate_bench::{
-    SUITES, Suite,
+    Layout, SUITES, Suite,
     overlay::process::{SERVE, serve},
+    table::table,
 };
 use nightgate_lab::Figure;
 
@@ -26,8 +27,18 @@ fn main() -> Result<ExitCode> {
         .find(|suite| suite.name == *name)
         .with_context(|| format!("no suite {name}; suites:\n{}", list()))?;
     let figures = (suite.run)()?;
-    for figure in &figures {
-        println!("{}", if json.is_some() { figure.to_json()? } else { row(figure) });
+    match (json, suite.layout) {
+        (Some(_), _) => {
+            for figure in &figures {
+                println!("{}", figure.to_json()?);
+            }
+        }
+        (None, Layout::Rows) => figures.iter().for_each(|figure| println!("{}", row(figure))),
+        (None, Layout::Table) => {
+            println!("{}", table(&figures));
+            let judged = figures.iter().filter(|figure| figure.holds.is_some());
+            judged.for_each(|figure| println!("{}", row(figure)));
+        }
     }
     let missed = figures.iter().any(|figure| figure.holds == Some(false));
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -39,7 +50,7 @@ fn list() -> String {
 }
 
 fn row(figure: &Figure) -> String {
-    let target = figure.target.map_or_else(String::new, |target| format!("target {target:.1}"));
+    let target = figure.target.map_or_else(String::new, |target| format!("target {target:.2}"));
     let verdict = match figure.holds {
         None => "",
         Some(true) => "ok",
@@ -47,7 +58,7 @@ fn row(figure: &Figure) -> String {
     };
     let peer = figure.peer.as_deref().unwrap_or_default();
     let row = format!(
-        "{:10} {:42} {:14} {:12.1} {:8} {peer} {target} {verdict}",
+        "{:10} {:42} {:14} {:12.2} {:8} {peer} {target} {verdict}",
         figure.suite, figure.case, figure.metric, figure.value, figure.unit
     );
     row.trim_end().to_owned()

@@ -46,7 +46,14 @@ impl Group {
             ],
             Self::Fuzzer => &[("c++", "g++")],
             Self::Python => &[("python3", "python3")],
-            Self::Peers => &[("nft", "nftables")],
+            Self::Peers => &[
+                ("nft", "nftables"),
+                ("haproxy", "haproxy"),
+                ("stunnel", "stunnel4"),
+                ("nebula", "nebula"),
+                ("wireguard-go", "wireguard-go"),
+                ("wg", "wireguard-tools"),
+            ],
         }
     }
 }

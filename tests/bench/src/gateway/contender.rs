@@ -1,0 +1,123 @@
+//! Who carries between client and server.
+
+use std::{fs, net::SocketAddr};
+
+use anyhow::{Context as _, Result};
+use nightgate_lab::{Process, until};
+use tempfile::TempDir;
+
+use super::{
+    PATIENCE,
+    load::{Carried, Latency, Load, answers, connections, latency, requests, streams},
+    server::Server,
+    topology::Topology,
+};
+
+/// Streams that are carried at the same time.
+pub(super) const STREAMS: [usize; 3] = [1, 4, 16];
+
+/// One program, or none, on both gateways of a network of its own, ready. What is declared first ends first.
+#[derive(Debug)]
+pub(super) struct Contender {
+    /// Of the gateways first.
+    pub(super) processes: Vec<Process>,
+    /// Whose time and memory count, of the processes.
+    pub(super) gateways: usize,
+    /// What the client connects to.
+    pub(super) target: SocketAddr,
+    pub(super) server: Server,
+    pub(super) topology: Topology,
+    /// Whatever else has to live as long.
+    pub(super) _bpf: Option<nightgate_lab::BpfFileSystem>,
+    pub(super) _folder: TempDir,
+}
+
+/// What one contender did in one round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// Gbit/s of 1, 4 and 16 streams.
+    pub(super) streams: [f64; 3],
+    /// CPU seconds of the gateways for a gigabyte of one stream.
+    pub(super) cost: f64,
+    pub(super) latency: Latency,
+    pub(super) requests: f64,
+    pub(super) connections: f64,
+}
+
+impl Contender {
+    /// Waits until the client gets an answer from the server.
+    pub(super) fn wait(&self) -> Result<()> {
+        let ready = until("answer through the gateways", PATIENCE, || {
+            Ok(answers(&self.topology.client, self.target)?.then_some(()))
+        });
+        ready.with_context(|| self.logs())
+    }
+
+    pub(super) fn round(&self) -> Result<Round> {
+        self.try_round().with_context(|| self.logs())
+    }
+
+    /// The most memory that a gateway has had in use, in MiB (`VmHWM` of proc_pid_status(5)).
+    pub(super) fn memory(&self) -> Result<f64> {
+        let each = self.gateways().map(|process| {
+            let path = format!("/proc/{}/status", process.id());
+            let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
+            Ok(kib.parse::<f64>()? / 1_024.0)
+        });
+        each.collect::<Result<Vec<_>>>().map(|all| all.into_iter().fold(0.0, f64::max))
+    }
+
+    /// Carries streams, and counts the CPU seconds that it takes.
+    pub(super) fn carry(&self, load: Load) -> Result<Carried> {
+        let carried =
+            streams(&self.topology.client, (self.target, &self.server), load, || self.time());
+        carried.with_context(|| self.logs())
+    }
+
+    fn try_round(&self) -> Result<Round> {
+        let client = &self.topology.client;
+        let (mut rates, mut cost) = ([0.0; 3], 0.0);
+        for (rate, count) in rates.iter_mut().zip(STREAMS) {
+            let carried = self.carry(Load::of(count))?;
+            *rate = carried.rate;
+            if count == 1 {
+                cost = carried.cost;
+            }
+        }
+        Ok(Round {
+            streams: rates,
+            cost,
+            latency: latency(client, self.target)?,
+            requests: requests(client, self.target)?,
+            connections: connections(client, self.target)?,
+        })
+    }
+
+    /// Seconds that the gateways' programs have used so far: fields 14 and 15 of proc_pid_stat(5), in hundredths.
+    fn time(&self) -> Result<f64> {
+        let each = self.gateways().map(|process| {
+            let path = format!("/proc/{}/stat", process.id());
+            let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+            let after_name = stat.rsplit_once(')').context("no name")?.1;
+            let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+            Ok(ticks.sum::<Result<u64, _>>()? as f64 / 100.0)
+        });
+        each.sum()
+    }
+
+    fn gateways(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().take(self.gateways)
+    }
+
+    fn logs(&self) -> String {
+        let tail = |process: &Process| {
+            let log = process.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(8)..].join("\n");
+            format!("--- {}\n{end}\n", process.name())
+        };
+        self.processes.iter().map(tail).collect()
+    }
+}
