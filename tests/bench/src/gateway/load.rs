@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nightgate_lab::Namespace;
+use nightgate_lab::{Namespace, until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
@@ -94,6 +94,9 @@ pub(super) fn streams(
 }
 
 fn count_bytes(server: &Server, load: Load, cost: impl Fn() -> Result<f64>) -> Result<Carried> {
+    until("begin of all streams", PATIENCE, || {
+        Ok((server.received().len() == load.streams).then_some(()))
+    })?;
     thread::sleep(load.run_up);
     let (before, cost_before, started) = (server.received(), cost()?, Instant::now());
     thread::sleep(load.time);
