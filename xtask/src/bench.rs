@@ -15,7 +15,11 @@ use crate::{
 pub(crate) fn run(workspace: &Workspace, suite: &str, format: Format) -> Result<()> {
     setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Lab, Need::Bench], Mode::Install)?;
     build::kernel_programs(workspace)?;
-    build::host_programs(workspace, Profile::Release, &["-p", "nightgate-bench", "-p", "nightgate"])?;
+    build::host_programs(
+        workspace,
+        Profile::Release,
+        &["-p", "nightgate-bench", "-p", "nightgate"],
+    )?;
     let program = workspace.program(Profile::Release, "nightgate-bench");
     let mut command = nightgate_lab::program(&program);
     command.arg(suite);

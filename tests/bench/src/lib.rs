@@ -64,12 +64,7 @@ pub const SUITES: &[Suite] = &[
         layout: Layout::Rows,
         run: memory::run,
     },
-    Suite {
-        name: "mirror",
-        about: "copies for sensors",
-        layout: Layout::Rows,
-        run: mirror::run,
-    },
+    Suite { name: "mirror", about: "copies for sensors", layout: Layout::Rows, run: mirror::run },
     Suite {
         name: "overlay",
         about: "encryption, controller and router",
