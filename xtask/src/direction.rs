@@ -9,7 +9,8 @@ use crate::{sources, workspace::Workspace};
 
 /// What each package of ours may depend on, without the prefix `nightgate-`. Absent means no.
 ///
-/// `controller/` and `userspace/` meet in `model` and `wire` alone; the binary is where everything meets.
+/// `controller/` and `userspace/` meet in `model`, `wire` and the pure `fabric` alone; the binary is where everything
+/// meets.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     // ebpf/
     ("abi", &[]),
@@ -48,7 +49,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("policy", &["model"]),
     ("pki", &["model"]),
     ("store", &["model"]),
-    ("server", &["policy", "store", "pki", "model", "wire", "telemetry"]),
+    ("server", &["policy", "store", "pki", "model", "wire", "fabric", "telemetry"]),
     // sdk/ and mirror/
     ("sdk", &["wire", "e2ee", "identity", "model"]),
     ("mirror", &["config", "packet", "abi"]),

@@ -2,15 +2,8 @@
 //!
 //! Routers decide by themselves, each by its own copy of the same reports and by its own latest measurements.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
-};
-
-use nightgate_model::{id::RouterId, replica::LinkReport};
-
-/// Cost of passing through a router, on top of its links: as in `userspace/fabric/src/path.rs`.
-const ROUTER_COST: u64 = 10;
+use nightgate_fabric::{Lost, Passage, Topology};
+use nightgate_model::{entity::EdgeRouter, id::RouterId, replica::LinkReport};
 
 /// Most paths between two routers that are looked for.
 const MAX_PATHS: usize = 4;
@@ -22,83 +15,73 @@ pub(crate) struct Path {
     pub(crate) routers: Vec<RouterId>,
     /// Cost of each link between them.
     pub(crate) links: Vec<u64>,
+    /// Sum over links and routers.
+    pub(crate) cost: u64,
 }
 
-/// Which router reaches which, and what the cheapest link there costs.
+/// All links and routers.
 #[derive(Debug)]
-pub(crate) struct Map<'a>(BTreeMap<&'a RouterId, BTreeMap<&'a RouterId, u64>>);
+pub(crate) struct Map<'a> {
+    links: &'a [LinkReport],
+    routers: Vec<Passage<'a>>,
+}
 
-type Link<'a> = (&'a RouterId, &'a RouterId);
-
-impl Path {
-    /// Sum over links and routers.
-    pub(crate) fn cost(&self) -> u64 {
-        self.links.iter().map(|link| link + ROUTER_COST).sum()
-    }
+/// The paths from one router.
+#[derive(Debug)]
+pub(crate) struct Leaving<'a> {
+    from: &'a RouterId,
+    topology: Topology,
 }
 
 impl<'a> Map<'a> {
-    pub(crate) fn new(links: impl IntoIterator<Item = &'a LinkReport>) -> Self {
-        let mut map: BTreeMap<_, BTreeMap<_, u64>> = BTreeMap::new();
-        for link in links {
-            let cost = map.entry(&link.from).or_default().entry(&link.to).or_insert(u64::MAX);
-            *cost = (*cost).min(link.cost.into());
-        }
-        Self(map)
+    pub(crate) fn new(
+        links: &'a [LinkReport],
+        routers: impl IntoIterator<Item = &'a EdgeRouter>,
+    ) -> Self {
+        let passage = |EdgeRouter { id, cost, no_traversal, .. }: &'a EdgeRouter| Passage {
+            router: id,
+            cost: *cost,
+            no_traversal: *no_traversal,
+        };
+        Self { links, routers: routers.into_iter().map(passage).collect() }
     }
 
+    pub(crate) fn leaving(&self, from: &'a RouterId) -> Leaving<'a> {
+        let topology = Topology::new(from, self.links.iter(), self.routers.iter().copied());
+        Leaving { from, topology }
+    }
+}
+
+impl Leaving<'_> {
     /// The cheapest path.
-    pub(crate) fn cheapest(&self, from: &'a RouterId, to: &RouterId) -> Option<Path> {
-        self.path(from, to, &BTreeSet::new())
+    pub(crate) fn cheapest(&mut self, to: &RouterId) -> Option<Path> {
+        self.path(to, &[])
     }
 
     /// The cheapest path first, then those that are left when one of its links is lost.
-    pub(crate) fn alternatives(&self, from: &'a RouterId, to: &RouterId) -> Vec<Path> {
-        let Some(best) = self.cheapest(from, to) else { return Vec::new() };
+    pub(crate) fn alternatives(&mut self, to: &RouterId) -> Vec<Path> {
+        let Some(best) = self.cheapest(to) else { return Vec::new() };
         let pairs = best.routers.iter().zip(best.routers.iter().skip(1));
         let mut others: Vec<Path> = Vec::new();
         for (a, b) in pairs {
-            let lost = BTreeSet::from([(a, b), (b, a)]);
-            if let Some(other) = self.path(from, to, &lost)
+            let lost = [Lost(a.clone(), b.clone())];
+            if let Some(other) = self.path(to, &lost)
                 && !others.contains(&other)
             {
                 others.push(other);
             }
         }
-        others.sort_by_key(Path::cost);
+        others.sort_by_key(|path| path.cost);
         others.truncate(MAX_PATHS - 1);
         others.insert(0, best);
         others
     }
 
-    /// Dijkstra 1959; of equally cheap paths the one over fewer routers, then over smaller ids.
-    fn path(&self, from: &'a RouterId, to: &RouterId, lost: &BTreeSet<Link<'_>>) -> Option<Path> {
-        let mut reached: BTreeMap<&RouterId, Option<&RouterId>> = BTreeMap::new();
-        let mut queue = BinaryHeap::from([Reverse((0, 0, None, from))]);
-        while let Some(Reverse((cost, hops, before, at))) = queue.pop() {
-            if reached.contains_key(at) {
-                continue;
-            }
-            reached.insert(at, before);
-            if at == to {
-                return Some(self.walk_back(at, &reached));
-            }
-            for (next, link) in self.0.get(at).into_iter().flatten() {
-                if !reached.contains_key(next) && !lost.contains(&(at, *next)) {
-                    queue.push(Reverse((cost + link + ROUTER_COST, hops + 1, Some(at), *next)));
-                }
-            }
-        }
-        None
-    }
-
-    fn walk_back(&self, to: &RouterId, reached: &BTreeMap<&RouterId, Option<&RouterId>>) -> Path {
-        let before = |at: &&RouterId| reached.get(at).copied().flatten();
-        let mut routers: Vec<_> = std::iter::successors(Some(to), before).cloned().collect();
-        routers.reverse();
+    fn path(&mut self, to: &RouterId, lost: &[Lost]) -> Option<Path> {
+        let nightgate_fabric::Path { routers, cost } = self.topology.path(self.from, to, lost)?;
         let pairs = routers.iter().zip(routers.iter().skip(1));
-        let links = pairs.filter_map(|(from, to)| self.0.get(from)?.get(to).copied()).collect();
-        Path { routers, links }
+        let links = pairs.filter_map(|(from, to)| self.topology.link(from, to)).collect();
+        Some(Path { routers, links, cost })
     }
 }
 
@@ -106,8 +89,23 @@ impl<'a> Map<'a> {
 mod tests {
     use super::*;
 
-    fn link(from: &str, to: &str, cost: u32) -> LinkReport {
-        LinkReport { from: RouterId::new(from), to: RouterId::new(to), cost }
+    fn both(a: &str, b: &str, cost: u32) -> [LinkReport; 2] {
+        let link = |from, to| LinkReport { from: RouterId::new(from), to: RouterId::new(to), cost };
+        [link(a, b), link(b, a)]
+    }
+
+    fn router(id: &str, cost: u16, no_traversal: bool) -> EdgeRouter {
+        EdgeRouter {
+            id: RouterId::new(id),
+            name: id.into(),
+            is_tunneler_enabled: false,
+            disabled: false,
+            role_attributes: [].into(),
+            fingerprint: None,
+            address: None,
+            cost,
+            no_traversal,
+        }
     }
 
     fn names(path: &Path) -> String {
@@ -117,21 +115,30 @@ mod tests {
     #[test]
     fn the_cheapest_path_comes_first_and_then_what_is_left_without_its_links() {
         let links = [
-            link("a", "b", 100),
-            link("a", "b", 120),
-            link("a", "c", 1),
-            link("c", "b", 1),
-            link("a", "d", 60),
-            link("d", "b", 60),
+            both("a", "b", 100),
+            both("a", "b", 120),
+            both("a", "c", 1),
+            both("c", "b", 1),
+            both("a", "d", 60),
+            both("d", "b", 60),
         ];
-        let map = Map::new(&links);
-        let (a, b) = (RouterId::new("a"), RouterId::new("b"));
-        let found = map.alternatives(&a, &b);
-        let found: Vec<_> = found.iter().map(|path| (names(path), path.cost())).collect();
-        assert_eq!(found, [("acb".to_owned(), 22), ("ab".to_owned(), 110)]);
-        assert_eq!(map.cheapest(&a, &b).unwrap().links, [1, 1]);
-        assert_eq!(names(&map.cheapest(&a, &a).unwrap()), "a");
-        assert_eq!(map.cheapest(&b, &a), None);
-        assert!(map.alternatives(&a, &RouterId::new("x")).is_empty());
+        let mut links = links.concat();
+        links.sort_by(|one, other| one.from.cmp(&other.from));
+        let found = |routers: &[EdgeRouter], from: &str, to: &str| {
+            let from = RouterId::new(from);
+            let paths = Map::new(&links, routers).leaving(&from).alternatives(&RouterId::new(to));
+            paths.iter().map(|path| (names(path), path.cost)).collect::<Vec<_>>()
+        };
+        let path = |routers: &str, cost| (routers.to_owned(), cost);
+        assert_eq!(found(&[], "a", "b"), [path("acb", 22), path("ab", 110)]);
+        assert_eq!(found(&[], "a", "a"), [path("a", 0)]);
+        assert_eq!(found(&[], "a", "x"), []);
+        let dear = [router("c", 200, false)];
+        assert_eq!(found(&dear, "a", "b"), [path("ab", 110), path("adb", 140)]);
+        let closed = [router("c", 0, true)];
+        assert_eq!(found(&closed, "a", "b"), [path("ab", 110), path("adb", 140)]);
+        let a = RouterId::new("a");
+        let cheapest = Map::new(&links, &[]).leaving(&a).cheapest(&RouterId::new("b"));
+        assert_eq!(cheapest.unwrap().links, [1, 1]);
     }
 }

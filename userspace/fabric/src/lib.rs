@@ -3,7 +3,7 @@
 //! [`Router`] takes inputs by `handle_*` and its methods, and gives outputs by
 //! [`Router::poll_command`] and [`Router::poll_timeout`]; [`LinkQueue`] orders what waits for a link.
 //! Time is an argument and the seed is given at construction, so that a test can drive many routers
-//! through years of virtual time.
+//! through years of virtual time. [`Topology`] has the paths that routers choose, also for who only wants to know.
 
 mod bar;
 mod cause;
@@ -40,6 +40,7 @@ pub use history::EndedCircuit;
 pub use ids::{EndId, LinkId};
 pub use info::{CircuitInfo, LinkInfo, MemoryInfo, Role};
 pub use nightgate_wire::FailureCause;
+pub use path::{Lost, Passage, Path, Topology};
 pub use queue::LinkQueue;
 pub use router::Router;
 pub use trace::TracedHop;

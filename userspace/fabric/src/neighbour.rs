@@ -10,7 +10,7 @@ use crate::{
     end::Hop,
     link::{Link, LinkDue},
     open,
-    path::{Lost, Path, Topology},
+    path::{Lost, Passage, Path, Topology},
     router::Route,
     timer::Due,
 };
@@ -114,7 +114,8 @@ impl Router {
         let topology = self.topology.take().unwrap_or_else(|| {
             let own: Vec<LinkReport> = self.own_links().collect();
             let others = self.replica.links.iter().filter(|link| link.from != self.id);
-            Topology::new(&self.id, others.chain(&own), &self.replica.routers)
+            let routers = self.replica.routers.iter().map(Passage::from);
+            Topology::new(&self.id, others.chain(&own), routers)
         });
         self.topology.insert(topology)
     }

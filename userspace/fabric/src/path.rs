@@ -19,22 +19,33 @@ const MAX_TREES: usize = 32;
 
 /// A path and what it costs.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Path {
+pub struct Path {
     /// All routers from the first to the last.
-    pub(crate) routers: Vec<RouterId>,
+    pub routers: Vec<RouterId>,
     /// Sum over links and routers.
-    pub(crate) cost: u64,
+    pub cost: u64,
 }
 
 /// Two routers between which a circuit found no way, in whichever order.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Lost(pub(crate) RouterId, pub(crate) RouterId);
+pub struct Lost(pub RouterId, pub RouterId);
 
 /// Routers and links as one router knows them, and the cheapest paths from it, each computed once.
 #[derive(Debug, Default)]
-pub(crate) struct Topology {
+pub struct Topology {
     graph: Graph,
     trees: BTreeMap<Vec<(usize, usize)>, Tree>,
+}
+
+/// What passing through a router costs, and whether it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Passage<'a> {
+    /// The router.
+    pub router: &'a RouterId,
+    /// What it costs at least; 10 counts where it is less.
+    pub cost: u16,
+    /// Paths may begin and end there only.
+    pub no_traversal: bool,
 }
 
 /// Shortest paths from the first router (Dijkstra 1959).
@@ -48,11 +59,12 @@ struct Reached {
 }
 
 impl Topology {
-    /// From the links that others report and those of `own`, and what is known of routers.
-    pub(crate) fn new<'a>(
+    /// From the links that others report and those of `own`, and what is known of routers. Reports of one router
+    /// have to follow each other.
+    pub fn new<'a>(
         own: &RouterId,
         links: impl Iterator<Item = &'a LinkReport> + Clone,
-        routers: &[ReplicaRouter],
+        routers: impl IntoIterator<Item = Passage<'a>>,
     ) -> Self {
         Self { graph: Graph::new(own, links, routers), trees: BTreeMap::new() }
     }
@@ -61,7 +73,7 @@ impl Topology {
     ///
     /// Of equally cheap paths the one over fewer routers is taken, then over smaller ids, so that the
     /// same topology always gives the same paths.
-    pub(crate) fn path(&mut self, from: &RouterId, to: &RouterId, avoid: &[Lost]) -> Option<Path> {
+    pub fn path(&mut self, from: &RouterId, to: &RouterId, avoid: &[Lost]) -> Option<Path> {
         if from == to {
             return Some(Path { routers: vec![to.clone()], cost: 0 });
         }
@@ -101,6 +113,11 @@ impl Topology {
         })
     }
 
+    /// What the cheapest link from one router to another costs; none if there is none that counts.
+    pub fn link(&self, from: &RouterId, to: &RouterId) -> Option<u64> {
+        self.graph.link(self.graph.index(from)?, self.graph.index(to)?)
+    }
+
     /// Whether a path passes through a router that none may pass through.
     pub(crate) fn is_forbidden(&self, path: &[RouterId]) -> bool {
         let between = path.get(1..path.len().saturating_sub(1)).unwrap_or_default();
@@ -125,6 +142,12 @@ impl Topology {
             trees.clear();
         }
         trees.entry(lost).or_insert_with_key(|lost| Tree::new(&graph.nodes, from, lost))
+    }
+}
+
+impl<'a> From<&'a ReplicaRouter> for Passage<'a> {
+    fn from(ReplicaRouter { id, cost, no_traversal, .. }: &'a ReplicaRouter) -> Self {
+        Self { router: id, cost: *cost, no_traversal: *no_traversal }
     }
 }
 
@@ -171,7 +194,7 @@ mod tests {
     fn two_cheap_links_beat_a_dear_one_until_one_of_them_is_lost() {
         let links = [link("a", "b", 100), link("a", "b", 120), link("a", "c", 1)];
         let more = [link("c", "b", 1), link("b", "c", 1)];
-        let mut topology = Topology::new(&RouterId::new("a"), links.iter().chain(&more), &[]);
+        let mut topology = Topology::new(&RouterId::new("a"), links.iter().chain(&more), []);
         assert_eq!(path(&mut topology, "b", &[]), Some(("acb".into(), 22)));
         let lost = [Lost(RouterId::new("b"), RouterId::new("c"))];
         assert_eq!(path(&mut topology, "b", &lost), Some(("ab".into(), 110)));
@@ -181,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_router_reaches_itself_for_nothing_and_strangers_not_at_all() {
-        let mut topology = Topology::new(&RouterId::new("a"), [link("b", "a", 1)].iter(), &[]);
+        let mut topology = Topology::new(&RouterId::new("a"), [link("b", "a", 1)].iter(), []);
         assert_eq!(path(&mut topology, "a", &[]), Some(("a".into(), 0)));
         assert_eq!(path(&mut topology, "b", &[]), None);
         assert_eq!(path(&mut topology, "x", &[]), None);
@@ -193,7 +216,7 @@ mod tests {
         let invented =
             [link("a", "m", 10), link("m", "b", 0), link("m", "c", 0), link("c", "m", 90)];
         let own = RouterId::new("a");
-        let mut topology = Topology::new(&own, honest.iter().chain(&invented), &[]);
+        let mut topology = Topology::new(&own, honest.iter().chain(&invented), []);
         assert_eq!(path(&mut topology, "b", &[]), Some(("acb".into(), 120)));
         assert_eq!(path(&mut topology, "m", &[]), Some(("am".into(), 20)));
     }
@@ -217,6 +240,7 @@ mod tests {
         let links =
             [both("a", "c", 1), both("c", "b", 1), both("a", "d", 5), both("d", "b", 5)].concat();
         let reached = |routers: &[ReplicaRouter], to| {
+            let routers = routers.iter().map(Passage::from);
             let mut topology = Topology::new(&RouterId::new("a"), links.iter(), routers);
             path(&mut topology, to, &[])
         };
@@ -228,7 +252,8 @@ mod tests {
         assert_eq!(reached(&closed, "c"), Some(("ac".into(), 11)), "it may be an end");
         let both_closed = [router("c", 0, true), router("d", 0, true)];
         assert_eq!(reached(&both_closed, "b"), None);
-        let topology = Topology::new(&RouterId::new("a"), links.iter(), &closed);
+        let closed = closed.iter().map(Passage::from);
+        let topology = Topology::new(&RouterId::new("a"), links.iter(), closed);
         let ids = |path: [&str; 3]| path.map(RouterId::new);
         assert!(topology.is_forbidden(&ids(["a", "c", "b"])));
         assert!(!topology.is_forbidden(&ids(["a", "d", "c"])));
@@ -283,7 +308,8 @@ mod tests {
                 (links, routers) in networks()
             ) {
                 let (own, to) = (RouterId::new("r0"), RouterId::new("r7"));
-                let mut topology = Topology::new(&own, links.iter(), &routers);
+                let routers = routers.iter().map(Passage::from);
+                let mut topology = Topology::new(&own, links.iter(), routers);
                 let found = topology.path(&own, &to, &[]);
                 if let Some(found) = &found {
                     prop_assert_eq!(topology.cost(&found.routers), Some(found.cost));

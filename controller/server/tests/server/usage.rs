@@ -96,7 +96,11 @@ async fn paths_are_told_with_the_cost_of_each_leg() {
         to: RouterId::new(&ids[to]),
         cost,
     };
-    let links = [vec![link(0, 1, 1), link(0, 2, 50)], vec![link(1, 2, 2)], vec![link(2, 0, 50)]];
+    let links = [
+        vec![link(0, 1, 1), link(0, 2, 50)],
+        vec![link(1, 0, 1), link(1, 2, 2)],
+        vec![link(2, 0, 50), link(2, 1, 2)],
+    ];
     for ((id, channel), links) in routers.iter_mut().zip(links) {
         channel.send(&RouterMessage::Links { links }).await;
         if *id == ids[2] {
@@ -116,6 +120,10 @@ async fn paths_are_told_with_the_cost_of_each_leg() {
     // The host itself asks for 7.
     assert_eq!(costs, [7, 19, 30]);
     assert_eq!(paths[0]["host"], "bob");
+    let middle = format!("{MANAGEMENT}/edge-routers/{}", ids[1]);
+    assert_eq!(admin.patch(&middle, json!({ "cost": 90 })).await.status, 200);
+    wait_for(&admin, "fabric/paths?from=a&to=c", |paths| paths[0]["path"] == json!(["a", "c"]))
+        .await;
     for wrong in ["fabric/paths", "fabric/paths?from=a", "fabric/paths?from=x&to=a"] {
         assert!(admin.get(&format!("{MANAGEMENT}/{wrong}")).await.status.is_client_error());
     }

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use nightgate_model::{
-    id::RouterId,
-    replica::{LinkReport, ReplicaRouter},
-};
+use nightgate_model::{id::RouterId, replica::LinkReport};
+
+use super::Passage;
 
 /// Cost of passing through a router, on top of its links, at least; OpenZiti's minimum router cost.
 pub(super) const ROUTER_COST: u64 = 10;
@@ -37,7 +36,7 @@ impl Graph {
     pub(super) fn new<'a>(
         own: &RouterId,
         links: impl Iterator<Item = &'a LinkReport> + Clone,
-        known: &[ReplicaRouter],
+        known: impl IntoIterator<Item = Passage<'a>>,
     ) -> Self {
         // Links to whoever reports none do not count, but for our own.
         let of_own = |link: &&LinkReport| link.from == *own;
@@ -49,10 +48,10 @@ impl Graph {
         let index: HashMap<&str, usize> = ids.iter().map(|id| id.as_str()).zip(0..).collect();
         let node = Node { links: Vec::new(), cost: ROUTER_COST, no_traversal: false };
         let mut nodes = vec![node; ids.len()];
-        for router in known {
-            if let Some(at) = index.get(router.id.as_str()) {
-                nodes[*at].cost = ROUTER_COST.max(router.cost.into());
-                nodes[*at].no_traversal = router.no_traversal;
+        for Passage { router, cost, no_traversal } in known {
+            if let Some(at) = index.get(router.as_str()) {
+                nodes[*at].cost = ROUTER_COST.max(cost.into());
+                nodes[*at].no_traversal = no_traversal;
             }
         }
         // Reports of one router follow each other.

@@ -40,12 +40,15 @@ pub(super) fn linked(memory: &Memory, dialer: &Identity, service: &Service) -> E
     let names =
         |routers: &BTreeSet<RouterId>| routers.iter().map(name).collect::<Vec<_>>().join(", ");
     let links = memory.live.report().links;
-    let map = Map::new(&links);
-    let paths = entries.iter().flat_map(|from| hosts.iter().map(move |to| (from, to)));
-    let best = paths.filter_map(|(from, to)| map.cheapest(from, to)).min_by_key(Path::cost);
+    let map = Map::new(&links, memory.model.routers.values().map(|stored| &stored.entity));
+    let paths = entries.iter().flat_map(|from| {
+        let mut leaving = map.leaving(from);
+        hosts.iter().filter_map(|to| leaving.cheapest(to)).collect::<Vec<_>>()
+    });
+    let best = paths.min_by_key(|path| path.cost);
     match best {
         Some(path) => {
-            let (way, cost) = (legs(&path, name), path.cost());
+            let (way, cost) = (legs(&path, name), path.cost);
             let health = health(memory, service);
             step("path", true, format!("a path leads to a host: {way}, cost {cost}; {health}"))
         }

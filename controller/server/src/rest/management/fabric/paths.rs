@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     core::{Core, Memory},
     events::{identity_name, router_name},
-    paths::{Map, Path},
+    paths::{Leaving, Map, Path},
     rest::{Failure, answer, caller::Admin},
 };
 
@@ -47,16 +47,17 @@ pub(super) async fn list(
     core.read_evaluated(|memory| {
         let from = wanted.from.as_deref().map(|name| router(memory, name)).transpose()?;
         let links = memory.live.report().links;
-        let map = Map::new(&links);
+        let routers = memory.model.routers.values().map(|stored| &stored.entity);
+        let map = Map::new(&links, routers);
         let rows = match (&wanted.service, from, &wanted.to) {
             (Some(service), from, None) => {
                 let service = find_service(memory, service)?;
                 let all = memory.model.routers.keys().filter(|id| memory.live.is_connected(id));
                 let entries: Vec<_> = from.map_or_else(|| all.collect(), |from| vec![from]);
                 let rows = entries.into_iter();
-                rows.flat_map(|entry| to_service(memory, &map, entry, &service)).collect()
+                rows.flat_map(|entry| to_service(memory, map.leaving(entry), &service)).collect()
             }
-            (None, Some(from), Some(to)) => between(memory, &map, from, router(memory, to)?),
+            (None, Some(from), Some(to)) => between(memory, map.leaving(from), router(memory, to)?),
             (Some(_), _, Some(_)) | (None, ..) => {
                 let message = "ask for from and to, or for a service and perhaps from";
                 return Err(Failure::bad_request("INVALID_FILTER", message));
@@ -79,23 +80,23 @@ fn find_service(memory: &Memory, name: &str) -> Result<ServiceId, Failure> {
     found.ok_or_else(|| Failure::not_found(&format!("the service {name:?}")))
 }
 
-fn between(memory: &Memory, map: &Map<'_>, from: &RouterId, to: &RouterId) -> Vec<Value> {
-    let paths = map.alternatives(from, to).into_iter().enumerate();
+fn between(memory: &Memory, mut leaving: Leaving<'_>, to: &RouterId) -> Vec<Value> {
+    let paths = leaving.alternatives(to).into_iter().enumerate();
     paths.map(|(rank, path)| row(memory, &path, rank == 0, None)).collect()
 }
 
 /// From one router to each place where a service is hosted, in the order in which they would be tried.
-fn to_service(memory: &Memory, map: &Map<'_>, from: &RouterId, service: &ServiceId) -> Vec<Value> {
+fn to_service(memory: &Memory, mut leaving: Leaving<'_>, service: &ServiceId) -> Vec<Value> {
     let authorizations = memory.authorizations();
     let hosts = memory.live.terminators().filter(|t| {
         t.service == *service
             && authorizations.allows(&t.host, Permission::Bind, service)
             && authorizations.reaches(&t.host, service, &t.router)
     });
-    let paths = hosts.filter_map(|host| Some((host, map.cheapest(from, &host.router)?)));
+    let paths = hosts.filter_map(|host| Some((host, leaving.cheapest(&host.router)?)));
     let mut paths: Vec<(&Terminator, Path)> = paths.collect();
     paths.sort_by_key(|(host, path)| {
-        (host.precedence, path.cost() + u64::from(host.cost), host.id.clone())
+        (host.precedence, path.cost + u64::from(host.cost), host.id.clone())
     });
     let ranked = paths.into_iter().enumerate();
     ranked.map(|(rank, (host, path))| row(memory, &path, rank == 0, Some(host))).collect()
@@ -113,7 +114,7 @@ fn row(memory: &Memory, path: &Path, is_chosen: bool, host: Option<&Terminator>)
         "chosen": is_chosen,
         "path": path.routers.iter().map(name).collect::<Vec<_>>(),
         "legs": legs.collect::<Vec<_>>(),
-        "cost": path.cost() + host.map_or(0, |host| u64::from(host.cost)),
+        "cost": path.cost + host.map_or(0, |host| u64::from(host.cost)),
         "host": host.map(|host| identity_name(model, &host.host)),
         "hostCost": host.map(|host| host.cost),
         "precedence": host.map(|host| host.precedence),
