@@ -49,7 +49,7 @@ const CONTENDERS: [(&str, Start); 8] = [
     ("nebula", tunnels::nebula),
     ("wireguard-go", tunnels::wireguard_go),
     (OURS, ours),
-    ("nightgate, by a router", ours_by_router),
+    ("nightgate by a router", ours_by_router),
 ];
 
 /// All that was measured of a contender.
