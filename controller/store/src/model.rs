@@ -268,9 +268,9 @@ impl Model {
     }
 
     /// The identity that was offered the certificate of this SHA-1 fingerprint, and that certificate as its next.
-    pub fn identity_by_offer(&self, fingerprint: &str) -> Option<(&IdentityId, Certificate)> {
-        let mut all = self.certificates.iter();
-        all.find_map(|(id, certificate)| Some((id, certificate.successor(fingerprint)?)))
+    pub fn identity_by_offer(&self, fingerprint: &str) -> Option<(EnrollmentTarget, Certificate)> {
+        let (id, next) = offered(&self.certificates, fingerprint)?;
+        Some((EnrollmentTarget::Identity(id.clone()), next))
     }
 
     /// Whether an identity proves itself by the certificate of this SHA-1 fingerprint. A router begins to use the one that
@@ -285,9 +285,9 @@ impl Model {
     }
 
     /// The router that was offered the certificate of this SHA-1 fingerprint, and that certificate as its next.
-    pub fn router_by_offer(&self, fingerprint: &str) -> Option<(&RouterId, Certificate)> {
-        let mut all = self.router_certificates.iter();
-        all.find_map(|(id, certificate)| Some((id, certificate.successor(fingerprint)?)))
+    pub fn router_by_offer(&self, fingerprint: &str) -> Option<(EnrollmentTarget, Certificate)> {
+        let (id, next) = offered(&self.router_certificates, fingerprint)?;
+        Some((EnrollmentTarget::Router(id.clone()), next))
     }
 
     /// The router that authenticates with the certificate of this SHA-1 fingerprint.
@@ -382,4 +382,13 @@ impl Model {
 
 fn to_json(entity: &impl Entity) -> Value {
     serde_json::to_value(entity).expect("maps of entities have text keys")
+}
+
+/// Whose next certificate it is.
+fn offered<'a, Id>(
+    certificates: &'a BTreeMap<Id, Certificate>,
+    fingerprint: &str,
+) -> Option<(&'a Id, Certificate)> {
+    let mut all = certificates.iter();
+    all.find_map(|(id, certificate)| Some((id, certificate.successor(fingerprint)?)))
 }

@@ -10,7 +10,7 @@ use nightgate_model::{
     control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
 };
-use nightgate_store::StoreError;
+use nightgate_store::{Model, StoreError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Notify, mpsc, watch},
@@ -18,8 +18,7 @@ use tokio::{
 
 use self::channel::{ChannelError, Reader, Writer};
 use crate::core::{
-    Connection, Core, LiveError, Published, begin_quarantine_for_router, begin_using_as_router,
-    renew_router,
+    Connection, Core, LiveError, Published, begin_quarantine_for_router, begin_using, renew_router,
 };
 
 /// How long a router may take to say who it is.
@@ -97,7 +96,7 @@ async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     writer: &mut Writer<W>,
     fingerprint: &str,
 ) -> Result<(Connection, Option<Holding>), ControlError> {
-    begin_using_as_router(core, fingerprint.into()).await?;
+    begin_using(core, fingerprint.into(), Model::router_by_offer).await?;
     let Some(router) = router_of(core, fingerprint) else {
         return Err(ControlError::Unknown { fingerprint: fingerprint.into() });
     };

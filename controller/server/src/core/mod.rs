@@ -39,7 +39,7 @@ pub(crate) use self::{
         QuarantineError, begin as begin_quarantine,
         begin_for_router as begin_quarantine_for_router, release as release_quarantine,
     },
-    renewal::{author as renewal, begin_using_as_router, renew_router},
+    renewal::{begin_using, renew_router},
     replica::resolved_config,
     trim::keep_audit_short,
     usage::keep_usage,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use nightgate_model::id::RouterId;
 use nightgate_pki::RequestError;
-use nightgate_store::{Author, EnrollmentTarget, OfferedCertificate, Step, StoreError};
+use nightgate_store::{
+    Author, Certificate, EnrollmentTarget, Model, OfferedCertificate, Step, StoreError,
+};
 
 use super::Core;
 use crate::{Address, clock};
@@ -21,7 +23,7 @@ pub(crate) enum RenewalError {
 }
 
 /// Who renews, for the audit log.
-pub(crate) fn author() -> Author {
+fn author() -> Author {
     Author { id: String::new(), name: "renewal".into() }
 }
 
@@ -51,21 +53,21 @@ pub(crate) async fn renew_router(
     Ok(chain)
 }
 
-/// A router that connects with the certificate that it was offered has begun to use it.
+/// Whoever has shown to hold the certificate that it was offered has begun to use it. `offered` tells whose it is.
 ///
 /// # Errors
 /// The store fails.
-pub(crate) async fn begin_using_as_router(
+pub(crate) async fn begin_using(
     core: &Arc<Core>,
     fingerprint: String,
+    offered: fn(&Model, &str) -> Option<(EnrollmentTarget, Certificate)>,
 ) -> Result<(), StoreError> {
-    if core.read(|memory| memory.model.router_by_offer(&fingerprint).is_none()) {
+    if core.read(|memory| offered(&memory.model, &fingerprint).is_none()) {
         return Ok(());
     }
     core.edit(author(), move |memory| {
-        let offer = memory.model.router_by_offer(&fingerprint);
-        let step =
-            offer.map(|(id, next)| Step::Certify(EnrollmentTarget::Router(id.clone()), next));
+        let offer = offered(&memory.model, &fingerprint);
+        let step = offer.map(|(target, next)| Step::Certify(target, next));
         Ok((step.into_iter().collect(), ()))
     })
     .await

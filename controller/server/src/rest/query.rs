@@ -5,7 +5,7 @@ use axum::{
     http::request::Parts,
 };
 use nightgate_model::filter::{self, Limit};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Failure, answer};
@@ -37,7 +37,7 @@ pub(super) struct Names {
 }
 
 #[derive(Deserialize)]
-struct Parameters {
+struct Paging {
     limit: Option<usize>,
     offset: Option<usize>,
     filter: Option<String>,
@@ -125,7 +125,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ListQuery {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        let Query(parameters) = Query::<Parameters>::try_from_uri(&parts.uri)
+        let Query(parameters) = Query::<Paging>::try_from_uri(&parts.uri)
             .map_err(|error| Failure::bad_request("INVALID_PAGINATION", error.body_text()))?;
         let mut text = parameters.filter.unwrap_or_default();
         if let Some(sort) = parameters.sort {
@@ -134,6 +134,19 @@ impl<S: Send + Sync> FromRequestParts<S> for ListQuery {
         let wanted = filter::Query::parse(&text)
             .map_err(|error| Failure::bad_request("INVALID_FILTER", error.to_string()))?;
         Ok(Self { wanted, limit: parameters.limit, offset: parameters.offset })
+    }
+}
+
+/// The parameters of a question that is no list.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        Query::try_from_uri(&parts.uri)
+            .map(|Query(parameters)| Self(parameters))
+            .map_err(|error| Failure::bad_request("INVALID_FILTER", error.body_text()))
     }
 }
 

@@ -9,13 +9,12 @@ use axum::{
 use nightgate_model::{
     auth::default_policy, configs::NATIVE_METHOD, entity::Identity, id::ApiSessionId,
 };
-use nightgate_store::{ApiSession, PasswordLogin, StoreError, Timestamp};
+use nightgate_store::{ApiSession, Model, PasswordLogin, StoreError, Timestamp};
 use serde::Deserialize;
 
-use super::authenticators;
 use crate::{
     clock,
-    core::{API_SESSION_LIFETIME, Core, Memory},
+    core::{API_SESSION_LIFETIME, Core, Memory, begin_using},
     password::Bounds,
     rest::{
         Failure, Peer, answer,
@@ -94,7 +93,7 @@ async fn by_certificate(
 ) -> Result<(Identity, Option<String>), Failure> {
     let fingerprint = peer.fingerprint.ok_or_else(Failure::invalid_auth)?;
     if !peer.is_expired {
-        authenticators::begin_using(core, fingerprint.clone()).await?;
+        begin_using(core, fingerprint.clone(), Model::identity_by_offer).await?;
     }
     let identity = core
         .read(|memory| memory.identity_by_certificate(&fingerprint, peer.is_expired).cloned())

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     clock,
-    core::{Core, Memory, renewal},
+    core::{Core, Memory},
     rest::{
         Failure, answer,
         api::{Access, Api},
@@ -112,20 +112,6 @@ async fn verify(
     })
     .await?;
     Ok(answer::ok(json!({})))
-}
-
-/// Whoever shows in a handshake to hold the certificate that it was offered has begun to use it.
-pub(super) async fn begin_using(core: &Arc<Core>, fingerprint: String) -> Result<(), Failure> {
-    if core.read(|memory| memory.model.identity_by_offer(&fingerprint).is_none()) {
-        return Ok(());
-    }
-    core.edit(renewal(), move |memory| {
-        let offer = memory.model.identity_by_offer(&fingerprint);
-        let step =
-            offer.map(|(id, next)| Step::Certify(EnrollmentTarget::Identity(id.clone()), next));
-        Ok((step.into_iter().collect(), ()))
-    })
-    .await
 }
 
 /// The caller's authenticator; another's is as unknown as one that does not exist.

@@ -4,8 +4,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Query, State},
-    http::{Uri, header::CONTENT_TYPE},
+    extract::State,
+    http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Response},
 };
 use futures_util::stream;
@@ -21,6 +21,7 @@ use crate::{
         Failure, answer,
         api::{Access, Api},
         caller::{Admin, Caller},
+        query::Parameters,
     },
 };
 
@@ -57,7 +58,7 @@ fn usual() -> usize {
 /// The routes.
 pub(super) fn api() -> Api {
     let readers = Arc::new(Semaphore::new(MAX_READERS));
-    let list = move |core, admin, uri| list(core, admin, uri, Arc::clone(&readers));
+    let list = move |core, admin, wanted| list(core, admin, wanted, Arc::clone(&readers));
     Api::new(Access::Administrator)
         .get("/events", "What happens, as JSON lines (application/x-ndjson)", list)
         .get("/events/schema", "The JSON schema of each line", schema)
@@ -79,11 +80,9 @@ struct Following {
 async fn list(
     State(core): State<Arc<Core>>,
     Admin(caller): Admin,
-    uri: Uri,
+    Parameters(wanted): Parameters<Wanted>,
     readers: Arc<Semaphore>,
 ) -> Result<Response, Failure> {
-    let Query(wanted) = Query::<Wanted>::try_from_uri(&uri)
-        .map_err(|error| Failure::bad_request("INVALID_FILTER", error.body_text()))?;
     let kinds = kinds(&wanted.types)?;
     let place = readers.try_acquire_owned().map_err(|_full| Failure::too_many_readers())?;
     let mut reader = match wanted.after {

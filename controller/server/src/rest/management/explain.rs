@@ -20,7 +20,7 @@ use serde::Deserialize;
 use crate::{
     clock::rfc3339,
     core::{Core, Memory},
-    rest::{Failure, answer, caller::Admin, shape::reachable_routers},
+    rest::{Failure, answer, caller::Admin, management::find, shape::reachable_routers},
 };
 
 /// Identities that are named at most, of those that may host.
@@ -49,7 +49,7 @@ pub(crate) async fn explain(
 fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
     let Parameters { identity, service, permission } = parameters;
     let mut steps = Vec::new();
-    let found = (find_identity(memory, identity), find_service(memory, service));
+    let found = (find::identity(memory, identity), find::service(memory, service));
     if let (Some(identity), Some(service)) = found {
         let policies = memory.model.policies.values().map(|stored| &stored.entity);
         steps = nightgate_policy::explain(identity, service, *permission, policies);
@@ -190,16 +190,6 @@ fn reachable(memory: &Memory, identity: &Identity, service: &Service) -> Vec<Exp
         refused.push(step("router", false, detail.into()));
     }
     refused
-}
-
-fn find_identity<'a>(memory: &'a Memory, wanted: &str) -> Option<&'a Identity> {
-    let mut identities = memory.model.identities.values().map(|stored| &stored.entity);
-    identities.find(|identity| identity.name == wanted || identity.id.as_str() == wanted)
-}
-
-fn find_service<'a>(memory: &'a Memory, wanted: &str) -> Option<&'a Service> {
-    let mut services = memory.model.services.values().map(|stored| &stored.entity);
-    services.find(|service| service.name == wanted || service.id.as_str() == wanted)
 }
 
 fn step(check: &str, ok: bool, detail: String) -> ExplanationStep {

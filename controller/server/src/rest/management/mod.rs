@@ -10,6 +10,7 @@ mod entities;
 mod events;
 mod explain;
 mod fabric;
+mod find;
 mod identities;
 mod network;
 mod policies;

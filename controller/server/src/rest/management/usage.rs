@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Query, State},
-    http::Uri,
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use nightgate_store::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,7 +11,7 @@ use crate::{
     clock,
     core::Core,
     events::{identity_name, service_name},
-    rest::{Failure, answer, caller::Admin},
+    rest::{Failure, answer, caller::Admin, query::Parameters},
 };
 
 /// Most lines of one answer, those with the most bytes.
@@ -24,7 +20,7 @@ const MAX_ROWS: usize = 10_000;
 /// Of whom, and since when.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
     /// Id or name of an identity, as dialer or host.
     identity: Option<String>,
     /// Id or name of a service.
@@ -38,10 +34,8 @@ struct Wanted {
 pub(super) async fn list(
     State(core): State<Arc<Core>>,
     _: Admin,
-    uri: Uri,
+    Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Failure> {
-    let Query(wanted) = Query::<Wanted>::try_from_uri(&uri)
-        .map_err(|error| Failure::bad_request("INVALID_FILTER", error.body_text()))?;
     let since = match &wanted.since {
         None => wanted.ago.map_or(Timestamp(0), since_so_long_ago),
         Some(text) => clock::parse_rfc3339(text).ok_or_else(|| {

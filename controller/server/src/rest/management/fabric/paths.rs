@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Query, State},
-    http::Uri,
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use nightgate_model::{
     entity::{Permission, Terminator},
     id::{RouterId, ServiceId},
@@ -18,7 +14,7 @@ use crate::{
     core::{Core, Memory},
     events::{identity_name, router_name},
     paths::{Leaving, Map, Path},
-    rest::{Failure, answer, caller::Admin},
+    rest::{Failure, answer, caller::Admin, management::find, query::Parameters},
 };
 
 /// Most paths in one answer.
@@ -27,7 +23,7 @@ const MAX_ROWS: usize = 1_000;
 /// Between what.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
     /// Id or name of the first router; all that are connected, if it is a question about a service.
     from: Option<String>,
     /// Id or name of the last router.
@@ -40,10 +36,8 @@ struct Wanted {
 pub(super) async fn list(
     State(core): State<Arc<Core>>,
     _: Admin,
-    uri: Uri,
+    Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Failure> {
-    let Query(wanted) = Query::<Wanted>::try_from_uri(&uri)
-        .map_err(|error| Failure::bad_request("INVALID_FILTER", error.body_text()))?;
     core.read_evaluated(|memory| {
         let from = wanted.from.as_deref().map(|name| router(memory, name)).transpose()?;
         let links = memory.live.report().links;
@@ -51,11 +45,11 @@ pub(super) async fn list(
         let map = Map::new(&links, routers);
         let rows = match (&wanted.service, from, &wanted.to) {
             (Some(service), from, None) => {
-                let service = find_service(memory, service)?;
+                let service = self::service(memory, service)?;
                 let all = memory.model.routers.keys().filter(|id| memory.live.is_connected(id));
                 let entries: Vec<_> = from.map_or_else(|| all.collect(), |from| vec![from]);
                 let rows = entries.into_iter();
-                rows.flat_map(|entry| to_service(memory, map.leaving(entry), &service)).collect()
+                rows.flat_map(|entry| to_service(memory, map.leaving(entry), service)).collect()
             }
             (None, Some(from), Some(to)) => between(memory, map.leaving(from), router(memory, to)?),
             (Some(_), _, Some(_)) | (None, ..) => {
@@ -68,16 +62,13 @@ pub(super) async fn list(
 }
 
 fn router<'a>(memory: &'a Memory, name: &str) -> Result<&'a RouterId, Failure> {
-    let mut routers = memory.model.routers.iter();
-    let found = routers.find(|(id, stored)| id.as_str() == name || stored.entity.name == name);
-    found.map(|(id, _)| id).ok_or_else(|| Failure::not_found(&format!("the router {name:?}")))
+    let found = find::router(memory, name);
+    found.map(|it| &it.id).ok_or_else(|| Failure::not_found(&format!("the router {name:?}")))
 }
 
-fn find_service(memory: &Memory, name: &str) -> Result<ServiceId, Failure> {
-    let mut services = memory.model.services.iter();
-    let found = services.find(|(id, stored)| id.as_str() == name || stored.entity.name == name);
-    let found = found.map(|(id, _)| id.clone());
-    found.ok_or_else(|| Failure::not_found(&format!("the service {name:?}")))
+fn service<'a>(memory: &'a Memory, name: &str) -> Result<&'a ServiceId, Failure> {
+    let found = find::service(memory, name);
+    found.map(|it| &it.id).ok_or_else(|| Failure::not_found(&format!("the service {name:?}")))
 }
 
 fn between(memory: &Memory, mut leaving: Leaving<'_>, to: &RouterId) -> Vec<Value> {
