@@ -6,6 +6,7 @@ pub mod memory;
 pub mod mirror;
 pub mod network;
 pub mod overlay;
+mod statistics;
 pub mod table;
 
 use anyhow::Result;

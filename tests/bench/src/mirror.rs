@@ -1,11 +1,11 @@
 //! What copies for sensors cost: program time of one packet, and a forwarded connection with and without.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{Shutdown, TcpListener, TcpStream},
     panic::resume_unwind,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -18,6 +18,8 @@ use nightgate_datapath::{Datapath, Hook, IfIndex, Probe};
 use nightgate_lab::{Figure, Namespace, catch_interrupts, interrupted, sweep, veth};
 use nightgate_netlink::Netlink;
 use nightgate_ruleset::{ZoneName, compile};
+
+use crate::statistics::{median, speed};
 
 /// Runs of a program for one measurement.
 const REPEAT: u32 = 50_000;
@@ -109,10 +111,7 @@ fn throughput(lanes: &[Lane; 3]) -> Result<Vec<Figure>> {
         with.push(everything.stream()?);
     }
     let lost = everything.lost()?;
-    let [without, with] = [without, with].map(|mut values| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    });
+    let [without, with] = [without, with].map(median);
     let case = || "forwarded TCP connection, two cores".to_owned();
     let ratio = with / without;
     let parts = figure(case(), "mirrored / not", ratio, "", Some(THROUGHPUT_TARGET));
@@ -284,20 +283,8 @@ fn send(mut stream: TcpStream) {
     while stream.write_all(&chunk).is_ok() {}
 }
 
-fn receive(mut stream: TcpStream) -> Result<f64> {
-    let mut chunk = vec![0; CHUNK];
-    let mut received = 0_u64;
-    let mut start = Instant::now();
-    let mut has_run_up = false;
-    loop {
-        received += stream.read(&mut chunk)? as u64;
-        let elapsed = start.elapsed();
-        if !has_run_up && elapsed >= RUN_UP {
-            (has_run_up, received, start) = (true, 0, Instant::now());
-        } else if has_run_up && elapsed >= TIME {
-            return Ok(received as f64 * 8.0 / elapsed.as_secs_f64() / 1e6);
-        }
-    }
+fn receive(stream: TcpStream) -> Result<f64> {
+    speed(stream, RUN_UP, TIME)
 }
 
 /// A datagram from the client to the server, without checksum.

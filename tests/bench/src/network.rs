@@ -19,6 +19,7 @@ use self::{
     stream::Source,
     topology::Topology,
 };
+use crate::statistics::median;
 
 /// Each contender is measured so often, in turn; the median counts.
 const ROUNDS: usize = 5;
@@ -86,11 +87,6 @@ fn medians(job: Job) -> Result<[f64; 3]> {
     }
     let mut medians = lanes.into_iter().map(|(_, _, _, values)| median(values));
     Ok([(); 3].map(|()| medians.next().unwrap_or_default()))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// How long the calling thread has had a core, in seconds, with what the kernel carried for it: what others do on the

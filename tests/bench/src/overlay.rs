@@ -43,10 +43,3 @@ enum Target {
     AtMost(f64),
     AtLeast(f64),
 }
-
-/// The value below which so many percent of the others are.
-pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
-    values.get(last * percent / 100).copied().unwrap_or(f64::NAN)
-}

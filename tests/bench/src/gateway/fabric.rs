@@ -14,6 +14,7 @@ use super::{
     peers,
     topology::Topology,
 };
+use crate::statistics::median;
 
 /// Streams at the same time through the middle router.
 const STREAMS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -133,9 +134,4 @@ fn at_least(case: &str, metric: &str, (value, unit): (f64, &str), target: Option
         target,
         holds: target.map(|target| value >= target),
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

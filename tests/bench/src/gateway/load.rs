@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::server::{ECHO, ONCE, SINK, Server};
-use crate::overlay::percentile;
+use crate::statistics::percentile;
 
 /// Before anything is counted: windows and buffers grow.
 const RUN_UP: Duration = Duration::from_millis(400);

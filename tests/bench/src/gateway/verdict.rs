@@ -3,6 +3,7 @@
 use nightgate_lab::Figure;
 
 use super::{Measured, OURS, Round};
+use crate::statistics;
 
 /// The limit of the machine.
 pub(super) const PLAIN: &str = "plain forwarding";
@@ -149,7 +150,5 @@ fn figure(
 }
 
 fn median(own: &Measured, value: impl Fn(&Round) -> f64) -> f64 {
-    let mut values: Vec<f64> = own.rounds.iter().map(value).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    statistics::median(own.rounds.iter().map(value).collect())
 }

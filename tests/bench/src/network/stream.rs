@@ -1,11 +1,11 @@
 //! A TCP connection through the gateway.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
     panic::resume_unwind,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +14,7 @@ use super::{
     stay_on_one_core,
     topology::{OUTSIDE, PORT, SERVER, Topology},
 };
+use crate::statistics::speed;
 
 /// How long one measurement takes, after the connection has come up to speed.
 const TIME: Duration = Duration::from_millis(2_000);
@@ -67,21 +68,9 @@ fn send(mut stream: TcpStream) {
     }
 }
 
-fn receive(mut stream: TcpStream) -> Result<f64> {
+fn receive(stream: TcpStream) -> Result<f64> {
     stay_on_one_core()?;
-    let mut chunk = vec![0; CHUNK];
-    let mut received = 0_u64;
-    let mut start = Instant::now();
-    let mut has_run_up = false;
-    loop {
-        received += stream.read(&mut chunk)? as u64;
-        let elapsed = start.elapsed();
-        if !has_run_up && elapsed >= RUN_UP {
-            (has_run_up, received, start) = (true, 0, Instant::now());
-        } else if has_run_up && elapsed >= TIME {
-            return Ok(received as f64 * 8.0 / elapsed.as_secs_f64() / 1e6);
-        }
-    }
+    speed(stream, RUN_UP, TIME)
 }
 
 /// Bytes and frames that the gateway has got from the client.

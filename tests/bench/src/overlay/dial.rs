@@ -15,9 +15,9 @@ use tokio::{
 use super::{
     Target, figure,
     operator::{Operator, create, token_of},
-    percentile,
     process::{Role, free_address},
 };
+use crate::statistics::percentile;
 
 /// Measured dials, one after the other.
 const DIALS: usize = 1_000;

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use super::{
     Target, figure,
     operator::{Operator, authenticate, client, create, token_of},
-    percentile,
 };
+use crate::statistics::percentile;
 
 const IDENTITIES: usize = 10_000;
 const SERVICES: usize = 1_000;
