@@ -46,6 +46,16 @@ fn a_dial_reaches_the_instance_it_names_and_no_other() {
     assert!(refusal.detail.contains("red"), "{refusal}");
 }
 
+/// The terminator that a dial of the first router reaches.
+fn chosen(row: &mut Row) -> String {
+    row.take_events();
+    let now = row.now;
+    row.routers[0].dial(dial(), now).unwrap();
+    let events = row.take_events();
+    let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
+    offer.terminator.as_str().to_owned()
+}
+
 #[test]
 fn precedence_comes_before_cost() {
     let mut row = Row::new(2);
@@ -53,14 +63,6 @@ fn precedence_comes_before_cost() {
     Arc::make_mut(&mut row.replica.terminators).push(dear.clone());
     row.publish();
     row.last().host(dear);
-    let chosen = |row: &mut Row| {
-        row.take_events();
-        let now = row.now;
-        row.routers[0].dial(dial(), now).unwrap();
-        let events = row.take_events();
-        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
-        offer.terminator.as_str().to_owned()
-    };
     assert_eq!(chosen(&mut row), "t");
 
     Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Failed;
@@ -195,14 +197,6 @@ fn a_sticky_dialer_comes_back_to_its_terminator_while_it_is_there() {
     services.get_mut(&ServiceId::new("web")).unwrap().terminator_strategy =
         TerminatorStrategy::Sticky;
     row.publish();
-    let chosen = |row: &mut Row| {
-        row.take_events();
-        let now = row.now;
-        row.routers[0].dial(dial(), now).unwrap();
-        let events = row.take_events();
-        let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
-        offer.terminator.as_str().to_owned()
-    };
     Arc::make_mut(&mut row.replica.terminators)[0].cost = 500;
     row.publish();
     assert_eq!(chosen(&mut row), "t");
