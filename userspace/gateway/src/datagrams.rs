@@ -114,7 +114,8 @@ impl DatagramListener {
             let (length, ends) = tokio::select! {
                 Some(ended) = tasks.join_next() => {
                     if let Ok(ends) = ended {
-                        flows.close(&ends);
+                        // It may have begun anew meanwhile.
+                        flows.close_if(&ends, mpsc::Sender::is_closed);
                     }
                     continue;
                 }

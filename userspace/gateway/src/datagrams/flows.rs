@@ -82,6 +82,13 @@ impl<T> Flows<T> {
         }
     }
 
+    /// Forgets a flow if what belongs to it is so.
+    pub(super) fn close_if(&mut self, ends: &Ends, is_over: impl FnOnce(&T) -> bool) {
+        if self.get(ends).is_some_and(is_over) {
+            self.close(ends);
+        }
+    }
+
     #[cfg(test)]
     fn sizes(&self) -> [usize; 4] {
         [self.open.len(), self.open.capacity(), self.by_client.len(), self.by_client.capacity()]
@@ -104,6 +111,20 @@ mod tests {
         flows.close(&ends(1, 1));
         assert!(flows.open(ends(1, 3), || ()).is_ok());
         assert!(flows.get(&ends(1, 3)).is_some() && flows.get(&ends(1, 1)).is_none());
+    }
+
+    #[test]
+    fn a_flow_that_began_anew_outlives_the_end_of_the_one_before() {
+        let mut flows = Flows::new(Limits { all: 3, client: 2 });
+        let has_ended = |ended: &bool| *ended;
+        assert!(flows.open(ends(1, 1), || true).is_ok());
+        flows.close(&ends(1, 1));
+        assert!(flows.open(ends(1, 1), || false).is_ok());
+        flows.close_if(&ends(1, 1), has_ended);
+        assert_eq!(flows.get(&ends(1, 1)), Some(&false));
+        assert!(flows.open(ends(1, 2), || true).is_ok());
+        flows.close_if(&ends(1, 2), has_ended);
+        assert!(flows.get(&ends(1, 2)).is_none());
     }
 
     #[test]
