@@ -50,6 +50,8 @@ fn datagrams_are_carried_one_by_one_from_the_address_they_were_sent_to() {
     for to in ["172.20.1.2:5353", "[fd77::9]:5999"] {
         let to: SocketAddr = to.parse().expect("an address");
         let client = scene.client(to.ip());
+        let from = client.local_addr().expect("an address").ip();
+        scene.is_carried(&format!("udp {from} > {to}"));
         // The first ones come while the circuit is dialed, and are not lost.
         for number in 0..20_u8 {
             client.send_to(&[number; 9], to).expect("sent");
@@ -184,11 +186,26 @@ impl Scene {
         ));
         self.operate(&format!("policy create {name}-bind bind --identity @gw-b --service @{name}"));
         self.operate(&format!("policy create {name}-dial dial --identity @gw-a --service @{name}"));
-        until("a terminator", LONG, || {
-            let answer = self.deployment.ask_operator(&format!("explain dial gw-a {name}"))?;
+        let host = format!("explain dial gw-a {name}");
+        self.wait("a terminator", || {
+            let answer = self.deployment.ask_operator(&host)?;
             Ok(answer.contains("gw-b").then_some(()))
-        })
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.deployment.log_tails(40)));
+        });
+    }
+
+    /// Waits until gateway A itself carries what the client sends: the controller knows of a service and its host before
+    /// the gateway does.
+    fn is_carried(&self, packet: &str) {
+        self.wait(packet, || {
+            let line = format!("fw explain {packet}");
+            let answer = run(&mut self.deployment.question("gw-a", &line)).unwrap_or_default();
+            Ok(answer.contains("a trial connection stood").then_some(()))
+        });
+    }
+
+    fn wait(&self, what: &str, done: impl FnMut() -> anyhow::Result<Option<()>>) {
+        until(what, LONG, done)
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", self.deployment.log_tails(40)));
     }
 
     /// Whether the client gets a page from an address.

@@ -43,6 +43,7 @@ fn what_is_intercepted_for_somebody_behind_a_narrow_leg_arrives() {
 
     for (destination, own) in [("172.20.1.2", FAR[0]), ("fd77::9", FAR[1])] {
         let to: IpAddr = destination.parse().expect("an address");
+        scene.is_carried(&format!("tcp {own} > {}", SocketAddr::new(to, 80)));
         let before = too_big(&topology.client);
         let url = format!("http://{}/", SocketAddr::new(to, 80));
         let got = far.shell(&format!("curl --silent --show-error --max-time 20 -g {url}"));
