@@ -10,7 +10,7 @@ use nightgate_wire::{
     edge::{content, header},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -30,6 +30,9 @@ use crate::{
 
 /// Routers at which one listener is bound at most; OpenZiti's SDKs use as many.
 const MAX_ROUTERS: usize = 3;
+
+/// Routers that stand by for them at most, in the order of the controller's list, those included.
+const MAX_CANDIDATES: usize = 16;
 
 /// Circuits that may wait to be accepted; further dials are refused.
 const BACKLOG: usize = 128;
@@ -58,6 +61,9 @@ struct Binding {
     listener_id: String,
     accepted: mpsc::Sender<(Stream, Caller)>,
     outcome: mpsc::Sender<Result<(), BindFailure>>,
+    /// One for each router at which the listener may be bound: those that are connected first have them, and others
+    /// follow when one is lost.
+    places: Semaphore,
 }
 
 /// Starts hosting and waits until one of the routers has bound the service.
@@ -80,6 +86,7 @@ pub(crate) async fn start(
         listener_id: Uuid::new_v4().simple().to_string(),
         accepted,
         outcome,
+        places: Semaphore::new(MAX_ROUTERS),
     };
     let routers = session.routers.len();
     let task = AbortOnDropHandle::new(tokio::spawn(bind_at_routers(Arc::new(binding), session)));
@@ -116,7 +123,7 @@ async fn bind_at_routers(binding: Arc<Binding>, first: ServiceSession) {
                     .routers
                     .iter()
                     .filter_map(|router| router.address().map(str::to_owned))
-                    .take(MAX_ROUTERS)
+                    .take(MAX_CANDIDATES)
                     .collect();
                 tasks.retain(|address, _| addresses.contains(address));
                 for address in addresses {
@@ -137,10 +144,14 @@ async fn bind_at_routers(binding: Arc<Binding>, first: ServiceSession) {
     }
 }
 
-/// Keeps the service bound at one router.
+/// Keeps the service bound at one router, while there is a place for it.
 async fn bind_at_router(binding: Arc<Binding>, address: String) {
     loop {
-        if let Some(channel) = binding.context.inner().pool.connected(&address).await {
+        if let Some(channel) = binding.context.inner().pool.connected(&address).await
+            && let Ok(_place) = binding.places.acquire().await
+            // Not lost while it stood by.
+            && channel.is_open()
+        {
             match binding.bind(&channel).await {
                 Ok((port, events)) => {
                     tracing::info!(service = binding.service.name, address, "service bound");

@@ -30,8 +30,8 @@ pub struct BindOptions {
 
 /// A hosted service: circuits arrive here, and no port is opened for them.
 ///
-/// Stays bound at up to three edge routers, and binds again when a router or the controller comes
-/// back. Dropping it ends the hosting; streams accepted before go on.
+/// Stays bound at up to three of the edge routers that it reaches, at others when one is lost, and binds again when a
+/// router or the controller comes back. Dropping it ends the hosting; streams accepted before go on.
 pub struct Listener {
     service: String,
     host: Caller,

@@ -15,6 +15,7 @@ mod openziti;
 mod path;
 mod peers;
 mod renewal;
+mod routers;
 mod support;
 
 use std::{io, net::Ipv6Addr};
