@@ -54,7 +54,7 @@ pub mod flag {
     /// When the tunneler has gone, connections to intercepted destinations are refused; otherwise they are not
     /// intercepted.
     pub const FAIL_CLOSED: u32 = 1;
-    /// UDP to port 53 of hosts other than this one is turned to the tunneler's DNS.
+    /// UDP and TCP to port 53 of hosts other than this one is turned to the tunneler's DNS.
     pub const DNS: u32 = 2;
 }
 

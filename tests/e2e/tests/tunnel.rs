@@ -35,19 +35,24 @@ impl Scene {
         command.arg("quickstart").arg(folder.path().join("try"));
         let mut quickstart = Process::spawn("quickstart", command, folder.path()).expect("started");
         quickstart.wait_for_output("Ctrl-C", LONG).expect("an overlay");
-        let scene =
-            Self { nightgate, folder, cgroup: cgroup(), namespace, _quickstart: quickstart };
-        scene.intercept("config create places intercept.v1", "{}");
+        let scene = Self {
+            nightgate,
+            folder,
+            cgroup: cgroup(&namespace),
+            namespace,
+            _quickstart: quickstart,
+        };
+        scene.intercept("config create places intercept.v1", r#""dialOptions": {}"#);
         scene.operate("service update web --config places");
         scene
     }
 
-    /// Says where the service is intercepted, and how it is dialed.
-    fn intercept(&self, command: &str, dial_options: &str) {
+    /// Says where the service is intercepted, and more of it.
+    fn intercept(&self, command: &str, more: &str) {
         let data = self.file("intercept.json");
         let document = format!(
             r#"{{ "protocols": ["tcp", "udp"], "portRanges": [{{ "low": 80, "high": 80 }}],
-            "addresses": ["10.9.0.9", "fd09::/16", "*.corp"], "dialOptions": {dial_options} }}"#
+            "addresses": ["10.9.0.9", "fd09::/16", "*.corp"], {more} }}"#
         );
         fs::write(&data, document).expect("written");
         self.operate(&format!("{command} --data {}", data.display()));
@@ -108,14 +113,13 @@ impl Drop for Scene {
     }
 }
 
-fn cgroup() -> PathBuf {
+fn cgroup(namespace: &Namespace) -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
     let root = mounts.lines().find_map(|line| {
         let fields: Vec<_> = line.split(' ').collect();
         (fields[2] == "cgroup2").then(|| fields[1].to_owned())
     });
-    let path =
-        Path::new(&root.expect("a cgroup v2")).join(format!("ng-e2e-{}", std::process::id()));
+    let path = Path::new(&root.expect("a cgroup v2")).join(format!("ng-e2e-{}", namespace.name()));
     fs::create_dir(&path).expect("a cgroup");
     path
 }
@@ -168,7 +172,8 @@ fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
     }
 
     // Nobody hosts under the name that is asked for from now on.
-    scene.intercept("config update places", r#"{ "identity": "$dst_hostname-$dst_protocol" }"#);
+    let instance = r#""dialOptions": { "identity": "$dst_hostname-$dst_protocol" }"#;
+    scene.intercept("config update places", instance);
     until("a dial of an instance", LONG, || {
         let page = scene.curl("web.corp");
         let asked = tunnel.log().contains("web.corp-tcp");
@@ -217,4 +222,52 @@ fn a_killed_tunneler_leaves_nothing_or_what_refuses_as_was_asked_for() {
     assert!(scene.curl(PLACES[1]).status.success());
     tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
     unreachable(&scene.curl(PLACES[1]));
+}
+
+#[test]
+fn only_the_sources_that_a_service_allows_reach_it_and_know_its_names() {
+    let scene = Scene::start();
+    for line in [
+        "ip link add out0 type veth peer name in0",
+        "ip addr add 10.5.0.1/24 dev out0",
+        "ip addr add fd05::1/64 dev out0 nodad",
+        "ip link set in0 up",
+        "ip link set out0 up",
+        "ip route add default dev out0",
+        "ip -6 route add default dev out0",
+    ] {
+        scene.namespace.shell(line).expect("a way out");
+    }
+    let mut tunnel = scene.tunnel("tunnel", &[]);
+    // The server is not there, so whoever answers is the tunneler.
+    let ask = |how: &str| {
+        let said =
+            scene.program(&["dig", how, "+tries=1", "+timeout=5", "@192.0.2.53", "web.corp"]);
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    };
+    for how in ["+tcp", "+notcp"] {
+        let said = ask(how);
+        assert!(said.contains("web.corp.\t\t5\tIN\tA\t100."), "{how}: {said}\n{}", tunnel.log());
+    }
+
+    let allow = |sources: &str| {
+        let sources = format!(r#""allowedSourceAddresses": [{sources}]"#);
+        scene.intercept("config update places", &sources);
+    };
+    allow(r#""10.6.0.0/16", "fd06::/16""#);
+    until("refusals", LONG, || {
+        let (page, named) = (scene.curl(PLACES[0]), ask("+tcp"));
+        Ok((!page.status.success() && named.contains("NXDOMAIN")).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    assert!(tunnel.log().contains("do not include 10.5.0.1"), "{}", tunnel.log());
+    assert!(ask("+notcp").contains("NXDOMAIN"));
+
+    allow(r#""10.5.0.0/16", "fd05::/16""#);
+    until("answers", LONG, || {
+        let pages = PLACES.iter().all(|place| scene.curl(place).status.success());
+        Ok(pages.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
 }

@@ -1,5 +1,7 @@
 //! DNS queries of programs: names of services are answered here, all others by the server that was asked.
 
+pub(crate) mod stream;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -7,11 +9,13 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Message, OpCode, Query},
+    op::{Message, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::PTR},
 };
 use nightgate_gateway::names::{HostName, NameAddresses};
 use tokio::{net::UdpSocket, time::timeout};
+
+use crate::tunneler::Shared;
 
 /// Seconds for which a program may remember an address; short, because services come and go.
 const TTL: u32 = 5;
@@ -22,15 +26,33 @@ const MAX_ANSWER: usize = 65_535;
 
 /// What a query wants to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Asked {
+enum Asked {
     /// Something about a name.
     Name(HostName),
     /// The name of an address: RFC 1035 section 3.5, RFC 3596 section 2.5.
     Address(IpAddr),
 }
 
+/// The answer to a query for a name or an address of a service, which may be that there is no such name; `None` to a
+/// query that is for the server that was asked.
+pub(crate) fn own_answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
+    let (asked, message) = asked(query)?;
+    let name = match &asked {
+        Asked::Name(name) => name.clone(),
+        Asked::Address(address) => shared.name_of(*address)?,
+    };
+    let addresses = shared.resolve(&name)?;
+    if !shared.shows(&name, addresses) {
+        return no_such_name(&message);
+    }
+    match asked {
+        Asked::Name(_) => answer(&message, addresses),
+        Asked::Address(_) => answer_with_name(&message, &name),
+    }
+}
+
 /// What a query wants to know, if it is one question of the Internet's names.
-pub(crate) fn asked(bytes: &[u8]) -> Option<(Asked, Message)> {
+fn asked(bytes: &[u8]) -> Option<(Asked, Message)> {
     let query = Message::from_vec(bytes).ok()?;
     let [question] = query.queries.as_slice() else { return None };
     if query.metadata.op_code != OpCode::Query || question.query_class() != DNSClass::IN {
@@ -46,18 +68,24 @@ pub(crate) fn asked(bytes: &[u8]) -> Option<(Asked, Message)> {
 }
 
 /// The answer to a query for the name of an address.
-pub(crate) fn answer_with_name(query: &Message, name: &HostName) -> Option<Vec<u8>> {
+fn answer_with_name(query: &Message, name: &HostName) -> Option<Vec<u8>> {
     let name = Name::from_ascii(format!("{name}.")).ok()?;
-    reply(query, Some(RData::PTR(PTR(name))))
+    reply(query, ResponseCode::NoError, Some(RData::PTR(PTR(name))))
 }
 
 /// The answer to a query for a name of a service: an address, or that there is no such record.
-pub(crate) fn answer(query: &Message, addresses: NameAddresses) -> Option<Vec<u8>> {
-    reply(query, data(query.queries.first()?, addresses))
+fn answer(query: &Message, addresses: NameAddresses) -> Option<Vec<u8>> {
+    reply(query, ResponseCode::NoError, data(query.queries.first()?, addresses))
 }
 
-fn reply(query: &Message, data: Option<RData>) -> Option<Vec<u8>> {
+/// The answer to a query for a name that this host may not know.
+fn no_such_name(query: &Message) -> Option<Vec<u8>> {
+    reply(query, ResponseCode::NXDomain, None)
+}
+
+fn reply(query: &Message, code: ResponseCode, data: Option<RData>) -> Option<Vec<u8>> {
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+    reply.metadata.response_code = code;
     reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.metadata.recursion_available = true;
     let question = query.queries.first()?;
@@ -126,6 +154,14 @@ mod tests {
             let said: Vec<_> = reply.answers.iter().map(|it| it.data.to_string()).collect();
             assert_eq!(said.join(" "), expected);
         }
+    }
+
+    #[test]
+    fn a_name_that_may_not_be_known_does_not_exist() {
+        let (_, message) = asked(&query(1)).unwrap();
+        let reply = Message::from_vec(&no_such_name(&message).unwrap()).unwrap();
+        assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+        assert!(reply.answers.is_empty());
     }
 
     #[test]

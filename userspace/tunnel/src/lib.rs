@@ -10,6 +10,7 @@ mod flows;
 pub mod policy;
 mod process;
 mod sockets;
+mod source;
 pub mod table;
 mod tcp;
 mod tunneler;

@@ -8,7 +8,7 @@ use std::{
 use nightgate_abi::tunnel::{DNS_SERVICE, DOORS, Door, Doors};
 use nightgate_datapath::Destinations;
 use nightgate_gateway::{
-    intercept::DialPlan,
+    intercept::{DialPlan, Sources},
     names::{HostName, NameAddresses, Names, SyntheticRanges},
 };
 use nightgate_model::configs::{AddressPattern, InterceptV1, IpPrefix, Protocol};
@@ -43,6 +43,8 @@ pub struct Intercepted {
     pub name: String,
     /// How it is dialed.
     pub dial: DialPlan,
+    /// From which of the host's addresses it may be used.
+    pub sources: Sources,
     patterns: Vec<AddressPattern>,
     config: InterceptV1,
 }
@@ -105,6 +107,13 @@ impl Table {
     /// The service of a number that the kernel told.
     pub fn service(&self, number: u32) -> Option<&Intercepted> {
         self.services.get(&number)
+    }
+
+    /// Whether `allows` some service of this name, by the sources that the service allows.
+    pub fn shows(&self, name: &HostName, allows: impl Fn(&Sources) -> bool) -> bool {
+        let fits = |pattern: &AddressPattern| pattern.matches_name(name.as_str());
+        let mut named = self.services.values().filter(|it| it.patterns.iter().any(fits));
+        named.any(|service| allows(&service.sources))
     }
 
     /// The name that has this address.
@@ -220,6 +229,14 @@ fn intercepted(service: &Service, problems: &mut Vec<TableProblem>) -> Option<In
             return None;
         }
     };
+    let sources = match Sources::new(&config.allowed_source_addresses) {
+        Ok(sources) => sources,
+        Err(error) => {
+            let detail = format!("allowedSourceAddresses: {error}; the service is not intercepted");
+            problems.push(TableProblem { service: name, detail });
+            return None;
+        }
+    };
     let mut patterns = Vec::new();
     for address in &config.addresses {
         match AddressPattern::parse(address) {
@@ -229,7 +246,7 @@ fn intercepted(service: &Service, problems: &mut Vec<TableProblem>) -> Option<In
             }
         }
     }
-    Some(Intercepted { name, dial: DialPlan::new(&config), patterns, config })
+    Some(Intercepted { name, dial: DialPlan::new(&config), sources, patterns, config })
 }
 
 /// The doors of a prefix and of those around it, the narrowest prefix first.
@@ -341,6 +358,30 @@ mod tests {
         table.update(&services[..1]);
         assert!(table.resolve(&name("db.corp")).is_none(), "its service has gone");
         assert_eq!(table.resolve(&name("web.corp")).unwrap().0, web);
+    }
+
+    #[test]
+    fn a_name_is_shown_to_the_sources_of_one_of_its_services() {
+        let restricted = |name, sources| {
+            let mut service = service(name, &["*.corp"], (80, 80));
+            service.config.get_mut("intercept.v1").unwrap()["allowedSourceAddresses"] = sources;
+            service
+        };
+        let mut table = Table::new();
+        let (destinations, problems) = table.update(&[
+            restricted("one", json!(["10.1.0.0/16"])),
+            restricted("two", json!(["fd01::/64"])),
+            restricted("none", json!(["lan"])),
+        ]);
+        let name = HostName::try_from("db.corp").unwrap();
+        let shown = |source: &str| {
+            let source = source.parse().unwrap();
+            table.shows(&name, |sources| sources.allow(source))
+        };
+        assert!(destinations.is_empty(), "nobody has asked yet");
+        assert!(shown("10.1.2.3") && shown("fd01::1") && !shown("10.2.0.1"));
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert!(problem.to_string().contains("service none"), "{problem}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nightgate_abi::tunnel::Origin;
+use nightgate_abi::tunnel::{DNS_SERVICE, Origin};
 use nightgate_gateway::carry::reset;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{flows::Counts, tunneler::Shared};
+use crate::{dns, flows::Counts, tunneler::Shared};
 
 /// IP protocol number (IANA).
 const TCP: u8 = 6;
@@ -55,18 +55,28 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(stream: TcpStream, source: SocketAddr, shared: &Shared) {
+async fn serve(mut stream: TcpStream, source: SocketAddr, shared: &Shared) {
     let Some((key, origin)) = shared.origin(source, TCP, 0) else {
         debug!(%source, "nobody was turned here from there");
         reset(stream);
         return;
     };
-    carry(stream, source, &origin, shared).await;
+    if origin.service == DNS_SERVICE {
+        let server = SocketAddr::new(origin.destination.to_ip(), origin.port);
+        if let Err(error) =
+            dns::stream::serve(&mut stream, server, |query| dns::own_answer(query, shared)).await
+        {
+            debug!(%server, %error, "DNS connection lost");
+            reset(stream);
+        }
+    } else {
+        carry(stream, source, &origin, shared).await;
+    }
     shared.forget(&key);
 }
 
 async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, shared: &Shared) {
-    let call = match shared.admit(origin) {
+    let call = match shared.admit(origin, source) {
         Ok(call) => call,
         Err(refusal) => {
             info!(%refusal, "connection reset");
@@ -74,7 +84,7 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
             return;
         }
     };
-    let mut overlay = match shared.dial(&call, source).await {
+    let mut overlay = match shared.dial(&call).await {
         Ok(overlay) => overlay,
         Err(error) => {
             let error = &error as &dyn std::error::Error;

@@ -26,6 +26,7 @@ use crate::{
     policy::Policy,
     process::Process,
     sockets::Sockets,
+    source,
     table::{Table, TableProblem},
     tcp, udp,
 };
@@ -40,7 +41,7 @@ pub struct TunnelConfig {
     /// Folder of a BPF file system where the hooks stay if this process is killed, and refuse what they would
     /// intercept; without it, they go with the process, and nothing is intercepted any more.
     pub fail_closed: Option<PathBuf>,
-    /// Whether DNS queries over UDP are answered for the names of services.
+    /// Whether DNS queries over UDP and TCP are answered for the names of services.
     pub dns: bool,
     /// Which programs may use which services.
     pub policy: Policy,
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
 pub(crate) struct Call {
     pub(crate) service: String,
     pub(crate) process: Process,
+    source: SocketAddr,
     destination: SocketAddr,
     name: Option<HostName>,
     plan: DialPlan,
@@ -103,6 +105,8 @@ pub(crate) enum Refusal {
         process.pid, process.user, process.cgroup.as_deref().unwrap_or("unknown")
     )]
     Policy { service: String, process: Box<Process> },
+    #[error("allowedSourceAddresses of service {service} do not include {address}")]
+    Source { service: String, address: IpAddr },
 }
 
 /// Runs a tunneler until `stop` completes. The hooks are gone when this returns.
@@ -221,13 +225,18 @@ impl Shared {
         }
     }
 
-    /// What a program wants, if it may have it.
-    pub(crate) fn admit(&self, origin: &Origin) -> Result<Call, Refusal> {
+    /// What a program wants whose socket is at `seen`, if it may have it.
+    pub(crate) fn admit(&self, origin: &Origin, seen: SocketAddr) -> Result<Call, Refusal> {
         let destination = SocketAddr::new(origin.destination.to_ip(), origin.port);
+        let source = source::of(seen, destination.ip());
         let process = Process::of(origin);
         let (service, plan, name) = {
             let table = self.table();
             let service = table.service(origin.service).ok_or(Refusal::Gone(destination))?;
+            if !service.sources.allow(source.ip()) {
+                let (service, address) = (service.name.clone(), source.ip());
+                return Err(Refusal::Source { service, address });
+            }
             let name = table.name_of(destination.ip()).cloned();
             (service.name.clone(), service.dial.clone(), name)
         };
@@ -235,13 +244,13 @@ impl Shared {
             return Err(Refusal::Policy { service, process: Box::new(process) });
         }
         let protocol = if origin.protocol == 17 { Protocol::Udp } else { Protocol::Tcp };
-        Ok(Call { service, process, destination, name, plan, protocol })
+        Ok(Call { service, process, source, destination, name, plan, protocol })
     }
 
-    pub(crate) async fn dial(&self, call: &Call, source: SocketAddr) -> Result<Stream, DialError> {
+    pub(crate) async fn dial(&self, call: &Call) -> Result<Stream, DialError> {
         let passage = Passage {
             protocol: call.protocol,
-            client: source,
+            client: call.source,
             destination: call.destination,
             name: call.name.clone(),
             caller: self.context.identity_name(),
@@ -263,6 +272,12 @@ impl Shared {
             self.intercept(destinations);
         }
         Some(addresses)
+    }
+
+    /// Whether this host may know a name, from one of the addresses that it uses towards those of the name.
+    pub(crate) fn shows(&self, name: &HostName, addresses: NameAddresses) -> bool {
+        let own: Vec<_> = addresses.iter().map(source::towards).collect();
+        self.table().shows(name, |sources| own.iter().any(|own| sources.allow(*own)))
     }
 
     /// The name that has been given this address.

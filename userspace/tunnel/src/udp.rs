@@ -18,11 +18,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::{
-    dns::{self, Asked},
-    flows::Counts,
-    tunneler::Shared,
-};
+use crate::{dns, flows::Counts, tunneler::Shared};
 
 /// IP protocol number (IANA).
 const UDP: u8 = 17;
@@ -105,11 +101,7 @@ async fn answer(
     origin: &Origin,
     shared: &Shared,
 ) {
-    let own = dns::asked(query).and_then(|(asked, message)| match asked {
-        Asked::Name(name) => dns::answer(&message, shared.resolve(&name)?),
-        Asked::Address(address) => dns::answer_with_name(&message, &shared.name_of(address)?),
-    });
-    let answer = match own {
+    let answer = match dns::own_answer(query, shared) {
         Some(answer) => answer,
         None => {
             let server = SocketAddr::new(origin.destination.to_ip(), origin.port);
@@ -130,8 +122,8 @@ async fn carry(
     mut waiting: mpsc::Receiver<Bytes>,
     shared: Arc<Shared>,
 ) {
-    match shared.admit(&origin) {
-        Ok(call) => match shared.dial(&call, source).await {
+    match shared.admit(&origin, source) {
+        Ok(call) => match shared.dial(&call).await {
             Ok(overlay) => {
                 let entered = shared.flows.enter(call.report());
                 let messages = overlay.into_messages();

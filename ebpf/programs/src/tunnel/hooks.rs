@@ -145,7 +145,7 @@ fn service(settings: &TunnelSettings, wanted: Peer, protocol: u8) -> u32 {
             }
         }
     }
-    let is_dns = protocol == UDP && wanted.port == DNS_PORT && !is_loopback(wanted.address);
+    let is_dns = wanted.port == DNS_PORT && !is_loopback(wanted.address);
     if is_dns && settings.flags & flag::DNS != 0 { DNS_SERVICE } else { 0 }
 }
 

@@ -1,0 +1,187 @@
+//! DNS over TCP: messages after their length, any number in each direction (RFC 7766).
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream,
+        tcp::{OwnedWriteHalf, ReadHalf, WriteHalf},
+    },
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::PATIENCE;
+
+/// A connection without a query for so long is over; RFC 7766 section 6.2.3 wants it to be some seconds.
+const IDLE: Duration = Duration::from_secs(30);
+/// Answers that wait for the program to take them.
+const ANSWERS: usize = 16;
+
+/// A message after its length, as it is on the wire.
+type Framed = Vec<u8>;
+
+/// Answers what `own` has an answer to; everything else is asked of the server that the program meant, whose
+/// answers, several to one query if there are (zone transfers), come back as they are.
+///
+/// # Errors
+/// The program or the server cannot be talked to.
+pub(crate) async fn serve(
+    stream: &mut TcpStream,
+    server: SocketAddr,
+    own: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (from_program, to_program) = stream.split();
+    let (answers, waiting) = mpsc::channel(ANSWERS);
+    let asking = ask(from_program, server, own, answers);
+    tokio::try_join!(asking, tell(waiting, to_program)).map(drop)
+}
+
+/// Takes queries until there are no more.
+async fn ask(
+    mut program: ReadHalf<'_>,
+    server: SocketAddr,
+    own: impl Fn(&[u8]) -> Option<Vec<u8>>,
+    answers: mpsc::Sender<Framed>,
+) -> io::Result<()> {
+    let mut upstream: Option<OwnedWriteHalf> = None;
+    let mut relays = JoinSet::new();
+    while let Some(query) = timeout(IDLE, message(&mut program)).await.unwrap_or(Ok(None))? {
+        if let Some(answer) = own(query.get(2..).unwrap_or_default()) {
+            send(&answers, framed(&answer)?).await?;
+            continue;
+        }
+        // The server may have closed what it was asked over before.
+        while relays.try_join_next().is_some() {
+            upstream = None;
+        }
+        let asked = match &mut upstream {
+            Some(asked) => asked,
+            None => {
+                let connected = timeout(PATIENCE, TcpStream::connect(server)).await??;
+                let (mut from_server, to_server) = connected.into_split();
+                let answers = answers.clone();
+                relays.spawn(async move {
+                    while let Ok(Some(answer)) = message(&mut from_server).await {
+                        if answers.send(answer).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+                upstream.insert(to_server)
+            }
+        };
+        asked.write_all(&query).await?;
+    }
+    // A program may send its last query, close its half, and wait.
+    if let Some(mut asked) = upstream {
+        asked.shutdown().await?;
+        timeout(PATIENCE, relays.join_next()).await.map(drop)?;
+    }
+    Ok(())
+}
+
+/// Gives the program its answers until there are no more.
+async fn tell(mut answers: mpsc::Receiver<Framed>, mut program: WriteHalf<'_>) -> io::Result<()> {
+    while let Some(answer) = answers.recv().await {
+        timeout(IDLE, program.write_all(&answer)).await??;
+    }
+    program.shutdown().await
+}
+
+async fn send(answers: &mpsc::Sender<Framed>, answer: Framed) -> io::Result<()> {
+    answers.send(answer).await.map_err(|_gone| io::ErrorKind::BrokenPipe.into())
+}
+
+fn framed(answer: &[u8]) -> io::Result<Framed> {
+    let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+    Ok([&length.to_be_bytes(), answer].concat())
+}
+
+/// The next message with its length before it; `None` at the end of the stream.
+async fn message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Framed>> {
+    let mut bytes = vec![0; 2];
+    if stream.read(&mut bytes[..1]).await? == 0 {
+        return Ok(None);
+    }
+    stream.read_exact(&mut bytes[1..]).await?;
+    let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    bytes.resize(2 + length, 0);
+    stream.read_exact(&mut bytes[2..]).await?;
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (ours.unwrap(), theirs.unwrap().0)
+    }
+
+    async fn next(stream: &mut TcpStream) -> Option<Vec<u8>> {
+        message(stream).await.unwrap().map(|framed| framed[2..].to_vec())
+    }
+
+    #[tokio::test]
+    async fn own_names_are_answered_and_the_server_that_was_meant_is_asked_for_the_rest() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let query = next(&mut stream).await.unwrap();
+                // Two answers to one query, as in a zone transfer; then the server closes.
+                for part in 1..=2_u8 {
+                    let answer = framed(&[query[0], part]).unwrap();
+                    stream.write_all(&answer).await.unwrap();
+                }
+                asked.push(query);
+            }
+            asked
+        });
+        let (mut program, mut tunneler) = pair().await;
+        let serving = tokio::spawn(async move {
+            let own = |query: &[u8]| (query == b"own").then(|| b"mine".to_vec());
+            serve(&mut tunneler, address, own).await
+        });
+        for query in [b"foreign", b"further"] {
+            program.write_all(&framed(query).unwrap()).await.unwrap();
+            for part in 1..=2 {
+                assert_eq!(next(&mut program).await.unwrap(), [query[0], part]);
+            }
+            program.write_all(&framed(b"own").unwrap()).await.unwrap();
+            assert_eq!(next(&mut program).await.unwrap(), b"mine");
+        }
+        program.shutdown().await.unwrap();
+        assert_eq!(next(&mut program).await, None);
+        serving.await.unwrap().unwrap();
+        assert_eq!(server.await.unwrap(), [b"foreign".to_vec(), b"further".to_vec()]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_reached_ends_the_connection() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let (mut program, mut tunneler) = pair().await;
+        program.write_all(&framed(b"query").unwrap()).await.unwrap();
+        assert!(serve(&mut tunneler, closed, |_query| None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_cut_is_an_error() {
+        for cut in [&b"\x00"[..], b"\x00\x05abc"] {
+            let mut stream = cut;
+            assert!(message(&mut stream).await.is_err(), "{cut:?}");
+        }
+        assert_eq!(message(&mut &b""[..]).await.unwrap(), None);
+    }
+}
