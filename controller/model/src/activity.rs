@@ -80,7 +80,8 @@ pub struct DialOutcomes {
     pub milliseconds: u64,
 }
 
-/// What happened to a circuit whose dialer is connected to the router that tells of it.
+/// What happened to a circuit. The dialer's router tells of it, the first of its path; that it was lost, the host's
+/// router tells too.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitNote {

@@ -44,7 +44,8 @@ pub enum Occurrence {
     Link(LinkEvent),
     /// A place where a service is hosted.
     Terminator(TerminatorEvent),
-    /// A circuit, as the router of its dialer tells of it.
+    /// A circuit, as the router of its dialer tells of it. When that router is lost, the host's tells that the circuit
+    /// is over; should the dialer's come back after all, it tells so once more.
     Circuit(Box<CircuitEvent>),
     /// Events that are missing here, because their reader was too slow or a router kept too many.
     Gap(GapEvent),
@@ -221,6 +222,10 @@ pub enum TerminatorChange {
 pub struct CircuitEvent {
     /// What happened.
     pub event: CircuitChange,
+    /// Id of the router that tells of it.
+    pub told_by_id: RouterId,
+    /// Name of the router that tells of it.
+    pub told_by: String,
     /// Id of the circuit, the same at every router; null if it never was one.
     pub circuit_id: Option<String>,
     /// Id of the service.

@@ -76,6 +76,17 @@ pub enum StartError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The metrics cannot be served at their socket.
+    #[error(
+        "serve metrics at {}: {source}; --metrics-socket wants a path in a folder that this user may write",
+        path.display()
+    )]
+    MetricsSocket {
+        /// The socket's path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The address cannot be listened on.
     #[error("listen on {address}: {source}")]
     Listen {
@@ -120,11 +131,12 @@ impl Controller {
         let kept = (dir.join("events"), settings.events);
         tasks.spawn(write_events(Arc::clone(&events), kept, stop.clone()));
         if let Some(address) = settings.metrics {
-            let failed = |source| StartError::Metrics { address, source };
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
-            let address = listener.local_addr().map_err(failed)?;
-            tracing::info!(%address, "metrics are served");
-            tasks.spawn(metrics::serve(listener, Arc::clone(&core), stop.clone()));
+            let served = metrics::serve_address(address, Arc::clone(&core), stop.clone()).await;
+            tasks.spawn(served.map_err(|source| StartError::Metrics { address, source })?);
+        }
+        if let Some(path) = settings.metrics_socket {
+            let served = metrics::serve_socket(&path, Arc::clone(&core), stop.clone());
+            tasks.spawn(served.map_err(|source| StartError::MetricsSocket { path, source })?);
         }
         let listener = Listener { socket, tls, core, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(listener.run());

@@ -1,7 +1,11 @@
-//! What Prometheus learns of the controller: `GET /metrics` on an address of its own, without TLS.
+//! What Prometheus learns of the controller: `GET /metrics` on an address or a socket of its own, without TLS.
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
+    io,
+    net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +19,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
     routing::get,
+    serve::Listener,
 };
 use nightgate_model::kind::EntityKind;
 use nightgate_telemetry::{
@@ -23,8 +28,9 @@ use nightgate_telemetry::{
         API_REQUESTS, CIRCUITS_REPORTED, DIALS_REPORTED, ENTITIES, EVENT_MEMORY, EVENTS,
         LINKS_REPORTED, MODEL_INDEX, PUBLISHED_INDEX, ROUTERS_CONNECTED, SESSIONS, TERMINATORS,
     },
+    open_socket,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -52,8 +58,32 @@ pub(crate) async fn count(State(core): State<Arc<Core>>, request: Request, next:
     response
 }
 
-/// Serves the metrics until cancelled.
-pub(crate) async fn serve(listener: TcpListener, core: Arc<Core>, stop: CancellationToken) {
+/// Opens an address; what it returns serves the metrics there until cancelled.
+pub(crate) async fn serve_address(
+    address: SocketAddr,
+    core: Arc<Core>,
+    stop: CancellationToken,
+) -> io::Result<impl Future<Output = ()>> {
+    let listener = TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "metrics are served");
+    Ok(serve(listener, core, stop))
+}
+
+/// As [`serve_address`], at a socket. The file stays behind, and is replaced by the next start.
+pub(crate) fn serve_socket(
+    path: &Path,
+    core: Arc<Core>,
+    stop: CancellationToken,
+) -> io::Result<impl Future<Output = ()> + use<>> {
+    let listener = UnixListener::from_std(open_socket(path)?)?;
+    tracing::info!(socket = %path.display(), "metrics are served");
+    Ok(serve(listener, core, stop))
+}
+
+async fn serve<L: Listener>(listener: L, core: Arc<Core>, stop: CancellationToken)
+where
+    L::Addr: Debug,
+{
     let router = Router::new().route("/metrics", get(answer)).with_state(core);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {

@@ -40,6 +40,9 @@ pub struct Settings {
     /// Where Prometheus is served, in the clear and to anybody who reaches it; none to serve it nowhere.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
+    /// UNIX socket where it is served, to the user that the controller runs as, and its group; none for no socket.
+    #[serde(default)]
+    pub metrics_socket: Option<PathBuf>,
 }
 
 /// Why `controller.json` was not read or written.
@@ -88,6 +91,7 @@ impl Settings {
             audit: AuditBounds::default(),
             events: EventBounds::default(),
             metrics: None,
+            metrics_socket: None,
         }
     }
 

@@ -1,20 +1,20 @@
-//! Which circuits of dialers at this router have ended, for its shell to tell of.
+//! Which circuits have ended, for the shell to tell of.
 
 use std::collections::VecDeque;
 
-use crate::{CircuitInfo, EndId, FailureCause, Role, Router, end::End, end::EndState};
+use crate::{CircuitInfo, EndId, FailureCause, Router, end::End, end::EndState};
 
 /// Circuits that the shell has not asked about yet; as many as can end at once.
 const MAX_ENDED: usize = crate::neighbour::MAX_CIRCUITS;
 
-/// A circuit of a dialer at this router that is over.
+/// A circuit that stood and is over.
 #[derive(Clone, Debug)]
 pub struct EndedCircuit {
     /// The end that it had here.
     pub end: EndId,
     /// As it was last.
     pub info: CircuitInfo,
-    /// Why it ended; none if the dialer ended it.
+    /// Why it ended; none if the client of this end ended it.
     pub cause: Option<FailureCause>,
 }
 
@@ -23,7 +23,7 @@ pub struct EndedCircuit {
 pub(crate) struct History(VecDeque<EndedCircuit>);
 
 impl Router {
-    /// The next circuit of a dialer that is over. Nobody has to ask.
+    /// The next circuit that is over. Nobody has to ask.
     pub fn poll_ended(&mut self) -> Option<EndedCircuit> {
         self.history.0.pop_front()
     }
@@ -36,9 +36,9 @@ impl Router {
     /// Notes the end of a circuit that stood.
     pub(crate) fn note_ended(&mut self, id: EndId, end: &End, cause: FailureCause) {
         let stood = !matches!(end.state, EndState::Waiting(_));
-        if end.role == Role::Dialer && stood && self.history.0.len() < MAX_ENDED {
-            let by_dialer = end.state == EndState::Closing && cause == FailureCause::ClosedByPeer;
-            let cause = (!by_dialer).then_some(cause);
+        if stood && self.history.0.len() < MAX_ENDED {
+            let by_client = end.state == EndState::Closing && cause == FailureCause::ClosedByPeer;
+            let cause = (!by_client).then_some(cause);
             self.history.0.push_back(EndedCircuit { end: id, info: end.info(), cause });
         }
     }

@@ -8,9 +8,14 @@ use std::{
     time::Duration,
 };
 
+use nightgate_config::Metrics;
+use nightgate_telemetry::open_socket;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader, split,
+    },
+    net::{TcpListener, UnixListener},
     sync::Semaphore,
     task::AbortHandle,
     time::timeout,
@@ -19,22 +24,49 @@ use tracing::{debug, info, warn};
 
 use crate::admin::{Topic, ask};
 
-/// Serves the metrics of the process that answers at an admin socket. Dropping it closes the port.
+/// Serves the metrics of the process that answers at an admin socket. Dropping it closes port and socket.
 #[derive(Debug)]
 pub struct Exporter {
-    address: SocketAddr,
-    task: AbortHandle,
+    address: Option<SocketAddr>,
+    socket: Option<PathBuf>,
+    tasks: Vec<AbortHandle>,
 }
 
-/// A port that cannot be opened.
+/// A port or a socket that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "metrics.listen: open {address}: {source}; expected a free port of an address of this host"
-)]
-pub struct ExporterError {
-    address: SocketAddr,
-    source: io::Error,
+pub enum ExporterError {
+    /// The port.
+    #[error(
+        "metrics.listen: open {address}: {source}; expected a free port of an address of this host"
+    )]
+    Address {
+        /// As configured.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The socket.
+    #[error(
+        "metrics.socket: open {}: {source}; expected a path in a folder that this user may write", path.display()
+    )]
+    Socket {
+        /// As configured.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
 }
+
+/// What scrapers connect to.
+enum Listener {
+    Address(TcpListener),
+    Socket(UnixListener),
+}
+
+/// A scraper's connection.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// Longest head of a request, bytes.
 const HEAD: u64 = 8_192;
@@ -46,36 +78,67 @@ const SCRAPERS: usize = 4;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Exporter {
-    /// Opens the port.
+    /// Opens what is configured.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub async fn start(address: SocketAddr, admin_socket: &Path) -> Result<Self, ExporterError> {
-        let failed = |source| ExporterError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        info!(%address, "metrics are served");
-        let task = tokio::spawn(accept(listener, admin_socket.to_owned())).abort_handle();
-        Ok(Self { address, task })
+    pub async fn start(metrics: &Metrics, admin_socket: &Path) -> Result<Self, ExporterError> {
+        let mut exporter = Self { address: None, socket: None, tasks: Vec::new() };
+        if let Some(address) = metrics.listen {
+            let failed = |source| ExporterError::Address { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            info!(%address, "metrics are served");
+            exporter.address = Some(address);
+            exporter.serve(Listener::Address(listener), admin_socket);
+        }
+        if let Some(path) = &metrics.socket {
+            let failed = |source| ExporterError::Socket { path: path.clone(), source };
+            let listener = open_socket(path).map_err(failed)?;
+            exporter.socket = Some(path.clone());
+            let listener = UnixListener::from_std(listener).map_err(failed)?;
+            info!(socket = %path.display(), "metrics are served");
+            exporter.serve(Listener::Socket(listener), admin_socket);
+        }
+        Ok(exporter)
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    /// The port that it listens at, if it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    fn serve(&mut self, listener: Listener, admin_socket: &Path) {
+        let task = tokio::spawn(accept(listener, admin_socket.to_owned()));
+        self.tasks.push(task.abort_handle());
     }
 }
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
+        if let Some(path) = &self.socket
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            warn!(%error, path = %path.display(), "socket of the metrics could not be removed");
+        }
     }
 }
 
-async fn accept(listener: TcpListener, admin_socket: PathBuf) {
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Address(listener) => Box::new(listener.accept().await?.0),
+            Self::Socket(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+async fn accept(listener: Listener, admin_socket: PathBuf) {
     let places = Arc::new(Semaphore::new(SCRAPERS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let admin_socket = admin_socket.clone();
                 tokio::spawn(async move {
                     let served = timeout(PATIENCE, serve(stream, &admin_socket)).await;
@@ -93,8 +156,8 @@ async fn accept(listener: TcpListener, admin_socket: PathBuf) {
     }
 }
 
-async fn serve(mut stream: TcpStream, admin_socket: &Path) -> io::Result<()> {
-    let (read, mut write) = stream.split();
+async fn serve(stream: Box<dyn Connection>, admin_socket: &Path) -> io::Result<()> {
+    let (read, mut write) = split(stream);
     let mut lines = BufReader::new(read.take(HEAD)).lines();
     let request = lines.next_line().await?.unwrap_or_default();
     while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
@@ -126,42 +189,57 @@ async fn answer(request: &str, admin_socket: &Path) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpStream, UnixStream};
+
     use super::*;
     use crate::admin::AdminServer;
 
     #[tokio::test]
-    async fn metrics_and_nothing_else_are_served_over_tcp() {
+    async fn metrics_and_nothing_else_are_served() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("admin.sock");
         let mut admin = AdminServer::start(&socket).unwrap();
+        let own = folder.path().join("metrics.sock");
         let loopback = "127.0.0.1:0".parse().unwrap();
-        let exporter = Exporter::start(loopback, &socket).await.unwrap();
+        let metrics = Metrics { listen: Some(loopback), socket: Some(own.clone()) };
+        let exporter = Exporter::start(&metrics, &socket).await.unwrap();
+        let address = exporter.address().unwrap();
         let answers = tokio::spawn(async move {
-            admin.next().await.unwrap().answer(Ok("nightgate_flows 7\n".into()));
+            for _scrape in 0..2 {
+                admin.next().await.unwrap().answer(Ok("nightgate_flows 7\n".into()));
+            }
             admin
         });
 
-        let text = scrape(exporter.address(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        assert!(
-            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("nightgate_flows 7\n"),
-            "{text}"
-        );
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+        let over_socket = ask_of(UnixStream::connect(&own).await.unwrap(), request).await;
+        for text in [scrape(address, request).await, over_socket] {
+            assert!(
+                text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("nightgate_flows 7\n"),
+                "{text}"
+            );
+        }
         let admin = answers.await.unwrap();
         for (request, status) in [
             ("GET / HTTP/1.1\r\n\r\n", "404"),
             ("POST /metrics HTTP/1.1\r\n\r\n", "405"),
             ("\r\n\r\n", "405"),
         ] {
-            let text = scrape(exporter.address(), request).await;
+            let text = scrape(address, request).await;
             assert!(text.contains(status), "{text}");
         }
         drop(admin);
-        let text = scrape(exporter.address(), "GET /metrics HTTP/1.0\r\n\r\n").await;
+        let text = scrape(address, "GET /metrics HTTP/1.0\r\n\r\n").await;
         assert!(text.contains("503"), "{text}");
+        drop(exporter);
+        assert!(!own.exists());
     }
 
     async fn scrape(address: SocketAddr, request: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask_of(TcpStream::connect(address).await.unwrap(), request).await
+    }
+
+    async fn ask_of(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();

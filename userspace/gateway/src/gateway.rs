@@ -144,12 +144,12 @@ pub async fn run(
         return Err(GatewayError::NotRoot);
     }
     let admin_socket = config.config.admin_socket.clone();
-    let metrics = config.config.metrics;
+    let metrics = config.config.metrics.clone();
     let GatewayConfig { router, config, pins, file, state } = config;
     let rules = Rules::choose(file, config, rules, state)?;
     let admin = AdminServer::start(&admin_socket)?;
     let exporter = match metrics {
-        Some(metrics) => Some(Exporter::start(metrics.listen, &admin_socket).await?),
+        Some(metrics) => Some(Exporter::start(&metrics, &admin_socket).await?),
         None => None,
     };
     raise_file_limit();

@@ -130,6 +130,10 @@ struct DirectoryArgs {
     /// `off` for nowhere [default: off]
     #[arg(long, value_name = "IP:PORT", value_parser = metrics_address)]
     metrics_listen: Option<MetricsAddress>,
+    /// UNIX socket where to serve them too, to the user that the controller runs as, and its group; `off` for none
+    /// [default: off]
+    #[arg(long, value_name = "PATH")]
+    metrics_socket: Option<PathBuf>,
 }
 
 /// Where metrics are served, if they are.
@@ -262,6 +266,9 @@ fn settings(args: &DirectoryArgs, stored: Option<Settings>) -> anyhow::Result<Se
     if let Some(MetricsAddress(listen)) = args.metrics_listen {
         settings.metrics = listen;
     }
+    if let Some(path) = &args.metrics_socket {
+        settings.metrics_socket = (path.as_os_str() != "off").then(|| path.clone());
+    }
     if let Some(mib) = args.event_file_mib {
         settings.events.max_bytes = u64::from(mib) * 1024 * 1024;
     }
@@ -302,6 +309,7 @@ mod tests {
             event_files: None,
             event_file_mib: None,
             metrics_listen: None,
+            metrics_socket: None,
             legacy_clients: None,
         }
     }

@@ -19,8 +19,8 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     );
     let mut stop = StopSignals::new()?;
     let mut admin = AdminServer::start(&config.admin_socket)?;
-    let exporter = match config.metrics {
-        Some(metrics) => Some(Exporter::start(metrics.listen, &config.admin_socket).await?),
+    let exporter = match &config.metrics {
+        Some(metrics) => Some(Exporter::start(metrics, &config.admin_socket).await?),
         None => None,
     };
     let router = Router::start(args.router(&config)?).await.context("start the router")?;

@@ -225,6 +225,7 @@ impl Actor {
         let Some(EndClient::Offered(id)) = self.ends.get(&end) else { return };
         let (circuit, io) = Circuit::new((end, *id), peer, self.events.clone());
         self.ends.insert(end, EndClient::Open(io));
+        self.chronicle.accepted(end, now);
         self.core.accept(end, share, now);
         // A host that no longer waits drops the circuit, which closes it.
         drop(reply.send(circuit));

@@ -1,4 +1,5 @@
-//! What happens to the circuits of dialers at this router, until the controller knows.
+//! What happens to the circuits of this router's dialers, and which of its hosts' circuits were lost, until the
+//! controller knows.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -6,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_fabric::{CircuitInfo, EndId, EndedCircuit, FailureCause};
+use nightgate_fabric::{CircuitInfo, EndId, EndedCircuit, FailureCause, Role};
 use nightgate_model::{
     activity::{CircuitNote, MAX_NOTES},
     control::RouterMessage,
@@ -139,12 +140,13 @@ impl Notes {
     }
 }
 
-/// Notes what becomes of the circuits of this router's dialers.
+/// Notes what becomes of the circuits of this router's dialers. Of those of its hosts, only that they were lost: the
+/// dialer's router may be what was lost, and nobody else would tell of it.
 #[derive(Debug)]
 pub(crate) struct Chronicle {
     notes: Notes,
     meter: Meter,
-    /// Circuits that stand, and since when.
+    /// Ends of circuits that stand, and since when.
     standing: HashMap<EndId, Instant>,
 }
 
@@ -164,9 +166,15 @@ impl Chronicle {
         self.note(CircuitChange::Opened, (info, None), took, now);
     }
 
-    /// A circuit that has its other end here as well is told of by its dialer's end only.
+    /// A host of this router has accepted.
+    pub(crate) fn accepted(&mut self, end: EndId, now: Instant) {
+        self.standing.insert(end, now);
+    }
+
     pub(crate) fn moved(&self, (end, info): (EndId, CircuitInfo), now: Instant) {
-        if let Some(since) = self.standing.get(&end) {
+        if let Some(since) = self.standing.get(&end)
+            && info.role == Role::Dialer
+        {
             let stood = now.saturating_duration_since(*since);
             self.notes.lock().totals.moved += 1;
             self.note(CircuitChange::Moved, (info, None), stood, now);
@@ -175,8 +183,15 @@ impl Chronicle {
 
     pub(crate) fn ended(&mut self, ended: EndedCircuit, now: Instant) {
         let since = self.standing.remove(&ended.end).unwrap_or(now);
-        self.meter.ended(&ended.info);
         let stood = now.saturating_duration_since(since);
+        if ended.info.role == Role::Host {
+            if ended.cause == Some(FailureCause::LinkLost) {
+                let info = as_dialer(ended.info);
+                self.note(CircuitChange::Closed, (info, ended.cause), stood, now);
+            }
+            return;
+        }
+        self.meter.ended(&ended.info);
         let cause = ended.cause.map_or("closed-by-dialer", FailureCause::as_str);
         *self.notes.lock().totals.closed.entry(cause).or_default() += 1;
         self.note(CircuitChange::Closed, (ended.info, ended.cause), stood, now);
@@ -207,6 +222,11 @@ impl Chronicle {
         };
         self.notes.push(now, note);
     }
+}
+
+/// What the dialer's end has sent and received, as the host's knows it.
+fn as_dialer(host: CircuitInfo) -> CircuitInfo {
+    CircuitInfo { sent: host.received, received: host.sent, ..host }
 }
 
 fn milliseconds(time: Duration) -> u64 {

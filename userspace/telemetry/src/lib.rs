@@ -7,7 +7,9 @@ mod logging;
 pub mod metrics;
 mod registry;
 mod scrape;
+mod socket;
 
 pub use logging::{LEVEL_VARIABLE, LogFormat, LoggingError, init_logging};
 pub use registry::{DatagramLoss, DnsOutcome, End, KernelSnapshot, Metrics, MetricsError};
 pub use scrape::Scrape;
+pub use socket::open_socket;

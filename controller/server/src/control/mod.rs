@@ -17,8 +17,12 @@ use tokio::{
 };
 
 use self::channel::{ChannelError, Reader, Writer};
-use crate::core::{
-    Connection, Core, LiveError, Published, begin_quarantine_for_router, begin_using, renew_router,
+use crate::{
+    clock,
+    core::{
+        Connection, Core, LiveError, Published, begin_quarantine_for_router, begin_using,
+        renew_router,
+    },
 };
 
 /// How long a router may take to say who it is.
@@ -231,7 +235,10 @@ fn handle_report(
             if lost > 0 {
                 core.events.add_gap(connection.router.clone(), lost);
             }
-            core.write(|memory| notes.into_iter().for_each(|note| memory.live.note_circuit(note)));
+            let (router, now) = (&connection.router, clock::timestamp());
+            core.write(|memory| {
+                notes.into_iter().for_each(|note| memory.live.note_circuit(router, note, now));
+            });
         }
         RouterMessage::Usage { deltas } => {
             if deltas.len() > MAX_USAGE {

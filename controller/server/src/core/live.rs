@@ -9,8 +9,10 @@ use nightgate_model::{
     id::{RouterId, TerminatorId},
     replica::LinkReport,
 };
+use nightgate_store::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::lost::LostCircuits;
 use crate::events::Told;
 
 /// Most terminators that one router may report.
@@ -26,6 +28,7 @@ pub(crate) struct Live {
     connections: u64,
     /// What has changed and nobody has told yet.
     told: Vec<Told>,
+    lost: LostCircuits,
 }
 
 /// What connected routers reported, at one moment.
@@ -141,13 +144,18 @@ impl Live {
     }
 
     /// What has changed since it was last asked.
-    pub(super) fn take_told(&mut self) -> Vec<Told> {
+    pub(super) fn take_told(&mut self, now: Timestamp) -> Vec<Told> {
+        let due = self.lost.take_due(now).into_iter();
+        self.told.extend(due.map(|(reporter, note)| Told::Circuit(reporter, Box::new(note))));
         std::mem::take(&mut self.told)
     }
 
-    /// Takes what happened to a circuit.
-    pub(crate) fn note_circuit(&mut self, note: CircuitNote) {
-        self.told.push(Told::Circuit(Box::new(note)));
+    /// Takes what happened to a circuit, as this router tells.
+    pub(crate) fn note_circuit(&mut self, reporter: &RouterId, note: CircuitNote, now: Timestamp) {
+        let is_connected = |router: &RouterId| self.routers.contains_key(router);
+        if let Some(note) = self.lost.handle(reporter, note, is_connected, now) {
+            self.told.push(Told::Circuit(reporter.clone(), Box::new(note)));
+        }
     }
 
     /// A service is hosted behind a router.

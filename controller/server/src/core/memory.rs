@@ -118,11 +118,11 @@ impl Memory {
     }
 
     /// What happened since it was last asked, and how many milliseconds ago.
-    pub(super) fn take_events(&mut self) -> Vec<(u64, Occurrence)> {
+    pub(super) fn take_events(&mut self, now: Timestamp) -> Vec<(u64, Occurrence)> {
         let sessions = std::mem::take(&mut self.told).into_iter().map(|what| (0, what));
         let model = &self.model;
-        let routers = self.live.take_told().into_iter().map(|told| {
-            let ago = if let Told::Circuit(note) = &told { note.ago } else { 0 };
+        let routers = self.live.take_told(now).into_iter().map(|told| {
+            let ago = if let Told::Circuit(_, note) = &told { note.ago } else { 0 };
             (ago, occurrence(model, told))
         });
         sessions.chain(routers).collect()

@@ -4,6 +4,7 @@ mod audit;
 mod evaluation;
 mod expiry;
 mod live;
+mod lost;
 mod memory;
 mod publish;
 mod quarantine;
@@ -243,7 +244,7 @@ impl Core {
         let result = update(&mut memory);
         let now = clock::timestamp();
         // Before others can change anything, so that events are in the order of what happened.
-        for (ago, what) in memory.take_events() {
+        for (ago, what) in memory.take_events(now) {
             let ago = i64::try_from(ago).unwrap_or(i64::MAX);
             self.events.add(Timestamp(now.0.saturating_sub(ago)), what);
         }

@@ -26,8 +26,8 @@ pub(crate) enum Told {
     Link(LinkChange, LinkReport),
     /// A place where a service is hosted.
     Terminator(TerminatorChange, Terminator),
-    /// A circuit.
-    Circuit(Box<CircuitNote>),
+    /// A circuit, as a router tells.
+    Circuit(RouterId, Box<CircuitNote>),
 }
 
 /// The event about it. What the model does not know has its id as its name.
@@ -59,13 +59,15 @@ pub(crate) fn occurrence(model: &Model, told: Told) -> Occurrence {
             host_id: it.host,
             instance: it.instance,
         }),
-        Told::Circuit(note) => Occurrence::Circuit(Box::new(circuit(model, *note))),
+        Told::Circuit(router, note) => Occurrence::Circuit(Box::new(circuit(model, router, *note))),
     }
 }
 
-fn circuit(model: &Model, note: CircuitNote) -> CircuitEvent {
+fn circuit(model: &Model, told_by: RouterId, note: CircuitNote) -> CircuitEvent {
     CircuitEvent {
         event: note.change,
+        told_by: router_name(model, &told_by),
+        told_by_id: told_by,
         circuit_id: note.circuit,
         service: service_name(model, &note.service),
         service_id: note.service,

@@ -77,6 +77,10 @@ fn a_circuit_without_a_path_waits_and_then_ends_everywhere() {
         assert!(events.contains(&closed), "{events:?}");
     }
     assert!(row.routers.iter().all(|router| router.circuits().is_empty()));
+    for at in [0, 2] {
+        let ended = row.routers[at].poll_ended().unwrap();
+        assert_eq!(ended.cause, Some(FailureCause::LinkLost), "router {at}: {ended:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! UNIX sockets at which metrics are asked for.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+};
+
+/// Rights of the socket: who runs the process, and its group.
+const RIGHTS: u32 = 0o660;
+
+/// Opens a socket, not blocking. One that nobody answers at any more is replaced; any other file stays.
+///
+/// # Errors
+/// The path cannot be used: another file is there ([`io::ErrorKind::AlreadyExists`]), or another process listens
+/// ([`io::ErrorKind::AddrInUse`]).
+pub fn open_socket(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file is there"));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+        }
+        Ok(_) => fs::remove_file(path)?,
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(RIGHTS))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_replaces_one_that_was_left_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.sock");
+        let listener = open_socket(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, RIGHTS);
+        let refused = open_socket(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        open_socket(&path).unwrap();
+
+        let file = folder.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        assert_eq!(open_socket(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+        assert!(open_socket(&folder.path().join("none/metrics.sock")).is_err());
+    }
+}
