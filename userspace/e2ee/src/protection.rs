@@ -17,6 +17,13 @@ use crate::{
 /// Data flag (header 1010, OpenZiti's FIN): the message is the last of its direction.
 pub const END: u32 = 1;
 
+/// OpenZiti's SDKs merge writes up to this size, in bytes, and expect no more.
+const MAX_OPENZITI_PLAINTEXT: usize = 31 * 1024;
+
+/// Bytes that the kernel gives out at once when it has put segments together (GRO_MAX_SIZE of Linux 6.18), less what a
+/// record and its frames add.
+const MAX_NATIVE_PLAINTEXT: usize = 64 * 1024 - 256;
+
 /// How a circuit is encrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Method {
@@ -262,6 +269,14 @@ impl Sealer {
         match &self.0 {
             Sealing::OpenZiti(outbound) => Some(outbound.header()),
             Sealing::AesGcm(_) | Sealing::Native(_) => None,
+        }
+    }
+
+    /// Plaintext bytes that one message should carry at most, so that the peer takes it.
+    pub fn max_plaintext(&self) -> usize {
+        match &self.0 {
+            Sealing::OpenZiti(_) | Sealing::AesGcm(_) => MAX_OPENZITI_PLAINTEXT,
+            Sealing::Native(_) => MAX_NATIVE_PLAINTEXT,
         }
     }
 

@@ -8,7 +8,7 @@ use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, FailureCause, Pa
 use nightgate_telemetry::Metrics;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
 };
 
-use crate::protection::{MAX_PLAINTEXT, Opener, Protected, Sealer};
+use crate::protection::{Opener, Protected, Sealer};
 
 /// Data flag (header 1010) that ends a direction.
 const FIN: u32 = 1;
@@ -100,7 +100,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 async fn upload(
-    mut connection: ReadHalf<'_>,
+    connection: ReadHalf<'_>,
     circuit: &CircuitSender,
     mut sealer: Sealer,
     metrics: &Metrics,
@@ -108,13 +108,20 @@ async fn upload(
     if let Some(header) = sealer.header() {
         send(circuit, 0, header).await;
     }
+    let most = sealer.max_plaintext();
     let mut plaintext = BytesMut::new();
     loop {
-        plaintext.reserve(MAX_PLAINTEXT);
-        let length = connection
-            .read_buf(&mut (&mut plaintext).limit(MAX_PLAINTEXT))
-            .await
-            .map_err(CarryError::Read)?;
+        plaintext.reserve(most);
+        let length = match connection.try_read_buf(&mut (&mut plaintext).limit(most)) {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // A connection that is silent keeps no buffer.
+                plaintext = BytesMut::new();
+                connection.readable().await.map_err(CarryError::Read)?;
+                continue;
+            }
+            Err(error) => return Err(CarryError::Read(error)),
+        };
         if length == 0 {
             send(circuit, FIN, sealer.seal(&mut plaintext, FIN)?).await;
             return Ok(());

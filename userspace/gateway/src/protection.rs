@@ -11,8 +11,8 @@ use nightgate_router::{Credentials, KeyShare};
 
 use crate::intercept::Encryption;
 
-/// Plaintext bytes of one message at most; OpenZiti's SDKs merge writes up to this size.
-pub const MAX_PLAINTEXT: usize = 31 * 1024;
+/// Bytes of one message that is not encrypted, at most; OpenZiti's SDKs merge writes up to this size.
+const MAX_PLAIN: usize = 31 * 1024;
 
 /// The dialing end's part of the agreement, before the host has answered.
 #[derive(Debug)]
@@ -184,6 +184,14 @@ impl Sealer {
         match self {
             Self::Encrypted(sealer) => sealer.header().map(|it| Bytes::copy_from_slice(&it)),
             Self::Plain => None,
+        }
+    }
+
+    /// Plaintext bytes of one message at most.
+    pub fn max_plaintext(&self) -> usize {
+        match self {
+            Self::Encrypted(sealer) => sealer.max_plaintext(),
+            Self::Plain => MAX_PLAIN,
         }
     }
 

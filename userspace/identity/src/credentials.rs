@@ -9,7 +9,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::{Identity, TlsSetupError, fingerprint, provider};
+use crate::{Identity, TlsSetupError, believed::Believed, fingerprint, provider};
 
 /// How an identity's key may sign, preferred first; the names and numbers are those of TLS 1.3
 /// (RFC 8446 section 4.2.3).
@@ -28,6 +28,7 @@ pub struct Credentials {
     key: Arc<dyn SigningKey>,
     authority: Arc<dyn ClientCertVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
+    believed: Believed,
 }
 
 /// A signature, and how it was made.
@@ -103,6 +104,7 @@ impl Credentials {
             key,
             authority,
             algorithms: provider.signature_verification_algorithms,
+            believed: Believed::default(),
         };
         credentials.id = credentials.authenticate(&credentials.chain, UnixTime::now())?.id;
         Ok(credentials)
@@ -161,12 +163,17 @@ impl Credentials {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ProvenIdentity, ProofError> {
+        if let Some(proven) = self.believed.find(chain, now) {
+            return Ok(proven);
+        }
         let (leaf, issuers) = chain.split_first().ok_or(ProofError::Malformed)?;
         let parsed = X509Certificate::from_der(leaf).or(Err(ProofError::Malformed))?.1;
         self.authority.verify_client_cert(leaf, issuers, now).or(Err(ProofError::Untrusted))?;
         let mut names = parsed.subject().iter_common_name();
         let name = names.next().and_then(|name| name.as_str().ok()).ok_or(ProofError::Nameless)?;
-        Ok(ProvenIdentity { id: name.to_owned(), fingerprint: fingerprint(leaf) })
+        let proven = ProvenIdentity { id: name.to_owned(), fingerprint: fingerprint(leaf) };
+        self.believed.add(chain, now, &proven);
+        Ok(proven)
     }
 }
 
@@ -202,6 +209,27 @@ mod tests {
         let proven = bert.verify(anna.chain(), b"hello", &signature, UnixTime::now()).unwrap();
         assert_eq!(proven.id, "anna");
         assert_eq!(proven.fingerprint, fingerprint(&anna.chain()[0]));
+    }
+
+    #[test]
+    fn a_chain_that_was_believed_is_so_neither_after_its_end_nor_before_its_beginning() {
+        let authority = Authority::new();
+        let (anna, bert) = (authority.identity("anna"), authority.identity("bert"));
+        let signature = anna.sign(b"hello").unwrap();
+        let verify = |now| bert.verify(anna.chain(), b"hello", &signature, now);
+        let now = UnixTime::now();
+        assert!(verify(now).is_ok() && verify(now).is_ok());
+        // rcgen's certificates are valid from 1975 to 4096.
+        for seconds in [0, 70_000_000_000] {
+            let then = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+            assert_eq!(verify(then), Err(ProofError::Untrusted));
+        }
+        let other = bert.sign(b"hello").unwrap();
+        assert_eq!(
+            bert.verify(anna.chain(), b"hello", &other, now),
+            Err(ProofError::Signature),
+            "only the chain is remembered"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Everything that joins the overlay (applications, routers, gateways, the command line) holds one
 //! identity file; this crate reads and writes it and makes TLS configurations of it.
 
+mod believed;
 mod credentials;
 mod fingerprint;
 mod identity;

@@ -1,4 +1,4 @@
-//! The task that owns the fabric core: events in, commands out.
+//! The fabric core and what is around it: events in, commands out.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -18,6 +18,7 @@ use tracing::{debug, info};
 use crate::{
     Circuit, Incoming,
     circuit::EndIo,
+    mailbox::Mailbox,
     notes::{Chronicle, Notes},
     outbox::Outbox,
     proof::Proofs,
@@ -27,24 +28,49 @@ use crate::{
     usage::Meter,
 };
 
-/// Events taken at once before their commands are carried out.
-const BATCH: usize = 256;
-
 /// What happens around the core.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Dial { dial: Dial, reply: oneshot::Sender<Result<Circuit, DialRefusal>> },
-    Bind { terminator: Terminator, offers: mpsc::UnboundedSender<Incoming> },
+    Dial {
+        dial: Dial,
+        reply: oneshot::Sender<Result<Circuit, DialRefusal>>,
+    },
+    Bind {
+        terminator: Terminator,
+        offers: mpsc::UnboundedSender<Incoming>,
+    },
     Rebind(Terminator),
     Unbind(TerminatorId),
-    Accept { end: EndId, share: KeyShare, peer: KeyShare, reply: oneshot::Sender<Circuit> },
-    Refuse { end: EndId, refusal: DialRefusal },
-    Send { end: EndId, payload: Payload },
-    Consumed { end: EndId, weight: u64 },
+    Accept {
+        end: EndId,
+        share: KeyShare,
+        peer: KeyShare,
+        reply: oneshot::Sender<Circuit>,
+    },
+    Refuse {
+        end: EndId,
+        refusal: DialRefusal,
+    },
+    Send {
+        end: EndId,
+        payload: Payload,
+    },
+    Consumed {
+        end: EndId,
+        weight: u64,
+    },
     Close(EndId),
-    LinkUp { link: LinkId, peer: RouterId, outbox: Outbox },
+    LinkUp {
+        link: LinkId,
+        peer: RouterId,
+        outbox: Outbox,
+    },
     LinkDown(LinkId),
-    Frame { link: LinkId, frame: Frame, room: OwnedSemaphorePermit },
+    Frame {
+        link: LinkId,
+        frame: Frame,
+        room: OwnedSemaphorePermit,
+    },
     Heard(LinkId),
     Replica(Arc<Replica>),
     Validity(Option<Instant>),
@@ -52,7 +78,13 @@ pub(crate) enum Event {
     Bar(IdentityId),
     Unbar(IdentityId),
     Status(oneshot::Sender<Status>),
-    Trace { end: EndId, hops: u32, reply: oneshot::Sender<TracedHop> },
+    Trace {
+        end: EndId,
+        hops: u32,
+        reply: oneshot::Sender<TracedHop>,
+    },
+    /// Something may be due.
+    Time,
 }
 
 /// What there is to say of the core.
@@ -75,8 +107,7 @@ enum EndClient {
 
 pub(crate) struct Actor {
     core: Core,
-    events: mpsc::UnboundedSender<Event>,
-    inbox: mpsc::UnboundedReceiver<Event>,
+    events: Mailbox,
     report: watch::Sender<Report>,
     ends: HashMap<EndId, EndClient>,
     links: HashMap<LinkId, Outbox>,
@@ -84,12 +115,14 @@ pub(crate) struct Actor {
     proofs: Proofs,
     chronicle: Chronicle,
     traces: Traces,
+    /// When [`Event::Time`] will come.
+    alarm: Option<Instant>,
 }
 
 impl Actor {
     pub(crate) fn new(
         id: RouterId,
-        (events, inbox): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+        events: Mailbox,
         report: watch::Sender<Report>,
         (proofs, notes, meter): (Proofs, Notes, Meter),
         link_cost: u16,
@@ -99,7 +132,6 @@ impl Actor {
         Self {
             core,
             events,
-            inbox,
             report,
             ends: HashMap::new(),
             links: HashMap::new(),
@@ -107,35 +139,31 @@ impl Actor {
             proofs,
             chronicle: Chronicle::new(notes, meter),
             traces: Traces::default(),
+            alarm: None,
         }
     }
 
-    pub(crate) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let timeout = self.core.poll_timeout().map(|(at, _reason)| at);
-            tokio::select! {
-                taken = self.inbox.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
-                        return;
-                    }
-                }
-                () = sleep_until(timeout) => {}
-            }
-            let now = Instant::now();
-            for event in batch.drain(..) {
-                self.handle(event, now);
-                self.carry_out(now);
-            }
-            // After what has come: a neighbour that was heard is not silent.
-            if timeout.is_some_and(|at| at <= now) {
-                self.core.handle_timeout(now);
-                self.carry_out(now);
-            }
+    /// Takes an event, and does what follows from it.
+    pub(crate) fn handle(&mut self, event: Event, now: Instant) {
+        self.take(event, now);
+        self.carry_out(now);
+    }
+
+    /// When [`Event::Time`] is to come, if that is earlier than it will.
+    pub(crate) fn new_alarm(&mut self) -> Option<Instant> {
+        let (due, _reason) = self.core.poll_timeout()?;
+        let is_earlier = self.alarm.is_none_or(|alarm| due < alarm);
+        is_earlier.then(|| *self.alarm.insert(due))
+    }
+
+    fn handle_time(&mut self, now: Instant) {
+        self.alarm = None;
+        if self.core.poll_timeout().is_some_and(|(due, _reason)| due <= now) {
+            self.core.handle_timeout(now);
         }
     }
 
-    fn handle(&mut self, event: Event, now: Instant) {
+    fn take(&mut self, event: Event, now: Instant) {
         match event {
             Event::Dial { dial, reply } => self.dial(dial, reply, now),
             Event::Bind { terminator, offers } => {
@@ -197,6 +225,7 @@ impl Actor {
             Event::Status(reply) => {
                 drop(reply.send(self.status()));
             }
+            Event::Time => self.handle_time(now),
         }
     }
 
@@ -351,11 +380,4 @@ fn seed() -> [u8; 32] {
         half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     }
     seed
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -8,14 +8,14 @@ use nightgate_model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Circuit, CircuitClosed, actor::Event};
+use crate::{Circuit, CircuitClosed, actor::Event, mailbox::Mailbox};
 
 /// A hosted service: yields dials until it is dropped or the model no longer allows it.
 #[derive(Debug)]
 pub struct Binding {
     terminator: Terminator,
     incoming: mpsc::UnboundedReceiver<Incoming>,
-    events: mpsc::UnboundedSender<Event>,
+    events: Mailbox,
 }
 
 /// Somebody dials. Dropping it refuses.
@@ -23,7 +23,7 @@ pub struct Binding {
 pub struct Incoming {
     end: EndId,
     offer: Offer,
-    events: mpsc::UnboundedSender<Event>,
+    events: Mailbox,
     answered: bool,
 }
 
@@ -31,7 +31,7 @@ impl Binding {
     pub(crate) fn new(
         terminator: Terminator,
         incoming: mpsc::UnboundedReceiver<Incoming>,
-        events: mpsc::UnboundedSender<Event>,
+        events: Mailbox,
     ) -> Self {
         Self { terminator, incoming, events }
     }
@@ -50,19 +50,19 @@ impl Binding {
     pub fn update(&mut self, precedence: Precedence, cost: u16) {
         if (self.terminator.precedence, self.terminator.cost) != (precedence, cost) {
             self.terminator = Terminator { precedence, cost, ..self.terminator.clone() };
-            drop(self.events.send(Event::Rebind(self.terminator.clone())));
+            self.events.tell(Event::Rebind(self.terminator.clone()));
         }
     }
 }
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        drop(self.events.send(Event::Unbind(self.terminator.id.clone())));
+        self.events.tell(Event::Unbind(self.terminator.id.clone()));
     }
 }
 
 impl Incoming {
-    pub(crate) fn new(end: EndId, offer: Offer, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub(crate) fn new(end: EndId, offer: Offer, events: Mailbox) -> Self {
         Self { end, offer, events, answered: false }
     }
 
@@ -111,7 +111,7 @@ impl Incoming {
 
     fn answer_no(&mut self, refusal: DialRefusal) {
         self.answered = true;
-        drop(self.events.send(Event::Refuse { end: self.end, refusal }));
+        self.events.tell(Event::Refuse { end: self.end, refusal });
     }
 }
 

@@ -6,7 +6,7 @@ use nightgate_fabric::{EndId, FailureCause, INITIAL_WINDOW, KeyShare, weight};
 use nightgate_wire::link::{CircuitId, Payload};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::actor::Event;
+use crate::{actor::Event, mailbox::Mailbox};
 
 /// The circuit is over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -45,12 +45,12 @@ pub struct CircuitReceiver {
 #[derive(Debug)]
 struct Owner {
     end: EndId,
-    events: mpsc::UnboundedSender<Event>,
+    events: Mailbox,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        drop(self.events.send(Event::Close(self.end)));
+        self.events.tell(Event::Close(self.end));
     }
 }
 
@@ -71,7 +71,7 @@ impl Circuit {
     pub(crate) fn new(
         (end, id): (EndId, CircuitId),
         peer: KeyShare,
-        events: mpsc::UnboundedSender<Event>,
+        events: Mailbox,
     ) -> (Self, EndIo) {
         // Unbounded, but never longer than the window that flow control grants the other side.
         let (writer, messages) = mpsc::unbounded_channel();
@@ -100,7 +100,7 @@ impl CircuitSender {
 
     /// Ends the circuit; messages sent before still arrive.
     pub fn close(self) {
-        drop(self.owner.events.send(Event::Close(self.owner.end)));
+        self.owner.events.tell(Event::Close(self.owner.end));
     }
 }
 
@@ -110,7 +110,7 @@ impl CircuitReceiver {
     pub async fn recv(&mut self) -> Option<Payload> {
         let payload = self.messages.recv().await?;
         let event = Event::Consumed { end: self.owner.end, weight: weight(&payload) };
-        drop(self.owner.events.send(event));
+        self.owner.events.tell(event);
         Some(payload)
     }
 

@@ -29,6 +29,7 @@ use crate::{
     backoff::Backoff,
     channel::{ChannelError, MessageReader, MessageWriter},
     contact::Contact,
+    mailbox::Mailbox,
     notes::Notes,
     own::Own,
     renewal::{Answer, Renewal},
@@ -69,7 +70,7 @@ pub(crate) struct Channel {
     controller: (String, u16),
     advertise: Option<String>,
     offline: Offline,
-    events: mpsc::UnboundedSender<Event>,
+    events: Mailbox,
     renewal: Renewal,
     report: watch::Receiver<Report>,
     /// What else is to be told, as it comes.
@@ -91,7 +92,7 @@ pub(crate) struct Told {
 impl Channel {
     pub(crate) fn new(
         config: &RouterConfig,
-        (id, events, renewal): (RouterId, mpsc::UnboundedSender<Event>, Renewal),
+        (id, events, renewal): (RouterId, Mailbox, Renewal),
         told: Told,
     ) -> Result<Self, StartError> {
         Ok(Self {
@@ -166,7 +167,7 @@ impl Channel {
             contact.send_if_modified(|contact| std::mem::replace(&mut contact.is_there, false));
         if lost {
             let until = self.offline.valid_until(contact.borrow().heard);
-            drop(self.events.send(Event::Validity(Some(until))));
+            self.events.tell(Event::Validity(Some(until)));
         }
     }
 
@@ -177,7 +178,7 @@ impl Channel {
             !std::mem::replace(&mut contact.is_there, true)
         });
         if came {
-            drop(self.events.send(Event::Validity(None)));
+            self.events.tell(Event::Validity(None));
         }
     }
 
@@ -273,7 +274,7 @@ impl Channel {
 
     /// The core first: whoever waits for the index finds it in force.
     fn publish(&self, new: &Arc<Replica>, replica: &watch::Sender<Arc<Replica>>) {
-        drop(self.events.send(Event::Replica(Arc::clone(new))));
+        self.events.tell(Event::Replica(Arc::clone(new)));
         replica.send_replace(Arc::clone(new));
     }
 

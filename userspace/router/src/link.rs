@@ -1,6 +1,7 @@
 //! Links to other routers: several connections each, over which frames move.
 
 mod accepted;
+mod batch;
 mod dialer;
 mod hello;
 mod stream;
@@ -24,9 +25,9 @@ use tracing::debug;
 pub(crate) use self::{accepted::Accepted, dialer::Dialer};
 use self::{
     hello::say_hello,
-    stream::{FrameReader, read, write},
+    stream::{FrameReader, TLS_BUFFER, read, write},
 };
-use crate::{Router, actor::Event, control::chain, outbox::Outbox};
+use crate::{Router, actor::Event, buffered::Buffered, control::chain, outbox::Outbox};
 
 /// A connection stands by then, or is tried again.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -102,7 +103,7 @@ enum Side {
 /// Serves an accepted connection until it ends.
 pub(crate) async fn serve(
     router: Router,
-    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    stream: tokio_rustls::server::TlsStream<Buffered>,
     fingerprint: String,
 ) {
     if let Err(error) = try_serve(&router, stream, &fingerprint).await {
@@ -112,12 +113,13 @@ pub(crate) async fn serve(
 
 async fn try_serve(
     router: &Router,
-    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    mut stream: tokio_rustls::server::TlsStream<Buffered>,
     fingerprint: &str,
 ) -> Result<(), LinkError> {
     let peer = known(router, fingerprint).ok_or(LinkError::Unauthorized)?;
     let _accepted = router.accepted.add(&peer.id).ok_or(LinkError::TooMany)?;
-    prepare(stream.get_ref().0)?;
+    prepare(stream.get_ref().0.tcp())?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     run(router, Side::Listener, stream, &peer).await
 }
 

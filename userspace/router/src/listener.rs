@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::{Router, control::chain, edge::client, link, own::Own};
+use crate::{Router, buffered::Buffered, control::chain, edge::client, link, own::Own};
 
 /// A peer that has not finished TLS by then is turned away.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ async fn serve(
     slots: (tokio::sync::OwnedSemaphorePermit, Slot),
 ) -> Result<(), RefusedConnection> {
     tcp.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(tcp))
+    let stream = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(Buffered::new(tcp)))
         .await
         .map_err(|_late| RefusedConnection::Late)??;
     drop(slots);

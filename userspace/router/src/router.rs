@@ -32,6 +32,7 @@ use crate::{
     actor::{Actor, Event},
     contact::{Contact, keep_model},
     control, link, listener,
+    mailbox::Mailbox,
     notes::Notes,
     outbox::Load,
     own::Own,
@@ -84,7 +85,7 @@ pub enum StartError {
 #[derive(Clone, Debug)]
 pub struct Router {
     id: RouterId,
-    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) events: Mailbox,
     pub(crate) replica: watch::Receiver<Arc<Replica>>,
     wishes: mpsc::UnboundedSender<RouterMessage>,
     listening: Option<SocketAddr>,
@@ -183,7 +184,7 @@ impl Router {
     /// The identity is not a router's, or the listening address cannot be used.
     pub async fn start(config: RouterConfig) -> Result<Self, StartError> {
         let id = router_id(&config.identity)?;
-        let (events, inbox) = mpsc::unbounded_channel();
+        let events = Mailbox::new();
         let saved = config.offline.saved(&id);
         let contact = Contact {
             is_there: false,
@@ -221,7 +222,8 @@ impl Router {
         let proofs = Proofs::new(router.own(), replica.clone());
         let around = (proofs, router.notes.clone(), router.meter.clone());
         let cost = router.links.cost;
-        router.spawn(Actor::new(id.clone(), (events, inbox), report_writer, around, cost).run());
+        let actor = Actor::new(id.clone(), events.clone(), report_writer, around, cost);
+        router.spawn(events.run(actor));
         let until = config.offline.valid_until(contact.borrow().heard);
         router.tell(Event::Replica(Arc::clone(&replica.borrow())));
         router.tell(Event::Validity(Some(until)));
@@ -376,8 +378,7 @@ impl Router {
     }
 
     pub(crate) fn tell(&self, event: Event) {
-        // A stopped router has nobody to tell; whoever waits for an answer sees the channel close.
-        drop(self.events.send(event));
+        self.events.tell(event);
     }
 
     /// Runs a task until it ends or the router stops.

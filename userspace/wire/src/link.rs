@@ -296,8 +296,23 @@ impl Ack {
 }
 
 impl Frame {
+    /// Appends the encoded frame without the message's body, if it carries one, and gives that: it comes next.
+    pub fn encode_head(self, out: &mut BytesMut) -> Bytes {
+        match self {
+            Self::Payload(path, message) => {
+                encode_payload_head(out, path, &message);
+                message.payload.body
+            }
+            frame => {
+                frame.encode(out);
+                Bytes::new()
+            }
+        }
+    }
+
     /// Appends the encoded frame.
     pub fn encode(&self, out: &mut BytesMut) {
+        out.reserve(self.encoded_len());
         match self {
             Self::Hello(headers) => encode_headers(out, kind::HELLO, PathId(0), headers),
             Self::Open(path, headers) => encode_headers(out, kind::OPEN, *path, headers),
@@ -308,7 +323,10 @@ impl Frame {
             Self::Unroute(path, headers) => encode_headers(out, kind::UNROUTE, *path, headers),
             Self::Trace(path, headers) => encode_headers(out, kind::TRACE, *path, headers),
             Self::Traced(path, headers) => encode_headers(out, kind::TRACED, *path, headers),
-            Self::Payload(path, message) => encode_payload(out, *path, message),
+            Self::Payload(path, message) => {
+                encode_payload_head(out, *path, message);
+                out.put_slice(&message.payload.body);
+            }
             Self::Ack(path, ack) => {
                 encode_prefix(out, kind::ACK, *path, ACK_BODY);
                 out.put_slice(&ack.to_bytes());
@@ -385,7 +403,7 @@ impl Frame {
 }
 
 fn encode_prefix(out: &mut BytesMut, kind: u8, path: PathId, length: usize) {
-    out.reserve(PREFIX + length);
+    out.reserve(PREFIX);
     out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     out.put_u8(kind);
     out.put_bytes(0, 3);
@@ -406,7 +424,7 @@ fn payload_len(message: &Numbered) -> usize {
     PAYLOAD_PREFIX + message.payload.uuid.len() + message.payload.body.len()
 }
 
-fn encode_payload(out: &mut BytesMut, path: PathId, message: &Numbered) {
+fn encode_payload_head(out: &mut BytesMut, path: PathId, message: &Numbered) {
     let Numbered { sequence, echo, payload } = message;
     encode_prefix(out, kind::PAYLOAD, path, payload_len(message));
     out.put_u64(*sequence);
@@ -414,7 +432,6 @@ fn encode_payload(out: &mut BytesMut, path: PathId, message: &Numbered) {
     out.put_u32(payload.flags);
     out.put_u32(u32::try_from(payload.uuid.len()).unwrap_or(u32::MAX));
     out.put_slice(&payload.uuid);
-    out.put_slice(&payload.body);
 }
 
 fn decode_body(kind: u8, path: PathId, body: Bytes) -> Result<Frame, LinkFrameError> {

@@ -8,8 +8,8 @@ use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
 
-use super::{CONNECT_TIME, LinkError, Side, fingerprint, known, prepare, run};
-use crate::{Router, backoff::Backoff, control::chain};
+use super::{CONNECT_TIME, LinkError, Side, fingerprint, known, prepare, run, stream::TLS_BUFFER};
+use crate::{Router, backoff::Backoff, buffered::Buffered, control::chain};
 
 /// Of two routers that both listen, the one with the smaller id dials. The other waits this long for it before it
 /// tries for itself: there may be no way in the first direction.
@@ -155,7 +155,7 @@ impl Connection {
         }
     }
 
-    async fn connect(&self) -> Result<TlsStream<TcpStream>, LinkError> {
+    async fn connect(&self) -> Result<TlsStream<Buffered>, LinkError> {
         let address = &self.target.address;
         let wrong = || LinkError::Address { address: address.clone() };
         let (host, _) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -164,7 +164,9 @@ impl Connection {
         let tcp = TcpStream::connect(address).await?;
         prepare(&tcp)?;
         let connector = self.router.own().borrow().links.clone();
-        Ok(connector.connect(name, tcp).await?)
+        let mut stream = connector.connect(name, Buffered::new(tcp)).await?;
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+        Ok(stream)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use nightgate_fabric::LinkId;
 use nightgate_wire::link::Frame;
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::LinkError;
+use super::{LinkError, batch::Batch};
 use crate::{
     Router,
     actor::Event,
@@ -18,7 +18,13 @@ use crate::{
 };
 
 /// Frames are gathered up to this many bytes before they are written.
-const WRITE_BATCH: usize = 64 * 1024;
+const WRITE_BATCH: usize = 128 * 1024;
+
+/// Bytes that TLS takes at once: a batch and the frame that exceeds it, so that they are one system call.
+pub(super) const TLS_BUFFER: usize = 2 * WRITE_BATCH;
+
+/// Bytes that are read at once.
+const READ: usize = 64 * 1024;
 
 /// Bytes of one connection that the actor has not handled yet, at most: a neighbour that floods this router
 /// waits, and nobody else.
@@ -59,13 +65,13 @@ async fn write_all<W: AsyncWrite + Unpin>(
     outgoing: &Outgoing,
     mut writer: W,
 ) -> Result<(), LinkError> {
-    let mut wire = BytesMut::with_capacity(WRITE_BATCH);
-    let mut batch = Vec::new();
+    let (mut frames, mut batch) = (Vec::new(), Batch::default());
     let traffic = outgoing.traffic();
-    while outgoing.take(&mut batch, WRITE_BATCH).await {
-        batch.drain(..).for_each(|frame: Frame| frame.encode(&mut wire));
-        traffic.sent.fetch_add(wire.len() as u64, Ordering::Relaxed);
-        writer.write_all_buf(&mut wire).await?;
+    while outgoing.take(&mut frames, WRITE_BATCH).await {
+        frames.drain(..).for_each(|frame| batch.push(frame));
+        batch.close();
+        traffic.sent.fetch_add(batch.remaining() as u64, Ordering::Relaxed);
+        writer.write_all_buf(&mut batch).await?;
         writer.flush().await?;
     }
     Err(LinkError::Closed)
@@ -79,7 +85,7 @@ pub(super) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(WRITE_BATCH) }
+        Self { stream, buffer: BytesMut::new() }
     }
 
     pub(super) async fn next(&mut self) -> Result<Frame, LinkError> {
@@ -95,7 +101,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if let Some(frame) = Frame::decode(&mut self.buffer)? {
             return Ok(Some(frame));
         }
-        self.buffer.reserve(WRITE_BATCH);
+        self.buffer.reserve(READ);
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             return Err(LinkError::Closed);
         }
