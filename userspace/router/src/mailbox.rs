@@ -73,7 +73,11 @@ impl Mailbox {
         loop {
             let at = *alarm.borrow_and_update();
             tokio::select! {
-                () = sleep_until(at) => own.0.tell(Event::Time),
+                () = sleep_until(at) => {
+                    // The actor says anew when it wants to be woken, if it does: this time has passed.
+                    own.0.0.alarm.send_if_modified(|alarm| alarm.take_if(|it| Some(*it) == at).is_some());
+                    own.0.tell(Event::Time);
+                }
                 _never_closed = alarm.changed() => {}
             }
         }
