@@ -298,16 +298,12 @@ impl Ack {
 impl Frame {
     /// Appends the encoded frame without the message's body, if it carries one, and gives that: it comes next.
     pub fn encode_head(self, out: &mut BytesMut) -> Bytes {
-        match self {
-            Self::Payload(path, message) => {
-                encode_payload_head(out, path, &message);
-                message.payload.body
-            }
-            frame => {
-                frame.encode(out);
-                Bytes::new()
-            }
-        }
+        let Self::Payload(path, message) = self else {
+            self.encode(out);
+            return Bytes::new();
+        };
+        encode_payload_head(out, path, &message);
+        message.payload.body
     }
 
     /// Appends the encoded frame.
