@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: figures, measured with optimised programs.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
@@ -8,11 +10,16 @@ use crate::{
     workspace::{Profile, Workspace},
 };
 
-/// Builds the suites and runs one of them.
+/// Builds the suites and runs one of them, or all. `svg` is where a picture of the figures goes.
 ///
 /// # Errors
 /// Nothing can be built, there is no such suite, or a figure misses its target.
-pub(crate) fn run(workspace: &Workspace, suite: &str, format: Format) -> Result<()> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    suite: &str,
+    format: Format,
+    svg: Option<&Path>,
+) -> Result<()> {
     setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Lab, Need::Bench], Mode::Install)?;
     build::kernel_programs(workspace)?;
     build::host_programs(
@@ -28,6 +35,9 @@ pub(crate) fn run(workspace: &Workspace, suite: &str, format: Format) -> Result<
         Format::Json => {
             command.arg("--json");
         }
+    }
+    if let Some(path) = svg {
+        command.arg("--svg").arg(path);
     }
     let status = command.status().with_context(|| format!("start {}", program.display()))?;
     if !status.success() {

@@ -97,17 +97,20 @@ enum Task {
         /// Run only the checks whose names contain one of these words, for example `clippy`.
         words: Vec<String>,
     },
-    /// Measure: `firewall` or `overlay` (all of it), or a part: `firewall-net`, `firewall-memory`, `overlay-crypto`,
-    /// `overlay-circuit`, `overlay-model`, `overlay-dial`.
+    /// Measure: `firewall`, `gateway`, `fabric`, `mirror`, `overlay`, `all` of them, or a part: `firewall-net`,
+    /// `firewall-memory`, `overlay-crypto`, `overlay-circuit`, `overlay-model`, `overlay-dial`.
     ///
     /// Builds with optimisation first. A figure with a target says whether it holds; a missed one
-    /// makes the command fail. Traffic is carried by Nightgate, by nftables and without a filter in
-    /// turn, in namespaces that are removed afterwards. Needs root.
+    /// makes the command fail. Traffic is carried by Nightgate and by others in turn, in namespaces that are removed
+    /// afterwards. Needs root.
     Bench {
         /// Which suite.
         suite: String,
         #[command(flatten)]
         format: FormatArgs,
+        /// Draw the figures into this file, too, as bars (SVG).
+        #[arg(long, value_name = "FILE")]
+        svg: Option<std::path::PathBuf>,
     },
     /// Search for inputs that break a parser, with libFuzzer.
     ///
@@ -158,7 +161,9 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
             }
             check::run(workspace, &words)
         }
-        Task::Bench { suite, format } => bench::run(workspace, &suite, format.chosen()),
+        Task::Bench { suite, format, svg } => {
+            bench::run(workspace, &suite, format.chosen(), svg.as_deref())
+        }
         Task::Fuzz(options) => fuzz::run(workspace, &options),
     }
 }

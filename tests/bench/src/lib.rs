@@ -6,6 +6,7 @@ pub mod memory;
 pub mod mirror;
 pub mod network;
 pub mod overlay;
+pub mod plot;
 mod statistics;
 pub mod table;
 
@@ -31,6 +32,13 @@ pub struct Suite {
     pub layout: Layout,
     /// Measures.
     pub run: fn() -> Result<Vec<Figure>>,
+}
+
+impl Suite {
+    /// Whether it is a part of another, which its name begins with: SUITE-PART.
+    pub fn is_part(&self) -> bool {
+        self.name.contains('-')
+    }
 }
 
 /// All suites.

@@ -1,15 +1,19 @@
-//! Runs one benchmark suite: `nightgate-bench SUITE [--json]`. `cargo xtask bench` builds and calls it.
+//! Runs benchmark suites: `nightgate-bench SUITE [--json] [--svg FILE]`. `cargo xtask bench` builds and calls it.
 #![expect(clippy::print_stdout, reason = "prints its results")]
 
-use std::process::ExitCode;
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use nightgate_bench::{
     Layout, SUITES, Suite,
     overlay::process::{SERVE, serve},
+    plot::plot,
     table::table,
 };
 use nightgate_lab::Figure;
+
+/// Every suite that is no part of another.
+const ALL: &str = "all";
 
 fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,34 +23,63 @@ fn main() -> Result<ExitCode> {
         return serve(role).map(|()| ExitCode::SUCCESS);
     }
     let json = arguments.iter().position(|word| word == "--json").map(|at| arguments.remove(at));
-    let [name] = arguments.as_slice() else {
-        bail!("usage: nightgate-bench SUITE [--json]; suites:\n{}", list());
+    let svg = arguments.iter().position(|word| word == "--svg").map(|at| {
+        let drained: Vec<String> = arguments.drain(at..arguments.len().min(at + 2)).collect();
+        drained.into_iter().nth(1).map(PathBuf::from)
+    });
+    let ([name], None | Some(Some(_))) = (arguments.as_slice(), &svg) else {
+        bail!("usage: nightgate-bench SUITE [--json] [--svg FILE]; suites:\n{}", list());
     };
-    let suite = SUITES
-        .iter()
-        .find(|suite| suite.name == *name)
-        .with_context(|| format!("no suite {name}; suites:\n{}", list()))?;
-    let figures = (suite.run)()?;
-    match (json, suite.layout) {
-        (Some(_), _) => {
-            for figure in &figures {
-                println!("{}", figure.to_json()?);
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
+    for suite in chosen(name)? {
+        match (suite.run)() {
+            Ok(found) => {
+                show(suite, &found, json.is_some())?;
+                figures.extend(found);
             }
+            // Of many suites, one that fails takes nothing from the others.
+            Err(error) => failed.push(error.context(suite.name)),
         }
-        (None, Layout::Rows) => figures.iter().for_each(|figure| println!("{}", row(figure))),
-        (None, Layout::Table) => {
-            println!("{}", table(&figures));
-            let judged = figures.iter().filter(|figure| figure.holds.is_some());
-            judged.for_each(|figure| println!("{}", row(figure)));
-        }
+    }
+    if let Some(Some(path)) = svg {
+        fs::write(&path, plot(&figures)).with_context(|| format!("write {}", path.display()))?;
+    }
+    if let Some(error) = failed.into_iter().reduce(|all, next| all.context(format!("{next:#}"))) {
+        return Err(error);
     }
     let missed = figures.iter().any(|figure| figure.holds == Some(false));
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+fn chosen(name: &str) -> Result<Vec<&'static Suite>> {
+    if name == ALL {
+        return Ok(SUITES.iter().filter(|suite| !suite.is_part()).collect());
+    }
+    let found = SUITES.iter().find(|suite| suite.name == name);
+    Ok(vec![found.with_context(|| format!("no suite {name}; suites:\n{}", list()))?])
+}
+
+fn show(suite: &Suite, figures: &[Figure], as_json: bool) -> Result<()> {
+    match (as_json, suite.layout) {
+        (true, _) => {
+            for figure in figures {
+                println!("{}", figure.to_json()?);
+            }
+        }
+        (false, Layout::Rows) => figures.iter().for_each(|figure| println!("{}", row(figure))),
+        (false, Layout::Table) => {
+            println!("{}", table(figures));
+            let judged = figures.iter().filter(|figure| figure.holds.is_some());
+            judged.for_each(|figure| println!("{}", row(figure)));
+        }
+    }
+    Ok(())
+}
+
 fn list() -> String {
     let line = |suite: &Suite| format!("  {:14} {}\n", suite.name, suite.about);
-    SUITES.iter().map(line).collect()
+    let all = format!("  {ALL:14} all of these that are no part of another\n");
+    SUITES.iter().map(line).chain([all]).collect()
 }
 
 fn row(figure: &Figure) -> String {

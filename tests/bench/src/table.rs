@@ -28,7 +28,10 @@ pub fn table(figures: &[Figure]) -> String {
     text
 }
 
-fn distinct<'a>(figures: &[&'a Figure], key: impl Fn(&'a Figure) -> &'a String) -> Vec<&'a str> {
+pub(crate) fn distinct<'a>(
+    figures: &[&'a Figure],
+    key: impl Fn(&'a Figure) -> &'a String,
+) -> Vec<&'a str> {
     let mut keys: Vec<&str> = Vec::new();
     for figure in figures {
         let key = key(figure).as_str();
