@@ -3,9 +3,10 @@
 //! What it sends for an entity is the entity's [`crate::spec`].
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    entity::Precedence,
     id::{CaId, IdentityId},
     token::EnrollmentMethod,
 };
@@ -214,6 +215,26 @@ pub struct SetPassword {
     pub username: Option<String>,
     /// The password, 10 to 1024 bytes.
     pub password: String,
+}
+
+/// Body of `PATCH /terminators/{id}`: what is decided from now on about all terminators that this host has under this
+/// instance name. A field that is not named stays; null leaves it to the host again.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SetTerminator {
+    /// Which terminators of the service are taken first.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub precedence: Option<Option<Precedence>>,
+    /// Cost, 0 to 65535.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Option<u16>>,
+}
+
+/// Reads null as a value of its own.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// Answer of `GET /explain?identity=NAME&service=NAME&type=Dial|Bind`: why, or why not.

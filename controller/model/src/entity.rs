@@ -9,7 +9,7 @@ use crate::{
     auth::{default_policy, policy_of_identity},
     id::{
         AuthPolicyId, CaId, ConfigId, ConfigTypeId, EdgeRouterPolicyId, IdentityId, PolicyId,
-        RouterId, ServiceEdgeRouterPolicyId, ServiceId, TerminatorId,
+        RouterId, ServiceEdgeRouterPolicyId, ServiceId,
     },
 };
 
@@ -71,7 +71,10 @@ pub struct Identity {
     pub auth_policy_id: AuthPolicyId,
 }
 
-pub use crate::auth::AuthPolicy;
+pub use crate::{
+    auth::AuthPolicy,
+    terminator::{Precedence, Terminator, TerminatorSetting},
+};
 
 /// A certificate authority of others, whose certificates can stand for identities.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -119,6 +122,9 @@ pub struct Service {
     /// Which of its terminators a dial reaches.
     #[serde(default)]
     pub terminator_strategy: TerminatorStrategy,
+    /// What operators decide about its terminators; at most one setting for an identity and an instance.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub terminators: BTreeSet<TerminatorSetting>,
 }
 
 /// Which terminator a dial reaches, among those of the best precedence that links lead to. A terminator's cost is that
@@ -334,52 +340,4 @@ pub struct EdgeRouter {
     /// Circuits begin and end at it, and none passes through.
     #[serde(default)]
     pub no_traversal: bool,
-}
-
-/// A place where a service is hosted.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Terminator {
-    /// Identifier, chosen by the router that holds the hosting endpoint.
-    pub id: TerminatorId,
-    /// The hosted service.
-    pub service: ServiceId,
-    /// The router the hosting endpoint is connected to.
-    pub router: RouterId,
-    /// The identity that hosts.
-    pub host: IdentityId,
-    /// Instance name for addressed dials; empty for none.
-    #[serde(default)]
-    pub instance: String,
-    /// What the host says of itself, before any cost counts.
-    #[serde(default)]
-    pub precedence: Precedence,
-    /// Cost as the host sees it now, 0 to 65535; lower is preferred.
-    #[serde(default)]
-    pub cost: u16,
-}
-
-/// Which terminators of a service are taken first: one of a later kind only where there is none of an
-/// earlier one.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precedence {
-    /// Before all others.
-    Required,
-    /// As usual.
-    #[default]
-    Default,
-    /// Its host takes its server for dead: after all others.
-    Failed,
-}
-
-impl Precedence {
-    /// The word that OpenZiti and people use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Required => "required",
-            Self::Default => "default",
-            Self::Failed => "failed",
-        }
-    }
 }

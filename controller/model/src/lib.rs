@@ -20,4 +20,5 @@ pub mod network;
 pub mod quarantine;
 pub mod replica;
 pub mod spec;
+pub mod terminator;
 pub mod token;

@@ -2,13 +2,17 @@
 //!
 //! Pure: [`Network::differences`] says what has to be done to make one network of another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+mod names;
+
+use self::names::check_names;
+pub use self::names::{ROLES, references};
 use crate::{
-    auth::{DEFAULT, DEFAULT_NAME},
+    auth::DEFAULT_NAME,
     configs::BUILT_IN,
     kind::EntityKind,
     spec::{
@@ -19,20 +23,6 @@ use crate::{
 
 /// Version of the document.
 pub const VERSION: u32 = 1;
-
-/// Fields of specs that hold roles, and what the roles select.
-pub const ROLES: [(&str, EntityKind); 3] = [
-    ("identityRoles", EntityKind::Identity),
-    ("serviceRoles", EntityKind::Service),
-    ("edgeRouterRoles", EntityKind::EdgeRouter),
-];
-
-/// Fields of specs that refer to other entities, and to which kind; in a network by name.
-pub const REFERENCES: [(&str, EntityKind); 3] = [
-    ("configTypeId", EntityKind::ConfigType),
-    ("configs", EntityKind::Config),
-    ("authPolicyId", EntityKind::AuthPolicy),
-];
 
 /// A network. Roles name entities by `@name`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -276,51 +266,6 @@ fn difference(
 /// Whether a config type of this name is built in.
 pub fn is_built_in(config_type: &str) -> bool {
     BUILT_IN.iter().any(|(name, _)| *name == config_type)
-}
-
-/// Every name must be there afterwards. A router with an identity stands for both.
-fn check_names(
-    live: &Entries,
-    wanted: &Entries,
-    deleted: &[Difference],
-    errors: &mut Vec<NetworkError>,
-) {
-    let gone: BTreeSet<_> = deleted.iter().map(|gone| (gone.kind, gone.name.as_str())).collect();
-    let exists = |kind, name: &str| {
-        let is_named = wanted.get(kind, name).is_some();
-        is_named || (live.get(kind, name).is_some() && !gone.contains(&(kind, name)))
-    };
-    for kind in EntityKind::ALL {
-        for (name, fields) in wanted.of(kind) {
-            for (field, of) in ROLES {
-                let roles = fields.get(field).and_then(Value::as_array).into_iter().flatten();
-                for role in roles.filter_map(Value::as_str) {
-                    let Some(named) = role.strip_prefix('@') else { continue };
-                    let as_router =
-                        of == EntityKind::Identity && exists(EntityKind::EdgeRouter, named);
-                    if !exists(of, named) && !as_router {
-                        let (name, role) = (name.clone(), role.to_owned());
-                        errors.push(NetworkError::Unknown { kind, name, field, role, of });
-                    }
-                }
-            }
-            for (field, of) in REFERENCES {
-                let named = match fields.get(field) {
-                    Some(Value::Array(names)) => names.as_slice(),
-                    Some(name) => std::slice::from_ref(name),
-                    None => &[],
-                };
-                for role in named.iter().filter_map(Value::as_str) {
-                    let is_given =
-                        is_built_in(role) || (of == EntityKind::AuthPolicy && role == DEFAULT);
-                    if !exists(of, role) && !is_given {
-                        let (name, role) = (name.clone(), role.to_owned());
-                        errors.push(NetworkError::Unknown { kind, name, field, role, of });
-                    }
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

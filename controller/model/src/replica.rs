@@ -117,6 +117,12 @@ impl Replica {
         self.services.values().find(|service| service.name == name)
     }
 
+    /// A terminator as dialers take it.
+    pub fn settled(&self, terminator: &Terminator) -> Terminator {
+        let service = self.services.get(&terminator.service);
+        service.map_or_else(|| terminator.clone(), |service| service.settled(terminator))
+    }
+
     /// The router with this id.
     pub fn router(&self, id: &RouterId) -> Option<&ReplicaRouter> {
         self.routers.iter().find(|router| router.id == *id)

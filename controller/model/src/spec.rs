@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
     auth::{default_policy, policy_of_identity},
-    entity::{EdgeRouter, Identity, IdentityKind, Service, TerminatorStrategy},
+    entity::{EdgeRouter, Identity, IdentityKind, Service, TerminatorSetting, TerminatorStrategy},
     id::{AuthPolicyId, ConfigId, Identifier, IdentityId, RouterId, ServiceId},
     kind::EntityKind,
 };
@@ -113,6 +113,9 @@ pub struct ServiceSpec {
     /// Which of its terminators a dial reaches: `smartrouting` (default), `weighted`, `random` or `sticky`.
     #[serde(default, deserialize_with = "strategy")]
     pub terminator_strategy: TerminatorStrategy,
+    /// What is decided about its terminators, whatever their hosts say.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub terminators: BTreeSet<TerminatorSetting>,
 }
 
 impl Entity for Identity {
@@ -243,6 +246,7 @@ impl Entity for Service {
             config,
             configs,
             terminator_strategy,
+            terminators,
         } = spec;
         Self {
             id,
@@ -252,6 +256,7 @@ impl Entity for Service {
             config,
             configs,
             terminator_strategy,
+            terminators,
         }
     }
 
@@ -264,6 +269,7 @@ impl Entity for Service {
             config: own.config,
             configs: own.configs,
             terminator_strategy: own.terminator_strategy,
+            terminators: own.terminators,
         }
     }
 

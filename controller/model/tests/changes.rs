@@ -105,6 +105,7 @@ fn terminator(router: u8, id: u8, cost: u16) -> Terminator {
         router: RouterId::new(router.to_string()),
         host: IdentityId::new("h"),
         instance: String::new(),
+        secret: String::new(),
         precedence: Precedence::default(),
         cost,
     }

@@ -205,6 +205,7 @@ impl Binding {
         headers.put(header::COST, self.options.cost.to_le_bytes().to_vec());
         if let Some(instance) = &self.options.instance {
             headers.put_text(header::TERMINATOR_IDENTITY, instance);
+            headers.put(header::TERMINATOR_IDENTITY_SECRET, self.options.secret.clone());
         }
         if let Some(keys) = &self.keys {
             headers.put(header::PUBLIC_KEY, keys.public_key().as_bytes().to_vec());

@@ -18,10 +18,13 @@ use crate::{
 pub struct BindOptions {
     /// Name by which dials ask for this host among several ([`DialOptions::instance`]); at most
     /// 1024 bytes. Dials without a name do not reach a host that has one. Several hosts may share a
-    /// name only under one identity.
+    /// name if they show the same [`secret`](Self::secret), or without one under one identity.
     ///
     /// [`DialOptions::instance`]: crate::DialOptions::instance
     pub instance: Option<String>,
+    /// What hosts of one instance have in common and nobody else knows, at most 1024 bytes; empty for none.
+    /// Edge routers are told it, dialers are not.
+    pub secret: Bytes,
     /// Static cost; hosts of lower cost are preferred.
     pub cost: u16,
     /// Which methods of end-to-end encryption will do; a dial without is refused.

@@ -82,7 +82,7 @@ impl Router {
             .filter(|terminator| terminator.service == dial.service)
             .filter(|terminator| terminator.instance == dial.instance)
             .filter(|terminator| !tried.contains(&terminator.id))
-            .cloned()
+            .map(|terminator| self.replica.settled(terminator))
             .collect()
     }
 

@@ -188,6 +188,7 @@ mod tests {
             role_attributes: Default::default(),
             encryption_required: true,
             terminator_strategy: Default::default(),
+            terminators: [].into(),
             config,
             configs: Default::default(),
         };

@@ -40,6 +40,7 @@ mod tests {
             router: RouterId::new("r"),
             host: IdentityId::new("hugo"),
             instance: String::new(),
+            secret: String::new(),
             precedence: Default::default(),
             cost: 0,
         }

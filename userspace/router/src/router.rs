@@ -128,6 +128,8 @@ pub struct BindRequest {
     pub identity: IdentityId,
     /// Instance name, by which dialers tell this terminator from others; empty for none.
     pub instance: String,
+    /// The [`seal`](nightgate_model::terminator::seal) of its secret; empty for none.
+    pub secret: String,
     /// Among the service's terminators, in which order it is taken.
     pub precedence: Precedence,
     /// Cost, 0 to 65535; dialers prefer the lower.
@@ -341,6 +343,7 @@ impl Router {
             router: self.id.clone(),
             host: request.identity,
             instance: request.instance,
+            secret: request.secret,
             precedence: request.precedence,
             cost: request.cost,
         };

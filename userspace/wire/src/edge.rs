@@ -53,6 +53,8 @@ pub mod header {
     pub const PRECEDENCE: i32 = 1005;
     /// Text: instance to dial, or hosted as.
     pub const TERMINATOR_IDENTITY: i32 = 1006;
+    /// Bytes: what hosts of one instance have in common and nobody else knows.
+    pub const TERMINATOR_IDENTITY_SECRET: i32 = 1007;
     /// Text: name of the dialing identity.
     pub const CALLER_ID: i32 = 1008;
     /// Encryption method; not forwarded, because SDKs disagree on its form.

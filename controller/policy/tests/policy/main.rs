@@ -43,6 +43,7 @@ fn service(id: &str, attributes: &[&str]) -> Service {
         role_attributes: attributes.iter().map(|a| (*a).into()).collect(),
         encryption_required: true,
         terminator_strategy: Default::default(),
+        terminators: [].into(),
         config: BTreeMap::new(),
         configs: BTreeSet::new(),
     }

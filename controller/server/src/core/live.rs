@@ -305,6 +305,7 @@ mod tests {
             router: RouterId::new(router),
             host: IdentityId::new("h"),
             instance: String::new(),
+            secret: String::new(),
             precedence: Default::default(),
             cost: 0,
         }

@@ -134,6 +134,7 @@ pub(crate) fn terminator(id: &str, router: &str, host: &str, service: &str) -> T
         router: RouterId::new(router),
         host: IdentityId::new(host),
         instance: String::new(),
+        secret: String::new(),
         precedence: Default::default(),
         cost: 7,
     }

@@ -27,5 +27,6 @@ mod quarantine;
 mod renewal;
 mod schema;
 mod tags;
+mod terminators;
 mod update;
 mod usage;

@@ -150,7 +150,7 @@ impl Record for EdgeRouter {
 impl Record for Service {
     const TABLE: &'static str = "services";
     const COLUMNS: &'static [&'static str] =
-        &["role_attributes", "encryption_required", "config", "terminator_strategy"];
+        &["role_attributes", "encryption_required", "config", "terminator_strategy", "terminators"];
 
     fn values(&self) -> Result<Vec<Value>, StoreError> {
         Ok(vec![
@@ -158,6 +158,7 @@ impl Record for Service {
             self.encryption_required.into(),
             json("service config", &self.config)?.into(),
             json("service strategy", &self.terminator_strategy)?.into(),
+            json("terminator settings", &self.terminators)?.into(),
         ])
     }
 
@@ -169,6 +170,7 @@ impl Record for Service {
             encryption_required: row.get("encryption_required")?,
             config: row.json("config")?,
             terminator_strategy: row.json("terminator_strategy")?,
+            terminators: row.json("terminators")?,
             // In a table of their own.
             configs: BTreeSet::new(),
         })

@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 14] = [
     ROUTER_RENEWAL,
     USAGE,
     PATHS,
+    TERMINATORS,
 ];
 
 /// By the hour since the Unix epoch. Who is gone stays: no references.
@@ -41,6 +42,10 @@ const PATHS: &str = "
 ALTER TABLE services ADD COLUMN terminator_strategy TEXT NOT NULL DEFAULT '\"smartrouting\"';
 ALTER TABLE edge_routers ADD COLUMN cost INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE edge_routers ADD COLUMN no_traversal INTEGER NOT NULL DEFAULT 0;
+";
+
+const TERMINATORS: &str = "
+ALTER TABLE services ADD COLUMN terminators TEXT NOT NULL DEFAULT '[]';
 ";
 
 const QUARANTINES: &str = "

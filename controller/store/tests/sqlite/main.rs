@@ -266,6 +266,7 @@ fn services_share_configs_and_what_is_in_use_stays() {
         role_attributes: BTreeSet::new(),
         encryption_required: true,
         terminator_strategy: Default::default(),
+        terminators: [].into(),
         config: BTreeMap::new(),
         configs: configs.iter().map(|id| ConfigId::new(*id)).collect(),
     };

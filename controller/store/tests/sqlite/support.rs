@@ -93,6 +93,7 @@ pub(crate) fn create_service(id: &str, name: &str) -> Change {
         role_attributes: ["web".into()].into(),
         encryption_required: true,
         terminator_strategy: Default::default(),
+        terminators: [].into(),
         config: BTreeMap::from([("host.v1".into(), serde_json::json!({"port": 80}))]),
         configs: BTreeSet::new(),
     };

@@ -18,14 +18,16 @@ mod renewal;
 mod routers;
 mod support;
 
-use std::{io, net::Ipv6Addr};
+use std::{io, net::Ipv6Addr, sync::Arc};
 
 use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
+use nightgate_model::replica::Replica;
 use nightgate_sdk::{
     BindFailure, BindOptions, Caller, Context, DialFailure, DialOptions, EnrollError, FailureCause,
     Listener, enroll,
 };
+use serde_json::json;
 use support::Overlay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, split};
 
@@ -129,6 +131,47 @@ async fn each_of_several_hosts_is_dialed_by_its_name() {
     let options = BindOptions { instance: Some("paris".into()), ..BindOptions::default() };
     let stolen = thief.bind_with("desk", options).await.unwrap_err();
     assert!(matches!(stolen.failure, BindFailure::Refused { .. }), "{stolen:?}");
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_share_an_instance_by_its_secret_and_operators_choose_between_them() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("desk", true).await;
+    let client = overlay.join("client", &["desk-dial"]).await;
+    let options = |secret: &'static str| BindOptions {
+        instance: Some("blue".into()),
+        secret: secret.into(),
+        ..BindOptions::default()
+    };
+    let mut listeners = Vec::new();
+    for name in ["first", "second"] {
+        let host = overlay.join(name, &["desk-host"]).await;
+        listeners.push(host.bind_with("desk", options("1234")).await.unwrap());
+        let known = |replica: &Arc<Replica>| replica.terminators.len() == listeners.len();
+        overlay.router.replica().wait_for(known).await.unwrap();
+    }
+    let thief = overlay.join("thief", &["desk-host"]).await;
+    for guess in ["", "4321"] {
+        let stolen = thief.bind_with("desk", options(guess)).await.unwrap_err();
+        let BindFailure::Refused { reason, .. } = &stolen.failure else { panic!("{stolen:?}") };
+        assert!(reason.contains("same secret"), "{reason}");
+    }
+
+    for (at, name) in [(1, "second"), (0, "first")] {
+        let id = overlay.operator.id_of("identities", name).await;
+        let setting = json!({ "identity": id, "instance": "blue", "precedence": "required" });
+        overlay.operator.patch("services", "desk", &json!({ "terminators": [setting] })).await;
+        let known = |replica: &Arc<Replica>| {
+            let desk = replica.service_named("desk").unwrap();
+            desk.terminators.iter().any(|setting| setting.identity.as_str() == id)
+        };
+        overlay.router.replica().wait_for(known).await.unwrap();
+        let (dialed, accepted) =
+            tokio::join!(client.dial_identity("desk", "blue"), listeners[at].accept());
+        dialed.unwrap();
+        assert_eq!(accepted.1.name, "client");
+    }
     overlay.stop().await;
 }
 

@@ -60,6 +60,7 @@ impl Gateway {
             service: self.service(),
             identity: self.router.id().as_identity(),
             instance: String::new(),
+            secret: String::new(),
             precedence: Precedence::default(),
             cost: 0,
         })

@@ -227,6 +227,7 @@ impl Operator {
             role_attributes: texts(&[&attribute]),
             encryption_required,
             terminator_strategy: Default::default(),
+            terminators: [].into(),
             config: BTreeMap::new(),
             configs: BTreeSet::new(),
         };
@@ -281,11 +282,16 @@ impl Operator {
         self.send(self.http.delete(format!("{}/authenticators/{id}", self.base))).await;
     }
 
-    async fn url_of(&self, kind: &str, name: &str) -> String {
-        let url = format!("{}/{kind}", self.base);
+    /// The id of the entity of this kind and name.
+    pub(crate) async fn id_of(&self, kind: &str, name: &str) -> String {
         let filter = format!("name=\"{name}\"");
-        let listed = self.send(self.http.get(&url).query(&[("filter", filter)])).await;
-        format!("{url}/{}", listed[0]["id"].as_str().unwrap())
+        let url = format!("{}/{kind}", self.base);
+        let listed = self.send(self.http.get(url).query(&[("filter", filter)])).await;
+        listed[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn url_of(&self, kind: &str, name: &str) -> String {
+        format!("{}/{kind}/{}", self.base, self.id_of(kind, name).await)
     }
 
     /// Sends text to a path.

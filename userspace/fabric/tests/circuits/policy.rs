@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nightgate_fabric::{Command, Dial, FailureCause};
 use nightgate_model::{
     authorization::Terms,
-    entity::{self, Permission, Precedence, Terminator, TerminatorStrategy},
+    entity::{self, Permission, Precedence, Terminator, TerminatorSetting, TerminatorStrategy},
     id::{IdentityId, ServiceId, TerminatorId},
     replica::{Replica, ReplicaRouter},
 };
@@ -73,6 +73,39 @@ fn precedence_comes_before_cost() {
     Arc::make_mut(&mut row.replica.terminators)[1].cost = 0;
     row.publish();
     assert_eq!(chosen(&mut row), "t");
+}
+
+#[test]
+fn what_operators_decide_comes_before_what_hosts_say() {
+    let mut row = Row::new(2);
+    let dear = Terminator {
+        id: TerminatorId::new("dear"),
+        host: IdentityId::new("anna"),
+        cost: 60_000,
+        ..terminator(1)
+    };
+    let (anna, web) = (dear.host.clone(), ServiceId::new("web"));
+    row.replica.authorizations.grant(anna.clone(), Permission::Bind, web.clone());
+    Arc::make_mut(&mut row.replica.terminators).push(dear.clone());
+    row.publish();
+    row.last().host(dear);
+    assert_eq!(chosen(&mut row), "t");
+    for (setting, expected) in [
+        (TerminatorSetting { cost: Some(0), ..TerminatorSetting::none(anna.clone(), "") }, "dear"),
+        (TerminatorSetting::none(anna, ""), "t"),
+        (
+            TerminatorSetting {
+                precedence: Some(Precedence::Failed),
+                ..TerminatorSetting::none(IdentityId::new("hugo"), "")
+            },
+            "dear",
+        ),
+    ] {
+        let services = Arc::make_mut(&mut row.replica.services);
+        services.get_mut(&web).unwrap().decide(setting.clone());
+        row.publish();
+        assert_eq!(chosen(&mut row), expected, "{setting:?}");
+    }
 }
 
 #[test]

@@ -149,6 +149,7 @@ pub(crate) fn terminator(router: usize) -> Terminator {
         router: router_id(router),
         host: IdentityId::new("hugo"),
         instance: String::new(),
+        secret: String::new(),
         precedence: Default::default(),
         cost: 0,
     }
@@ -161,6 +162,7 @@ pub(crate) fn replica(links: Vec<LinkReport>, terminator: Terminator) -> Replica
         role_attributes: [].into(),
         encryption_required: true,
         terminator_strategy: Default::default(),
+        terminators: [].into(),
         config: [].into(),
         configs: [].into(),
     };

@@ -135,6 +135,7 @@ pub(crate) fn terminator(at: usize) -> Terminator {
         router: nightgate_model::id::RouterId::new(format!("r{at}")),
         host: IdentityId::new("hugo"),
         instance: String::new(),
+        secret: String::new(),
         precedence: Default::default(),
         cost: 0,
     }
@@ -148,6 +149,7 @@ pub(crate) fn replica() -> Replica {
         role_attributes: [].into(),
         encryption_required: true,
         terminator_strategy: Default::default(),
+        terminators: [].into(),
         config: [].into(),
         configs: [].into(),
     };

@@ -101,6 +101,7 @@ impl Host {
                 service: service.id.clone(),
                 identity: self.identity.clone(),
                 instance: terminator.instance.clone(),
+                secret: String::new(),
                 precedence,
                 cost,
             });

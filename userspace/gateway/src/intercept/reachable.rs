@@ -47,6 +47,7 @@ mod tests {
             router: RouterId::new(router),
             host: IdentityId::new("host"),
             instance: String::new(),
+            secret: String::new(),
             precedence: Default::default(),
             cost: 0,
         };

@@ -221,6 +221,7 @@ fn replica(services: &[(&str, serde_json::Value)]) -> Replica {
             role_attributes: BTreeSet::new(),
             encryption_required: true,
             terminator_strategy: Default::default(),
+            terminators: [].into(),
             config: [(InterceptV1::TYPE.to_owned(), intercept.clone())].into(),
             configs: Default::default(),
         };

@@ -9,7 +9,8 @@ use nightgate_model::{
     configs::NATIVE_METHOD,
     filter::Query,
     kind::EntityKind,
-    network::{Changed, Difference, REFERENCES, ROLES},
+    network::{Changed, Difference, ROLES, references},
+    spec::Entity,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -157,6 +158,25 @@ impl ManagementClient {
         self.send::<Value>(self.http.patch(url).json(changes)).await.map(drop)
     }
 
+    /// Changes fields of an entity that depend on those it has: refused if somebody changes it meanwhile.
+    pub(super) async fn update_from<E: Entity>(
+        &self,
+        id: &str,
+        change: impl FnOnce(E) -> Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        let url = self.url(&format!("{}/{id}", E::KIND.path()));
+        let response = self.response(self.http.get(&url)).await?;
+        let seen = response.headers().get("etag").cloned();
+        let found = response.bytes().await.context("read the controller's answer")?;
+        let found: Envelope<E> =
+            serde_json::from_slice(&found).context("the controller's answer is not as expected")?;
+        let mut request = self.http.patch(url).json(&change(found.data));
+        if let Some(seen) = seen {
+            request = request.header("if-match", seen);
+        }
+        self.send::<Value>(request).await.map(drop)
+    }
+
     /// Does something else with an entity.
     pub(super) async fn act(
         &self,
@@ -273,16 +293,9 @@ impl ManagementClient {
                 }
             }
         }
-        for (field, kind) in REFERENCES {
-            let names = match spec.get_mut(field) {
-                Some(Value::Array(names)) => names.as_mut_slice(),
-                Some(name) => std::slice::from_mut(name),
-                None => &mut [],
-            };
-            for name in names {
-                let text = name.as_str().unwrap_or_default();
-                *name = self.find::<Named>(kind, text).await?.id.into();
-            }
+        for (_, kind, name) in references(&mut spec) {
+            let text = name.as_str().unwrap_or_default();
+            *name = self.find::<Named>(kind, text).await?.id.into();
         }
         Ok(spec)
     }

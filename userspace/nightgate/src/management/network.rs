@@ -10,9 +10,9 @@ use nightgate_model::{
     auth::DEFAULT,
     entity::{
         AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind,
-        Role, Service, ServiceEdgeRouterPolicy, ServicePolicy,
+        Role, Service, ServiceEdgeRouterPolicy, ServicePolicy, TerminatorSetting,
     },
-    id::{AuthPolicyId, ConfigId, ConfigTypeId},
+    id::{AuthPolicyId, ConfigId, ConfigTypeId, IdentityId},
     kind::EntityKind,
     network::{Action, Changed, Difference, Network, Unnamed, VERSION, is_built_in},
     spec::Entity,
@@ -180,6 +180,11 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
         let configs = service.configs.iter();
         let named = configs.map(|id| ConfigId::new(names.name(EntityKind::Config, id.as_str())));
         service.configs = named.collect();
+        let settings = std::mem::take(&mut service.terminators).into_iter().map(|setting| {
+            let host = names.name(EntityKind::Identity, setting.identity.as_str());
+            TerminatorSetting { identity: IdentityId::new(host), ..setting }
+        });
+        service.terminators = settings.collect();
     }
     for policy in &mut network.service_policies {
         name(&mut policy.identity_roles, EntityKind::Identity);

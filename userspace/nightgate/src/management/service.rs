@@ -94,6 +94,7 @@ impl Managed for Service {
             role_attributes: args.attributes.into_iter().collect(),
             encryption_required: !args.no_encryption,
             terminator_strategy: args.strategy,
+            terminators: BTreeSet::new(),
             configs: args.configs.into_iter().map(ConfigId::new).collect(),
         })
     }

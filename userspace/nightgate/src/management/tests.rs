@@ -331,6 +331,40 @@ async fn a_network_is_made_of_a_file_and_written_to_one() {
 }
 
 #[tokio::test]
+async fn what_is_decided_about_terminators_is_taken_back_and_goes_through_files() {
+    let lab = Lab::start().await;
+    lab.run(&format!("identity create bob --jwt-out {}", lab.file("bob.jwt"))).await.unwrap();
+    lab.run("service create web").await.unwrap();
+    lab.run("terminator set web bob --precedence failed").await.unwrap();
+    lab.run("terminator set web bob --cost 30").await.unwrap();
+    lab.run("terminator set web bob --instance blue --cost 9").await.unwrap();
+    let admin = lab.file("admin.json");
+    let live = async || {
+        let client = ManagementClient::connect(Path::new(&admin)).await.unwrap();
+        network::live(&client).await.unwrap()
+    };
+
+    let network = live().await;
+
+    let said = serde_json::to_value(&network.services[0].terminators).unwrap();
+    let expected = serde_json::json!([
+        { "identity": "bob", "precedence": "failed", "cost": 30 },
+        { "identity": "bob", "instance": "blue", "cost": 9 },
+    ]);
+    assert_eq!(said, expected);
+    let file = lab.file("network.yaml");
+    std::fs::write(&file, serde_saphyr::to_string(&network).unwrap()).unwrap();
+    lab.run("terminator reset web bob").await.unwrap();
+    assert_eq!(live().await.services[0].terminators.len(), 1);
+    lab.run(&format!("apply -f {file}")).await.unwrap();
+    assert_eq!(live().await, network);
+    let refused = lab.refused("terminator set web bob").await;
+    assert!(refused.contains("--precedence") && refused.contains("--cost"), "{refused}");
+    let refused = lab.refused("terminator set web nobody --cost 1").await;
+    assert!(refused.contains("there is no \"nobody\""), "{refused}");
+}
+
+#[tokio::test]
 async fn mistakes_are_named_with_their_remedy() {
     let lab = Lab::start().await;
     lab.run("identity create alice").await.unwrap();

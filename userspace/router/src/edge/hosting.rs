@@ -7,7 +7,7 @@ use nightgate_fabric::FailureCause;
 use nightgate_model::{
     entity::{Permission, Precedence, Terminator},
     id::{IdentityId, TerminatorId},
-    replica::Replica,
+    terminator::{MAX_INSTANCE, seal},
     token::SessionClaims,
 };
 use nightgate_wire::{
@@ -37,8 +37,8 @@ const MAX_BINDINGS: usize = 1_000;
 /// Why a binding is refused or ends.
 const NOT_ALLOWED: &str = "no policy lets this identity host the service";
 
-/// Longest name of an instance in bytes; every router keeps it.
-const MAX_INSTANCE: usize = 1024;
+/// Longest secret of an instance in bytes.
+const MAX_SECRET: usize = 1024;
 
 /// A client's bindings by connection id; all end with the channel.
 #[derive(Default)]
@@ -198,15 +198,48 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
     if !allowed {
         return Err(NOT_ALLOWED.to_owned());
     }
-    let instance = message.headers.text(header::TERMINATOR_IDENTITY).unwrap_or_default();
-    check_instance(instance, &session, &replica.borrow())?;
-    Ok(client.router.bind(BindRequest {
+    let request = bind_request(&message.headers, session)?;
+    check_instance(&request, &replica.borrow().terminators)?;
+    Ok(client.router.bind(request))
+}
+
+/// What a host asks for.
+fn bind_request(headers: &Headers, session: SessionClaims) -> Result<BindRequest, String> {
+    let instance = headers.text(header::TERMINATOR_IDENTITY).unwrap_or_default();
+    let secret = headers.bytes(header::TERMINATOR_IDENTITY_SECRET).map_or(&[][..], AsRef::as_ref);
+    for (what, length, limit) in [
+        ("instance name", instance.len(), MAX_INSTANCE),
+        ("secret of the instance", secret.len(), MAX_SECRET),
+    ] {
+        if length > limit {
+            return Err(format!("the {what} has {length} bytes, limit {limit}"));
+        }
+    }
+    Ok(BindRequest {
+        secret: seal(&session.sub, instance, secret),
         service: session.sub,
         identity: session.identity,
         instance: instance.to_owned(),
-        precedence: precedence(&message.headers),
-        cost: cost_of(&message.headers).unwrap_or_default(),
-    }))
+        precedence: precedence(headers),
+        cost: cost_of(headers).unwrap_or_default(),
+    })
+}
+
+/// An instance name belongs to whoever shows the secret of those that host under it; without one, to their identity.
+fn check_instance(request: &BindRequest, held: &[Terminator]) -> Result<(), String> {
+    let BindRequest { service, identity, instance, secret, .. } = request;
+    let same = held.iter().filter(|it| it.service == *service && it.instance == *instance);
+    let mut others = same.filter(|it| match secret.as_str() {
+        "" => !it.secret.is_empty() || it.host != *identity,
+        secret => it.secret != secret,
+    });
+    match others.next() {
+        Some(_) if !instance.is_empty() => Err(format!(
+            "another host has instance {instance:?} of the service, with another secret or none; choose another \
+             name, or show the same secret"
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn cost_of(headers: &Headers) -> Option<u16> {
@@ -219,28 +252,6 @@ fn precedence(headers: &Headers) -> Precedence {
         Some([precedence::REQUIRED]) => Precedence::Required,
         Some([precedence::FAILED]) => Precedence::Failed,
         _ => Precedence::Default,
-    }
-}
-
-/// An instance name belongs to the identity that hosts under it, as in OpenZiti.
-fn check_instance(
-    instance: &str,
-    session: &SessionClaims,
-    replica: &Replica,
-) -> Result<(), String> {
-    if instance.len() > MAX_INSTANCE {
-        let length = instance.len();
-        return Err(format!("the instance name has {length} bytes, limit {MAX_INSTANCE}"));
-    }
-    let others = |known: &&Terminator| {
-        known.service == session.sub && known.instance == instance && known.host != session.identity
-    };
-    match instance {
-        "" => Ok(()),
-        _ if replica.terminators.iter().any(|known| others(&known)) => {
-            Err(format!("another identity hosts the service as instance {instance:?}"))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -315,4 +326,51 @@ fn dial_message(client: &Client, host: &Host, offered: u32, incoming: &Incoming)
 fn name_of(client: &Client, identity: &IdentityId) -> String {
     let replica = client.router.replica.borrow();
     replica.identities.get(identity).map_or_else(String::new, |known| known.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use nightgate_model::id::{RouterId, ServiceId};
+
+    use super::*;
+
+    fn request(identity: &str, instance: &str, secret: &[u8]) -> BindRequest {
+        let service = ServiceId::new("s");
+        BindRequest {
+            secret: seal(&service, instance, secret),
+            service,
+            identity: IdentityId::new(identity),
+            instance: instance.into(),
+            precedence: Precedence::Default,
+            cost: 0,
+        }
+    }
+
+    fn held(identity: &str, instance: &str, secret: &[u8]) -> Vec<Terminator> {
+        let BindRequest { service, identity: host, instance, secret, precedence, cost } =
+            request(identity, instance, secret);
+        let (id, router) = (TerminatorId::new("t"), RouterId::new("r"));
+        vec![Terminator { id, service, router, host, instance, secret, precedence, cost }]
+    }
+
+    #[test]
+    fn an_instance_is_shared_by_who_shows_its_secret() {
+        let may_join = |identity, instance, secret, there: &[Terminator]| {
+            check_instance(&request(identity, instance, secret), there).is_ok()
+        };
+        let secret = held("bob", "blue", b"1234");
+        assert!(may_join("bob", "blue", b"1234", &secret));
+        assert!(may_join("eve", "blue", b"1234", &secret));
+        assert!(may_join("eve", "red", b"", &secret));
+        for (identity, shown) in
+            [("bob", &b"4321"[..]), ("bob", b""), ("eve", b"4321"), ("eve", b"")]
+        {
+            assert!(!may_join(identity, "blue", shown, &secret), "{identity} {shown:?}");
+        }
+        let open = held("bob", "blue", b"");
+        assert!(may_join("bob", "blue", b"", &open));
+        assert!(!may_join("eve", "blue", b"", &open));
+        assert!(!may_join("bob", "blue", b"1234", &open));
+        assert!(may_join("eve", "", b"", &held("bob", "", b"")));
+    }
 }

@@ -20,6 +20,7 @@ use super::{
     auth_policies::{self, check_password},
     entities::{self, Common, Seen, update},
     resource::{Resource, View},
+    services::forget_host,
     validate,
 };
 use crate::{
@@ -96,6 +97,10 @@ impl Resource for Identity {
     fn with_changed(&self, model: &Model) -> Vec<Step> {
         let policy = policy_of(self, model);
         policy.map_or_else(Vec::new, |policy| auth_policies::forbidden(&self.id, policy))
+    }
+
+    fn with_deleted(&self, model: &Model) -> Vec<Step> {
+        forget_host(&self.id, model)
     }
 
     fn check_delete(&self, caller: &Caller, _model: &Model) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ mod terminators;
 mod usage;
 pub(super) mod validate;
 
-use nightgate_model::api::{Disable, Explanation, SetPassword};
+use nightgate_model::api::{Disable, Explanation, SetPassword, SetTerminator};
 use nightgate_model::entity::{
     AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, Service,
     ServiceEdgeRouterPolicy, ServicePolicy,
@@ -68,6 +68,8 @@ pub(super) fn api() -> Api {
         .merge(entities::api::<ServiceEdgeRouterPolicy>())
         .get("/terminators", "Where services are hosted now", terminators::list)
         .get("/terminators/{id}", "One of them", terminators::one)
+        .patch("/terminators/{id}", "Decide in the place of its host", terminators::patch)
+        .takes(schema::of::<SetTerminator>())
         .merge(fabric::api())
         .get("/explain", "Why an identity may use a service, or may not", explain::explain)
         .answers(schema::of::<Explanation>())

@@ -10,7 +10,7 @@ use nightgate_model::{
     },
     id::Identifier as _,
     kind::EntityKind,
-    network::{Action, Changed, Difference, REFERENCES, ROLES},
+    network::{Action, Changed, Difference, ROLES, references},
     token::JwtAlgorithm,
 };
 use nightgate_store::{Change, Model, Step};
@@ -206,15 +206,8 @@ fn resolved(mut fields: Map<String, Value>, model: &Model) -> Result<Map<String,
             }
         }
     }
-    for (field, kind) in REFERENCES {
-        let names = match fields.get_mut(field) {
-            Some(Value::Array(names)) => names.as_mut_slice(),
-            Some(name) => std::slice::from_mut(name),
-            None => &mut [],
-        };
-        for name in names {
-            *name = id_of(kind, name.as_str().unwrap_or_default(), model)?.into();
-        }
+    for (_, kind, name) in references(&mut fields) {
+        *name = id_of(kind, name.as_str().unwrap_or_default(), model)?.into();
     }
     Ok(fields)
 }

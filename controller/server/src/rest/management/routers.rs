@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     resource::{Resource, View},
+    services::forget_host,
     validate,
 };
 use crate::rest::{Failure, caller::Caller, shape};
@@ -75,11 +76,12 @@ impl Resource for EdgeRouter {
         renamed.into_iter().collect()
     }
 
-    fn with_deleted(&self, _model: &Model) -> Vec<Step> {
-        if self.is_tunneler_enabled {
-            vec![Step::Delete(EntityKind::Identity, self.id.to_string())]
-        } else {
-            Vec::new()
+    fn with_deleted(&self, model: &Model) -> Vec<Step> {
+        if !self.is_tunneler_enabled {
+            return Vec::new();
         }
+        let mut steps = forget_host(&self.id.as_identity(), model);
+        steps.push(Step::Delete(EntityKind::Identity, self.id.to_string()));
+        steps
     }
 }

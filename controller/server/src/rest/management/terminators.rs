@@ -6,13 +6,18 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use nightgate_model::entity::Terminator;
+use nightgate_model::{
+    api::SetTerminator,
+    entity::{Service, Terminator},
+};
 use serde_json::{Value, json};
 
+use super::entities::{self, steps_to_update};
 use crate::{
     core::{Core, Memory},
     rest::{
         Failure, answer,
+        body::Body,
         caller::Admin,
         query::{ListQuery, Names},
         shape::reference,
@@ -30,6 +35,8 @@ const FIELDS: &[&str] = &[
     "identity",
     "precedence",
     "cost",
+    "hostPrecedence",
+    "hostCost",
 ];
 
 /// `GET /terminators`.
@@ -55,17 +62,46 @@ pub(crate) async fn one(
     _: Admin,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let found = memory.live.terminators().find(|terminator| terminator.id.as_str() == id);
-        let found = found.ok_or_else(|| Failure::not_found("the terminator"))?;
-        Ok(answer::ok(shape(found, memory)))
+    core.read(|memory| Ok(answer::ok(shape(find(memory, &id)?, memory))))
+}
+
+/// `PATCH /terminators/{id}`: kept with the service, for this host and instance, so that it outlives the terminator.
+pub(crate) async fn patch(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    Body(wanted): Body<SetTerminator>,
+) -> Result<Response, Failure> {
+    core.edit(caller.author(), move |memory| {
+        let (model, terminator) = (&memory.model, find(memory, &id)?);
+        let before = &entities::find::<Service>(model, terminator.service.as_str())?.entity;
+        let mut setting = before.setting(&terminator.host, &terminator.instance);
+        setting.precedence = wanted.precedence.unwrap_or(setting.precedence);
+        setting.cost = wanted.cost.unwrap_or(setting.cost);
+        let mut service = before.clone();
+        service.decide(setting);
+        Ok::<_, Failure>((steps_to_update(service, before, &caller, model)?, ()))
     })
+    .await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// A terminator as dialers take it.
+pub(super) fn settled(terminator: &Terminator, memory: &Memory) -> Terminator {
+    let service = memory.model.services.get(&terminator.service);
+    service.map_or_else(|| terminator.clone(), |stored| stored.entity.settled(terminator))
+}
+
+fn find<'a>(memory: &'a Memory, id: &str) -> Result<&'a Terminator, Failure> {
+    let found = memory.live.terminators().find(|terminator| terminator.id.as_str() == id);
+    found.ok_or_else(|| Failure::not_found("the terminator"))
 }
 
 fn shape(terminator: &Terminator, memory: &Memory) -> Value {
     let model = &memory.model;
     let service = model.services.get(&terminator.service).map(|s| s.entity.name.as_str());
     let router = model.routers.get(&terminator.router).map(|s| s.entity.name.as_str());
+    let settled = settled(terminator, memory);
     let host = model.identities.get(&terminator.host).map(|s| s.entity.name.as_str());
     json!({
         "id": terminator.id,
@@ -76,9 +112,11 @@ fn shape(terminator: &Terminator, memory: &Memory) -> Value {
         "hostId": terminator.host,
         "host": reference("identities", terminator.host.as_str(), host.unwrap_or_default()),
         "identity": terminator.instance,
-        "cost": terminator.cost,
+        "cost": settled.cost,
+        "hostCost": terminator.cost,
         "dynamicCost": 0,
-        "precedence": terminator.precedence,
+        "precedence": settled.precedence,
+        "hostPrecedence": terminator.precedence,
         "binding": "edge",
     })
 }

@@ -92,8 +92,9 @@ pub(super) fn steps(
     }
     let me = replica.identities.get(own).map_or(own.as_str(), |own| own.name.as_str());
     steps.push(format!("identity {me} may dial it, by the policies of the model"));
-    let terminators: Vec<&Terminator> =
-        replica.terminators.iter().filter(|terminator| terminator.service == service.id).collect();
+    let hosted = replica.terminators.iter().filter(|terminator| terminator.service == service.id);
+    let terminators: Vec<Terminator> =
+        hosted.map(|terminator| replica.settled(terminator)).collect();
     if terminators.is_empty() {
         steps.push(format!("refused: nobody hosts service {}", service.name));
         return steps;

@@ -10,6 +10,7 @@ use nightgate_model::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::terminators::settled;
 use crate::{
     core::{Core, Memory},
     events::{identity_name, router_name},
@@ -84,13 +85,14 @@ fn to_service(memory: &Memory, mut leaving: Leaving<'_>, service: &ServiceId) ->
             && authorizations.allows(&t.host, Permission::Bind, service)
             && authorizations.reaches(&t.host, service, &t.router)
     });
-    let paths = hosts.filter_map(|host| Some((host, leaving.cheapest(&host.router)?)));
-    let mut paths: Vec<(&Terminator, Path)> = paths.collect();
+    let hosts = hosts.map(|host| settled(host, memory));
+    let paths = hosts.filter_map(|host| leaving.cheapest(&host.router).map(|path| (host, path)));
+    let mut paths: Vec<(Terminator, Path)> = paths.collect();
     paths.sort_by_key(|(host, path)| {
         (host.precedence, path.cost + u64::from(host.cost), host.id.clone())
     });
     let ranked = paths.into_iter().enumerate();
-    ranked.map(|(rank, (host, path))| row(memory, &path, rank == 0, Some(host))).collect()
+    ranked.map(|(rank, (host, path))| row(memory, &path, rank == 0, Some(&host))).collect()
 }
 
 fn row(memory: &Memory, path: &Path, is_chosen: bool, host: Option<&Terminator>) -> Value {
