@@ -63,5 +63,5 @@ pub(crate) async fn run(command: CutOffCommand) -> anyhow::Result<()> {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     nightgate_config::duration(text)
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| "expected a number and s, m, h or d, such as 10m".into())
+        .ok_or_else(|| format!("{text:?}: expected a number and s, m, h or d, such as 10m"))
 }

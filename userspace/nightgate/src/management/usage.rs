@@ -42,7 +42,12 @@ impl UsageArgs {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         // A time has a T; what has none is an age.
         let ago = self.since.as_deref().filter(|text| !text.contains('T'));
-        let ago = ago.map(|text| duration(text).map_err(anyhow::Error::msg)).transpose()?;
+        let ago = ago.map(|text| {
+            duration(text).map_err(|expected| {
+                anyhow::anyhow!("--since {expected}, or a time as 2026-11-01T00:00:00Z")
+            })
+        });
+        let ago = ago.transpose()?;
         let ago = ago.map(|ago| ago.as_secs().to_string());
         let since = self.since.filter(|_| ago.is_none());
         let parameters = [

@@ -12,17 +12,18 @@ use nightgate_model::{
     token::EnrollmentMethod,
 };
 use nightgate_store::{EnrollmentTarget, PasswordLogin, Step};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     auth_policies::check_password,
     enrollments::{self, Wanted},
     entities::find,
+    listed::{Listed, answer_some, list, one},
     signing::Signing,
     validate,
 };
 use crate::{
-    core::Core,
+    core::{Core, Memory},
     rest::{
         Failure, answer,
         api::{Access, Api},
@@ -34,30 +35,44 @@ use crate::{
     },
 };
 
+/// Certificates and passwords of all identities.
+struct Authenticators;
+
+impl Listed for Authenticators {
+    const NAME: &'static str = "the authenticator";
+    const FIELDS: &'static [&'static str] = FIELDS;
+    type Entry<'a> = Authenticator<'a>;
+
+    fn all(memory: &Memory) -> impl Iterator<Item = Authenticator<'_>> {
+        Authenticator::all(&memory.model)
+    }
+
+    fn names(authenticator: &Authenticator<'_>, _memory: &Memory) -> Names {
+        Names { id: authenticator.id(), name: authenticator.id() }
+    }
+
+    fn shape(authenticator: &Authenticator<'_>, memory: &Memory) -> Value {
+        authenticator.shape(&memory.model)
+    }
+
+    fn find<'a>(memory: &'a Memory, id: &str) -> Option<Authenticator<'a>> {
+        Authenticator::find(id, &memory.model).ok()
+    }
+}
+
 /// The routes of authenticators.
 pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
-        .get("/authenticators", "Certificates and passwords of identities", list)
+        .get("/authenticators", "Certificates and passwords of identities", list::<Authenticators>)
         .post("/authenticators", "Give an identity a password", create)
         .takes(schema::of::<CreateAuthenticator>())
         .answers(schema::of::<Created>())
-        .get("/authenticators/{id}", "One of them", one)
+        .get("/authenticators/{id}", "One of them", one::<Authenticators>)
         .delete("/authenticators/{id}", "Take it away", delete)
         .post("/authenticators/{id}/re-enroll", "Take it away and enroll again", enroll_again)
         .takes(schema::of::<ReEnroll>())
         .answers(schema::of::<Created>())
         .get("/identities/{id}/authenticators", "Those of one identity", list_of_identity)
-}
-
-async fn list(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    query: ListQuery,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let all = Authenticator::all(&memory.model);
-        query.answer(FIELDS, all, names, |one| one.shape(&memory.model))
-    })
 }
 
 async fn list_of_identity(
@@ -68,17 +83,7 @@ async fn list_of_identity(
 ) -> Result<Response, Failure> {
     core.read(|memory| {
         let own = Authenticator::of(find::<Identity>(&memory.model, &id)?, &memory.model);
-        query.answer(FIELDS, own, names, |one| one.shape(&memory.model))
-    })
-}
-
-async fn one(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        Ok(answer::ok(Authenticator::find(&id, &memory.model)?.shape(&memory.model)))
+        answer_some::<Authenticators>(memory, &query, own)
     })
 }
 
@@ -167,8 +172,4 @@ fn removal(authenticator: &Authenticator<'_>) -> Step {
         Method::Cert => Step::Decertify(identity),
         Method::Updb => Step::RemovePassword(identity),
     }
-}
-
-fn names(authenticator: &Authenticator<'_>) -> Names {
-    Names { id: authenticator.id(), name: authenticator.id() }
 }

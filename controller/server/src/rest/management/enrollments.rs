@@ -21,7 +21,12 @@ use nightgate_store::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{entities::find, signing::Signing, validate};
+use super::{
+    entities::find,
+    listed::{Listed, answer_some, found, list, one},
+    signing::Signing,
+    validate,
+};
 use crate::{
     clock,
     core::{Core, Memory},
@@ -41,8 +46,31 @@ const LIFETIME: i64 = 24 * 60 * 60 * 1000;
 /// How long the token of a CA is good, in milliseconds: it is no secret and lets nobody in by itself.
 const CA_TOKEN_LIFETIME: i64 = 365 * LIFETIME;
 
-/// Fields that the list can be filtered and sorted by.
-const FIELDS: &[&str] = &["method", "identityId", "edgeRouterId", "caId", "username", "expiresAt"];
+/// Pending enrollments.
+struct Enrollments;
+
+impl Listed for Enrollments {
+    const NAME: &'static str = "the enrollment";
+    const FIELDS: &'static [&'static str] =
+        &["method", "identityId", "edgeRouterId", "caId", "username", "expiresAt"];
+    type Entry<'a> = (&'a EnrollmentId, &'a PendingEnrollment);
+
+    fn all(memory: &Memory) -> impl Iterator<Item = Self::Entry<'_>> {
+        memory.model.enrollments.iter()
+    }
+
+    fn names((id, _): &Self::Entry<'_>, _memory: &Memory) -> Names {
+        Names { id: (*id).clone(), name: (*id).clone() }
+    }
+
+    fn shape((id, pending): &Self::Entry<'_>, memory: &Memory) -> Value {
+        shape(id, pending, memory)
+    }
+
+    fn find<'a>(memory: &'a Memory, id: &str) -> Option<Self::Entry<'a>> {
+        memory.model.enrollments.get_key_value(id)
+    }
+}
 
 /// How something is to enroll.
 #[derive(Clone, Debug)]
@@ -63,9 +91,9 @@ struct Refresh {
 /// The routes of enrollments.
 pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
-        .get("/enrollments", "Enrollments that nobody has redeemed yet", list)
+        .get("/enrollments", "Enrollments that nobody has redeemed yet", list::<Enrollments>)
         .post("/enrollments", "Let an identity enroll (again)", create)
-        .get("/enrollments/{id}", "One of them", one)
+        .get("/enrollments/{id}", "One of them", one::<Enrollments>)
         .delete("/enrollments/{id}", "Take it back", delete)
         .post("/enrollments/{id}/refresh", "Another token in its place", refresh)
         .get("/identities/{id}/enrollments", "Those of one identity", list_of_identity)
@@ -215,14 +243,6 @@ pub(in crate::rest) fn shape(id: &str, pending: &PendingEnrollment, memory: &Mem
     shape::entity("enrollments", id, (pending.created_at, pending.created_at), own)
 }
 
-async fn list(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    query: ListQuery,
-) -> Result<Response, Failure> {
-    core.read(|memory| answer_list(memory, &query, |_| true))
-}
-
 async fn list_of_identity(
     State(core): State<Arc<Core>>,
     _: Admin,
@@ -232,26 +252,9 @@ async fn list_of_identity(
     core.read(|memory| {
         let target =
             EnrollmentTarget::Identity(find::<Identity>(&memory.model, &id)?.entity.id.clone());
-        answer_list(memory, &query, |pending| pending.target == target)
+        let own = Enrollments::all(memory).filter(|(_, pending)| pending.target == target);
+        answer_some::<Enrollments>(memory, &query, own)
     })
-}
-
-fn answer_list(
-    memory: &Memory,
-    query: &ListQuery,
-    counts: impl Fn(&PendingEnrollment) -> bool,
-) -> Result<Response, Failure> {
-    let entries = memory.model.enrollments.iter().filter(|(_, pending)| counts(pending));
-    let names = |(id, _): &(&EnrollmentId, _)| Names { id: (*id).clone(), name: (*id).clone() };
-    query.answer(FIELDS, entries, names, |(id, pending)| shape(id, pending, memory))
-}
-
-async fn one(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read(|memory| Ok(answer::ok(shape(&id, pending(&memory.model, &id)?, memory))))
 }
 
 /// Lets an identity enroll that exists already. What it authenticates with now counts until the token is
@@ -295,14 +298,14 @@ async fn refresh(
     Signing(algorithm): Signing,
     Body(body): Body<Refresh>,
 ) -> Result<Response, Failure> {
-    let old = core.read(|memory| pending(&memory.model, &id).cloned())?;
+    let old = core.read(|memory| found::<Enrollments>(memory, &id).map(|(_, old)| old.clone()))?;
     let expires_at = time(&body.expires_at)?;
     let wanted = Wanted { method: old.method, ca: old.ca, username: old.username, expires_at };
     let (step, jwt) = wanted.clone().issue(&core, old.target, algorithm)?;
     let Step::Enroll(_, enrollment) = &step else { return Err(Failure::invalid_token()) };
     let new = enrollment.token.id();
     core.edit(caller.author(), move |memory| {
-        pending(&memory.model, &id)?;
+        found::<Enrollments>(memory, &id)?;
         wanted.check(&memory.model)?;
         Ok::<_, Failure>((vec![Step::DeleteEnrollment(id), step], ()))
     })
@@ -316,15 +319,11 @@ async fn delete(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     core.edit(caller.author(), move |memory| {
-        pending(&memory.model, &id)?;
+        found::<Enrollments>(memory, &id)?;
         Ok::<_, Failure>((vec![Step::DeleteEnrollment(id)], ()))
     })
     .await?;
     Ok(answer::ok(json!({})))
-}
-
-fn pending<'a>(model: &'a Model, id: &str) -> Result<&'a PendingEnrollment, Failure> {
-    model.enrollments.get(id).ok_or_else(|| Failure::not_found("the enrollment"))
 }
 
 pub(super) fn time(text: &str) -> Result<Timestamp, Failure> {

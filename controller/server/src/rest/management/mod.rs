@@ -12,6 +12,7 @@ mod explain;
 mod fabric;
 mod find;
 mod identities;
+mod listed;
 mod network;
 mod policies;
 mod quarantines;
@@ -32,6 +33,7 @@ use nightgate_model::entity::{
 };
 
 pub(super) use self::enrollments::shape as enrollment;
+use self::terminators::Terminators;
 use super::{
     api::{Access, Api},
     client, schema,
@@ -66,8 +68,8 @@ pub(super) fn api() -> Api {
         .merge(entities::api::<ServicePolicy>())
         .merge(entities::api::<EdgeRouterPolicy>())
         .merge(entities::api::<ServiceEdgeRouterPolicy>())
-        .get("/terminators", "Where services are hosted now", terminators::list)
-        .get("/terminators/{id}", "One of them", terminators::one)
+        .get("/terminators", "Where services are hosted now", listed::list::<Terminators>)
+        .get("/terminators/{id}", "One of them", listed::one::<Terminators>)
         .patch("/terminators/{id}", "Decide in the place of its host", terminators::patch)
         .takes(schema::of::<SetTerminator>())
         .merge(fabric::api())

@@ -15,22 +15,22 @@ use nightgate_store::{Model, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::entities::find;
+use super::{
+    entities::find,
+    listed::{Listed, list, one},
+};
 use crate::{
     clock::rfc3339,
-    core::{Core, QuarantineError, begin_quarantine, release_quarantine},
+    core::{Core, Memory, QuarantineError, begin_quarantine, release_quarantine},
     rest::{
         Failure, answer,
         api::{Access, Api},
         body::Body,
         caller::Admin,
-        query::{ListQuery, Names},
+        query::Names,
         shape::reference,
     },
 };
-
-/// Fields that the list can be filtered and sorted by.
-const FIELDS: &[&str] = &["identityId", "identity", "by", "since", "until"];
 
 /// Shortest and longest quarantine that an operator may ask for, in seconds.
 const SECONDS: std::ops::RangeInclusive<u64> = 1..=nightgate_model::quarantine::LONGEST;
@@ -45,40 +45,45 @@ struct Wanted {
     reason: String,
 }
 
+/// Quarantines; the id of one is that of its identity.
+struct Quarantines;
+
+impl Listed for Quarantines {
+    const NAME: &'static str = "the quarantine";
+    const FIELDS: &'static [&'static str] = &["identityId", "identity", "by", "since", "until"];
+    type Entry<'a> = &'a Quarantine;
+
+    fn all(memory: &Memory) -> impl Iterator<Item = &Quarantine> {
+        memory.model.quarantines.values()
+    }
+
+    fn names(quarantine: &&Quarantine, memory: &Memory) -> Names {
+        let name = name(&memory.model, quarantine).to_owned();
+        Names { id: quarantine.identity.to_string(), name }
+    }
+
+    fn shape(quarantine: &&Quarantine, memory: &Memory) -> Value {
+        let id = quarantine.identity.as_str();
+        json!({
+            "id": id,
+            "identityId": id,
+            "identity": reference("identities", id, name(&memory.model, quarantine)),
+            "since": rfc3339(Timestamp(quarantine.since)),
+            "until": rfc3339(Timestamp(quarantine.until)),
+            "by": quarantine.by,
+            "reason": quarantine.reason,
+            "evidence": quarantine.evidence,
+        })
+    }
+}
+
 /// The routes of quarantines.
 pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
-        .get("/quarantines", "Identities in quarantine, and why", list)
+        .get("/quarantines", "Identities in quarantine, and why", list::<Quarantines>)
         .post("/quarantines", "Put an identity in quarantine", create)
-        .get("/quarantines/{id}", "Why an identity is in quarantine", one)
+        .get("/quarantines/{id}", "Why an identity is in quarantine", one::<Quarantines>)
         .delete("/quarantines/{id}", "Release an identity", release)
-}
-
-async fn list(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    query: ListQuery,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let model = &memory.model;
-        let names = |quarantine: &&Quarantine| Names {
-            id: quarantine.identity.to_string(),
-            name: name(model, quarantine).to_owned(),
-        };
-        query.answer(FIELDS, model.quarantines.values(), names, |one| shape(one, model))
-    })
-}
-
-async fn one(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let quarantine = memory.model.quarantines.get(&IdentityId::new(id));
-        let quarantine = quarantine.ok_or_else(|| Failure::not_found("the quarantine"))?;
-        Ok(answer::ok(shape(quarantine, &memory.model)))
-    })
 }
 
 async fn create(
@@ -122,18 +127,4 @@ impl From<QuarantineError> for Failure {
 
 fn name<'a>(model: &'a Model, quarantine: &Quarantine) -> &'a str {
     model.identities.get(&quarantine.identity).map_or("", |stored| stored.entity.name.as_str())
-}
-
-fn shape(quarantine: &Quarantine, model: &Model) -> Value {
-    let id = quarantine.identity.as_str();
-    json!({
-        "id": id,
-        "identityId": id,
-        "identity": reference("identities", id, name(model, quarantine)),
-        "since": rfc3339(Timestamp(quarantine.since)),
-        "until": rfc3339(Timestamp(quarantine.until)),
-        "by": quarantine.by,
-        "reason": quarantine.reason,
-        "evidence": quarantine.evidence,
-    })
 }

@@ -10,60 +10,73 @@ use axum::{
 use nightgate_model::{event::SessionChange, id::ApiSessionId};
 use serde_json::{Value, json};
 
+use super::listed::{Listed, list, one};
 use crate::{
     core::{Core, LiveApiSession, Memory, ServiceSession},
     rest::{
         Failure, answer,
         api::{Access, Api},
         caller::Admin,
-        query::{ListQuery, Names},
+        query::Names,
         shape,
     },
 };
 
-/// Fields that API sessions can be filtered and sorted by.
-const API_FIELDS: &[&str] = &["identityId", "identity", "expiresAt", "authenticatorId"];
+/// API sessions, without their tokens: whoever manages sessions does not borrow them.
+struct ApiSessions;
 
-/// Fields that service sessions can be filtered and sorted by.
-const FIELDS: &[&str] =
-    &["identityId", "serviceId", "service", "apiSessionId", "type", "expiresAt"];
+impl Listed for ApiSessions {
+    const NAME: &'static str = "the API session";
+    const FIELDS: &'static [&'static str] =
+        &["identityId", "identity", "expiresAt", "authenticatorId"];
+    type Entry<'a> = &'a LiveApiSession;
+
+    fn all(memory: &Memory) -> impl Iterator<Item = &LiveApiSession> {
+        memory.api_sessions.values()
+    }
+
+    fn names(live: &&LiveApiSession, _memory: &Memory) -> Names {
+        Names { id: live.session.id.to_string(), name: live.session.id.to_string() }
+    }
+
+    fn shape(live: &&LiveApiSession, memory: &Memory) -> Value {
+        let identity = memory.model.identities.get(&live.session.identity);
+        identity.map_or(Value::Null, |stored| shape::api_session(&live.session, &stored.entity, ""))
+    }
+}
+
+/// Service sessions.
+struct Sessions;
+
+impl Listed for Sessions {
+    const NAME: &'static str = "the session";
+    const FIELDS: &'static [&'static str] =
+        &["identityId", "serviceId", "service", "apiSessionId", "type", "expiresAt"];
+    type Entry<'a> = (&'a LiveApiSession, &'a ServiceSession);
+
+    fn all(memory: &Memory) -> impl Iterator<Item = Self::Entry<'_>> {
+        let live = memory.api_sessions.values();
+        live.flat_map(|live| live.services.values().map(move |session| (live, session)))
+    }
+
+    fn names((_, session): &Self::Entry<'_>, _memory: &Memory) -> Names {
+        Names { id: session.id.clone(), name: session.id.clone() }
+    }
+
+    fn shape((live, session): &Self::Entry<'_>, memory: &Memory) -> Value {
+        shape::session(session, &live.session, "", memory)
+    }
+}
 
 /// The routes of sessions.
 pub(super) fn api() -> Api {
     Api::new(Access::Administrator)
-        .get("/api-sessions", "Who is authenticated", list_api)
-        .get("/api-sessions/{id}", "One of them", one_api)
+        .get("/api-sessions", "Who is authenticated", list::<ApiSessions>)
+        .get("/api-sessions/{id}", "One of them", one::<ApiSessions>)
         .delete("/api-sessions/{id}", "End it, with its circuits", end_api)
-        .get("/sessions", "Service sessions", list)
-        .get("/sessions/{id}", "One of them", one)
+        .get("/sessions", "Service sessions", list::<Sessions>)
+        .get("/sessions/{id}", "One of them", one::<Sessions>)
         .delete("/sessions/{id}", "End it", end)
-}
-
-async fn list_api(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    query: ListQuery,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let names = |live: &&LiveApiSession| {
-            let id = live.session.id.to_string();
-            Names { name: id.clone(), id }
-        };
-        let sessions = memory.api_sessions.values();
-        query.answer(API_FIELDS, sessions, names, |live| shape_api(live, memory))
-    })
-}
-
-async fn one_api(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let live = memory.api_sessions.get(&ApiSessionId::new(id));
-        let live = live.ok_or_else(|| Failure::not_found("the API session"))?;
-        Ok(answer::ok(shape_api(live, memory)))
-    })
 }
 
 async fn end_api(
@@ -77,34 +90,6 @@ async fn end_api(
     }
     core.remove_api_session(id).await?;
     Ok(answer::ok(json!({})))
-}
-
-async fn list(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    query: ListQuery,
-) -> Result<Response, Failure> {
-    core.read_evaluated(|memory| {
-        let names = |(_, session): &(_, &ServiceSession)| Names {
-            id: session.id.clone(),
-            name: session.id.clone(),
-        };
-        query.answer(FIELDS, all(memory), names, |(live, session)| {
-            shape::session(session, &live.session, "", memory)
-        })
-    })
-}
-
-async fn one(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read_evaluated(|memory| {
-        let found = all(memory).find(|(_, session)| session.id == id);
-        let (live, session) = found.ok_or_else(|| Failure::not_found("the session"))?;
-        Ok(answer::ok(shape::session(session, &live.session, "", memory)))
-    })
 }
 
 async fn end(
@@ -123,15 +108,4 @@ async fn end(
         ended.is_some()
     });
     if removed { Ok(answer::ok(json!({}))) } else { Err(Failure::not_found("the session")) }
-}
-
-fn all(memory: &Memory) -> impl Iterator<Item = (&LiveApiSession, &ServiceSession)> {
-    let live = memory.api_sessions.values();
-    live.flat_map(|live| live.services.values().map(move |session| (live, session)))
-}
-
-/// Without its token: whoever manages sessions does not borrow them.
-fn shape_api(live: &LiveApiSession, memory: &Memory) -> Value {
-    let identity = memory.model.identities.get(&live.session.identity);
-    identity.map_or(Value::Null, |stored| shape::api_session(&live.session, &stored.entity, ""))
 }

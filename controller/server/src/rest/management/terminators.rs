@@ -12,57 +12,46 @@ use nightgate_model::{
 };
 use serde_json::{Value, json};
 
-use super::entities::{self, steps_to_update};
+use super::{
+    entities::{self, steps_to_update},
+    listed::{Listed, found},
+};
 use crate::{
     core::{Core, Memory},
-    rest::{
-        Failure, answer,
-        body::Body,
-        caller::Admin,
-        query::{ListQuery, Names},
-        shape::reference,
-    },
+    rest::{Failure, answer, body::Body, caller::Admin, query::Names, shape::reference},
 };
 
-/// Fields that the list can be filtered and sorted by.
-const FIELDS: &[&str] = &[
-    "serviceId",
-    "service",
-    "routerId",
-    "router",
-    "hostId",
-    "host",
-    "identity",
-    "precedence",
-    "cost",
-    "hostPrecedence",
-    "hostCost",
-];
+/// What is hosted now.
+pub(super) struct Terminators;
 
-/// `GET /terminators`.
-pub(crate) async fn list(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    query: ListQuery,
-) -> Result<Response, Failure> {
-    core.read(|memory| {
-        let names = |terminator: &&Terminator| {
-            let id = terminator.id.to_string();
-            Names { name: id.clone(), id }
-        };
-        query.answer(FIELDS, memory.live.terminators(), names, |terminator| {
-            shape(terminator, memory)
-        })
-    })
-}
+impl Listed for Terminators {
+    const NAME: &'static str = "the terminator";
+    const FIELDS: &'static [&'static str] = &[
+        "serviceId",
+        "service",
+        "routerId",
+        "router",
+        "hostId",
+        "host",
+        "identity",
+        "precedence",
+        "cost",
+        "hostPrecedence",
+        "hostCost",
+    ];
+    type Entry<'a> = &'a Terminator;
 
-/// `GET /terminators/{id}`.
-pub(crate) async fn one(
-    State(core): State<Arc<Core>>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    core.read(|memory| Ok(answer::ok(shape(find(memory, &id)?, memory))))
+    fn all(memory: &Memory) -> impl Iterator<Item = &Terminator> {
+        memory.live.terminators()
+    }
+
+    fn names(terminator: &&Terminator, _memory: &Memory) -> Names {
+        Names { id: terminator.id.to_string(), name: terminator.id.to_string() }
+    }
+
+    fn shape(terminator: &&Terminator, memory: &Memory) -> Value {
+        shape(terminator, memory)
+    }
 }
 
 /// `PATCH /terminators/{id}`: kept with the service, for this host and instance, so that it outlives the terminator.
@@ -73,7 +62,7 @@ pub(crate) async fn patch(
     Body(wanted): Body<SetTerminator>,
 ) -> Result<Response, Failure> {
     core.edit(caller.author(), move |memory| {
-        let (model, terminator) = (&memory.model, find(memory, &id)?);
+        let (model, terminator) = (&memory.model, found::<Terminators>(memory, &id)?);
         let before = &entities::find::<Service>(model, terminator.service.as_str())?.entity;
         let mut setting = before.setting(&terminator.host, &terminator.instance);
         setting.precedence = wanted.precedence.unwrap_or(setting.precedence);
@@ -90,11 +79,6 @@ pub(crate) async fn patch(
 pub(super) fn settled(terminator: &Terminator, memory: &Memory) -> Terminator {
     let service = memory.model.services.get(&terminator.service);
     service.map_or_else(|| terminator.clone(), |stored| stored.entity.settled(terminator))
-}
-
-fn find<'a>(memory: &'a Memory, id: &str) -> Result<&'a Terminator, Failure> {
-    let found = memory.live.terminators().find(|terminator| terminator.id.as_str() == id);
-    found.ok_or_else(|| Failure::not_found("the terminator"))
 }
 
 fn shape(terminator: &Terminator, memory: &Memory) -> Value {
