@@ -5,12 +5,16 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 mod names;
+mod tagged;
 
 use self::names::check_names;
-pub use self::names::{ROLES, references};
+pub use self::{
+    names::{ROLES, references},
+    tagged::{Tagged, Tags},
+};
 use crate::{
     auth::DEFAULT_NAME,
     configs::BUILT_IN,
@@ -32,34 +36,34 @@ pub struct Network {
     pub version: u32,
     /// Edge routers.
     #[serde(default)]
-    pub edge_routers: Vec<EdgeRouterSpec>,
+    pub edge_routers: Vec<Tagged<EdgeRouterSpec>>,
     /// Auth policies.
     #[serde(default)]
-    pub auth_policies: Vec<AuthPolicySpec>,
+    pub auth_policies: Vec<Tagged<AuthPolicySpec>>,
     /// CAs of others; those that are new still have to be verified.
     #[serde(default)]
-    pub cas: Vec<CaSpec>,
+    pub cas: Vec<Tagged<CaSpec>>,
     /// Identities, without those of routers.
     #[serde(default)]
-    pub identities: Vec<IdentitySpec>,
+    pub identities: Vec<Tagged<IdentitySpec>>,
     /// Config types, without the built-in ones.
     #[serde(default)]
-    pub config_types: Vec<ConfigTypeSpec>,
+    pub config_types: Vec<Tagged<ConfigTypeSpec>>,
     /// Configs.
     #[serde(default)]
-    pub configs: Vec<ConfigSpec>,
+    pub configs: Vec<Tagged<ConfigSpec>>,
     /// Services.
     #[serde(default)]
-    pub services: Vec<ServiceSpec>,
+    pub services: Vec<Tagged<ServiceSpec>>,
     /// Service policies.
     #[serde(default)]
-    pub service_policies: Vec<ServicePolicySpec>,
+    pub service_policies: Vec<Tagged<ServicePolicySpec>>,
     /// Edge-router policies.
     #[serde(default)]
-    pub edge_router_policies: Vec<EdgeRouterPolicySpec>,
+    pub edge_router_policies: Vec<Tagged<EdgeRouterPolicySpec>>,
     /// Service-edge-router policies.
     #[serde(default)]
-    pub service_edge_router_policies: Vec<ServiceEdgeRouterPolicySpec>,
+    pub service_edge_router_policies: Vec<Tagged<ServiceEdgeRouterPolicySpec>>,
 }
 
 /// What becomes of entities that the wanted network does not name.
@@ -211,10 +215,17 @@ impl Network {
 }
 
 impl Entries {
-    fn add(&mut self, kind: EntityKind, specs: &[impl Serialize], errors: &mut Vec<NetworkError>) {
+    fn add<S: Serialize>(
+        &mut self,
+        kind: EntityKind,
+        entities: &[Tagged<S>],
+        errors: &mut Vec<NetworkError>,
+    ) {
         let entries = self.0.entry(kind).or_default();
-        for spec in specs {
-            let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { continue };
+        for Tagged { spec, tags } in entities {
+            let Ok(Value::Object(mut fields)) = serde_json::to_value(spec) else { continue };
+            // Also if there are none, so that those which were taken out of a file go.
+            fields.insert("tags".into(), json!(tags));
             let name = fields["name"].as_str().unwrap_or_default().to_owned();
             if entries.insert(name.clone(), fields).is_some() {
                 errors.push(NetworkError::Twice { kind, name });
@@ -254,7 +265,10 @@ fn difference(
     wanted: &Map<String, Value>,
 ) -> Option<Difference> {
     let Some(live) = live else {
-        let (action, fields) = (Action::Create, wanted.clone());
+        let (action, mut fields) = (Action::Create, wanted.clone());
+        if fields["tags"] == json!({}) {
+            fields.remove("tags");
+        }
         return Some(Difference { action, kind, name: name.into(), fields });
     };
     let changed = wanted.iter().filter(|(field, value)| live.get(*field) != Some(value));
@@ -270,8 +284,6 @@ pub fn is_built_in(config_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn network(value: Value) -> Network {
@@ -325,6 +337,39 @@ mod tests {
         let pruned = live().differences(&wanted, Unnamed::Delete).unwrap();
         assert_eq!(said(&pruned)[..3], expected);
         assert_eq!(said(&pruned)[3..], ["Delete identity alice []", "Delete edge router gw []"]);
+    }
+
+    #[test]
+    fn tags_come_and_go_with_the_file_and_unknown_fields_are_refused_beside_them() {
+        let with = |fields: Value| network(json!({ "version": 1, "services": [fields] }));
+        let tagged = with(json!({ "name": "web", "tags": { "site": "eu", "floor": 3 } }));
+        let bare = with(json!({ "tags": null, "name": "web" }));
+        let between = |from: &Network, to| from.differences(to, Unnamed::Keep).unwrap();
+        assert_eq!(between(&bare, &tagged)[0].fields["tags"], json!({ "site": "eu", "floor": 3 }));
+        assert_eq!(between(&tagged, &bare)[0].fields["tags"], json!({}));
+        assert_eq!(between(&tagged, &tagged), []);
+        assert_eq!(network(serde_json::to_value(&tagged).unwrap()), tagged);
+        for (bad, said) in [
+            (json!([{ "name": "web", "tags": {}, "colour": "red" }]), "colour"),
+            (json!([{ "tags": {} }]), "name"),
+            (json!([{ "name": "web", "tags": [] }]), "map"),
+            (json!(["web"]), "fields of an entity"),
+        ] {
+            let error = serde_json::from_value::<Network>(json!({ "version": 1, "services": bad }));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_setting_of_terminators_names_a_host_or_a_router_with_an_identity() {
+        let mut wanted = live();
+        let settings = json!([{ "identity": "gw", "cost": 1 }, { "identity": "eve", "cost": 2 }]);
+        wanted.services[0].spec.terminators = serde_json::from_value(settings).unwrap();
+        let errors = live().differences(&wanted, Unnamed::Keep).unwrap_err();
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let expected = "service \"web\": terminators names eve, but there is no such identity";
+        assert_eq!(said, [expected]);
     }
 
     #[test]

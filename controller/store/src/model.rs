@@ -39,8 +39,7 @@ pub struct Stored<T> {
     pub tags: Tags,
 }
 
-/// Words and what they stand for: texts, numbers, booleans or nothing.
-pub type Tags = BTreeMap<String, Value>;
+pub use nightgate_model::network::Tags;
 
 /// An entity that the store keeps in a table of its own.
 pub trait Kept: Entity + Into<AnyEntity> {

@@ -30,14 +30,16 @@ pub fn references(spec: &mut Map<String, Value>) -> Vec<(&'static str, EntityKin
         let Some((field, kind)) = REFERENCES.into_iter().find(|(known, _)| known == field) else {
             continue;
         };
-        let values = match value {
-            Value::Array(values) => values.as_mut_slice(),
-            value => std::slice::from_mut(value),
+        let values = if let Value::Array(values) = value {
+            values.as_mut_slice()
+        } else {
+            std::slice::from_mut(value)
         };
         for value in values {
-            let name = match value {
-                Value::Object(parts) => parts.get_mut("identity"),
-                value => Some(value),
+            let name = if let Value::Object(parts) = value {
+                parts.get_mut("identity")
+            } else {
+                Some(value)
             };
             found.extend(name.map(|name| (field, kind, name)));
         }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::{
     ManagementArgs,
     client::{ManagementClient, Named},
+    tag::{ChangedTags, NewTags},
     token::TokenArgs,
 };
 use crate::output::{Table, print_text};
@@ -80,6 +81,8 @@ pub(crate) struct CreateArgs<M: Managed> {
     #[command(flatten)]
     own: M::Create,
     #[command(flatten)]
+    tags: NewTags,
+    #[command(flatten)]
     management: ManagementArgs,
 }
 
@@ -121,6 +124,8 @@ pub(crate) struct UpdateArgs<M: Managed> {
     #[command(flatten)]
     own: M::Update,
     #[command(flatten)]
+    tags: ChangedTags,
+    #[command(flatten)]
     management: ManagementArgs,
 }
 
@@ -159,7 +164,8 @@ impl<M: Managed> EntityCommand<M> {
             Self::Update(args) => {
                 let client = args.management.connect().await?;
                 let found: Named = client.find(M::KIND, &args.which).await?;
-                let changes = client.resolved(M::changes(args.own)?).await?;
+                let mut changes = client.resolved(M::changes(args.own)?).await?;
+                args.tags.add_to(&mut changes);
                 anyhow::ensure!(!changes.is_empty(), "nothing to change; see --help");
                 client.update(M::KIND, &found.id, &changes).await?;
                 print_text(&format!("{} updated", found.name))
@@ -219,6 +225,7 @@ async fn create<M: Managed>(args: CreateArgs<M>) -> anyhow::Result<()> {
         unreachable!("specs are objects")
     };
     let mut spec = client.resolved(spec).await?;
+    args.tags.add_to(&mut spec);
     if let Some(mut enrollment) = enrollment {
         if let Some(ca) = &mut enrollment.ottca {
             *ca = CaId::new(client.find::<Named>(EntityKind::Ca, ca.as_str()).await?.id);

@@ -22,6 +22,7 @@ mod role;
 mod router;
 mod router_policy;
 mod service;
+mod tag;
 mod terminator;
 mod token;
 mod usage;

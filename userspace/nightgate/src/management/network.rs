@@ -14,9 +14,10 @@ use nightgate_model::{
     },
     id::{AuthPolicyId, ConfigId, ConfigTypeId, IdentityId},
     kind::EntityKind,
-    network::{Action, Changed, Difference, Network, Unnamed, VERSION, is_built_in},
+    network::{Action, Changed, Difference, Network, Tagged, Tags, Unnamed, VERSION, is_built_in},
     spec::Entity,
 };
+use serde::Deserialize;
 
 use super::{ManagementArgs, client::ManagementClient, entity::Names, token};
 use crate::output::{Table, print_text};
@@ -27,7 +28,7 @@ use crate::output::{Table, print_text};
 Example, network.yaml (`nightgate export` writes one of what there is):
   version: 1
   identities:
-    - { name: alice, roleAttributes: [staff] }
+    - { name: alice, roleAttributes: [staff], tags: { site: eu } }
   services:
     - name: web
       config: { host.v1: { protocol: tcp, address: 10.2.0.2, port: 8080 } }
@@ -141,18 +142,8 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
         edge_routers: specs::<EdgeRouter>(client).await?,
         auth_policies: specs::<AuthPolicy>(client).await?,
         cas: specs::<Ca>(client).await?,
-        identities: entities::<Identity>(client)
-            .await?
-            .into_iter()
-            .filter(|identity| identity.kind == IdentityKind::Default)
-            .map(|identity| identity.spec())
-            .collect(),
-        config_types: entities::<ConfigType>(client)
-            .await?
-            .iter()
-            .filter(|kind| !is_built_in(&kind.name))
-            .map(ConfigType::spec)
-            .collect(),
+        identities: specs_of(client, |it: &Identity| it.kind == IdentityKind::Default).await?,
+        config_types: specs_of(client, |it: &ConfigType| !is_built_in(&it.name)).await?,
         configs: specs::<Config>(client).await?,
         services: specs::<Service>(client).await?,
         service_policies: specs::<ServicePolicy>(client).await?,
@@ -166,17 +157,17 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
             }
         }
     };
-    for identity in &mut network.identities {
+    for Tagged { spec: identity, .. } in &mut network.identities {
         let policy = &mut identity.auth_policy_id;
         if policy.as_str() != DEFAULT {
             *policy = AuthPolicyId::new(names.name(EntityKind::AuthPolicy, policy.as_str()));
         }
     }
-    for config in &mut network.configs {
+    for Tagged { spec: config, .. } in &mut network.configs {
         let kind = names.name(EntityKind::ConfigType, config.config_type_id.as_str());
         config.config_type_id = ConfigTypeId::new(kind);
     }
-    for service in &mut network.services {
+    for Tagged { spec: service, .. } in &mut network.services {
         let configs = service.configs.iter();
         let named = configs.map(|id| ConfigId::new(names.name(EntityKind::Config, id.as_str())));
         service.configs = named.collect();
@@ -186,28 +177,41 @@ pub(super) async fn live(client: &ManagementClient) -> anyhow::Result<Network> {
         });
         service.terminators = settings.collect();
     }
-    for policy in &mut network.service_policies {
+    for Tagged { spec: policy, .. } in &mut network.service_policies {
         name(&mut policy.identity_roles, EntityKind::Identity);
         name(&mut policy.service_roles, EntityKind::Service);
     }
-    for policy in &mut network.edge_router_policies {
+    for Tagged { spec: policy, .. } in &mut network.edge_router_policies {
         name(&mut policy.identity_roles, EntityKind::Identity);
         name(&mut policy.edge_router_roles, EntityKind::EdgeRouter);
     }
-    for policy in &mut network.service_edge_router_policies {
+    for Tagged { spec: policy, .. } in &mut network.service_edge_router_policies {
         name(&mut policy.service_roles, EntityKind::Service);
         name(&mut policy.edge_router_roles, EntityKind::EdgeRouter);
     }
     Ok(network)
 }
 
-async fn specs<E: Entity>(client: &ManagementClient) -> anyhow::Result<Vec<E::Spec>> {
-    Ok(entities::<E>(client).await?.iter().map(E::spec).collect())
+async fn specs<E: Entity>(client: &ManagementClient) -> anyhow::Result<Vec<Tagged<E::Spec>>> {
+    specs_of::<E>(client, |_| true).await
 }
 
-async fn entities<E: Entity>(client: &ManagementClient) -> anyhow::Result<Vec<E>> {
-    serde_json::from_value(client.list(E::KIND, "").await?)
-        .with_context(|| format!("the controller's {} are not as expected", E::KIND.path()))
+async fn specs_of<E: Entity>(
+    client: &ManagementClient,
+    is_wanted: impl Fn(&E) -> bool,
+) -> anyhow::Result<Vec<Tagged<E::Spec>>> {
+    let listed: Vec<Listed<E>> = serde_json::from_value(client.list(E::KIND, "").await?)
+        .with_context(|| format!("the controller's {} are not as expected", E::KIND.path()))?;
+    let wanted = listed.into_iter().filter(|listed| is_wanted(&listed.entity));
+    Ok(wanted.map(|Listed { entity, tags }| Tagged { spec: entity.spec(), tags }).collect())
+}
+
+/// An entity as the controller lists it.
+#[derive(Deserialize)]
+struct Listed<E> {
+    #[serde(flatten)]
+    entity: E,
+    tags: Tags,
 }
 
 fn table(differences: &[Difference]) -> Table {

@@ -48,6 +48,7 @@ enum Command {
     Terminator(TerminatorCommand),
     Explain(ExplainArgs),
     Audit(AuditArgs),
+    Usage(UsageArgs),
     Apply(ApplyNetworkArgs),
     Export(ExportArgs),
     Login(LoginArgs),
@@ -109,6 +110,7 @@ impl Lab {
             Command::Terminator(command) => command.run().await,
             Command::Explain(command) => command.run().await,
             Command::Audit(command) => command.run().await,
+            Command::Usage(command) => command.run().await,
             Command::Apply(command) => command.run().await,
             Command::Export(command) => command.run().await,
             Command::Login(command) => command.run().await,
@@ -312,7 +314,7 @@ async fn a_network_is_made_of_a_file_and_written_to_one() {
     let made = network::live(&client).await.unwrap();
     let yaml = serde_saphyr::to_string(&made).unwrap();
     assert_eq!(serde_saphyr::from_str::<Network>(&yaml).unwrap(), made, "{yaml}");
-    assert_eq!(made.service_policies[0].identity_roles[1].to_string(), "@gw");
+    assert_eq!(made.service_policies[0].spec.identity_roles[1].to_string(), "@gw");
     lab.run("export").await.unwrap();
     lab.run("service delete web").await.unwrap();
     lab.run("identity update alice --attributes x").await.unwrap();
@@ -328,6 +330,7 @@ async fn a_network_is_made_of_a_file_and_written_to_one() {
     std::fs::write(&file, "version: 1\nservices: [{ name: web, cofnig: {} }]\n").unwrap();
     let refused = lab.refused(&format!("apply -f {file}")).await;
     assert!(refused.contains("cofnig") && refused.contains("network.yaml"), "{refused}");
+    assert!(refused.contains("line 2"), "{refused}");
 }
 
 #[tokio::test]
@@ -346,7 +349,7 @@ async fn what_is_decided_about_terminators_is_taken_back_and_goes_through_files(
 
     let network = live().await;
 
-    let said = serde_json::to_value(&network.services[0].terminators).unwrap();
+    let said = serde_json::to_value(&network.services[0].spec.terminators).unwrap();
     let expected = serde_json::json!([
         { "identity": "bob", "precedence": "failed", "cost": 30 },
         { "identity": "bob", "instance": "blue", "cost": 9 },
@@ -355,13 +358,65 @@ async fn what_is_decided_about_terminators_is_taken_back_and_goes_through_files(
     let file = lab.file("network.yaml");
     std::fs::write(&file, serde_saphyr::to_string(&network).unwrap()).unwrap();
     lab.run("terminator reset web bob").await.unwrap();
-    assert_eq!(live().await.services[0].terminators.len(), 1);
+    assert_eq!(live().await.services[0].spec.terminators.len(), 1);
     lab.run(&format!("apply -f {file}")).await.unwrap();
     assert_eq!(live().await, network);
     let refused = lab.refused("terminator set web bob").await;
     assert!(refused.contains("--precedence") && refused.contains("--cost"), "{refused}");
     let refused = lab.refused("terminator set web nobody --cost 1").await;
     assert!(refused.contains("there is no \"nobody\""), "{refused}");
+}
+
+#[tokio::test]
+async fn every_kind_of_entity_takes_tags() {
+    let lab = Lab::start().await;
+    std::fs::write(lab.file("schema.json"), "{}").unwrap();
+    std::fs::write(lab.file("data.json"), "{}").unwrap();
+    let (ca, schema, data) =
+        (lab.file("pki/root.crt"), lab.file("schema.json"), lab.file("data.json"));
+    let kinds = [
+        ("identity", format!("--jwt-out {}", lab.file("x.jwt"))),
+        ("router", format!("--jwt-out {}", lab.file("r.jwt"))),
+        ("ca", format!("--cert {ca}")),
+        ("auth-policy", String::new()),
+        ("config-type", format!("--schema {schema}")),
+        ("config", format!("x --data {data}")),
+        ("service", String::new()),
+        ("policy", "dial --identity #all --service #all".into()),
+        ("edge-router-policy", "--identity #all --router #all".into()),
+        ("service-edge-router-policy", "--service #all --router #all".into()),
+    ];
+    for (kind, rest) in &kinds {
+        let name = if *kind == "router" { "gw" } else { "x" };
+        let line =
+            format!("{kind} create {name} {rest} --tag site=eu --tag floor=3 --tag zip=\"012\"");
+        lab.run(&line).await.unwrap_or_else(|error| panic!("{line}: {error:#}"));
+    }
+    let client = ManagementClient::connect(Path::new(&lab.file("admin.json"))).await.unwrap();
+    let made = network::live(&client).await.unwrap();
+    let text = serde_saphyr::to_string(&made).unwrap();
+    assert_eq!(text.matches("site: eu").count(), kinds.len(), "{text}");
+    assert_eq!(
+        made.services[0].tags,
+        serde_json::from_str(r#"{"site":"eu","floor":3,"zip":"012"}"#).unwrap()
+    );
+
+    let file = lab.file("network.yaml");
+    std::fs::write(&file, &text).unwrap();
+    for (kind, _) in &kinds {
+        let name = if *kind == "router" { "gw" } else { "x" };
+        lab.run(&format!("{kind} update {name} --tag site=us")).await.unwrap();
+    }
+    let changed = network::live(&client).await.unwrap();
+    assert_eq!(changed.configs[0].tags.len(), 1);
+    lab.run(&format!("apply -f {file}")).await.unwrap();
+    assert_eq!(network::live(&client).await.unwrap(), made);
+    lab.run("service update x --no-tags").await.unwrap();
+    assert!(network::live(&client).await.unwrap().services[0].tags.is_empty());
+    for bad in ["--tag site", "--tag =eu", "--tag site=eu --no-tags"] {
+        let refused = lab.refused(&format!("service update x {bad}")).await;
+        assert!(refused.contains("--tag"), "{refused}");
+    }
 }
 
 #[tokio::test]
@@ -379,6 +434,8 @@ async fn mistakes_are_named_with_their_remedy() {
     assert!(filter.contains("there is no field \"nmae\""), "{filter}");
     let filter = lab.refused("identity list name=").await;
     assert!(filter.contains("expected a quoted text"), "{filter}");
+    let since = lab.refused("usage --since yesterday").await;
+    assert!(since.contains("\"yesterday\"") && since.contains("10m"), "{since}");
     let token = lab.file("admin.json");
     let taken = lab.refused(&format!("identity create carol --jwt-out {token}")).await;
     assert!(taken.contains("exists"), "{taken}");
@@ -396,4 +453,5 @@ async fn a_stopped_controller_and_a_missing_file_are_named() {
     assert!(format!("{error:#}").contains("cannot be reached"), "{error:#}");
     let error = ManagementClient::connect(Path::new("/nonexistent.json")).await.err().unwrap();
     assert!(error.to_string().contains("/nonexistent.json"), "{error:#}");
+    assert!(error.to_string().contains("nightgate enroll"), "{error:#}");
 }
