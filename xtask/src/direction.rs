@@ -22,7 +22,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("fabric", &["wire", "model"]),
     ("e2ee", &["identity"]),
-    ("identity", &[]),
+    ("passphrase", &[]),
+    ("identity", &["passphrase"]),
     ("datapath", &["ruleset", "abi"]),
     ("netlink", &[]),
     ("telemetry", &[]),
@@ -47,7 +48,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     // controller/
     ("model", &[]),
     ("policy", &["model"]),
-    ("pki", &["model"]),
+    ("pki", &["model", "passphrase"]),
     ("store", &["model"]),
     ("server", &["policy", "store", "pki", "model", "wire", "fabric", "telemetry"]),
     // sdk/ and mirror/

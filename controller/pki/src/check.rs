@@ -13,8 +13,8 @@ use x509_parser::prelude::X509Certificate;
 
 use crate::{
     Directory, PkiError,
+    directory::KeyFile,
     pair::{KeyKind, PairFiles, load_key, parse},
-    passphrase::KeyFile,
 };
 
 /// Pairs without which no controller starts.

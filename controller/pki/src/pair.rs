@@ -9,8 +9,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{
     Directory, FileAccess, PkiError,
+    directory::KeyFile,
     files::{read, write},
-    passphrase::KeyFile,
 };
 
 /// A kind of key that the authority makes.

@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 
 use crate::{
     PkiError,
+    directory::KeyFile,
     pair::{self, KeyKind},
-    passphrase::KeyFile,
 };
 
 /// Claims that a token can carry: they say when they end.

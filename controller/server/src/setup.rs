@@ -13,7 +13,9 @@ use nightgate_model::{
     id::IdentityId,
     kind::EntityKind,
 };
-use nightgate_pki::{Authority, Described, FileAccess, IssuedWithKey, PkiError, write_atomically};
+use nightgate_pki::{
+    Authority, Described, FileAccess, IssuedWithKey, Passphrase, PkiError, write_atomically,
+};
 use nightgate_store::{
     Action, AuditRecord, Author, Certificate, Change, EnrollmentTarget, SqliteStore, Step, Store,
     StoreError,
@@ -112,7 +114,10 @@ fn make_admin(
     path: &Path,
 ) -> Result<(), InitError> {
     let id = IdentityId::new(uuid::Uuid::new_v4().to_string());
-    let made = authority.make_identity(&id, clock::now())?;
+    let mut made = authority.make_identity(&id, clock::now())?;
+    if let Some(passphrase) = Passphrase::from_environment().map_err(PkiError::from)? {
+        made.key_pem = passphrase.encrypt(&made.key_pem).map_err(PkiError::from)?;
+    }
     let file = identity_file(settings, &made, authority.bundle().pem());
     write_atomically(path, file.as_bytes(), FileAccess::Owner)
         .map_err(|source| InitError::Write { path: path.into(), source })?;

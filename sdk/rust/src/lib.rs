@@ -70,7 +70,8 @@ pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
 pub use messages::{MAX_MESSAGE, Messages};
 pub use nightgate_e2ee::{AgreementError, Cipher, Method, RecordError};
 pub use nightgate_identity::{
-    Identity, IdentityError, ProvenIdentity, RequestError, TlsSetupError,
+    Identity, IdentityError, Passphrase, PassphraseError, ProvenIdentity, RequestError,
+    TlsSetupError,
 };
 pub use nightgate_model::token::EnrollmentMethod;
 pub use nightgate_model::{

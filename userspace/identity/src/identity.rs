@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nightgate_passphrase::{Passphrase, PassphraseError, is_encrypted};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -22,7 +23,8 @@ const PEM_BEGIN: &str = "-----BEGIN ";
 /// An enrolled identity: everything an application needs to join the overlay.
 ///
 /// The file format is OpenZiti's. Whoever can read the file is the identity, so
-/// [`save`](Self::save) makes it readable by its owner only.
+/// [`save`](Self::save) makes it readable by its owner only, and [`encrypted`](Self::encrypted) by nobody
+/// without a passphrase.
 #[derive(Clone)]
 pub struct Identity {
     controller: String,
@@ -30,13 +32,21 @@ pub struct Identity {
     certificates_pem: String,
     trusted_pem: String,
     path: Option<PathBuf>,
+    encrypted: Option<EncryptedKey>,
+}
+
+/// The key as it is kept.
+#[derive(Clone)]
+struct EncryptedKey {
+    passphrase: Passphrase,
+    pem: String,
 }
 
 /// An identity file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The file cannot be read.
-    #[error("read identity file {}", path.display())]
+    #[error("read identity file {}; if there is none, `nightgate enroll TOKEN.jwt --out FILE` makes one", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -50,6 +60,14 @@ pub enum IdentityError {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// The key is encrypted, and cannot be opened; or cannot be encrypted.
+    #[error("identity file{}: {source}", shown(path.as_deref()))]
+    Passphrase {
+        /// The file, if the identity came from one.
+        path: Option<PathBuf>,
+        /// Why not.
+        source: PassphraseError,
     },
     /// The text is not JSON of the expected shape.
     #[error("identity file: expected JSON with ztAPI and id.key, id.cert, id.ca")]
@@ -104,24 +122,59 @@ impl Identity {
         certificates_pem: String,
         trusted_pem: String,
     ) -> Result<Self, IdentityError> {
-        let path = None;
-        let identity = Self { controller, key_pem, certificates_pem, trusted_pem, path };
+        let (path, encrypted) = (None, None);
+        let identity = Self { controller, key_pem, certificates_pem, trusted_pem, path, encrypted };
         identity.private_key()?;
         identity.certificates()?;
         identity.trusted()?;
         Ok(identity)
     }
 
-    /// Reads an identity file.
+    /// Reads an identity file. If its key is encrypted, it is opened with the passphrase that the process is started
+    /// with: [`Passphrase::from_environment`].
     ///
     /// # Errors
-    /// The file cannot be read or is no identity file.
+    /// The file cannot be read or is no identity file, or the passphrase is missing or wrong.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
-        let path = path.as_ref();
+        Self::read(path.as_ref(), of_environment)
+    }
+
+    /// Reads an identity file, and opens its key with this passphrase, if it is encrypted.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no identity file, or the passphrase is wrong.
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        passphrase: &Passphrase,
+    ) -> Result<Self, IdentityError> {
+        Self::read(path.as_ref(), || Ok(passphrase.clone()))
+    }
+
+    fn read(
+        path: &Path,
+        passphrase: impl FnOnce() -> Result<Passphrase, PassphraseError>,
+    ) -> Result<Self, IdentityError> {
         let text = fs::read_to_string(path)
             .map_err(|source| IdentityError::Read { path: path.to_owned(), source })?;
-        let identity = Self::from_json(&text)?;
-        Ok(Self { path: Some(path.to_owned()), ..identity })
+        let path = Some(path.to_owned());
+        match Self::parse(&text, passphrase) {
+            Ok(identity) => Ok(Self { path, ..identity }),
+            Err(IdentityError::Passphrase { source, .. }) => {
+                Err(IdentityError::Passphrase { path, source })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same identity, whose key is encrypted with this passphrase wherever it is kept from now on. Other
+    /// programs than Nightgate's do not read such files.
+    ///
+    /// # Errors
+    /// The key cannot be encrypted: it is not in PKCS #8.
+    pub fn encrypted(self, passphrase: Passphrase) -> Result<Self, IdentityError> {
+        let refused = |source| IdentityError::Passphrase { path: self.path.clone(), source };
+        let pem = passphrase.encrypt(&self.key_pem).map_err(refused)?;
+        Ok(Self { encrypted: Some(EncryptedKey { passphrase, pem }), ..self })
     }
 
     /// The file it was loaded from; none if it came from somewhere else.
@@ -129,10 +182,10 @@ impl Identity {
         self.path.as_deref()
     }
 
-    /// The same identity with a later certificate, in the same file once it is saved there.
+    /// The same identity with a later certificate, in the same file once it is saved there, under the same passphrase.
     ///
     /// # Errors
-    /// A part holds no usable PEM.
+    /// A part holds no usable PEM, or the key cannot be encrypted.
     pub fn renewed(
         &self,
         key_pem: String,
@@ -140,7 +193,11 @@ impl Identity {
         trusted_pem: String,
     ) -> Result<Self, IdentityError> {
         let renewed = Self::new(self.controller.clone(), key_pem, certificates_pem, trusted_pem)?;
-        Ok(Self { path: self.path.clone(), ..renewed })
+        let renewed = Self { path: self.path.clone(), ..renewed };
+        match &self.encrypted {
+            Some(EncryptedKey { passphrase, .. }) => renewed.encrypted(passphrase.clone()),
+            None => Ok(renewed),
+        }
     }
 
     /// Whether two thirds of its certificate's life are over: when to renew it. `now` is in seconds since the Unix epoch.
@@ -167,11 +224,18 @@ impl Identity {
             .map_err(|source| IdentityError::Write { path: path.to_owned(), source })
     }
 
-    /// Reads the text of an identity file.
+    /// Reads the text of an identity file; an encrypted key as [`load`](Self::load) does.
     ///
     /// # Errors
-    /// The text is not an identity file's.
+    /// The text is not an identity file's, or the passphrase is missing or wrong.
     pub fn from_json(text: &str) -> Result<Self, IdentityError> {
+        Self::parse(text, of_environment)
+    }
+
+    fn parse(
+        text: &str,
+        passphrase: impl FnOnce() -> Result<Passphrase, PassphraseError>,
+    ) -> Result<Self, IdentityError> {
         let file: IdentityFile = serde_json::from_str(text).map_err(IdentityError::Shape)?;
         let inline = |part, value: &str| match value.strip_prefix(PEM_PREFIX) {
             Some(pem) => Ok(pem.to_owned()),
@@ -179,22 +243,27 @@ impl Identity {
             None if value.starts_with(PEM_BEGIN) => Ok(value.to_owned()),
             None => Err(IdentityError::NotInline { part }),
         };
-        Self::new(
-            file.controller,
-            inline("key", &file.id.key)?,
-            inline("cert", &file.id.cert)?,
-            inline("ca", &file.id.ca)?,
-        )
+        let key = inline("key", &file.id.key)?;
+        let certificates = inline("cert", &file.id.cert)?;
+        let trusted = inline("ca", &file.id.ca)?;
+        if !is_encrypted(&key) {
+            return Self::new(file.controller, key, certificates, trusted);
+        }
+        let refused = |source| IdentityError::Passphrase { path: None, source };
+        let passphrase = passphrase().map_err(refused)?;
+        let plain = passphrase.decrypt(&key).map_err(refused)?;
+        let identity = Self::new(file.controller, plain, certificates, trusted)?;
+        Ok(Self { encrypted: Some(EncryptedKey { passphrase, pem: key }), ..identity })
     }
 
-    /// The text of the identity file. It contains the private key.
+    /// The text of the identity file. It contains the private key, encrypted if there is a passphrase.
     pub fn to_json(&self) -> String {
         let inline = |pem: &str| format!("{PEM_PREFIX}{pem}");
         let file = IdentityFile {
             controller: self.controller.clone(),
             controllers: vec![self.controller.clone()],
             id: Credentials {
-                key: inline(&self.key_pem),
+                key: inline(self.encrypted.as_ref().map_or(&self.key_pem, |key| &key.pem)),
                 cert: inline(&self.certificates_pem),
                 ca: inline(&self.trusted_pem),
             },
@@ -262,6 +331,15 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("controller", &self.controller).finish_non_exhaustive()
     }
+}
+
+fn of_environment() -> Result<Passphrase, PassphraseError> {
+    Passphrase::from_environment()?.ok_or(PassphraseError::Needed)
+}
+
+/// A space and the path, if there is one.
+fn shown(path: Option<&Path>) -> String {
+    path.map(|path| format!(" {}", path.display())).unwrap_or_default()
 }
 
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`.

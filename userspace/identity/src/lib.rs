@@ -14,6 +14,7 @@ mod trust;
 pub use credentials::{Credentials, CredentialsError, ProofError, ProvenIdentity, Signature};
 pub use fingerprint::fingerprint;
 pub use identity::{Identity, IdentityError};
+pub use nightgate_passphrase::{Passphrase, PassphraseError};
 pub use request::{RequestError, key_and_request};
 pub use tls::{OldestTls, TlsSetupError, provider};
 pub use trust::ClientTrust;

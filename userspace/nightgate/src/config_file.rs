@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::{Context as _, anyhow};
 use nightgate_config::{Config, ConfigError, Endpoint, LinkGroup, Links};
 use nightgate_gateway::admin::RuleFile;
-use nightgate_router::{Identity, LinkConfig, Offline, RouterConfig};
+use nightgate_router::{LinkConfig, Offline, RouterConfig};
+
+use crate::identity_file;
 
 /// Which configuration file to run with.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,7 +39,7 @@ impl ConfigArgs {
     pub(crate) fn router(&self, config: &Config) -> anyhow::Result<RouterConfig> {
         let folder = self.file.parent().unwrap_or_else(|| Path::new(""));
         let path = folder.join(&config.router.identity);
-        let identity = Identity::load(&path).with_context(|| {
+        let identity = identity_file::load(&path).with_context(|| {
             format!(
                 "router.identity in {}: load {}; write it with `nightgate router enroll`",
                 self.file.display(),

@@ -86,7 +86,8 @@ pub(crate) struct InitArgs {
 /// `nightgate controller run`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The private keys in DIR/pki are encrypted from the first start with a passphrase on, and every later one needs it:
+The private keys in DIR/pki are encrypted from the first start with a passphrase on, and every later one needs it; so is that
+of an admin.json that is made then:
   NIGHTGATE_KEY_PASSPHRASE_FILE=FILE, else the systemd credential nightgate-key-passphrase
   (LoadCredential=nightgate-key-passphrase:FILE), else NIGHTGATE_KEY_PASSPHRASE=TEXT")]
 pub(crate) struct RunArgs {

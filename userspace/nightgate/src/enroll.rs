@@ -9,7 +9,11 @@ use anyhow::{Context as _, bail, ensure};
 
 use nightgate_sdk::EnrollmentMethod;
 
-use crate::{management::PasswordArgs, output::print_text};
+use crate::{
+    identity_file::{EncryptArgs, save},
+    management::PasswordArgs,
+    output::print_text,
+};
 
 /// `nightgate enroll`
 #[derive(Debug, clap::Args)]
@@ -35,6 +39,8 @@ pub(crate) struct EnrollArgs {
     #[arg(long, requires = "cert")]
     name: Option<String>,
     #[command(flatten)]
+    encrypt: EncryptArgs,
+    #[command(flatten)]
     password: PasswordArgs,
 }
 
@@ -56,6 +62,8 @@ pub(crate) struct EnrollRouterArgs {
     /// Where clients and routers will reach this router; leave it out if it only dials out
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    #[command(flatten)]
+    encrypt: EncryptArgs,
 }
 
 /// Enrolls an identity.
@@ -69,6 +77,7 @@ pub(crate) async fn enroll(args: &EnrollArgs) -> anyhow::Result<()> {
     }
     let out = args.out.as_ref().context("say where the identity file goes with --out FILE")?;
     check_out(out)?;
+    let passphrase = args.encrypt.passphrase()?;
     let identity = match (&args.cert, &args.key) {
         (Some(cert), Some(key)) => {
             let (cert, key) = (read(cert)?, read(key)?);
@@ -80,7 +89,7 @@ pub(crate) async fn enroll(args: &EnrollArgs) -> anyhow::Result<()> {
         ),
         (Some(_) | None, _) => nightgate_sdk::enroll(&token).await,
     };
-    identity.context("enroll")?.save(out)?;
+    save(identity.context("enroll")?, out, passphrase)?;
     print_text(&format!("identity written to {}", out.display()))
 }
 
@@ -88,10 +97,11 @@ pub(crate) async fn enroll(args: &EnrollArgs) -> anyhow::Result<()> {
 pub(crate) async fn enroll_router(args: &EnrollRouterArgs) -> anyhow::Result<()> {
     check_out(&args.out)?;
     let token = args.token.read()?;
+    let passphrase = args.encrypt.passphrase()?;
     let identity = nightgate_sdk::enroll_router(&token, args.advertise.as_deref())
         .await
         .context("enroll the router")?;
-    identity.save(&args.out)?;
+    save(identity, &args.out, passphrase)?;
     print_text(&format!("identity written to {}", args.out.display()))
 }
 

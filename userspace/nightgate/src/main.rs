@@ -10,6 +10,7 @@ mod enroll;
 mod explain;
 mod flows;
 mod gateway;
+mod identity_file;
 mod learn;
 mod lint;
 mod management;

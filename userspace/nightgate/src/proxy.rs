@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
-use nightgate_identity::Identity;
 use nightgate_sdk::Context;
 use tokio::{
     io::copy_bidirectional,
@@ -11,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{output::print_text, signals::StopSignals};
+use crate::{identity_file, output::print_text, signals::StopSignals};
 
 /// `nightgate proxy`
 #[derive(Debug, clap::Args)]
@@ -32,7 +31,7 @@ impl ProxyArgs {
     /// Carries connections until a signal asks it to stop.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let mut signals = StopSignals::new()?;
-        let identity = Identity::load(&self.identity)?;
+        let identity = identity_file::load(&self.identity)?;
         let context = Context::load(&identity).await.context("join the overlay")?;
         let listener = TcpListener::bind(self.listen)
             .await

@@ -3,11 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use nightgate_identity::Identity;
 use nightgate_sdk::{Context, Stream};
 use serde::Serialize;
 
-use crate::output::{OutputArgs, Table};
+use crate::{
+    identity_file,
+    output::{OutputArgs, Table},
+};
 
 /// Most hops of a way.
 const MAX_HOPS: u32 = 64;
@@ -48,7 +50,7 @@ struct Hop {
 impl TraceRouteArgs {
     /// Prints the way.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let identity = Identity::load(&self.identity)?;
+        let identity = identity_file::load(&self.identity)?;
         let context = Context::load(&identity).await.context("join the overlay")?;
         let stream = match &self.host {
             Some(host) => context.dial_identity(&self.service, host).await?,

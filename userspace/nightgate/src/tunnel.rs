@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::Context as _;
 use nightgate_gateway::admin::{Topic, ask};
-use nightgate_identity::Identity;
 use nightgate_tunnel::{FlowReport, TunnelConfig, policy::Policy};
 
 use crate::{
+    identity_file,
     output::{OutputArgs, Table},
     signals::StopSignals,
 };
@@ -88,7 +88,7 @@ impl RunArgs {
         let mut signals = StopSignals::new()?;
         let cgroups = if self.cgroup.is_empty() { vec![whole_host()?] } else { self.cgroup };
         let config = TunnelConfig {
-            identity: Identity::load(&self.identity)?,
+            identity: identity_file::load(&self.identity)?,
             cgroups,
             fail_closed: self.fail_closed.then(|| self.bpf.join("nightgate/tunnel")),
             dns: !self.no_dns,

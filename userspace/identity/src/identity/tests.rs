@@ -26,6 +26,36 @@ fn file_of_a_client_of_2022_loads() {
     assert_eq!(Identity::from_json(&file).unwrap().to_json(), identity.to_json());
 }
 
+#[test]
+fn an_encrypted_key_is_opened_by_its_passphrase_only_and_stays_encrypted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.json");
+    let passphrase = |text| Passphrase::new(text).unwrap();
+    let plain = sample();
+    plain.clone().encrypted(passphrase("correct horse")).unwrap().save(&path).unwrap();
+    assert!(!fs::read_to_string(&path).unwrap().contains("BEGIN PRIVATE KEY"));
+
+    let missing = Identity::load(&path).unwrap_err();
+    let wrong = Identity::load_with(&path, &passphrase("battery staple")).unwrap_err();
+    for (error, said) in [(missing, "NIGHTGATE_KEY_PASSPHRASE_FILE"), (wrong, "another passphrase")]
+    {
+        let text = error.to_string();
+        assert!(text.contains(said) && text.contains("web.json"), "{text}");
+    }
+
+    let loaded = Identity::load_with(&path, &passphrase("correct horse\n")).unwrap();
+    assert_eq!(loaded.private_key().unwrap(), plain.private_key().unwrap());
+    let next = sample();
+    let renewed =
+        loaded.renewed(next.key_pem.clone(), next.certificates_pem, next.trusted_pem).unwrap();
+    renewed.save(&path).unwrap();
+    assert!(!fs::read_to_string(&path).unwrap().contains("BEGIN PRIVATE KEY"));
+    let again = Identity::load_with(&path, &passphrase("correct horse")).unwrap();
+    assert_eq!(again.private_key().unwrap(), renewed.private_key().unwrap());
+    plain.save(&path).unwrap();
+    Identity::load_with(&path, &passphrase("not needed")).unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn saved_identity_is_readable_by_its_owner_only() {

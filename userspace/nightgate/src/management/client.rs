@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use nightgate_identity::Identity;
 use nightgate_model::{
     api::{Created, Envelope, ErrorEnvelope, Pagination, SetPassword},
     configs::NATIVE_METHOD,
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::login::StoredSession;
+use crate::identity_file;
 
 /// Entries asked for at a time; the controller's most.
 const PAGE: usize = 500;
@@ -52,7 +52,7 @@ struct ApiSession {
 impl ManagementClient {
     /// Reads the identity file, connects to the controller it names and authenticates.
     pub(crate) async fn connect(identity_file: &Path) -> anyhow::Result<Self> {
-        let identity = Identity::load(identity_file)?;
+        let identity = identity_file::load(identity_file)?;
         let tls = identity.client_config(&[])?;
         let http = Client::builder().tls_backend_preconfigured(tls).build()?;
         let base = format!("{}/edge/management/v1", identity.controller().trim_end_matches('/'));

@@ -42,7 +42,7 @@ pub(crate) use self::{
     identity::IdentityCommand,
     login::{LoginArgs, LogoutArgs},
     network::{ApplyNetworkArgs, ExportArgs},
-    password::PasswordArgs,
+    password::{PasswordArgs, ask_hidden},
     quarantine::QuarantineCommand,
     terminator::TerminatorCommand,
     usage::UsageArgs,

@@ -26,18 +26,19 @@ impl PasswordArgs {
                 let text = text.with_context(|| format!("read {}", file.display()))?;
                 text.lines().next().unwrap_or_default().to_owned()
             }
-            None => read_line()?,
+            None => ask_hidden("Password: ")?,
         };
         ensure!(!line.is_empty(), "the password is empty");
         Ok(line)
     }
 }
 
-fn read_line() -> anyhow::Result<String> {
+/// The next line of standard input. A terminal is asked for it, and shows nothing of it.
+pub(crate) fn ask_hidden(question: &str) -> anyhow::Result<String> {
     let stdin = io::stdin();
-    let _hidden = if stdin.is_terminal() { Some(Hidden::begin()?) } else { None };
+    let _hidden = if stdin.is_terminal() { Some(Hidden::begin(question)?) } else { None };
     let mut line = String::new();
-    stdin.lock().read_line(&mut line).context("read the password from standard input")?;
+    stdin.lock().read_line(&mut line).context("read it from standard input")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -45,13 +46,13 @@ fn read_line() -> anyhow::Result<String> {
 struct Hidden(Termios);
 
 impl Hidden {
-    fn begin() -> anyhow::Result<Self> {
+    fn begin(question: &str) -> anyhow::Result<Self> {
         let before = tcgetattr(io::stdin()).context("read the terminal's settings")?;
         let mut silent = before.clone();
         silent.local_flags.remove(LocalFlags::ECHO);
         tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &silent).context("hide what is typed")?;
         // Standard error: standard output may be a file.
-        drop(write!(io::stderr(), "Password: "));
+        drop(write!(io::stderr(), "{question}"));
         Ok(Self(before))
     }
 }

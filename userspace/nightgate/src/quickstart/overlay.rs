@@ -7,7 +7,6 @@ use axum::{Router as App, extract::ConnectInfo, routing::get};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use nightgate_identity::Identity;
 use nightgate_model::kind::EntityKind;
 use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Caller, Connector, Context, enroll, enroll_router};
@@ -19,7 +18,7 @@ use tokio::{
 };
 
 use super::{CLIENT, HOST, ROUTER, SERVICE, folder::Folder};
-use crate::management::ManagementClient;
+use crate::{identity_file, management::ManagementClient};
 
 /// How long the page may take to arrive for the first time.
 const FIRST_PAGE: Duration = Duration::from_secs(20);
@@ -99,7 +98,7 @@ async fn start_controller(folder: &Folder) -> anyhow::Result<Controller> {
 async fn start_router(folder: &Folder, identity: &Path) -> anyhow::Result<Router> {
     let at = folder.state.router();
     let config = RouterConfig {
-        identity: Identity::load(identity)?,
+        identity: identity_file::load(identity)?,
         listen: Some(at),
         advertise: Some(at.to_string()),
         legacy_clients: false,
@@ -155,7 +154,7 @@ async fn create_anew(
 }
 
 async fn join(identity: &Path) -> anyhow::Result<Context> {
-    let loaded = Identity::load(identity)?;
+    let loaded = identity_file::load(identity)?;
     Context::load(&loaded).await.with_context(|| format!("join with {}", identity.display()))
 }
 
