@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_line_says_what_happened() {
         let line = r#"{"version":1,"number":7,"at":"2026-01-01T00:00:00.007Z","type":"circuit",
-            "event":"closed","circuitId":"00ff","serviceId":"s","service":"web","dialerId":"d",
+            "event":"closed","toldById":"a","toldBy":"hub","circuitId":"00ff","serviceId":"s","service":"web","dialerId":"d",
             "dialer":"alice","hostId":"h","host":"bob","pathIds":["a","b"],"path":["hub","edge"],
             "cause":"link-lost","sent":5,"received":7,"moves":1,"milliseconds":1200}"#;
         let event: Event = serde_json::from_str(line).unwrap();
