@@ -32,6 +32,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "gateway",
         &[
             "router",
+            "fabric",
             "datapath",
             "netlink",
             "mirror",

@@ -1,11 +1,11 @@
 //! What becomes of an intercepted packet beyond the kernel: name, service, policy, terminator, path.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
+use nightgate_fabric::{Passage, Topology};
 use nightgate_model::{
     entity::Terminator,
     id::{IdentityId, RouterId},
@@ -99,10 +99,12 @@ pub(super) fn steps(
         steps.push(format!("refused: nobody hosts service {}", service.name));
         return steps;
     }
-    let paths = paths(replica, own.as_str());
+    let own = RouterId::new(own.as_str());
+    let passages = replica.routers.iter().map(Passage::from);
+    let mut topology = Topology::new(&own, replica.links.iter(), passages);
     let reached = terminators.iter().filter_map(|terminator| {
-        let (cost, path) = paths.get(terminator.router.as_str())?;
-        Some((terminator, cost + u64::from(terminator.cost), path))
+        let path = topology.path(&own, &terminator.router, &[])?;
+        Some((terminator, path.cost + u64::from(terminator.cost), path.routers))
     });
     let cheapest = reached.min_by_key(|(terminator, cost, _)| (terminator.precedence, *cost));
     let Some((terminator, cost, path)) = cheapest else {
@@ -113,7 +115,7 @@ pub(super) fn steps(
         ));
         return steps;
     };
-    let path: Vec<String> = path.iter().map(|id| router(replica, &RouterId::new(*id))).collect();
+    let path: Vec<String> = path.iter().map(|id| router(replica, id)).collect();
     steps.push(format!("goes by {}, cost {cost}", path.join(" > ")));
     let host = replica.identities.get(&terminator.host);
     steps.push(format!(
@@ -128,28 +130,8 @@ fn router(replica: &Replica, id: &RouterId) -> String {
     replica.router(id).map_or_else(|| id.as_str().to_owned(), |router| router.name.clone())
 }
 
-/// The cheapest path to every router that links lead to, and its cost.
-fn paths<'a>(replica: &'a Replica, own: &'a str) -> BTreeMap<&'a str, (u64, Vec<&'a str>)> {
-    let mut paths = BTreeMap::from([(own, (0, vec![own]))]);
-    loop {
-        let shorter = replica.links.iter().find_map(|link| {
-            let (cost, path) = paths.get(link.from.as_str())?;
-            let cost = cost + u64::from(link.cost);
-            let known = paths.get(link.to.as_str());
-            let is_shorter = known.is_none_or(|(known, _)| cost < *known);
-            let path = path.iter().copied().chain([link.to.as_str()]).collect::<Vec<_>>();
-            (is_shorter && path.len() <= replica.links.len() + 1)
-                .then(|| (link.to.as_str(), (cost, path)))
-        });
-        let Some((router, path)) = shorter else { return paths };
-        paths.insert(router, path);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use nightgate_model::replica::LinkReport;
-
     use super::*;
     use crate::{
         dns::NameTable,
@@ -177,24 +159,5 @@ mod tests {
         }
         let unknown = resolve("tcp 10.1.2.3 > web.corp:80").unwrap_err();
         assert!(unknown.contains("no such name for 10.1.2.3"), "{unknown}");
-    }
-
-    #[test]
-    fn the_cheapest_path_counts() {
-        let link =
-            |from, to, cost| LinkReport { from: RouterId::new(from), to: RouterId::new(to), cost };
-        let replica = Replica {
-            links: vec![
-                link("a", "b", 10),
-                link("b", "a", 10),
-                link("a", "c", 1),
-                link("c", "b", 2),
-            ]
-            .into(),
-            ..Replica::default()
-        };
-        let paths = paths(&replica, "a");
-        assert_eq!(paths["b"], (3, vec!["a", "c", "b"]));
-        assert_eq!(paths["a"], (0, vec!["a"]));
     }
 }
