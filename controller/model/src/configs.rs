@@ -153,28 +153,47 @@ impl Service {
         self.typed_config(InterceptV1::TYPE)
     }
 
-    /// The servers that the service is hosted at, each with a terminator of its own: those of its `host.v2`,
-    /// or the one of its `host.v1`; empty if it has neither.
+    /// The servers that the service is hosted at: [`hosts`].
     ///
     /// # Errors
     /// The document does not have the shape of the type.
     pub fn hosts(&self) -> Result<Vec<HostV1>, ConfigShapeError> {
-        if let Some(host) = self.typed_config::<HostV2>(HostV2::TYPE)? {
-            return Ok(host.terminators);
-        }
-        Ok(self.typed_config(HostV1::TYPE)?.into_iter().collect())
+        hosts(&self.name, &self.config)
     }
 
     fn typed_config<T: DeserializeOwned>(
         &self,
         kind: &'static str,
     ) -> Result<Option<T>, ConfigShapeError> {
-        self.config
-            .get(kind)
-            .map(|document| serde_json::from_value(document.clone()))
-            .transpose()
-            .map_err(|source| ConfigShapeError { service: self.name.clone(), kind, source })
+        typed(&self.name, &self.config, kind)
     }
+}
+
+/// The servers that a service of this name and these documents by type is hosted at, each with a terminator of its own:
+/// those of its `host.v2`, or the one of its `host.v1`; empty if it has neither.
+///
+/// # Errors
+/// The document does not have the shape of the type.
+pub fn hosts(
+    service: &str,
+    config: &BTreeMap<String, serde_json::Value>,
+) -> Result<Vec<HostV1>, ConfigShapeError> {
+    if let Some(host) = typed::<HostV2>(service, config, HostV2::TYPE)? {
+        return Ok(host.terminators);
+    }
+    Ok(typed(service, config, HostV1::TYPE)?.into_iter().collect())
+}
+
+fn typed<T: DeserializeOwned>(
+    service: &str,
+    config: &BTreeMap<String, serde_json::Value>,
+    kind: &'static str,
+) -> Result<Option<T>, ConfigShapeError> {
+    config
+        .get(kind)
+        .map(|document| serde_json::from_value(document.clone()))
+        .transpose()
+        .map_err(|source| ConfigShapeError { service: service.to_owned(), kind, source })
 }
 
 #[cfg(test)]

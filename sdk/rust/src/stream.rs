@@ -340,6 +340,13 @@ impl AsyncWrite for Stream {
     }
 }
 
+impl Stream {
+    /// Closes the circuit at once, and not in order: the other end finds the stream cut, not complete.
+    pub fn abort(mut self) {
+        self.writing = Writing::Ended;
+    }
+}
+
 impl Drop for Stream {
     /// Ends the writing half in order, so that the peer can tell it from a loss; then the port
     /// closes the circuit.

@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    time::{Duration, Instant},
+    path::PathBuf,
+    process::{Command, Output},
+    time::Duration,
 };
 
-use nightgate_lab::{Namespace, Process, overlay::Programs, run, temporary_folder, until};
+use nightgate_lab::{Cgroup, Namespace, Process, overlay::Programs, run, temporary_folder, until};
 use nix::sys::signal::Signal;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const PLACES: [&str; 3] = ["10.9.0.9", "[fd09::9]", "web.corp"];
 struct Scene {
     nightgate: PathBuf,
     folder: tempfile::TempDir,
-    cgroup: PathBuf,
+    cgroup: Cgroup,
     namespace: Namespace,
     _quickstart: Process,
 }
@@ -38,7 +38,7 @@ impl Scene {
         let scene = Self {
             nightgate,
             folder,
-            cgroup: cgroup(&namespace),
+            cgroup: Cgroup::new(&namespace).expect("a cgroup"),
             namespace,
             _quickstart: quickstart,
         };
@@ -74,7 +74,7 @@ impl Scene {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace.name())).arg(&self.nightgate);
         command.args(["tunnel", "run", "--identity"]).arg(self.file("try/laptop.json"));
-        command.arg("--cgroup").arg(&self.cgroup);
+        command.arg("--cgroup").arg(self.cgroup.path());
         command.arg("--admin-socket").arg(self.file("tunnel.sock")).args(options);
         let mut process = Process::spawn(name, command, self.folder.path()).expect("started");
         process.wait_for_output("interception changed", LONG).expect("it intercepts");
@@ -83,14 +83,7 @@ impl Scene {
 
     /// Runs a program in the cgroup.
     fn program(&self, program: &[&str]) -> Output {
-        let enter = format!(
-            "echo $$ > {}/cgroup.procs && exec ip netns exec {} \"$@\"",
-            self.cgroup.display(),
-            self.namespace.name()
-        );
-        let mut command = Command::new("sh");
-        command.args(["-c", &enter, "sh"]).args(program).stdin(Stdio::null());
-        command.output().expect("started")
+        self.cgroup.run(&self.namespace, program).expect("started")
     }
 
     fn curl(&self, place: &str) -> Output {
@@ -102,26 +95,6 @@ impl Scene {
         command.args(["tunnel", "flows", "--json", "--admin-socket"]).arg(self.file("tunnel.sock"));
         run(&mut command).expect("listed")
     }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while fs::remove_dir(&self.cgroup).is_err() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-fn cgroup(namespace: &Namespace) -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    let root = mounts.lines().find_map(|line| {
-        let fields: Vec<_> = line.split(' ').collect();
-        (fields[2] == "cgroup2").then(|| fields[1].to_owned())
-    });
-    let path = Path::new(&root.expect("a cgroup v2")).join(format!("ng-e2e-{}", namespace.name()));
-    fs::create_dir(&path).expect("a cgroup");
-    path
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod bpf;
 mod capture;
+mod cgroup;
 pub mod classbench;
 mod command;
 mod figure;
@@ -24,6 +25,7 @@ mod wire;
 pub use self::{
     bpf::BpfFileSystem,
     capture::Capture,
+    cgroup::Cgroup,
     command::{program, run, shell},
     figure::Figure,
     http::HttpServer,

@@ -3,10 +3,12 @@
 //! `host.v1` describes one server, `host.v2` several; each has a terminator of its own (`terminator`), whose
 //! checks change what dialers choose it by (`health`). `target` decides which server a dial is for.
 
+mod checks;
 mod connect;
 mod datagram;
 mod health;
 mod probe;
+mod server;
 pub mod target;
 mod terminator;
 
@@ -24,8 +26,15 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::info;
 
 use crate::{carried::CarriedFlows, intercept::Encryption};
-use probe::Prober;
 use terminator::Host;
+
+pub use self::{
+    checks::watch_health,
+    connect::ConnectError,
+    health::Standing,
+    probe::Prober,
+    server::{Connection, ServerError},
+};
 
 /// A service as it is hosted here.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -18,8 +18,10 @@ use crate::{
 /// `nightgate tunnel ...`
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum TunnelCommand {
-    /// Intercept what programs of this host connect to, and carry it over the overlay
+    /// Intercept what programs of this host connect to, and carry it over the overlay; host what the identity may host
     Run(RunArgs),
+    /// Host what the identity may host, and intercept nothing: needs no privileges
+    Host(HostArgs),
     /// Show what is carried right now, and for which programs
     Flows(FlowsArgs),
 }
@@ -56,6 +58,19 @@ pub(crate) struct RunArgs {
     admin: AdminArgs,
 }
 
+/// `nightgate tunnel host`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A database that only the overlay reaches, from a host that listens nowhere:
+  nightgate service create db --intercept db.corp:5432 --host 10.2.0.2:5432
+  nightgate policy create host-db bind --identity @server --service @db
+  nightgate tunnel host --identity server.json")]
+pub(crate) struct HostArgs {
+    /// Identity file of who hosts, as `nightgate enroll` wrote it
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+}
+
 /// `nightgate tunnel flows`
 #[derive(Debug, clap::Args)]
 pub(crate) struct FlowsArgs {
@@ -77,6 +92,7 @@ impl TunnelCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Run(args) => args.run().await,
+            Self::Host(args) => args.run().await,
             Self::Flows(args) => args.run().await,
         }
     }
@@ -96,6 +112,14 @@ impl RunArgs {
             admin_socket: self.admin.admin_socket,
         };
         nightgate_tunnel::run(config, signals.wait()).await.context("run the tunneler")
+    }
+}
+
+impl HostArgs {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut signals = StopSignals::new()?;
+        let identity = Identity::load(&self.identity)?;
+        nightgate_tunnel::host(&identity, signals.wait()).await.context("host")
     }
 }
 

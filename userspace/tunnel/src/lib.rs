@@ -3,10 +3,11 @@
 //!
 //! Hooks of cgroups ([`nightgate_datapath::Tunnel`]) turn the calls of programs to sockets at the loopback address and
 //! tell who called. [`table`] says what is intercepted, [`policy`] which programs may use it, [`run()`] puts the parts
-//! together.
+//! together. Services that the identity may host are connected to their servers; [`host()`] does that alone.
 
 mod dns;
 mod flows;
+mod hosting;
 pub mod policy;
 mod process;
 mod sockets;
@@ -18,4 +19,4 @@ mod udp;
 
 pub use flows::FlowReport;
 pub use process::Process;
-pub use tunneler::{TunnelConfig, TunnelError, run};
+pub use tunneler::{TunnelConfig, TunnelError, host, run};

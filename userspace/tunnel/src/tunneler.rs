@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     flows::{FlowReport, Flows},
+    hosting::Hosting,
     policy::Policy,
     process::Process,
     sockets::Sockets,
@@ -34,7 +35,7 @@ use crate::{
 /// What a tunneler needs to start.
 #[derive(Debug)]
 pub struct TunnelConfig {
-    /// Who dials.
+    /// Who dials and hosts.
     pub identity: Identity,
     /// Folders of the cgroups whose programs use it.
     pub cgroups: Vec<PathBuf>,
@@ -169,12 +170,44 @@ fn spawn_all(tasks: &mut JoinSet<()>, sockets: Sockets, shared: &Arc<Shared>) ->
     Ok(())
 }
 
-/// Keeps what is intercepted as the controller allows it.
+/// Hosts what the identity may host, and intercepts nothing, until `stop` completes: without hooks and sockets, and so
+/// without privileges.
+///
+/// # Errors
+/// The identity cannot join the overlay.
+pub async fn host(
+    identity: &Identity,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AuthenticateError> {
+    let context = Context::load(identity).await?;
+    info!(identity = %context.identity_name(), "tunneler hosts");
+    let keep = async {
+        let mut hosting = Hosting::new(context.clone());
+        loop {
+            match context.services().await {
+                Ok(services) => hosting.apply(&services),
+                Err(error) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the controller does not say what may be hosted; what is hosted stays"
+                ),
+            }
+            tokio::time::sleep(REFRESH).await;
+        }
+    };
+    tokio::select! {
+        () = stop => Ok(()),
+        () = keep => Ok(()),
+    }
+}
+
+/// Keeps what is intercepted and hosted as the controller allows it.
 async fn refresh(shared: Arc<Shared>) {
     let mut logged = BTreeSet::new();
+    let mut hosting = Hosting::new(shared.context.clone());
     loop {
         match shared.context.services().await {
             Ok(services) => {
+                hosting.apply(&services);
                 let (destinations, problems) = shared.table().update(&services);
                 let count = destinations.len();
                 if shared.intercept(destinations) {
@@ -188,7 +221,7 @@ async fn refresh(shared: Arc<Shared>) {
             }
             Err(error) => warn!(
                 error = &error as &dyn std::error::Error,
-                "the controller does not say what may be dialed; what is intercepted stays"
+                "the controller does not say what may be dialed and hosted; what is there stays"
             ),
         }
         tokio::time::sleep(REFRESH).await;

@@ -1,6 +1,8 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
+mod hosts;
 mod pmtu;
+mod restart;
 mod scale;
 
 use std::{
@@ -176,6 +178,16 @@ impl Scene {
 
     /// Makes a service that gateway A intercepts and gateway B hosts, and waits until it does.
     fn service(&self, name: &str, intercept: &str, host: &str) {
+        self.model(name, intercept, host, ["gw-b", "gw-a"]);
+        let host = format!("explain dial gw-a {name}");
+        self.wait("a terminator", || {
+            let answer = self.deployment.ask_operator(&host)?;
+            Ok(answer.contains("gw-b").then_some(()))
+        });
+    }
+
+    /// Makes a service that the first identity may host and the second may dial.
+    fn model(&self, name: &str, intercept: &str, host: &str, [hosts, dials]: [&str; 2]) {
         for (kind, document) in [("intercept.v1", intercept), ("host.v1", host)] {
             let file = self.deployment.write(&format!("{name}.{kind}"), document).expect("written");
             let line = format!("config create {name}-{kind} {kind} --data {}", file.display());
@@ -184,13 +196,11 @@ impl Scene {
         self.operate(&format!(
             "service create {name} --config {name}-intercept.v1 --config {name}-host.v1"
         ));
-        self.operate(&format!("policy create {name}-bind bind --identity @gw-b --service @{name}"));
-        self.operate(&format!("policy create {name}-dial dial --identity @gw-a --service @{name}"));
-        let host = format!("explain dial gw-a {name}");
-        self.wait("a terminator", || {
-            let answer = self.deployment.ask_operator(&host)?;
-            Ok(answer.contains("gw-b").then_some(()))
-        });
+        for (what, who) in [("bind", hosts), ("dial", dials)] {
+            let line =
+                format!("policy create {name}-{what} {what} --identity @{who} --service @{name}");
+            self.operate(&line);
+        }
     }
 
     /// Waits until gateway A itself carries what the client sends: the controller knows of a service and its host before

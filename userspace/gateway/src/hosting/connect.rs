@@ -18,7 +18,7 @@ use super::target::Target;
 
 /// A server that could not be connected.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub enum ConnectError {
     /// Its name could not be looked up.
     #[error("resolve {address}: {source}")]
     Resolve {

@@ -9,11 +9,11 @@ use nightgate_model::{
 
 /// What dialers choose a terminator by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Standing {
+pub struct Standing {
     /// Before all costs.
-    pub(super) precedence: Precedence,
+    pub precedence: Precedence,
     /// The lower, the better.
-    pub(super) cost: u16,
+    pub cost: u16,
 }
 
 /// The health of one terminator's server.

@@ -10,11 +10,17 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// What makes HTTP checks.
 #[derive(Clone, Debug)]
-pub(super) struct Prober(Result<reqwest::Client, String>);
+pub struct Prober(Result<reqwest::Client, String>);
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Prober {
     /// Follows no redirects and keeps no connections, so that each check is one whole try.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         // Somebody may have chosen a provider before: then that one is used.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let client = reqwest::Client::builder()

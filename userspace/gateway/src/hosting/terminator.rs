@@ -1,32 +1,25 @@
 //! One server of a hosted service: a binding at the router, the server's health, and the circuits.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use nightgate_e2ee::Binding as CircuitBinding;
-use nightgate_model::{
-    configs::{Check, HostV1, Protocol},
-    id::IdentityId,
-};
+use nightgate_model::id::IdentityId;
 use nightgate_router::{BindRequest, Binding, Circuit, FailureCause, Incoming, KeyShare, Router};
 use nightgate_telemetry::{End, Metrics};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::sleep,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
-    HostedService, HostedTerminator, connect,
-    connect::ConnectError,
+    HostedService, HostedTerminator,
+    checks::watch_health,
     datagram,
-    health::{Health, Standing},
+    health::Standing,
     probe::Prober,
-    target::{DialData, Target, TargetError},
+    server::{Connection, ServerError},
 };
 use crate::{
     carried::{Carried, CarriedFlows},
@@ -55,46 +48,20 @@ enum Refusal {
     #[error(transparent)]
     Protection(#[from] ProtectionError),
     #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Server(#[from] ServerError),
 }
-
-/// A server that does not accept a connection within this time counts as down, unless its configuration says
-/// otherwise.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Dialers wait ten seconds (`fabric::dial`): a host that waits longer could not tell them why it failed.
-const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Wait before a service is bound anew whose binding the router ended.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// A connected server.
-enum Connection {
-    Stream(tokio::net::TcpStream),
-    Datagrams(tokio::net::UdpSocket),
-}
-
-impl Connection {
-    /// IP protocol number, and both ends.
-    fn ends(&self) -> Option<(u8, [SocketAddr; 2])> {
-        let (protocol, own, server) = match self {
-            Self::Stream(stream) => (Protocol::Tcp, stream.local_addr(), stream.peer_addr()),
-            Self::Datagrams(socket) => (Protocol::Udp, socket.local_addr(), socket.peer_addr()),
-        };
-        Some((protocol.number(), [own.ok()?, server.ok()?]))
-    }
-}
 
 impl Host {
     /// Keeps the terminator bound for ever.
     pub(super) async fn serve(self, service: Arc<HostedService>, index: usize) {
         let Some(terminator) = service.terminators.get(index) else { return };
-        let (host, terminator) = (Arc::new(terminator.host.clone()), Arc::new(terminator.clone()));
+        let terminator = Arc::new(terminator.clone());
         // All end with this task, and so with the service's hosting.
-        let (mut circuits, mut checks) = (JoinSet::new(), JoinSet::new());
-        let mut standing = self.watch_health(&mut checks, &service, &host);
+        let mut circuits = JoinSet::new();
+        let (mut standing, _checks) = watch_health(&self.prober, &service.name, &terminator.host);
         loop {
             let Standing { precedence, cost } = *standing.borrow_and_update();
             let mut binding = self.router.bind(BindRequest {
@@ -105,7 +72,7 @@ impl Host {
                 precedence,
                 cost,
             });
-            info!(service = %service.name, server = %host, "hosting begins");
+            info!(service = %service.name, server = %terminator.host, "hosting begins");
             while let Some(incoming) = next(&mut binding, &mut standing).await {
                 while circuits.try_join_next().is_some() {}
                 let (service, terminator) = (Arc::clone(&service), Arc::clone(&terminator));
@@ -115,23 +82,6 @@ impl Host {
             debug!(service = %service.name, "binding ended");
             sleep(RETRY).await;
         }
-    }
-
-    /// Runs the checks of the server; gives what dialers should choose it by, from now on.
-    fn watch_health(
-        &self,
-        tasks: &mut JoinSet<()>,
-        service: &Arc<HostedService>,
-        host: &Arc<HostV1>,
-    ) -> watch::Receiver<Standing> {
-        let health = Health::new(&host.listen, host.checks.len());
-        let (sender, standing) = watch::channel(health.standing());
-        let shared = Arc::new((Mutex::new(health), sender));
-        for (index, check) in host.checks.iter().cloned().enumerate() {
-            let (prober, service) = (self.prober.clone(), Arc::clone(service));
-            tasks.spawn(run_check(prober, service, Arc::clone(&shared), (index, check)));
-        }
-        standing
     }
 
     async fn take(
@@ -176,14 +126,7 @@ impl Host {
         HostedTerminator { host, instance }: &HostedTerminator,
     ) -> Result<(Connection, KeyShare, Protected), Refusal> {
         let (share, protection) = self.answer(service, instance, incoming)?;
-        let target = Target::choose(host, &DialData::read(incoming.app_data()))?;
-        let limit = host.listen.timeout().unwrap_or(CONNECT_TIMEOUT).min(MAX_CONNECT_TIMEOUT);
-        let connection = match target.protocol {
-            Protocol::Tcp => {
-                Connection::Stream(connect::tcp(&target, host.proxy.as_deref(), limit).await?)
-            }
-            Protocol::Udp => Connection::Datagrams(connect::udp(&target, limit).await?),
-        };
+        let connection = Connection::open(host, incoming.app_data()).await?;
         Ok((connection, share, protection))
     }
 
@@ -242,8 +185,7 @@ impl Refusal {
         match self {
             Self::Full => FailureCause::Capacity,
             Self::Protection(_) => FailureCause::Encryption,
-            Self::Target(_) => FailureCause::HostRefused,
-            Self::Connect(error) => error.cause(),
+            Self::Server(error) => error.cause(),
         }
     }
 }
@@ -258,35 +200,6 @@ async fn next(binding: &mut Binding, standing: &mut watch::Receiver<Standing>) -
                 let Standing { precedence, cost } = *standing.borrow_and_update();
                 binding.update(precedence, cost);
             }
-        }
-    }
-}
-
-/// Tries one check again and again.
-async fn run_check(
-    prober: Prober,
-    service: Arc<HostedService>,
-    shared: Arc<(Mutex<Health>, watch::Sender<Standing>)>,
-    (index, check): (usize, Check),
-) {
-    let mut ticks = interval(check.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let outcome = prober.probe(&check).await;
-        let (event, standing) = {
-            let mut health = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let event = health.record(index, &check, outcome.is_ok(), Instant::now());
-            (event, health.standing())
-        };
-        let changed =
-            shared.1.send_if_modified(|known| std::mem::replace(known, standing) != standing);
-        let detail = outcome.as_ref().err().map_or("passed", String::as_str);
-        if event {
-            info!(service = %service.name, check = index, detail, "health event");
-        }
-        if changed {
-            warn!(service = %service.name, check = index, detail, ?standing, "health changed");
         }
     }
 }
