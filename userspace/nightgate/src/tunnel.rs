@@ -118,7 +118,7 @@ impl RunArgs {
 impl HostArgs {
     async fn run(self) -> anyhow::Result<()> {
         let mut signals = StopSignals::new()?;
-        let identity = Identity::load(&self.identity)?;
+        let identity = identity_file::load(&self.identity)?;
         nightgate_tunnel::host(&identity, signals.wait()).await.context("host")
     }
 }
