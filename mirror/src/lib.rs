@@ -4,10 +4,12 @@
 //! values of the kernel's session table. It touches nothing.
 
 mod error;
+mod health;
 mod numbers;
 mod plan;
 pub mod verdict;
 
 pub use error::PlanError;
+pub use health::{Health, Trouble};
 pub use numbers::{Numbering, Over};
 pub use plan::{Plan, PlannedSensor, PlannedSession, SensorPath};

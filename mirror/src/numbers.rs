@@ -159,7 +159,8 @@ mod tests {
              interface: mon0 }}\n  sessions:\n{sessions}"
         );
         let mirror = nightgate_config::parse(&text, "test").unwrap().gateway.unwrap().mirror;
-        let path = SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().ok() };
+        let path =
+            SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().ok(), cuts: false };
         let paths: BTreeMap<_, _> =
             ["ids", "ids2"].map(|name| (SensorName::new(name).unwrap(), path)).into();
         Plan::new(&mirror.unwrap(), &paths, 1_500).unwrap()

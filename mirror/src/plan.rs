@@ -26,6 +26,8 @@ pub struct SensorPath {
     pub mtu: u32,
     /// Address that packets to the sensor are sent from; `None` with [`Encapsulation::Local`].
     pub source: Option<IpAddr>,
+    /// Whether the kernel cuts what leaves it into frames.
+    pub cuts: bool,
 }
 
 /// The kernel's session table and which service uses which entry.
@@ -251,7 +253,7 @@ fn resolve(
         ifindex: path.ifindex,
         udp_port: sensor.udp_port.unwrap_or_default(),
         encapsulation: wrapping(sensor.encapsulation).number(),
-        pad: 0,
+        cuts: path.cuts.into(),
     })
 }
 

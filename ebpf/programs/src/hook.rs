@@ -71,6 +71,12 @@ pub(crate) fn segments(ctx: &TcContext) -> u32 {
     if segments == 0 { 1 } else { segments }
 }
 
+/// Whether it is more than one frame on a wire.
+#[inline(always)]
+pub(crate) fn is_segment(ctx: &TcContext) -> bool {
+    field!(ctx, gso_size) != 0
+}
+
 /// The packet's traffic control index: 16 bits that a packet keeps on its way through the kernel.
 #[inline(always)]
 pub(crate) fn tc_index(ctx: &TcContext) -> u32 {

@@ -1,11 +1,12 @@
-//! TC ingress of the mirror's inner device: copies of mirrored packets, in the frames that a wire would carry,
-//! leave for their session's sensor in its encapsulation.
+//! Copies of mirrored packets leave for their session's sensor in its encapsulation: at the ingress of the mirror's inner
+//! device, behind the barrier that makes of them the frames that a wire would carry, or before that, at the egress of the
+//! outer one, where the sensor's interface does the same.
 
 mod path;
 mod wrap;
 
 use aya_ebpf::{
-    bindings::TC_ACT_SHOT,
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
     btf_maps::{Array, PerCpuArray},
     helpers::generated::{bpf_ktime_get_tai_ns, bpf_skb_change_tail},
     macros::{btf_map, classifier},
@@ -39,35 +40,93 @@ struct Copy<'a> {
     is_cut: bool,
 }
 
-#[classifier]
-pub(crate) fn tc_mirror(ctx: TcContext) -> i32 {
-    let (mark, length) = (CopyMark(hook::mark(&ctx)), ctx.len());
-    let (outcome, action) = match send(&ctx, mark) {
-        Ok(sent) => sent,
-        Err(outcome) => (outcome, TC_ACT_SHOT),
-    };
-    count(mark.session(), outcome, 1, length);
-    action
+/// Where the program is.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Place {
+    /// Behind the barrier, where copies are frames.
+    Behind,
+    /// Before it, where they are as the gateway got them.
+    Before,
 }
 
-/// Encapsulates and sends a copy. `Ok` says whether the sensor's link address was known.
+#[classifier]
+pub(crate) fn tc_mirror(ctx: TcContext) -> i32 {
+    let mark = CopyMark(hook::mark(&ctx));
+    let (length, frames) = (ctx.len(), hook::segments(&ctx));
+    let place = place(&ctx);
+    let outcome = match prepare(&ctx, mark, place) {
+        Ok(ready) => match ready.leave() {
+            Ok((outcome, action)) => {
+                count(mark.session(), outcome, frames, length);
+                count_sensor(ready.number, frames, length);
+                return action;
+            }
+            // The program that has made the copy is told, and counts it.
+            Err(_) if place == Place::Before => return TC_ACT_SHOT,
+            Err(outcome) => outcome,
+        },
+        // As it is, through the barrier. What is wrong with it is counted behind that.
+        Err(_) if place == Place::Before => return TC_ACT_UNSPEC,
+        Err(outcome) => outcome,
+    };
+    count(mark.session(), outcome, frames, length);
+    TC_ACT_SHOT
+}
+
 #[inline(always)]
-fn send(ctx: &TcContext, mark: CopyMark) -> Result<(Outcome, i32), Outcome> {
+fn place(ctx: &TcContext) -> Place {
+    match maps::MIRROR_DEVICE.get(0) {
+        Some(device) if *device == hook::ifindex(ctx) => Place::Before,
+        _ => Place::Behind,
+    }
+}
+
+/// A copy on which nothing has been changed yet, except that it is no longer than its session wants, and the way that it
+/// is going to take.
+struct Ready<'a> {
+    copy: Copy<'a>,
+    inner: Inner,
+    envelope: Envelope,
+    path: Path,
+    /// Of its sensor.
+    number: u32,
+}
+
+/// Finds out where a copy goes.
+///
+/// # Errors
+/// It goes nowhere from here.
+#[inline(always)]
+fn prepare<'a>(ctx: &'a TcContext, mark: CopyMark, place: Place) -> Result<Ready<'a>, Outcome> {
     // SAFETY: the entry is not changed in place: userspace replaces it, and frees the old one only after all
     // programs that may read it (BPF_F_NO_PREALLOC).
     let session = unsafe { maps::MIRROR_SESSIONS.get(mark.session()) }.ok_or(Outcome::NoSession)?;
     let hash = hook::tc_index(ctx) as u16;
-    hook::set_tc_index(ctx, 0);
     let number = u32::from(session.sensor_of(hash));
     // SAFETY: as above.
     let sensor = unsafe { maps::MIRROR_SENSORS.get(number) }.ok_or(Outcome::NoSensor)?;
+    match place {
+        Place::Before if !sensor.takes_segments(session) => return Err(Outcome::NotSegmented),
+        Place::Behind if hook::is_segment(ctx) => return Err(Outcome::NotSegmented),
+        Place::Before | Place::Behind => {}
+    }
     let is_cut = snap(ctx, session)?;
     let encapsulation = Encapsulation::from_number(sensor.encapsulation);
     let copy = Copy { ctx, mark, session, sensor, encapsulation, is_cut };
-    let length = ctx.len();
-    let sent = leave(&copy, hash)?;
-    count_sensor(number, length);
-    Ok(sent)
+    let inner = Inner::read(&copy)?;
+    let envelope = Envelope {
+        link_destination: [0; 6],
+        link_source: [0; 6],
+        inner: inner.length,
+        hash: spread(hash),
+    };
+    let path = Path::find(&copy, &envelope)?;
+    // The kernel's neighbour table would let it go on by the route of the packet that it is a copy of, which it has
+    // until it has passed the barrier.
+    if place == Place::Before && !path.is_resolved() {
+        return Err(Outcome::NoNeighbour);
+    }
+    Ok(Ready { copy, inner, envelope, path, number })
 }
 
 /// Cuts a frame to what its session copies of it. Says whether there was more.
@@ -85,40 +144,35 @@ fn snap(ctx: &TcContext, session: &MirrorSession) -> Result<bool, Outcome> {
 
 /// Counts a copy that was sent to a sensor.
 #[inline(always)]
-fn count_sensor(number: u32, length: u32) {
+fn count_sensor(number: u32, frames: u32, length: u32) {
     if let Some(counter) = MIRROR_SENSOR_COUNTERS.get_ptr_mut(number) {
         // SAFETY: the slot belongs to this CPU, and TC programs do not preempt each other on one CPU.
         let counter = unsafe { &mut *counter };
-        counter.packets += 1;
+        counter.packets += u64::from(frames);
         counter.bytes += u64::from(length);
     }
 }
 
-/// Puts a copy into its encapsulation, and sends it.
-#[inline(always)]
-fn leave(copy: &Copy<'_>, hash: u16) -> Result<(Outcome, i32), Outcome> {
-    let Copy { ctx, encapsulation, .. } = *copy;
-    let inner = Inner::read(copy)?;
-    if encapsulation == Encapsulation::Local {
-        inner.tag(copy)?;
-        ctx.set_mark(mirror::ENCAPSULATED_MARK);
-        return path::leave_as_it_is(copy);
+impl Ready<'_> {
+    /// Puts the copy into its encapsulation, and sends it.
+    #[inline(always)]
+    fn leave(&self) -> Result<(Outcome, i32), Outcome> {
+        let Self { copy, inner, path, .. } = self;
+        if copy.encapsulation == Encapsulation::Local {
+            inner.tag(copy)?;
+        } else {
+            let envelope = Envelope {
+                link_destination: path.link_destination(),
+                link_source: path.link_source(),
+                ..self.envelope
+            };
+            inner.wrap(copy, &envelope)?;
+        }
+        path.check_length(copy)?;
+        hook::set_tc_index(copy.ctx, 0);
+        copy.ctx.set_mark(mirror::ENCAPSULATED_MARK);
+        Ok(path.leave())
     }
-    let envelope = Envelope {
-        link_destination: [0; 6],
-        link_source: [0; 6],
-        inner: inner.length,
-        hash: spread(hash),
-    };
-    let path = Path::find(copy, &envelope)?;
-    let envelope = Envelope {
-        link_destination: path.link_destination(),
-        link_source: path.link_source(),
-        ..envelope
-    };
-    inner.wrap(copy, &envelope)?;
-    ctx.set_mark(mirror::ENCAPSULATED_MARK);
-    Ok(path.leave())
 }
 
 impl Copy<'_> {

@@ -20,7 +20,7 @@ fn name(text: &str) -> SensorName {
 }
 
 fn path(ifindex: u32, mtu: u32, source: &str) -> SensorPath {
-    SensorPath { ifindex, mtu, source: Some(source.parse().unwrap()) }
+    SensorPath { ifindex, mtu, source: Some(source.parse().unwrap()), cuts: false }
 }
 
 fn paths() -> BTreeMap<SensorName, SensorPath> {
@@ -47,7 +47,7 @@ fn sessions_are_numbered_in_order_and_services_point_to_them() {
             ifindex: 8,
             udp_port: 8_472,
             encapsulation: Wrapping::Vxlan.number(),
-            pad: 0,
+            cuts: 0,
         }
     );
     let mut expected = MirrorSession { vni: 43, ..MirrorSession::default() };
@@ -123,7 +123,7 @@ fn a_local_sensor_needs_neither_address_nor_room_and_sessions_share_it() {
     ]);
     let sensor = mirror.sensors.get_mut(&name("ids")).unwrap();
     (sensor.encapsulation, sensor.address) = (Encapsulation::Local, None);
-    let path = SensorPath { ifindex: 7, mtu: 1_500, source: None };
+    let path = SensorPath { ifindex: 7, mtu: 1_500, source: None, cuts: false };
     let paths = BTreeMap::from([(name("ids"), path)]);
     let plan = Plan::new(&mirror, &paths, 1_500).unwrap();
     assert_eq!(plan.sessions()[1].value.vlan, 9);

@@ -46,8 +46,10 @@ enum Case {
     Off,
     /// The filter of a session matches other flows.
     Other,
-    /// Every flow.
+    /// Every flow, towards an interface that cuts segments into frames.
     Everything,
+    /// Every flow, towards another interface: the barrier makes the frames.
+    Barrier,
 }
 
 /// Measures.
@@ -58,17 +60,18 @@ enum Case {
 pub fn run() -> Result<Vec<Figure>> {
     catch_interrupts()?;
     sweep()?;
-    let [off, other, everything] = [Case::Off, Case::Other, Case::Everything].map(Lane::new);
-    let mut lanes = [off?, other?, everything?];
+    let [off, other, everything, barrier] =
+        [Case::Off, Case::Other, Case::Everything, Case::Barrier].map(Lane::new);
+    let mut lanes = [off?, other?, everything?, barrier?];
     let mut figures = program_times(&mut lanes)?;
     figures.extend(throughput(&lanes)?);
     Ok(figures)
 }
 
-fn program_times(lanes: &mut [Lane; 3]) -> Result<Vec<Figure>> {
+fn program_times(lanes: &mut [Lane; 4]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for length in FRAMES {
-        let [off, other, everything] = best(lanes, &udp(length))?;
+        let [off, other, everything, barrier] = best(lanes, &udp(length))?;
         let case = |what: &str| format!("{what}, {length}-byte frame");
         figures.push(figure(case("forwarded, no session"), "program time", off, "ns", None));
         let extra = (other - off).max(0.0);
@@ -81,8 +84,10 @@ fn program_times(lanes: &mut [Lane; 3]) -> Result<Vec<Figure>> {
         ));
         let copy = everything - off;
         figures.push(figure(case("copy in VXLAN"), "added", copy, "ns", Some(COPY_TARGET)));
+        let copy = barrier - off;
+        figures.push(figure(case("the same through the barrier"), "added", copy, "ns", None));
     }
-    let [off, other, _] = best(lanes, &reset())?;
+    let [off, other, ..] = best(lanes, &reset())?;
     let extra = (other - off).max(0.0);
     let case = "first packet, a session that does not match".to_owned();
     figures.push(figure(case, "added", extra, "ns", Some(FILTER_TARGET)));
@@ -90,8 +95,8 @@ fn program_times(lanes: &mut [Lane; 3]) -> Result<Vec<Figure>> {
 }
 
 /// The best program time of a frame in each lane.
-fn best(lanes: &mut [Lane; 3], frame: &[u8]) -> Result<[f64; 3]> {
-    let mut best = [f64::INFINITY; 3];
+fn best(lanes: &mut [Lane; 4], frame: &[u8]) -> Result<[f64; 4]> {
+    let mut best = [f64::INFINITY; 4];
     for _ in 0..ROUNDS {
         for (lane, best) in lanes.iter_mut().zip(&mut best) {
             *best = best.min(lane.program_time(frame)?);
@@ -100,18 +105,19 @@ fn best(lanes: &mut [Lane; 3], frame: &[u8]) -> Result<[f64; 3]> {
     Ok(best)
 }
 
-fn throughput(lanes: &[Lane; 3]) -> Result<Vec<Figure>> {
-    let [off, _, everything] = lanes;
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+fn throughput(lanes: &[Lane; 4]) -> Result<Vec<Figure>> {
+    let [off, _, everything, barrier] = lanes;
+    let (mut without, mut with, mut through) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         if interrupted() {
             bail!("interrupted");
         }
         without.push(off.stream()?);
         with.push(everything.stream()?);
+        through.push(barrier.stream()?);
     }
     let lost = everything.lost()?;
-    let [without, with] = [without, with].map(median);
+    let [without, with, through] = [without, with, through].map(median);
     let case = || "forwarded TCP connection, two cores".to_owned();
     let ratio = with / without;
     let parts = figure(case(), "mirrored / not", ratio, "", Some(THROUGHPUT_TARGET));
@@ -119,6 +125,7 @@ fn throughput(lanes: &[Lane; 3]) -> Result<Vec<Figure>> {
         figure(case(), "no session", without, "Mbit/s", None),
         figure(case(), "everything mirrored", with, "Mbit/s", None),
         Figure { holds: Some(ratio >= THROUGHPUT_TARGET), ..parts },
+        figure(case(), "the same through the barrier / not", through / without, "", None),
         figure(case(), "copies lost", lost, "%", None),
     ])
 }
@@ -167,9 +174,16 @@ impl Lane {
         client.add_route("default", "10.1.0.1")?;
         server.add_route("default", "10.2.0.1")?;
         gateway.set("net/ipv4/ip_forward", "1")?;
-        // A sensor without an address takes copies and answers nothing.
         sensor.ip("link set eth0 mtu 1600 address 02:00:00:00:09:02")?;
         gateway.ip("link set mon0 mtu 1600")?;
+        // What a sensor does with copies is not the gateway's cost: this one drops them as soon as it can.
+        sensor.shell("nft add table netdev sensor")?;
+        sensor.shell(
+            "nft add chain netdev sensor take { type filter hook ingress device eth0 priority 0 ; policy drop ; }",
+        )?;
+        if case != Case::Barrier {
+            gateway.shell("ethtool -K mon0 tx off tso off gso off")?;
+        }
         gateway.ip("neigh add 10.9.0.2 dev mon0 lladdr 02:00:00:00:09:02 nud permanent")?;
         let (datapath, lan) = gateway.enter(|| install(case))??;
         Ok(Self { client, gateway, server, _sensor: sensor, datapath, lan, case })
@@ -188,7 +202,10 @@ impl Lane {
         let Self { gateway, datapath, .. } = self;
         let result = gateway.enter(|| datapath.probe(&probe))??;
         let copied = self.copies(Outcome::Mirrored)? - before;
-        let expected = if self.case == Case::Everything { REPEAT.into() } else { 0 };
+        let expected = match self.case {
+            Case::Off | Case::Other => 0,
+            Case::Everything | Case::Barrier => REPEAT.into(),
+        };
         ensure!(copied == expected, "{copied} copies instead of {expected}");
         Ok(result.duration.as_secs_f64() * 1e9)
     }
@@ -230,7 +247,7 @@ fn install(case: Case) -> Result<(Datapath, IfIndex)> {
             "mirror:\n  sensors: { ids: { interface: mon0, address: 10.9.0.2 } }\n  sessions:\n    - { id: other, \
              sensor: ids, filter: { from: lan, to: wan, protocol: tcp, destination_ports: [9] } }\n"
         }
-        Case::Everything => {
+        Case::Everything | Case::Barrier => {
             "mirror:\n  sensors: { ids: { interface: mon0, address: 10.9.0.2 } }\n  sessions:\n    - { id: all, \
              sensor: ids, filter: { from: lan, to: wan } }\n"
         }
@@ -254,21 +271,21 @@ fn install(case: Case) -> Result<(Datapath, IfIndex)> {
         // The pair ends with the namespace.
         let (pair, _) =
             runtime.block_on(async { Netlink::connect()?.create_mirror_pair().await })?;
-        set_session(&mut datapath)?;
-        datapath.attach_mirror(&pair.peer.name)?;
+        set_session(&mut datapath, case)?;
+        datapath.attach_mirror(&pair.device.name, &pair.peer.name)?;
         datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
     }
     Ok((datapath, lan))
 }
 
-fn set_session(datapath: &mut Datapath) -> Result<()> {
+fn set_session(datapath: &mut Datapath, case: Case) -> Result<()> {
     let sensor = MirrorSensor {
         address: Address::from_v4([10, 9, 0, 2]),
         source: Address::from_v4([10, 9, 0, 1]),
         ifindex: IfIndex::of("mon0")?.get(),
         udp_port: 4_789,
         encapsulation: Encapsulation::Vxlan.number(),
-        pad: 0,
+        cuts: (case == Case::Everything).into(),
     };
     datapath.set_mirror_sensor(1, sensor)?;
     let mut session = MirrorSession { vni: 42, ..MirrorSession::default() };

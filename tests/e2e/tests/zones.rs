@@ -83,6 +83,37 @@ fn private_dns_and_mirror_follow_the_file() {
     assert!(listens(53), "nothing has changed");
 }
 
+#[test]
+fn a_sensor_that_is_gone_gets_no_copies_until_it_is_back() {
+    let scene = Scene::new();
+    let topology = scene.deployment.topology();
+    let sensor = || -> serde_json::Value {
+        let answer = scene.deployment.ask(GATEWAY, "mirror --sensors --json").expect("an answer");
+        serde_json::from_str::<serde_json::Value>(&answer).expect("JSON")[0].take()
+    };
+    let becomes = |state: &str, trouble: Option<&str>| {
+        until(&format!("a sensor that is {state}"), LONG, || {
+            let found = sensor();
+            Ok((found["state"] == state && found["trouble"].as_str() == trouble).then_some(()))
+        })
+        .expect(state);
+    };
+    becomes("up", None);
+    topology.sensor.ip("link set eth0 down").expect("unplugged");
+    becomes("down", Some("link-down"));
+    topology.sensor.ip("link set eth0 up").expect("plugged in");
+    becomes("up", None);
+    // Nobody answers for its address: it is there, and does not hear.
+    topology.sensor.shell("nft add table netdev silent").expect("a table");
+    let hook = "{ type filter hook ingress device eth0 priority 0 ; policy drop ; }";
+    topology.sensor.shell(&format!("nft add chain netdev silent take {hook}")).expect("silent");
+    becomes("down", Some("no-neighbour"));
+    topology.sensor.shell("nft delete table netdev silent").expect("not silent");
+    becomes("up", None);
+    let found = sensor();
+    assert_eq!((&found["sensor"], &found["changes"]), (&"ids".into(), &4.into()), "{found}");
+}
+
 /// A gateway with an interface in no zone, and a stranger behind it.
 struct Scene {
     deployment: Deployment,

@@ -63,7 +63,7 @@ pub use membership::{Membership, Sense};
 pub use metrics::Metrics;
 pub use mirror::{
     Encapsulation, FilterEntry, Mirror, MirrorDirection, NeverMirrored, Sense as FilterSense,
-    Sensor, Session, Vlan,
+    Sensor, SensorCheck, Session, Vlan,
 };
 pub use mss::ClampMss;
 pub use names::{InterfaceName, LinkGroup, RuleId, SensorName, SessionName, SetName, ZoneName};

@@ -5,6 +5,7 @@ mod session;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use crate::{
@@ -68,6 +69,25 @@ pub struct Sensor {
     pub address: Option<IpAddr>,
     /// UDP destination port, 1 to 65535, of encapsulations over UDP; default [`Encapsulation::udp_port`].
     pub udp_port: Option<u16>,
+    /// How it is found out whether it is in order.
+    pub check: SensorCheck,
+}
+
+/// How a sensor is checked: its link and, if it has an address, whether somebody answers for that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SensorCheck {
+    /// Time between two checks, 1 s to 1 h; default 1 s.
+    pub every: Duration,
+    /// Failed checks in a row after which it gets no copies, 1 to 100; default 3.
+    pub failures: u32,
+    /// TCP port of it that has to take connections; `None` for no such check.
+    pub tcp: Option<u16>,
+}
+
+impl Default for SensorCheck {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(1), failures: 3, tcp: None }
+    }
 }
 
 /// What copies are put into.
@@ -229,6 +249,7 @@ fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
     let udp_port = reader.optional(&mut section, "udp_port", |reader, node| {
         decode::integer(reader, node, 1, u16::MAX.into())
     });
+    let check = reader.optional(&mut section, "check", check);
     reader.close(section);
     let (address, udp_port) = (address?, udp_port?);
     let encapsulation = encapsulation?.unwrap_or(Encapsulation::Vxlan);
@@ -250,7 +271,38 @@ fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
         });
     }
     let udp_port = udp_port.or_else(|| encapsulation.udp_port());
-    Some(Sensor { interface: interface?, encapsulation, address, udp_port })
+    let check = check?.unwrap_or_default();
+    if check.tcp.is_some() && address.is_none() {
+        reader.under("check", |reader| {
+            let remedy = "remove the key: a sensor on the wire has no address";
+            reader.report(line, "tcp", "no port with encapsulation local", remedy);
+        });
+    }
+    Some(Sensor { interface: interface?, encapsulation, address, udp_port, check })
+}
+
+fn check(reader: &mut Reader<'_>, node: Node) -> Option<SensorCheck> {
+    const LONGEST: Duration = Duration::from_secs(3_600);
+    let mut section = reader.section(node)?;
+    let every = reader.optional(&mut section, "every", |reader, node| {
+        decode::checked(reader, node, |text| {
+            let every = decode::duration(text)
+                .filter(|time| (1..=LONGEST.as_secs()).contains(&time.as_secs()));
+            every.ok_or_else(|| Malformed::new("a time from 1s to 1h", "write 1s or 1m"))
+        })
+    });
+    let failures = reader
+        .optional(&mut section, "failures", |reader, node| decode::integer(reader, node, 1, 100));
+    let tcp = reader.optional(&mut section, "tcp", |reader, node| {
+        decode::integer(reader, node, 1, u16::MAX.into())
+    });
+    reader.close(section);
+    let default = SensorCheck::default();
+    Some(SensorCheck {
+        every: every?.unwrap_or(default.every),
+        failures: failures?.unwrap_or(default.failures),
+        tcp: tcp?,
+    })
 }
 
 fn encapsulation(reader: &mut Reader<'_>, node: Node) -> Option<Encapsulation> {

@@ -239,6 +239,19 @@ fn what_an_encapsulation_does_not_have_is_refused() {
 }
 
 #[test]
+fn checks_of_sensors_have_to_be_possible() {
+    let text = GOOD.to_owned()
+        + "mirror:\n  sensors:\n"
+        + "    a: { address: 10.9.0.2, interface: mon0, check: { every: 5s, failures: 2, tcp: 22 } }\n"
+        + "    b: { address: 10.9.0.2, interface: mon0, check: { every: 0s, failures: 0 } }\n"
+        + "    c: { interface: mon0, encapsulation: local, check: { tcp: 22 } }\n  sessions: []\n";
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    let expected = ["b.check.every", "b.check.failures", "c.check"];
+    assert_eq!(paths, expected.map(|path| format!("mirror.sensors.{path}")));
+}
+
+#[test]
 fn identifiers_and_vlans_have_to_fit() {
     let text = GOOD.to_owned()
         + "mirror:\n  sensors:\n"

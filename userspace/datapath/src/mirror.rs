@@ -34,16 +34,18 @@ impl Datapath {
             .map_err(failed("write", maps::MIRROR_DEVICE))
     }
 
-    /// Attaches the encapsulating program to the ingress of the mirror's inner device.
+    /// Attaches the encapsulating program to both ends of the mirror's pair of interfaces: to the ingress of `peer`,
+    /// where frames come that `device` has made of copies, and to the egress of that, for copies which may leave before.
     ///
     /// # Errors
     /// There is no such interface, or the kernel refuses.
-    pub fn attach_mirror(&mut self, interface: &str) -> Result<(), DatapathError> {
-        let index = IfIndex::of(interface)?;
-        let place =
-            Place { program: TC_MIRROR, interface, index, hook: Hook::Ingress, role: "mirror" };
-        let link = link::attach(&mut self.ebpf, place, self.pins.as_ref())?;
-        self.mirror_links.push(link);
+    pub fn attach_mirror(&mut self, device: &str, peer: &str) -> Result<(), DatapathError> {
+        for (interface, hook) in [(peer, Hook::Ingress), (device, Hook::Egress)] {
+            let index = IfIndex::of(interface)?;
+            let place = Place { program: TC_MIRROR, interface, index, hook, role: "mirror" };
+            let link = link::attach(&mut self.ebpf, place, self.pins.as_ref())?;
+            self.mirror_links.push(link);
+        }
         Ok(())
     }
 

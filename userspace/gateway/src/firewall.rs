@@ -7,7 +7,7 @@ use std::{
 };
 
 use nightgate_abi::{Family, listener::Transport};
-use nightgate_config::{Gateway, InterfaceName};
+use nightgate_config::{Gateway, InterfaceName, SensorName};
 use nightgate_datapath::{Datapath, DatapathError, FlowSide, IfIndex, Pins};
 use nightgate_mirror::{Numbering, Plan};
 use nightgate_netlink::MirrorPair;
@@ -23,6 +23,8 @@ pub struct Firewall {
     pub(crate) rules: RuleSet,
     pub(crate) mirror: Plan,
     mirror_numbers: Numbering,
+    /// Sensors that get no copies.
+    sensors_down: BTreeSet<SensorName>,
     /// Claims of mirror sessions that the next commit writes; `None` for those of sessions without a plan, whose
     /// numbers are their places.
     claims: Option<Vec<u16>>,
@@ -61,6 +63,7 @@ impl Firewall {
             rules,
             mirror: Plan::default(),
             mirror_numbers: Numbering::default(),
+            sensors_down: BTreeSet::new(),
             claims: None,
             wanted,
             addresses: None,
@@ -271,7 +274,7 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn attach_mirror(&mut self, pair: &MirrorPair) -> Result<(), DatapathError> {
-        self.datapath.attach_mirror(&pair.peer.name)?;
+        self.datapath.attach_mirror(&pair.device.name, &pair.peer.name)?;
         self.datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))
     }
 
@@ -327,6 +330,28 @@ impl Firewall {
             self.datapath.remove_mirror_sensor(number)?;
         }
         self.mirror = plan;
+        self.place_sensors()
+    }
+
+    /// Says which sensors get no copies: their flows go to the other sensors of their sessions, and no other flow moves.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn set_sensors_down(
+        &mut self,
+        down: BTreeSet<SensorName>,
+    ) -> Result<(), DatapathError> {
+        self.sensors_down = down;
+        self.place_sensors()
+    }
+
+    /// Tells the kernel which sensors each session has at the moment.
+    fn place_sensors(&mut self) -> Result<(), DatapathError> {
+        for session in self.mirror.sessions() {
+            let value =
+                self.mirror.entry_with(session, |sensor| !self.sensors_down.contains(sensor));
+            self.datapath.set_mirror_session(session.id, value)?;
+        }
         Ok(())
     }
 }
@@ -405,7 +430,8 @@ mirror:
 
     fn plan() -> Plan {
         let gateway = nightgate_config::parse(GATEWAY, "gw.yaml").unwrap().gateway.unwrap();
-        let path = SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().ok() };
+        let path =
+            SensorPath { ifindex: 7, mtu: 9_000, source: "10.9.0.1".parse().ok(), cuts: false };
         let mirror = gateway.mirror.unwrap();
         let sensor = mirror.sessions[0].sensors[0].clone();
         Plan::new(&mirror, &[(sensor, path)].into(), 1_500).unwrap()

@@ -1,10 +1,14 @@
 //! What the mirror needs from the host: the way to each sensor.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_config::{Gateway, InterfaceName, Mirror, SensorName};
 use nightgate_mirror::{Plan, PlanError, SensorPath};
 use nightgate_netlink::{Netlink, NetlinkError};
+
+pub(crate) use self::health::{Healths, SensorWatch};
 
 /// A mirror that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +47,8 @@ async fn sensor_paths(
             Some(address) => Some(netlink.next_hop(address, &interface).await?.source),
             None => None,
         };
-        let path = SensorPath { ifindex: interface.index.value(), mtu: interface.mtu, source };
+        let (ifindex, mtu) = (interface.index.value(), interface.mtu);
+        let path = SensorPath { ifindex, mtu, source, cuts: interface.cuts_segments()? };
         paths.insert(name.clone(), path);
     }
     Ok(paths)

@@ -4,10 +4,12 @@ mod explain;
 mod firewall;
 mod flows;
 mod router;
+mod sensor;
 mod verdict;
 
 pub use explain::{ExplainReport, Scope};
 pub use firewall::{DropReport, MirrorReport, ReasonReport, RuleReport};
 pub use flows::{FlowError, FlowReport, KillReport};
 pub use router::{NameReport, RouterReport};
+pub use sensor::SensorReport;
 pub use verdict::{QuarantineReport, VerdictReport};

@@ -6,6 +6,7 @@ use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo
 use crate::{
     error::{NetlinkError, is_errno},
     handle::Netlink,
+    offload,
 };
 
 /// The kernel's number of an interface within its network namespace; never zero.
@@ -56,6 +57,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is switched on.
     pub state: AdminState,
+    /// Whether it is switched on and something is plugged in.
+    pub is_running: bool,
     pub(crate) kind: Option<InfoKind>,
 }
 
@@ -66,6 +69,16 @@ pub enum AdminState {
     Up,
     /// Switched off.
     Down,
+}
+
+impl Interface {
+    /// Whether what leaves it is cut into frames, with whole checksums, by the kernel and not by the hardware.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn cuts_segments(&self) -> Result<bool, NetlinkError> {
+        offload::is_off(&self.name)
+    }
 }
 
 impl Netlink {
@@ -118,6 +131,7 @@ fn interface_from(name: &str, message: &LinkMessage) -> Result<Interface, Netlin
         mac,
         mtu: mtu.ok_or_else(|| incomplete("MTU"))?,
         state,
+        is_running: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         kind,
     })
 }

@@ -25,7 +25,8 @@ const MTU: u32 = 65_535;
 /// frames a wire would carry.
 #[derive(Debug)]
 pub struct MirrorPair {
-    /// [`MIRROR_DEVICE`]: programs clone frames into it.
+    /// [`MIRROR_DEVICE`]: programs clone frames into it; the encapsulating program sits at its egress too, for those
+    /// that may go around the pair.
     pub device: Interface,
     /// [`MIRROR_PEER`]: the encapsulating program sits at its ingress.
     pub peer: Interface,
@@ -34,9 +35,9 @@ pub struct MirrorPair {
 impl Netlink {
     /// Makes the mirror's veth pair and switches it on: offloads off, IPv6 off, largest MTU.
     ///
-    /// A pair left behind by an earlier run is replaced. The peer forwards (a kernel parameter), as
-    /// the encapsulating program's route lookups happen on its behalf; it has no address, and
-    /// nothing but that program receives from it.
+    /// A pair left behind by an earlier run is replaced. Both ends forward (a kernel parameter), as
+    /// the encapsulating program's route lookups happen on their behalf; they have no address, and
+    /// nothing but that program receives from them.
     pub async fn create_mirror_pair(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
         self.remove_stale_pair().await?;
         let link = LinkVeth::new(MIRROR_DEVICE, MIRROR_PEER).build();
@@ -78,9 +79,9 @@ impl Netlink {
         for name in [MIRROR_DEVICE, MIRROR_PEER] {
             offload::switch_off(name)?;
             sysctl::set(Family::V6, name, "disable_ipv6", "1")?;
-        }
-        for family in Family::BOTH {
-            sysctl::set(family, MIRROR_PEER, "forwarding", "1")?;
+            for family in Family::BOTH {
+                sysctl::set(family, name, "forwarding", "1")?;
+            }
         }
         for name in [MIRROR_DEVICE, MIRROR_PEER] {
             let change = LinkUnspec::new_with_name(name).mtu(MTU).arp(false).up().build();

@@ -18,6 +18,20 @@ const OFFLOADS: [Offload; 5] = [
     Offload { name: "generic-receive-offload", read: 0x2b, write: 0x2c },
 ];
 
+/// Whether an interface leaves nothing to its hardware: the kernel segments what leaves it, and finishes the checksums.
+pub(crate) fn is_off(interface: &str) -> Result<bool, NetlinkError> {
+    for name in ["tx-checksumming", "tcp-segmentation-offload"] {
+        let offload = OFFLOADS.iter().find(|offload| offload.name == name);
+        let state = offload.map_or(Ok(0), |offload| ethtool(interface, offload.read, 0));
+        let state = state
+            .map_err(|source| NetlinkError::io("read", format!("{name} of {interface}"), source))?;
+        if state != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Switches every offload off and verifies that it is.
 ///
 /// Frames of local sockets are up to 64 KiB long and carry unfinished checksums. An interface

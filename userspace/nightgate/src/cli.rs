@@ -182,7 +182,7 @@ pub(crate) enum Command {
     /// Show the private host names that a running gateway answers for
     Names(ObserveArgs),
     /// Show what became of the copies that a running gateway makes for sensors
-    Mirror(ObserveArgs),
+    Mirror(observe::MirrorArgs),
     /// Show the alerts of sensors that this gateway has judged, and what was done about them, the latest first
     Verdicts(ObserveArgs),
     /// Print the metrics of a running router or gateway in Prometheus' format

@@ -23,6 +23,16 @@ pub(crate) struct ObserveArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// What to show of the mirror.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct MirrorArgs {
+    /// Show the sensors, their health and what they were sent, and not the sessions
+    #[arg(long)]
+    sensors: bool,
+    #[command(flatten)]
+    observe: ObserveArgs,
+}
+
 /// What a table shows of a list of objects.
 pub(crate) struct Columns {
     rows: Rows,
@@ -110,6 +120,17 @@ const MIRROR: Columns = Columns::counted(&[
     ("packets", "packets"),
     ("bytes", "bytes"),
 ]);
+const SENSORS: Columns = Columns::all(&[
+    ("sensor", "sensor"),
+    ("interface", "interface"),
+    ("address", "address"),
+    ("encapsulation", "encapsulation"),
+    ("state", "state"),
+    ("trouble", "trouble"),
+    ("changes", "changes"),
+    ("packets", "packets"),
+    ("bytes", "bytes"),
+]);
 const VERDICTS: Columns = Columns::all(&[
     ("at", "judged_at"),
     ("signature", "signature"),
@@ -150,9 +171,12 @@ pub(crate) async fn rules(args: &ObserveArgs) -> anyhow::Result<()> {
     print_field(args, Topic::Rules, None, &RULES).await
 }
 
-/// Prints the copies made for sensors.
-pub(crate) async fn mirror(args: &ObserveArgs) -> anyhow::Result<()> {
-    print_field(args, Topic::Mirror, None, &MIRROR).await
+/// Prints the copies made for sensors, or the sensors.
+pub(crate) async fn mirror(args: &MirrorArgs) -> anyhow::Result<()> {
+    if args.sensors {
+        return print_field(&args.observe, Topic::Sensors, None, &SENSORS).await;
+    }
+    print_field(&args.observe, Topic::Mirror, None, &MIRROR).await
 }
 
 /// Prints alerts and what was done about them.

@@ -53,6 +53,7 @@ async fn answer(query: Query, router: &Router) {
             | Topic::Rules
             | Topic::Flows
             | Topic::Mirror
+            | Topic::Sensors
             | Topic::Names
             | Topic::Verdicts
             | Topic::Quarantine,

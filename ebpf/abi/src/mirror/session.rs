@@ -1,6 +1,6 @@
 //! Sessions and sensors.
 
-use super::{VLAN_BY_SERVICE, VLAN_MAX};
+use super::{Encapsulation, VLAN_BY_SERVICE, VLAN_MAX};
 use crate::{Address, Rate, flow::Direction};
 
 /// Sensors of one session.
@@ -63,8 +63,9 @@ pub struct MirrorSensor {
     pub udp_port: u16,
     /// [`Encapsulation::number`](super::Encapsulation::number).
     pub encapsulation: u8,
-    /// Zero.
-    pub pad: u8,
+    /// 1 if its interface leaves nothing to the hardware, so that the kernel makes frames of large segments there, and
+    /// completes checksums; else 0.
+    pub cuts: u8,
 }
 
 const _: () = assert!(size_of::<MirrorSensor>() == 40);
@@ -112,6 +113,20 @@ impl MirrorSession {
             index += 1;
         }
         chosen
+    }
+}
+
+impl MirrorSensor {
+    /// Whether a session's copies can be put into their encapsulation before they are cut into frames: the sensor's
+    /// interface cuts them, and their outer headers may all be the same but for lengths and identification.
+    #[inline(always)]
+    pub const fn takes_segments(&self, session: &MirrorSession) -> bool {
+        let is_plain = match Encapsulation::from_number(self.encapsulation) {
+            Encapsulation::Vxlan | Encapsulation::Gre | Encapsulation::Local => true,
+            // Each frame has its own sequence number.
+            Encapsulation::Geneve | Encapsulation::Erspan => false,
+        };
+        self.cuts != 0 && is_plain && session.snap == 0
     }
 }
 
@@ -165,6 +180,18 @@ mod tests {
             }
         }
         assert_eq!(session(&[]).sensor_of(7), 0);
+    }
+
+    #[test]
+    fn only_frames_that_need_nothing_of_their_own_are_cut_behind_the_encapsulation() {
+        fn takes(encapsulation: Encapsulation, cuts: u8, snap: u32) -> bool {
+            let encapsulation = encapsulation.number();
+            let sensor = MirrorSensor { encapsulation, cuts, ..MirrorSensor::default() };
+            sensor.takes_segments(&MirrorSession { snap, ..MirrorSession::default() })
+        }
+        let found = Encapsulation::ALL.map(|encapsulation| takes(encapsulation, 1, 0));
+        assert_eq!(found, [true, false, false, true, true]);
+        assert!(!takes(Encapsulation::Vxlan, 0, 0) && !takes(Encapsulation::Vxlan, 1, 64));
     }
 
     #[test]

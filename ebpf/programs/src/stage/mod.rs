@@ -97,6 +97,12 @@ pub(crate) fn run(ctx: &TcContext, hook: Hook) -> Result<Reason, Reason> {
     if active.epoch() == 0 {
         return Err(Reason::NotCommitted);
     }
+    // The encapsulating program has made sure that it goes to a configured sensor by that one's interface. It may have
+    // come here in the middle of what another program does with the packet that it is a copy of: the work space is not
+    // free.
+    if hook == Hook::Egress && hook::mark(ctx) == ENCAPSULATED_MARK {
+        return Ok(Reason::MirrorCopy);
+    }
     if active.uses(Features::SIGHT) {
         sight::begin();
     }
@@ -114,10 +120,6 @@ pub(crate) fn run(ctx: &TcContext, hook: Hook) -> Result<Reason, Reason> {
 /// Takes a packet through the stages under the rules in force.
 #[inline(always)]
 fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
-    // The encapsulating program has made sure that it goes to a configured sensor by that one's interface.
-    if hook == Hook::Egress && hook::mark(ctx) == ENCAPSULATED_MARK {
-        return Ok(Reason::MirrorCopy);
-    }
     if hook == Hook::Egress && reject::is_answer(ctx) {
         return Ok(Reason::Answer);
     }

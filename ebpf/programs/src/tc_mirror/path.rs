@@ -6,11 +6,15 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{
         BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-        bpf_fib_lookup as Parameters, bpf_redir_neigh as NextHop,
+        bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_fib_lookup as Parameters,
+        bpf_redir_neigh as NextHop,
     },
     helpers::generated::{bpf_check_mtu, bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh},
 };
-use nightgate_abi::{Family, mirror::Outcome};
+use nightgate_abi::{
+    Family,
+    mirror::{Encapsulation, Outcome},
+};
 use nightgate_packet::encapsulation::{Envelope, outer};
 
 use super::Copy;
@@ -31,6 +35,12 @@ impl Path {
     pub(super) fn find(copy: &Copy<'_>, envelope: &Envelope) -> Result<Self, Outcome> {
         let Copy { ctx, sensor, .. } = *copy;
         let family = sensor.address.family();
+        if copy.encapsulation == Encapsulation::Local {
+            // SAFETY: a structure of integers and unions of integers; zero is valid.
+            let mut parameters: Parameters = unsafe { mem::zeroed() };
+            parameters.ifindex = sensor.ifindex;
+            return Ok(Self { parameters, family, resolved: true });
+        }
         let mut parameters = parameters(copy, envelope);
         // SAFETY: the parameters are initialised and of the size given.
         let answer = unsafe {
@@ -48,6 +58,12 @@ impl Path {
         Ok(Self { parameters, family, resolved })
     }
 
+    /// Whether the link address of the next hop is known.
+    #[inline(always)]
+    pub(super) fn is_resolved(&self) -> bool {
+        self.resolved
+    }
+
     /// Link address of the next hop; zero if it is not known.
     #[inline(always)]
     pub(super) fn link_destination(&self) -> [u8; 6] {
@@ -58,6 +74,25 @@ impl Path {
     #[inline(always)]
     pub(super) fn link_source(&self) -> [u8; 6] {
         self.parameters.smac
+    }
+
+    /// Makes sure that the interface carries the packet, or each frame of a segment. Of single frames with outer headers,
+    /// the lookup has done that.
+    ///
+    /// # Errors
+    /// It is too long for it.
+    #[inline(always)]
+    pub(super) fn check_length(&self, copy: &Copy<'_>) -> Result<(), Outcome> {
+        if copy.encapsulation != Encapsulation::Local && !hook::is_segment(copy.ctx) {
+            return Ok(());
+        }
+        let (ifindex, mut mtu) = (self.parameters.ifindex, 0);
+        let flags = u64::from(BPF_MTU_CHK_SEGS);
+        // SAFETY: the context is valid, and the helper writes one word.
+        match unsafe { bpf_check_mtu(copy.ctx.as_ptr(), ifindex, &raw mut mtu, 0, flags) } {
+            0 => Ok(()),
+            _ => Err(Outcome::TooLong),
+        }
     }
 
     /// Sends the packet: straight out if the next hop's link address is known; else by way of the kernel's
@@ -91,7 +126,11 @@ fn parameters(copy: &Copy<'_>, envelope: &Envelope) -> Parameters {
     parameters.l4_protocol = outer::protocol_of(copy.encapsulation);
     parameters.sport = envelope.source_port().to_be();
     parameters.dport = sensor.udp_port.to_be();
-    parameters.__bindgen_anon_1.tot_len = envelope.outer_length(family, copy.encapsulation);
+    parameters.__bindgen_anon_1.tot_len = if hook::is_segment(copy.ctx) {
+        0
+    } else {
+        envelope.outer_length(family, copy.encapsulation)
+    };
     parameters.ifindex = hook::ifindex(copy.ctx);
     match family {
         Family::V4 => {
@@ -116,20 +155,4 @@ fn address_family(family: Family) -> u8 {
         Family::V4 => 2,
         Family::V6 => 10,
     }
-}
-
-/// Sends a copy out of the sensor's interface as it is.
-///
-/// # Errors
-/// It is longer than that carries.
-#[inline(always)]
-pub(super) fn leave_as_it_is(copy: &Copy<'_>) -> Result<(Outcome, i32), Outcome> {
-    let ifindex = copy.sensor.ifindex;
-    let mut mtu = 0;
-    // SAFETY: the context is valid, and the helper writes one word.
-    if unsafe { bpf_check_mtu(copy.ctx.as_ptr(), ifindex, &raw mut mtu, 0, 0) } != 0 {
-        return Err(Outcome::TooLong);
-    }
-    // SAFETY: notes the interface for the action it returns.
-    Ok((Outcome::Mirrored, unsafe { bpf_redirect(ifindex, 0) } as i32))
 }

@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
-        BPF_F_ADJ_ROOM_ENCAP_L4_GRE, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
-        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
+        BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+        BPF_F_ADJ_ROOM_FIXED_GSO, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{bpf_get_prandom_u32, bpf_skb_vlan_pop, bpf_skb_vlan_push},
     programs::TcContext,
@@ -45,9 +45,6 @@ impl Inner {
         let skb = unsafe { &*copy.ctx.skb.skb };
         if skb.protocol != PROTOCOL_IPV4 && skb.protocol != PROTOCOL_IPV6 {
             return Err(Outcome::NotIp);
-        }
-        if skb.gso_size != 0 {
-            return Err(Outcome::NotSegmented);
         }
         let vlan = copy.session.vlan_of(copy.mark.service());
         let has_own_tag = skb.vlan_present;
@@ -137,7 +134,9 @@ impl Inner {
                 BPF_F_ADJ_ROOM_ENCAP_L4_GRE
             }
         };
-        let flags = u64::from(network | transport) | (link as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
+        // A segment stays one of frames as long as the mirrored ones: the way to the sensor has room for the headers.
+        let kind = network | transport | BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_FIXED_GSO;
+        let flags = u64::from(kind) | (link as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
         let room = outer::length(family) + encapsulation::length(copy.encapsulation) + link;
         copy.ctx
             .adjust_room(room as i32, BPF_ADJ_ROOM_MAC, flags)

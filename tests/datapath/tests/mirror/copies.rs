@@ -43,6 +43,56 @@ fn an_exchange_over_ipv4_reaches_a_sensor_over_ipv6_whole() {
 }
 
 #[test]
+fn segments_are_cut_behind_the_encapsulation_where_the_interface_does_it() {
+    let cases = [("address: 10.9.0.2", "vni: 42"), ("address: 'fd09::2'", "vni: 42, vlan: 7")];
+    for (sensor, keys) in cases {
+        for service in [SERVICE_V4, SERVICE_V6] {
+            check_direct(service, sensor, keys);
+        }
+    }
+}
+
+/// Copies that pass the barrier until the sensor's link address is known.
+const FIRST: u64 = 10;
+
+/// As [`check_exchange`], almost without a frame through the barrier.
+fn check_direct(service: &str, sensor: &str, keys: &str) {
+    let topology = Topology::new().unwrap();
+    topology.gateway.shell("ethtool -K mon0 tx off tso off gso off").unwrap();
+    let capture = Sensor::start(&topology.sensor).unwrap();
+    let service = SocketAddr::new(ip(service), 80);
+    let sent = topology
+        .gateway
+        .enter(|| {
+            let mut gateway = Gateway::start(sensor, keys).unwrap();
+            let server = gateway.serve(service, 1).unwrap();
+            topology.exchange(service).unwrap();
+            server.join().unwrap().unwrap();
+            let (matched, sent) =
+                (gateway.copies(Outcome::Matched).unwrap(), gateway.sent().unwrap());
+            assert_eq!(matched, sent, "each frame is counted once");
+            let through = received("ngmir1");
+            assert!(through < FIRST, "{through} of {sent} went through the barrier");
+            gateway.stop().unwrap();
+            usize::try_from(sent).unwrap()
+        })
+        .unwrap();
+    let segments = capture.decode(sent).unwrap();
+    assert_eq!(segments.len(), sent, "what was counted is what arrived");
+    assert!(segments.iter().all(|segment| segment.checksum == Some(1)), "{sensor} {service}");
+    let longest = segments.iter().map(|segment| segment.length).max().unwrap();
+    assert!(longest <= 1_500 + 14 + 70 + 4, "{sensor} {service}: {longest}");
+    check_streams(&segments, 1);
+}
+
+/// Packets that an interface of this thread's network namespace has received.
+fn received(interface: &str) -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let row = table.lines().find_map(|line| line.trim().strip_prefix(interface)).unwrap();
+    row.trim_start_matches(':').split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
 fn every_copy_has_one_outcome() {
     let topology = Topology::new().unwrap();
     let capture = Sensor::start(&topology.sensor).unwrap();

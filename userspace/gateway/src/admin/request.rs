@@ -116,6 +116,8 @@ pub enum Topic {
     Flows,
     /// Copies made for the sensors.
     Mirror,
+    /// The sensors.
+    Sensors,
     /// Intercepted host names and their addresses.
     Names,
     /// Alerts, and what was done about them.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use nightgate_config::{Gateway, Prefix};
+use nightgate_config::{Gateway, Prefix, SensorName};
 use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_netlink::InterfaceWatch;
 use nightgate_router::Router;
@@ -141,11 +141,18 @@ impl Live {
                 }
                 alert = self.verdicts.next() => self.verdicts.handle(&alert, &mut self.firewall),
                 () = self.rules.expired() => self.expire().await,
+                down = self.surroundings.sensors_changed() => self.set_sensors_down(down),
                 () = changes.changed() => self.follow_interfaces().await,
                 () = self.learning.due() => self.learning.look(&mut self.firewall, &self.rules),
                 news = self.tracer.news() => self.tracer.handle(news, &mut self.firewall),
                 Some(query) = admin.next() => self.serve(query).await,
             }
+        }
+    }
+
+    fn set_sensors_down(&mut self, down: BTreeSet<SensorName>) {
+        if let Err(error) = self.firewall.set_sensors_down(down) {
+            error!(%error, "copies go to the sensors as before; the next change tries again");
         }
     }
 
@@ -330,6 +337,7 @@ impl Live {
             Topic::Rules => value(self.firewall.rule_reports(&clock()?)),
             Topic::Flows => self.flows(&FlowRequest::default()),
             Topic::Mirror => value(self.firewall.mirror_reports()),
+            Topic::Sensors => value(self.firewall.sensor_reports(self.surroundings.sensors())),
             Topic::Names => value(Ok::<_, String>(NameReport::list(self.table.borrow().names()))),
             Topic::Verdicts => value(Ok::<_, String>(self.verdicts.reports())),
             Topic::Quarantine => value(verdicts::quarantined(&self.firewall)),

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use nightgate_config::Gateway;
+use nightgate_config::{Gateway, Mirror, SensorName};
 use nightgate_mirror::Plan;
 use nightgate_netlink::{Netlink, Undo};
 use nightgate_telemetry::Metrics;
@@ -19,7 +19,7 @@ use crate::{
     dns::{DnsServer, Knowledge, NameTable, Policy},
     firewall::Firewall,
     intercept::Sources,
-    mirror,
+    mirror::{self, Healths, SensorWatch},
     names::HostName,
     resolver::Resolver,
     state::StateFolder,
@@ -31,6 +31,8 @@ pub(super) struct Surroundings {
     knowledge: Knowledge,
     policy: watch::Sender<Arc<Policy>>,
     dns: BTreeMap<SocketAddr, DnsServer>,
+    /// Looks after the mirror's sensors, while there are any.
+    sensors: Option<(Mirror, SensorWatch)>,
     /// How to take the mirror's interfaces back, while there are any.
     pair: Option<Undo>,
     /// The host's resolver configuration, while it is ours.
@@ -56,7 +58,8 @@ impl Surroundings {
         let (change, policy) = watch::channel(Arc::default());
         let knowledge = Knowledge { names, policy, metrics };
         let netlink = Netlink::connect()?;
-        Ok(Self { netlink, knowledge, policy: change, dns, pair, resolver: None, state })
+        let (resolver, sensors) = (None, None);
+        Ok(Self { netlink, knowledge, policy: change, dns, sensors, pair, resolver, state })
     }
 
     /// Opens and plans what a configuration needs beyond what is there, and announces mirror sessions to the rules that
@@ -96,6 +99,7 @@ impl Surroundings {
         self.dns.retain(|address, _| listen.contains(address));
         self.dns.extend(prepared.dns);
         self.settle_resolver(gateway)?;
+        self.settle_sensors(gateway, firewall)?;
         let Some(plan) = prepared.mirror else {
             firewall.detach_mirror()?;
             if let Some(undo) = self.pair.take() {
@@ -110,6 +114,39 @@ impl Surroundings {
             firewall.attach_mirror(&pair)?;
         }
         Ok(())
+    }
+
+    /// Looks after the sensors of a configuration; those of the one before go on as they are if nothing has changed.
+    fn settle_sensors(
+        &mut self,
+        gateway: &Gateway,
+        firewall: &mut Firewall,
+    ) -> Result<(), GatewayError> {
+        let wanted = gateway.mirror.as_ref();
+        if self.sensors.as_ref().map(|(mirror, _)| &mirror.sensors) == wanted.map(|m| &m.sensors) {
+            return Ok(());
+        }
+        self.sensors = match wanted {
+            Some(mirror) => Some((mirror.clone(), SensorWatch::start(mirror)?)),
+            None => None,
+        };
+        firewall.set_sensors_down(BTreeSet::new())?;
+        Ok(())
+    }
+
+    /// Waits until the health of a sensor has changed: those that are in no order now.
+    pub(super) async fn sensors_changed(&mut self) -> BTreeSet<SensorName> {
+        let healths = match &mut self.sensors {
+            Some((_, watch)) => watch.changed().await,
+            None => std::future::pending().await,
+        };
+        let down = healths.into_iter().filter(|(_, health)| health.trouble.is_some());
+        down.map(|(name, _)| name).collect()
+    }
+
+    /// The sensors and their health.
+    pub(super) fn sensors(&self) -> Option<(&Mirror, Healths)> {
+        self.sensors.as_ref().map(|(mirror, watch)| (mirror, watch.healths()))
     }
 
     /// Points the host's resolver at the private DNS, or gives it back.

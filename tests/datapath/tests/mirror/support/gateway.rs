@@ -69,7 +69,7 @@ impl Gateway {
         datapath.attach("lan0", &ZoneName::new("lan").context("a zone name")?)?;
         datapath.attach("wan0", &ZoneName::new("wan").context("a zone name")?)?;
         datapath.commit(&rules.image())?;
-        datapath.attach_mirror(&pair.peer.name)?;
+        datapath.attach_mirror(&pair.device.name, &pair.peer.name)?;
         datapath.set_mirror_device(IfIndex::new(pair.device.index.value()))?;
         let session = MirrorSessionId::new(1).context("a session")?;
         let mut gateway = Self {
@@ -198,7 +198,8 @@ async fn paths(netlink: &Netlink, mirror: &Mirror) -> Result<BTreeMap<SensorName
             Some(address) => Some(netlink.next_hop(address, &interface).await?.source),
             None => None,
         };
-        let path = SensorPath { ifindex: interface.index.value(), mtu: interface.mtu, source };
+        let (ifindex, mtu) = (interface.index.value(), interface.mtu);
+        let path = SensorPath { ifindex, mtu, source, cuts: interface.cuts_segments()? };
         paths.insert(name.clone(), path);
     }
     Ok(paths)
