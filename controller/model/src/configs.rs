@@ -100,10 +100,13 @@ impl InterceptV1 {
 
 /// Which methods of end-to-end encryption the ends of a service take: config type `end-to-end.v1`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EndToEndV1 {
     /// The method.
     pub method: EndToEndMethod,
+    /// Whether a dial may carry data, which the host may get a second time when the dial is tried again.
+    #[serde(default)]
+    pub early_data: bool,
 }
 
 /// Our own method of end-to-end encryption, as clients that speak it name it when they authenticate.
@@ -132,6 +135,12 @@ impl EndToEndV1 {
         configs.get(Self::TYPE).map_or(EndToEndMethod::Negotiated, |document| {
             Self::deserialize(document).map_or(EndToEndMethod::Native, |config| config.method)
         })
+    }
+
+    /// Whether the configs of a service, by type, let a dial carry data.
+    pub fn allows_early_data(configs: &BTreeMap<String, serde_json::Value>) -> bool {
+        let config = configs.get(Self::TYPE).map(Self::deserialize);
+        config.is_some_and(|config| config.is_ok_and(|config| config.early_data))
     }
 }
 
@@ -213,5 +222,16 @@ mod tests {
         assert_eq!(method(json!({ "method": "aes-gcm" })), EndToEndMethod::AesGcm);
         assert_eq!(method(json!({ "method": "of the future" })), EndToEndMethod::Native);
         assert_eq!(method(json!(7)), EndToEndMethod::Native);
+        let early = |document: Value| {
+            EndToEndV1::allows_early_data(&[(EndToEndV1::TYPE.to_owned(), document)].into())
+        };
+        assert!(early(json!({ "method": "native", "earlyData": true })));
+        for document in [
+            json!({ "method": "native" }),
+            json!({ "method": "native", "earlyData": 1 }),
+            json!({ "method": "of the future", "earlyData": true }),
+        ] {
+            assert!(!early(document));
+        }
     }
 }

@@ -3,8 +3,10 @@
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use nightgate_e2ee::{AgreementError, Binding as CircuitBinding, KeyPair, Protection, Share};
-use nightgate_model::{entity::Permission, id::IdentityId};
+use nightgate_e2ee::{
+    AgreementError, Binding as CircuitBinding, EarlyId, EarlyOffer, KeyPair, Protection, Share,
+};
+use nightgate_model::{configs::EndToEndV1, entity::Permission, id::IdentityId};
 use nightgate_wire::{
     channel::Message,
     edge::{content, header},
@@ -21,6 +23,7 @@ use crate::{
     context::Context,
     controller::ServiceSession,
     dial::is_invalid_session,
+    early::EarlySecrets,
     edge::{Channel, Closed, Event, Port, PortKind, Receiver},
     listen::{BindFailure, BindOptions, Caller},
     peers::PeerRefusal,
@@ -58,6 +61,8 @@ struct Binding {
     service: Service,
     options: BindOptions,
     keys: Option<KeyPair>,
+    /// What circuits have left for data that goes with later dials, if the service lets dials carry it.
+    early: Option<EarlySecrets<EarlyId>>,
     listener_id: String,
     accepted: mpsc::Sender<(Stream, Caller)>,
     outcome: mpsc::Sender<Result<(), BindFailure>>,
@@ -78,7 +83,9 @@ pub(crate) async fn start(
     let session = context.inner().session(&service, Permission::Bind).await?;
     let (accepted, to_accept) = mpsc::channel(BACKLOG);
     let (outcome, mut outcomes) = mpsc::channel(MAX_ROUTERS);
+    let early = EndToEndV1::allows_early_data(&service.config).then(EarlySecrets::default);
     let binding = Binding {
+        early,
         context,
         service,
         options,
@@ -258,7 +265,7 @@ impl Binding {
     ) -> Result<(), Refusal> {
         let place = place.ok_or(Refusal::Busy)?;
         let id = dial.headers.u32(header::ROUTER_PROVIDED_CONN_ID).ok_or(Refusal::NoConnId)?;
-        let (share, protection) = self.agree(&dial)?;
+        let (share, mut protection) = self.agree(&dial)?;
         let caller = caller(&dial, protection.as_ref())?;
         self.check_dialer(protection.as_ref()).await?;
         let (circuit, events) = port
@@ -274,6 +281,10 @@ impl Binding {
                 answer.headers.put(key, part);
             }
         }
+        if protection.as_ref().is_some_and(|it| it.early_data.is_some()) {
+            answer.headers.put(header::EARLY_DATA, vec![1]);
+        }
+        self.keep_early(protection.as_mut());
         port.send(answer).await.map_err(|Closed| Refusal::ChannelLost)?;
         let stream =
             Stream::start(circuit, events, protection).map_err(|Closed| Refusal::ChannelLost)?;
@@ -291,6 +302,15 @@ impl Binding {
         inner.check_peer(&self.service, Permission::Dial, self.options.end_to_end, proof).await
     }
 
+    /// Keeps what the circuit leaves.
+    fn keep_early(&self, protection: Option<&mut Protection>) {
+        if let Some(secrets) = &self.early
+            && let Some(secret) = protection.and_then(|it| it.early.take())
+        {
+            secrets.put(*secret.id(), secret, std::time::Instant::now());
+        }
+    }
+
     /// Agrees on the keys of a new circuit; there are none if the service is not encrypted.
     fn agree(&self, dial: &Message) -> Result<(Share, Option<Protection>), Refusal> {
         let Some(keys) = &self.keys else { return Ok((Share::default(), None)) };
@@ -298,12 +318,15 @@ impl Binding {
         let service = self.service.id.as_str();
         let instance = self.options.instance.as_deref().unwrap_or_default();
         let end_to_end = self.options.end_to_end.for_service(&self.service);
-        let (share, protection) = Protection::answer(
+        let take = |id: &EarlyId| self.early.as_ref()?.take(id, std::time::Instant::now());
+        let early = dial.headers.bytes(header::EARLY_DATA);
+        let early = early.map(|sealed| EarlyOffer { sealed, take: &take });
+        let (share, protection) = Protection::answer_early(
             keys,
             end_to_end.offered(self.context.inner().credentials()).as_deref(),
             CircuitBinding { service, instance, app_data: bytes(header::APP_DATA) },
             bytes(header::PUBLIC_KEY),
-            bytes(header::HANDSHAKE),
+            (bytes(header::HANDSHAKE), early),
         )?;
         if !end_to_end.admits(Some(&protection)) {
             return Err(Refusal::NotNative);

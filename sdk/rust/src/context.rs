@@ -1,5 +1,7 @@
 //! An identity's presence in the overlay.
 
+mod upkeep;
+
 use std::{
     collections::HashMap,
     error::Error,
@@ -9,14 +11,14 @@ use std::{
 };
 
 use nightgate_identity::{Credentials, Identity};
-use nightgate_model::{entity::Permission, id::ServiceId};
-use time::OffsetDateTime;
-use tokio::time::{sleep, sleep_until};
+use nightgate_model::{configs::EndToEndV1, entity::Permission, id::ServiceId};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     controller::{AuthenticateError, Controller, RenewError, ServiceSession},
     dial::{self, DialError, DialFailure, DialOptions, Dialer},
+    early::EarlySecrets,
     edge::Pool,
     listen::{BindError, BindFailure, BindOptions, Listener},
     peers::Peers,
@@ -27,15 +29,6 @@ use crate::{
 
 /// A service session is not used any more when this little of its life is left.
 const SESSION_RESERVE: Duration = Duration::from_secs(10);
-
-/// Time between two looks at the list of edge routers.
-const ROUTERS_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Time between two looks at the end of the certificate.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// Pause before a failed renewal of the API session is tried again.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// An authenticated identity, connected to its edge routers. Clones share everything.
 ///
@@ -55,6 +48,8 @@ pub(crate) struct Inner {
     /// What proves this identity to the other end of a circuit.
     credentials: Mutex<Option<Arc<Credentials>>>,
     pub(crate) peers: Peers,
+    /// What circuits have left for data that goes with later dials, by service and instance.
+    early: EarlySecrets<(ServiceId, Option<String>)>,
     services: Mutex<HashMap<String, Known<Service>>>,
     sessions: Mutex<HashMap<(ServiceId, Permission), Known<ServiceSession>>>,
 }
@@ -85,10 +80,11 @@ impl Context {
             kept: tokio::sync::Mutex::new(Kept { identity: identity.clone(), in_use: true }),
             credentials: Mutex::new(credentials),
             peers: Peers::default(),
+            early: EarlySecrets::default(),
             services: Mutex::default(),
             sessions: Mutex::default(),
         });
-        let upkeep = AbortOnDropHandle::new(tokio::spawn(keep_up(Arc::clone(&inner))));
+        let upkeep = AbortOnDropHandle::new(tokio::spawn(upkeep::keep_up(Arc::clone(&inner))));
         Ok(Self { inner, _upkeep: Arc::new(upkeep) })
     }
 
@@ -286,10 +282,23 @@ impl Inner {
             .await
             .ok_or(DialFailure::NoRouter { routers: session.routers.len() })?;
         let caller = self.controller.identity().name;
-        let caller = Dialer { name: &caller, credentials: self.credentials() };
-        let stream = dial::dial(&channel, &session.token, service, caller, options).await?;
+        let dialed = (service.id.clone(), options.instance.clone());
+        let early = EndToEndV1::allows_early_data(&service.config).then_some(&self.early);
+        let secret = early.filter(|_| !options.early_data.is_empty());
+        let secret = secret.and_then(|early| early.take(&dialed, Instant::now()));
+        let caller = Dialer { name: &caller, credentials: self.credentials(), early: secret };
+        let (mut stream, left) =
+            dial::dial(&channel, &session.token, service, caller, options).await?;
         let proof = (stream.method(), stream.peer());
         self.check_peer(service, Permission::Bind, options.end_to_end, proof).await?;
+        // Not before it is sure that the host may have what is sent under it.
+        if let (Some(early), Some(left)) = (early, left) {
+            early.put(dialed, left, Instant::now());
+        }
+        let rest = options.early_data.slice(stream.early_data()..);
+        let written = stream.write_all(&rest).await;
+        written
+            .map_err(|_gone| DialFailure::ChannelLost { router: channel.router().to_owned() })?;
         Ok(stream)
     }
 
@@ -354,48 +363,6 @@ fn credentials(identity: &Identity) -> Option<Arc<Credentials>> {
             let error = &error as &dyn Error;
             tracing::warn!(error, "circuits of this identity prove no identity end to end");
             None
-        }
-    }
-}
-
-/// Renews the API session before it expires and follows the list of edge routers.
-async fn keep_up(inner: Arc<Inner>) {
-    tokio::join!(keep_session(&inner), keep_routers(&inner), keep_certificate(&inner));
-}
-
-/// Renews the certificate in time, where the new one can be kept.
-async fn keep_certificate(inner: &Inner) {
-    loop {
-        sleep(CERTIFICATE_INTERVAL).await;
-        let due = {
-            let Kept { identity, in_use } = &*inner.kept.lock().await;
-            let now = OffsetDateTime::now_utc().unix_timestamp();
-            !in_use || (identity.is_due(now) && identity.path().is_some())
-        };
-        if due && let Err(error) = inner.renew_certificate().await {
-            tracing::warn!(error = &error as &dyn Error, "certificate not renewed");
-        }
-    }
-}
-
-async fn keep_session(inner: &Inner) {
-    loop {
-        sleep_until(inner.controller.renewal_due().into()).await;
-        if let Err(error) = inner.controller.renew().await {
-            tracing::warn!(error = &error as &dyn Error, "API session not renewed");
-            sleep(RENEWAL_PAUSE).await;
-        }
-    }
-}
-
-async fn keep_routers(inner: &Inner) {
-    loop {
-        sleep(ROUTERS_INTERVAL).await;
-        match inner.controller.edge_routers().await {
-            Ok(routers) => inner.pool.replace(&routers),
-            Err(error) => {
-                tracing::info!(error = &error as &dyn Error, "edge routers not listed");
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use nightgate_e2ee::{AgreementError, Binding, Method, Proposal, Protection};
+use nightgate_e2ee::{AgreementError, Binding, EarlySecret, Method, Proposal, Protection};
 use nightgate_identity::{Credentials, ProvenIdentity};
 use nightgate_model::configs::{EndToEndMethod, EndToEndV1};
 use nightgate_wire::{
@@ -14,6 +14,7 @@ use nightgate_wire::{
 use tokio::time::timeout;
 
 use crate::{
+    early,
     edge::{Channel, Closed, Port, PortKind},
     peers::PeerRefusal,
     rest::ControllerError,
@@ -39,6 +40,13 @@ pub struct DialOptions {
     pub timeout: Duration,
     /// Which methods of end-to-end encryption will do.
     pub end_to_end: EndToEnd,
+    /// The first bytes of the stream, if they are known by now: the host reads them before anything that is written later.
+    ///
+    /// Where the service lets dials carry data (config `end-to-end.v1` with `earlyData`), both ends use our own method,
+    /// and an earlier circuit between the same two was dialed within 10 minutes, up to 4 KiB of them go with the dial,
+    /// sealed: the host's answer is a round trip earlier then. The host may get them twice, in two streams, when the
+    /// dial has to be tried again: only what does no harm twice belongs here. Otherwise they follow the dial.
+    pub early_data: Bytes,
 }
 
 /// Which methods of end-to-end encryption will do, where a service requires encryption at all. An
@@ -64,16 +72,19 @@ pub enum EndToEnd {
 pub(crate) struct Dialer<'a> {
     pub(crate) name: &'a str,
     pub(crate) credentials: Option<Arc<Credentials>>,
+    /// What an earlier circuit to the service has left.
+    pub(crate) early: Option<EarlySecret>,
 }
 
 impl Default for DialOptions {
-    /// No data for the host, no instance, ten seconds, negotiated encryption.
+    /// No data for the host, no instance, ten seconds, negotiated encryption, nothing to begin with.
     fn default() -> Self {
         Self {
             app_data: Bytes::new(),
             instance: None,
             timeout: Duration::from_secs(10),
             end_to_end: EndToEnd::Negotiated,
+            early_data: Bytes::new(),
         }
     }
 }
@@ -226,14 +237,14 @@ pub(crate) fn is_invalid_session(reason: &str) -> bool {
     reason.to_ascii_lowercase().contains(INVALID_SESSION)
 }
 
-/// Dials a service through one channel.
+/// Dials a service through one channel. Gives what the circuit leaves for data that goes with a later dial, too.
 pub(crate) async fn dial(
     channel: &Channel,
     session: &str,
     service: &Service,
     dialer: Dialer<'_>,
     options: &DialOptions,
-) -> Result<Stream, DialFailure> {
+) -> Result<(Stream, Option<EarlySecret>), DialFailure> {
     let router = || channel.router().to_owned();
     let lost = |Closed| DialFailure::ChannelLost { router: router() };
 
@@ -241,9 +252,15 @@ pub(crate) async fn dial(
     let binding = Binding { service: service.id.as_str(), instance, app_data: &options.app_data };
     let end_to_end = options.end_to_end.for_service(service);
     let propose = || end_to_end.propose(dialer.credentials, binding);
-    let proposal = service.encryption_required.then(propose).transpose()?;
+    let mut proposal = service.encryption_required.then(propose).transpose()?;
+    let early =
+        early::seal(proposal.as_mut(), dialer.early, (&options.early_data, &options.app_data))?;
     let (port, events) = channel.open_port(PortKind::Circuit).map_err(lost)?;
     let mut request = connect_message(&port, session, dialer.name, proposal.as_ref(), options);
+    let early = early.map_or(0, |(length, sealed)| {
+        request.headers.put(header::EARLY_DATA, sealed);
+        length
+    });
     if proposal.is_some() {
         request.headers.put(header::CRYPTO_METHOD, end_to_end.crypto_method());
     }
@@ -257,12 +274,20 @@ pub(crate) async fn dial(
         return Err(DialFailure::Refused { router: router(), cause: cause(&reason), reason });
     }
     let bytes = |key| answer.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
-    let complete = |it: Proposal| it.complete(bytes(header::PUBLIC_KEY), bytes(header::HANDSHAKE));
-    let protection = proposal.map(complete).transpose()?;
+    let early = if bytes(header::EARLY_DATA).is_empty() { 0 } else { early };
+    let complete = |mut it: Proposal| {
+        if early > 0 {
+            it.early_taken();
+        }
+        it.complete(bytes(header::PUBLIC_KEY), bytes(header::HANDSHAKE))
+    };
+    let mut protection = proposal.map(complete).transpose()?;
     if !end_to_end.admits(protection.as_ref()) {
         return Err(DialFailure::NotNative);
     }
-    Stream::start(port, events, protection).map_err(lost)
+    let left = protection.as_mut().and_then(|it| it.early.take());
+    let stream = Stream::start(port, events, protection).map_err(lost)?;
+    Ok((stream.begun_with(early), left))
 }
 
 /// Our routers begin their words with the cause.
@@ -297,105 +322,4 @@ fn connect_message(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nightgate_e2ee::KeyExchangeError;
-
-    use crate::scripted::{alice, channel, dial_echo, service};
-
-    #[tokio::test]
-    async fn refusal_carries_the_words_of_the_router() {
-        let (channel, mut router) = channel().await;
-        let (dialed, ()) = tokio::join!(dial_echo(&channel, true), async {
-            let connect = router.recv().await;
-            let refused = Message::new(content::STATE_CLOSED).with_body("no terminators");
-            router.send(refused.in_reply_to(connect.sequence)).await;
-        });
-
-        let failure = dialed.unwrap_err();
-
-        assert_eq!(failure.to_string(), "refused through router router:443: no terminators");
-        drop(channel);
-        assert!(router.is_left().await, "a refused circuit is not closed once more");
-    }
-
-    #[tokio::test]
-    async fn host_without_key_is_refused_when_encryption_is_required() {
-        let (channel, mut router) = channel().await;
-        let (dialed, ()) = tokio::join!(dial_echo(&channel, true), async {
-            let connect = router.recv().await;
-            router.send(Message::new(content::STATE_CONNECTED).in_reply_to(connect.sequence)).await;
-        });
-
-        assert!(matches!(dialed, Err(DialFailure::Agreement(AgreementError::NoKey))), "{dialed:?}");
-        assert_eq!(router.recv().await.content_type, content::STATE_CLOSED);
-    }
-
-    #[tokio::test]
-    async fn weak_key_of_the_host_is_refused() {
-        let (channel, mut router) = channel().await;
-        let (dialed, ()) = tokio::join!(dial_echo(&channel, true), async {
-            let connect = router.recv().await;
-            let mut answer = Message::new(content::STATE_CONNECTED).in_reply_to(connect.sequence);
-            answer.headers.put(header::PUBLIC_KEY, vec![0; 32]);
-            router.send(answer).await;
-        });
-
-        assert!(
-            matches!(
-                dialed,
-                Err(DialFailure::Agreement(AgreementError::KeyExchange(
-                    KeyExchangeError::WeakPublicKey
-                )))
-            ),
-            "{dialed:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unanswered_dial_gives_up_and_tells_the_router() {
-        let (channel, mut router) = channel().await;
-
-        let (dialed, connect) = tokio::join!(dial_echo(&channel, false), router.recv());
-
-        assert!(matches!(dialed, Err(DialFailure::Timeout { .. })), "{dialed:?}");
-        let closed = router.recv().await;
-        assert_eq!(closed.content_type, content::STATE_CLOSED);
-        assert_eq!(closed.headers.u32(header::CONN_ID), connect.headers.u32(header::CONN_ID));
-    }
-
-    #[tokio::test]
-    async fn router_lost_while_dialing_is_told_apart_from_a_refusal() {
-        let (channel, mut router) = channel().await;
-        let (dialed, ()) = tokio::join!(dial_echo(&channel, false), async {
-            router.recv().await;
-            drop(router);
-        });
-
-        assert!(matches!(dialed, Err(DialFailure::ChannelLost { .. })), "{dialed:?}");
-    }
-
-    #[tokio::test]
-    async fn options_travel_with_the_dial() {
-        let (channel, mut router) = channel().await;
-        let options = DialOptions {
-            app_data: Bytes::from_static(b"hint"),
-            instance: Some("blue".into()),
-            ..DialOptions::default()
-        };
-        let service = service(false);
-        let dialing = dial(&channel, "session", &service, alice(), &options);
-
-        let (dialed, connect) = tokio::join!(dialing, async {
-            let connect = router.recv().await;
-            let refused = Message::new(content::STATE_CLOSED).in_reply_to(connect.sequence);
-            router.send(refused.with_body("Invalid Session")).await;
-            connect
-        });
-
-        assert_eq!(connect.headers.bytes(header::APP_DATA).unwrap(), "hint");
-        assert_eq!(connect.headers.text(header::TERMINATOR_IDENTITY), Some("blue"));
-        assert_eq!(connect.headers.bytes(header::PUBLIC_KEY), None);
-        assert!(dialed.unwrap_err().is_invalid_session());
-    }
-}
+mod tests;

@@ -44,6 +44,7 @@ mod connector;
 mod context;
 mod controller;
 mod dial;
+mod early;
 mod edge;
 mod enroll;
 #[doc(hidden)]

@@ -58,12 +58,13 @@ pub(crate) fn service(encryption_required: bool) -> Service {
 
 /// A dialer without credentials, who knows OpenZiti's method only.
 pub(crate) fn alice() -> Dialer<'static> {
-    Dialer { name: "alice", credentials: None }
+    Dialer { name: "alice", credentials: None, early: None }
 }
 
 /// A dial that does not wait long.
 pub(crate) async fn dial_echo(channel: &Channel, encrypted: bool) -> Result<Stream, DialFailure> {
-    dial(channel, "session", &service(encrypted), alice(), &DialOptions::default()).await
+    let options = DialOptions::default();
+    dial(channel, "session", &service(encrypted), alice(), &options).await.map(|(stream, _)| stream)
 }
 
 /// A stream through the scripted router.

@@ -63,6 +63,7 @@ pub struct Stream {
     open: Option<Opener>,
     method: Option<Method>,
     peer: Option<ProvenIdentity>,
+    early_data: usize,
     unread: Bytes,
     reading: Reading,
     writing: Writing,
@@ -112,10 +113,13 @@ impl Stream {
             port.send_weightless(message)?;
         }
         let method = protection.as_ref().map(|it| it.method);
-        let (seal, open, peer) = match protection {
-            Some(Protection { sealer, opener, peer, .. }) => (Some(sealer), Some(opener), peer),
-            None => (None, None, None),
+        let (seal, open, peer, early) = match protection {
+            Some(Protection { sealer, opener, peer, early_data, .. }) => {
+                (Some(sealer), Some(opener), peer, early_data)
+            }
+            None => (None, None, None, None),
         };
+        let early_data = early.as_ref().map_or(0, Vec::len);
         Ok(Self {
             payload: port.payload_sender(),
             port,
@@ -124,7 +128,8 @@ impl Stream {
             open,
             method,
             peer,
-            unread: Bytes::new(),
+            early_data,
+            unread: early.map_or_else(Bytes::new, Bytes::from),
             reading: Reading::Open,
             writing: Writing::Open,
         })
@@ -144,6 +149,18 @@ impl Stream {
     /// [`Method::Native`].
     pub fn peer(&self) -> Option<&ProvenIdentity> {
         self.peer.as_ref()
+    }
+
+    /// How many of the stream's first bytes went with the dial. A host may have had them before, in another stream
+    /// ([`DialOptions::early_data`](crate::DialOptions::early_data)).
+    pub fn early_data(&self) -> usize {
+        self.early_data
+    }
+
+    /// So many of its first bytes went with the dial.
+    pub(crate) fn begun_with(mut self, early_data: usize) -> Self {
+        self.early_data = early_data;
+        self
     }
 
     /// `host:port` of the edge router this end uses.

@@ -43,7 +43,9 @@ mod openziti;
 mod protection;
 
 pub use error::{RecordError, SealError};
-pub use native::{Binding, Cipher, HandshakeError, REKEY_AFTER};
+pub use native::{
+    Binding, Cipher, EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret, HandshakeError, REKEY_AFTER,
+};
 pub use openziti::{
     HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH, PUBLIC_KEY_LENGTH,
     PublicKey, RECORD_OVERHEAD, SessionKeys, TAG_LENGTH,

@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::{
     RecordError, SealError,
-    native::{self, Binding, Cipher, HandshakeError},
+    native::{self, Binding, Cipher, EarlyOffer, EarlySecret, HandshakeError},
     openziti::{
         Direction, HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH,
         PointPair, PublicKey, SessionKeys,
@@ -84,6 +84,10 @@ pub struct Protection {
     pub method: Method,
     /// Who the peer proved to be; none with OpenZiti's methods.
     pub peer: Option<ProvenIdentity>,
+    /// For data that goes with a later dial; none with OpenZiti's methods.
+    pub early: Option<EarlySecret>,
+    /// At the host, what came with the dial and was taken.
+    pub early_data: Option<Vec<u8>>,
 }
 
 /// The sealing half.
@@ -159,6 +163,28 @@ impl Proposal {
         }
     }
 
+    /// Seals what goes with the dial, under what an earlier circuit to the host has left; none if the native method is not
+    /// proposed.
+    ///
+    /// # Errors
+    /// `plaintext` is too long for one record.
+    pub fn seal_early(
+        &mut self,
+        secret: EarlySecret,
+        plaintext: &[u8],
+    ) -> Result<Option<Vec<u8>>, AgreementError> {
+        let Some((dialing, _)) = &mut self.native else { return Ok(None) };
+        Ok(Some(dialing.seal_early(secret, plaintext)?.to_vec()))
+    }
+
+    /// The host says that it took what went with the dial: to be told before [`Self::complete`]. If it did not, what
+    /// the ends seal from now on cannot be opened.
+    pub fn early_taken(&mut self) {
+        if let Some((dialing, _)) = &mut self.native {
+            dialing.early_taken();
+        }
+    }
+
     /// Completes the agreement with what the host sent. A host that does not know the native method
     /// leads to OpenZiti's: the caller decides by [`Protection::method`] whether that will do.
     ///
@@ -207,13 +233,34 @@ impl Protection {
         public_key: &[u8],
         handshake: &[u8],
     ) -> Result<(Share, Self), AgreementError> {
+        Self::answer_early(keys, credentials, binding, public_key, (handshake, None))
+    }
+
+    /// As [`Self::answer`], and takes the data that came with the dial if its secret is there: the dialer has to be told
+    /// so ([`Proposal::early_taken`]).
+    ///
+    /// # Errors
+    /// As for [`Self::answer`]. Data that cannot be taken is no error.
+    pub fn answer_early(
+        keys: &KeyPair,
+        credentials: Option<&Credentials>,
+        binding: Binding<'_>,
+        public_key: &[u8],
+        (handshake, early): (&[u8], Option<EarlyOffer<'_>>),
+    ) -> Result<(Share, Self), AgreementError> {
         match credentials {
             Some(credentials)
                 if !handshake.is_empty() && !native::is_of_another_version(handshake) =>
             {
                 let (ciphers, now) = (Cipher::offered_here(), UnixTime::now());
-                let (answer, agreed) =
-                    native::respond(credentials, ciphers, binding, public_key, handshake, now)?;
+                let (answer, agreed) = native::respond(
+                    credentials,
+                    ciphers,
+                    binding,
+                    public_key,
+                    (handshake, early),
+                    now,
+                )?;
                 Ok((Share { public_key: Vec::new(), handshake: answer }, agreed.into()))
             }
             Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
@@ -238,6 +285,8 @@ impl Protection {
             opener: Opener(Opening::OpenZiti(Box::new(inbound))),
             method: Method::OpenZiti,
             peer: None,
+            early: None,
+            early_data: None,
         })
     }
 
@@ -247,18 +296,22 @@ impl Protection {
             opener: Opener(Opening::AesGcm(Box::new(inbound))),
             method: Method::AesGcm,
             peer: None,
+            early: None,
+            early_data: None,
         }
     }
 }
 
 impl From<native::Agreed> for Protection {
     fn from(agreed: native::Agreed) -> Self {
-        let native::Agreed { cipher, peer, outbound, inbound } = agreed;
+        let native::Agreed { cipher, peer, outbound, inbound, early, early_data } = agreed;
         Self {
             sealer: Sealer(Sealing::Native(Box::new(native::Sealing::new(cipher, outbound)))),
             opener: Opener(Opening::Native(Box::new(native::Opening::new(cipher, inbound)))),
             method: Method::Native(cipher),
             peer: Some(peer),
+            early: Some(early),
+            early_data,
         }
     }
 }
@@ -329,5 +382,7 @@ impl std::fmt::Debug for Proposal {
     }
 }
 
+#[cfg(test)]
+mod early_tests;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use nightgate_wire::{
 
 use crate::{DialRefusal, EndId, FailureCause, LinkId};
 
-/// What one end sends the other so that they agree on keys. Routers pass it on unread; both parts are
+/// What one end sends the other so that they agree on keys. Routers pass it on unread; all parts are
 /// empty without end-to-end encryption.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct KeyShare {
@@ -17,6 +17,8 @@ pub struct KeyShare {
     pub public_key: Bytes,
     /// Message of our own handshake.
     pub handshake: Bytes,
+    /// Sealed data that goes with the dial; from the host, that it took it. Mostly empty.
+    pub early_data: Bytes,
 }
 
 /// A wish for a circuit.
@@ -58,7 +60,7 @@ pub enum Command {
     /// Close a link: its neighbour is silent or broke the protocol.
     DropLink(LinkId, FailureCause),
     /// Ask the hosting endpoint; answer with [`crate::Router::accept`] or [`crate::Router::refuse`].
-    Offer(EndId, CircuitId, Offer),
+    Offer(EndId, CircuitId, Box<Offer>),
     /// The dial succeeded; the host's part of the agreement on keys.
     Opened(EndId, CircuitId, KeyShare),
     /// The dial failed; the end is gone.

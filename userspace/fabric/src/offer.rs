@@ -222,7 +222,7 @@ impl Router {
         let circuit = CircuitId(way.path.0);
         let end = End { way: Some(way), ..End::host(circuit, (&offer, host), (path, proof), now) };
         let id = self.insert_end(end, now);
-        self.commands.push_back(Command::Offer(id, circuit, offer));
+        self.commands.push_back(Command::Offer(id, circuit, Box::new(offer)));
         Ok(id)
     }
 }

@@ -142,15 +142,23 @@ pub(crate) fn refusal(headers: &Headers) -> DialRefusal {
 /// Writes one end's part of the agreement on keys, of an `Open` or `Opened` frame.
 pub(crate) fn put_key_share(headers: &mut Headers, share: KeyShare) {
     headers.put(header::PUBLIC_KEY, share.public_key);
-    if !share.handshake.is_empty() {
-        headers.put(header::HANDSHAKE, share.handshake);
+    for (key, part) in
+        [(header::HANDSHAKE, share.handshake), (header::EARLY_DATA, share.early_data)]
+    {
+        if !part.is_empty() {
+            headers.put(key, part);
+        }
     }
 }
 
 /// Reads one end's part of the agreement on keys.
 pub(crate) fn key_share(headers: &Headers) -> KeyShare {
     let bytes = |key| headers.bytes(key).cloned().unwrap_or_default();
-    KeyShare { public_key: bytes(header::PUBLIC_KEY), handshake: bytes(header::HANDSHAKE) }
+    KeyShare {
+        public_key: bytes(header::PUBLIC_KEY),
+        handshake: bytes(header::HANDSHAKE),
+        early_data: bytes(header::EARLY_DATA),
+    }
 }
 
 fn fixed<const N: usize>(headers: &Headers, key: i32) -> Option<[u8; N]> {

@@ -175,7 +175,11 @@ impl From<Protection> for Protected {
 }
 
 fn key_share(share: Share) -> KeyShare {
-    KeyShare { public_key: share.public_key.into(), handshake: share.handshake.into() }
+    KeyShare {
+        public_key: share.public_key.into(),
+        handshake: share.handshake.into(),
+        ..KeyShare::default()
+    }
 }
 
 impl Sealer {
@@ -285,7 +289,7 @@ mod tests {
     fn a_peer_that_does_not_encrypt_is_refused_when_encryption_is_required() {
         let of = |key: &'static [u8]| KeyShare {
             public_key: Bytes::from_static(key),
-            handshake: Bytes::new(),
+            ..KeyShare::default()
         };
         for key in [&[][..], &[1; 31], &[0; 32]] {
             let offer = Offer::new(Encryption::Required, None, BINDING).unwrap();

@@ -273,7 +273,7 @@ impl Actor {
                     info!(%cause, "link dropped");
                     self.links.remove(&link);
                 }
-                Command::Offer(end, circuit, offer) => self.offer(end, circuit, offer, now),
+                Command::Offer(end, circuit, offer) => self.offer(end, circuit, *offer, now),
                 Command::Opened(end, circuit, host) => self.opened((end, circuit), host, now),
                 Command::Refused(end, refusal) => {
                     if let Some(EndClient::Dialing(reply, _)) = self.ends.remove(&end) {

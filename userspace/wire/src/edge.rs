@@ -90,6 +90,8 @@ pub mod header {
     /// Handshake of our end-to-end encryption, beside [`PUBLIC_KEY`]. Ours alone (the letters `NG`),
     /// so other clients ignore it.
     pub const HANDSHAKE: i32 = 0x4e47_0001;
+    /// Sealed data that goes with a Connect or Dial; in the answers one byte, 1: the host took it. Ours alone.
+    pub const EARLY_DATA: i32 = 0x4e47_0002;
 }
 
 /// Bits of the data flags (header 1010).

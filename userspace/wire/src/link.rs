@@ -78,6 +78,8 @@ pub mod header {
     pub const ROUTER: i32 = 37;
     /// Traced, `u32` 1: the path ends there.
     pub const LAST: i32 = 38;
+    /// Open: sealed data that goes with the dial. Opened, one byte, 1: the host took it.
+    pub const EARLY_DATA: i32 = 39;
 }
 
 /// Header numbers of the proof in an `Open`.

@@ -6,9 +6,11 @@ use rustls_pki_types::UnixTime;
 
 use super::{
     cipher::Cipher,
+    early::{EarlyOffer, EarlySecret},
     message::{Answer, Offer, Proof, append_signature},
     schedule::{Secrets, TRANSCRIPT_LENGTH, TrafficSecret, transcript},
 };
+use crate::SealError;
 
 /// Precedes what a dialer signs, so that its signature means nothing anywhere else.
 const DIALER: &[u8] = b"nightgate-e2e-1 dialer signature\0";
@@ -70,6 +72,10 @@ pub(crate) struct Agreed {
     pub(crate) peer: ProvenIdentity,
     pub(crate) outbound: TrafficSecret,
     pub(crate) inbound: TrafficSecret,
+    /// For data that goes with a later dial.
+    pub(crate) early: EarlySecret,
+    /// What came with the offer; none if nothing did, or it could not be taken.
+    pub(crate) early_data: Option<Vec<u8>>,
 }
 
 /// The dialer's side, between its offer and the answer.
@@ -78,6 +84,10 @@ pub(crate) struct Dialing {
     ciphers: Vec<Cipher>,
     offer: Vec<u8>,
     transcript: [u8; TRANSCRIPT_LENGTH],
+    /// What went with the offer, sealed.
+    early: Vec<u8>,
+    /// The host says that it took it.
+    is_early_taken: bool,
 }
 
 impl Dialing {
@@ -95,7 +105,23 @@ impl Dialing {
         let mut offer = Offer::unsigned(ciphers, public.as_bytes(), credentials)?;
         let transcript = offer_transcript(binding, public_key, &offer);
         append_signature(&mut offer, &sign(credentials, DIALER, &transcript)?);
-        Ok(Self { secret, ciphers: ciphers.to_vec(), offer, transcript })
+        let (ciphers, early) = (ciphers.to_vec(), Vec::new());
+        Ok(Self { secret, ciphers, offer, transcript, early, is_early_taken: false })
+    }
+
+    /// Seals what goes with the offer.
+    pub(crate) fn seal_early(
+        &mut self,
+        secret: EarlySecret,
+        plaintext: &[u8],
+    ) -> Result<&[u8], SealError> {
+        self.early = secret.seal(&offered(&self.transcript, &self.offer), plaintext)?;
+        Ok(&self.early)
+    }
+
+    /// The host says that it took what went with the offer. If that is not so, the ends have different keys.
+    pub(crate) fn early_taken(&mut self) {
+        self.is_early_taken = true;
     }
 
     /// What to send to the host.
@@ -118,35 +144,40 @@ impl Dialing {
         let peer = verify(credentials, HOST, &transcript, &proof, now)?;
         let ciphertext = xwing::Ciphertext::from_bytes(&ciphertext).or(Err(HandshakeError::Key))?;
         let shared = xwing::decapsulate(&ciphertext, &self.secret).or(Err(HandshakeError::Key))?;
-        let secrets = Secrets::derive(shared.as_bytes(), &sealed(&transcript, answer));
-        let (outbound, inbound) = (secrets.dialer_to_host, secrets.host_to_dialer);
-        Ok(Agreed { cipher, peer, outbound, inbound })
+        let early = self.is_early_taken.then_some(&self.early[..]);
+        let Secrets { dialer_to_host: outbound, host_to_dialer: inbound, early, early_id } =
+            Secrets::derive(shared.as_bytes(), &sealed(&transcript, answer, early));
+        let early = EarlySecret::new(early_id, cipher, early, &peer.id);
+        Ok(Agreed { cipher, peer, outbound, inbound, early, early_data: None })
     }
 }
 
-/// The host's side: verifies an offer and answers it, with a fresh key.
+/// The host's side: verifies an offer and answers it, with a fresh key. Takes the data that came with it, if it can.
 pub(crate) fn respond(
     credentials: &Credentials,
     ciphers: &[Cipher],
     binding: Binding<'_>,
     public_key: &[u8],
-    offer: &[u8],
+    (offer, early): (&[u8], Option<EarlyOffer<'_>>),
     now: UnixTime,
 ) -> Result<(Vec<u8>, Agreed), HandshakeError> {
     ensure_init().or(Err(HandshakeError::Library))?;
-    let Offer { ciphers: offered, public_key: key, proof } = Offer::decode(offer)?;
+    let Offer { ciphers: proposed, public_key: key, proof } = Offer::decode(offer)?;
     let first = offer_transcript(binding, public_key, &offer[..proof.signed]);
     let peer = verify(credentials, DIALER, &first, &proof, now)?;
     let cipher =
-        offered.into_iter().find(|it| ciphers.contains(it)).ok_or(HandshakeError::Cipher)?;
+        proposed.into_iter().find(|it| ciphers.contains(it)).ok_or(HandshakeError::Cipher)?;
     let key = xwing::PublicKey::from_bytes(&key).or(Err(HandshakeError::Key))?;
     let (ciphertext, shared) = xwing::encapsulate(&key).or(Err(HandshakeError::Key))?;
     let mut answer = Answer::unsigned(cipher, ciphertext.as_bytes(), credentials)?;
     let transcript = transcript(&[&first, offer, &answer]);
     append_signature(&mut answer, &sign(credentials, HOST, &transcript)?);
-    let secrets = Secrets::derive(shared.as_bytes(), &sealed(&transcript, &answer));
-    let (outbound, inbound) = (secrets.host_to_dialer, secrets.dialer_to_host);
-    Ok((answer, Agreed { cipher, peer, outbound, inbound }))
+    let early_data = early.as_ref().and_then(|early| early.open(&peer.id, &offered(&first, offer)));
+    let taken = early.filter(|_| early_data.is_some()).map(|early| early.sealed);
+    let Secrets { dialer_to_host: inbound, host_to_dialer: outbound, early, early_id } =
+        Secrets::derive(shared.as_bytes(), &sealed(&transcript, &answer, taken));
+    let early = EarlySecret::new(early_id, cipher, early, &peer.id);
+    Ok((answer, Agreed { cipher, peer, outbound, inbound, early, early_data }))
 }
 
 fn offer_transcript(
@@ -159,9 +190,21 @@ fn offer_transcript(
     transcript(&[PROTOCOL, service, instance, app_data, public_key, offer])
 }
 
-/// The transcript of the whole handshake: keys depend on every byte of it.
-fn sealed(transcript_: &[u8; TRANSCRIPT_LENGTH], answer: &[u8]) -> [u8; TRANSCRIPT_LENGTH] {
-    transcript(&[transcript_, answer])
+/// The transcript of an offer as a whole.
+fn offered(first: &[u8; TRANSCRIPT_LENGTH], offer: &[u8]) -> [u8; TRANSCRIPT_LENGTH] {
+    transcript(&[first, offer])
+}
+
+/// The transcript of the whole handshake, and of what was taken with the offer: keys depend on every byte of it.
+fn sealed(
+    second: &[u8; TRANSCRIPT_LENGTH],
+    answer: &[u8],
+    taken: Option<&[u8]>,
+) -> [u8; TRANSCRIPT_LENGTH] {
+    match taken {
+        Some(taken) => transcript(&[second, answer, taken]),
+        None => transcript(&[second, answer]),
+    }
 }
 
 fn sign(

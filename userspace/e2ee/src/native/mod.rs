@@ -1,12 +1,14 @@
 //! The method between our own ends; `docs/end-to-end-encryption.md` describes it.
 
 mod cipher;
+mod early;
 mod handshake;
 mod message;
 mod record;
 mod schedule;
 
 pub use cipher::Cipher;
+pub use early::{EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret};
 pub use handshake::{Binding, HandshakeError};
 pub use record::REKEY_AFTER;
 

@@ -2,16 +2,20 @@
 
 use libsodium_rs::{crypto_hash::sha512, crypto_kdf::hkdf, utils::memzero};
 
+use super::early::{EARLY_ID_LENGTH, EarlyId};
+
 /// The secret of one direction, from which its keys come (HKDF-SHA-512, RFC 5869).
 pub(crate) struct TrafficSecret(hkdf::sha512::Prk);
 
 /// Bytes of a transcript hash (SHA-512).
 pub(super) const TRANSCRIPT_LENGTH: usize = sha512::BYTES;
 
-/// The secrets of both directions.
+/// The secrets of both directions, and what is left for data that goes with a later dial.
 pub(super) struct Secrets {
     pub(super) dialer_to_host: TrafficSecret,
     pub(super) host_to_dialer: TrafficSecret,
+    pub(super) early: TrafficSecret,
+    pub(super) early_id: EarlyId,
 }
 
 impl Secrets {
@@ -24,6 +28,10 @@ impl Secrets {
         Self {
             dialer_to_host: root.derive(b"nightgate-e2e-1 dialer to host"),
             host_to_dialer: root.derive(b"nightgate-e2e-1 host to dialer"),
+            early: root.derive(b"nightgate-e2e-1 early"),
+            early_id: root.expand(EARLY_ID_LENGTH, b"nightgate-e2e-1 early id", |bytes| {
+                bytes.try_into().expect("as many bytes as were asked for")
+            }),
         }
     }
 }
@@ -32,6 +40,14 @@ impl TrafficSecret {
     /// The secret of the next stretch of records. This one cannot be computed from it.
     pub(super) fn next(&self) -> Self {
         self.derive(b"nightgate-e2e-1 next")
+    }
+
+    /// The secret of what goes with the offer of this transcript.
+    pub(super) fn for_offer(&self, offered: &[u8; TRANSCRIPT_LENGTH]) -> Self {
+        self.expand(hkdf::sha512::KEYBYTES, b"nightgate-e2e-1 early key", |bytes| {
+            let bound = hkdf::sha512::extract(Some(offered), bytes);
+            Self(bound.expect("HKDF-Extract takes any salt and any secret"))
+        })
     }
 
     /// The key of this stretch.

@@ -201,6 +201,7 @@ pub(crate) fn key_share(of: &str) -> KeyShare {
     KeyShare {
         public_key: format!("key of the {of}").into(),
         handshake: format!("handshake of the {of}").into(),
+        early_data: format!("early data of the {of}").into(),
     }
 }
 

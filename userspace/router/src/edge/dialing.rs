@@ -65,12 +65,20 @@ fn connected(conn: u32, circuit: &Circuit) -> Message {
 /// Reads what a client sends for the agreement on keys.
 pub(super) fn key_share(headers: &Headers) -> KeyShare {
     let bytes = |key| headers.bytes(key).cloned().unwrap_or_default();
-    KeyShare { public_key: bytes(header::PUBLIC_KEY), handshake: bytes(header::HANDSHAKE) }
+    KeyShare {
+        public_key: bytes(header::PUBLIC_KEY),
+        handshake: bytes(header::HANDSHAKE),
+        early_data: bytes(header::EARLY_DATA),
+    }
 }
 
 /// Writes what the other end sent for the agreement on keys.
 pub(super) fn put_key_share(headers: &mut Headers, share: &KeyShare) {
-    let parts = [(header::PUBLIC_KEY, &share.public_key), (header::HANDSHAKE, &share.handshake)];
+    let parts = [
+        (header::PUBLIC_KEY, &share.public_key),
+        (header::HANDSHAKE, &share.handshake),
+        (header::EARLY_DATA, &share.early_data),
+    ];
     for (key, part) in parts {
         if !part.is_empty() {
             headers.put(key, part.clone());

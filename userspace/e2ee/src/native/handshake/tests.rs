@@ -70,7 +70,7 @@ fn ends_that_mean_different_circuits_do_not_agree() {
         (BINDING, &[6; 32][..]),
     ];
     for (binding, key) in others {
-        let refused = respond(&web, &BOTH, binding, key, dialing.offer(), UnixTime::now());
+        let refused = respond(&web, &BOTH, binding, key, (dialing.offer(), None), UnixTime::now());
         assert_eq!(refused.err(), Some(HandshakeError::Proof(ProofError::Signature)));
     }
 }
@@ -86,7 +86,8 @@ fn an_offer_under_another_name_does_not_fit_the_answer() {
     let mut forged = Offer::unsigned(&stolen.ciphers, &stolen.public_key, &mallory).unwrap();
     let signed = offer_transcript(BINDING, KEY, &forged);
     append_signature(&mut forged, &sign(&mallory, DIALER, &signed).unwrap());
-    let (answer, host) = respond(&web, &BOTH, BINDING, KEY, &forged, UnixTime::now()).unwrap();
+    let (answer, host) =
+        respond(&web, &BOTH, BINDING, KEY, (&forged, None), UnixTime::now()).unwrap();
 
     assert_eq!(host.peer.id, "mallory");
     assert_eq!(
@@ -144,7 +145,7 @@ proptest! {
         let mut offer = dialing.offer().to_vec();
         let position = at.index(offer.len());
         offer[position] ^= 1 << bit;
-        prop_assert!(respond(&web, &BOTH, BINDING, KEY, &offer, UnixTime::now()).is_err());
+        prop_assert!(respond(&web, &BOTH, BINDING, KEY, (&offer, None), UnixTime::now()).is_err());
 
         let (mut answer, _) = answer_to(&dialing, &web, &BOTH).unwrap();
         let position = at.index(answer.len());
@@ -177,7 +178,7 @@ fn answer_to(
     host: &Credentials,
     ciphers: &[Cipher],
 ) -> Result<(Vec<u8>, Agreed), HandshakeError> {
-    respond(host, ciphers, BINDING, KEY, dialing.offer(), UnixTime::now())
+    respond(host, ciphers, BINDING, KEY, (dialing.offer(), None), UnixTime::now())
 }
 
 fn hex(text: &str) -> Vec<u8> {

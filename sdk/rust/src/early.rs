@@ -1,0 +1,73 @@
+//! Secrets that circuits leave for data that goes with later dials, until they are used or too old.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nightgate_e2ee::{AgreementError, EarlySecret, Proposal};
+
+/// Secrets that are kept; the oldest goes first.
+const MAX_KEPT: usize = 1_024;
+
+/// How long a secret is good. Whoever was allowed to host the service when it was made could read what is sent under it,
+/// so not for long.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// Most bytes that go with a dial, and most together with what the application tells the host besides: all headers of the
+/// dial have to fit into 16 KiB.
+const MAX_EARLY_DATA: usize = 4 * 1024;
+const MAX_WITH_APP_DATA: usize = 10 * 1024;
+
+/// Secrets by what they are found by: at the dialer whom they are for, at the host their name.
+#[derive(Debug)]
+pub(crate) struct EarlySecrets<K>(Mutex<VecDeque<(Instant, K, EarlySecret)>>);
+
+impl<K> Default for EarlySecrets<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: PartialEq> EarlySecrets<K> {
+    pub(crate) fn put(&self, key: K, secret: EarlySecret, now: Instant) {
+        let mut kept = self.good(now);
+        if kept.len() >= MAX_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((now, key, secret));
+    }
+
+    /// The newest one: it is kept no longer.
+    pub(crate) fn take(&self, key: &K, now: Instant) -> Option<EarlySecret> {
+        let mut kept = self.good(now);
+        let at = kept.iter().rposition(|(_, other, _)| other == key)?;
+        kept.remove(at).map(|(_, _, secret)| secret)
+    }
+
+    /// Those that are not too old.
+    fn good(&self, now: Instant) -> MutexGuard<'_, VecDeque<(Instant, K, EarlySecret)>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = |(since, ..): &(Instant, K, _)| now.saturating_duration_since(*since) > LIFETIME;
+        while kept.front().is_some_and(old) {
+            kept.pop_front();
+        }
+        kept
+    }
+}
+
+/// Seals as much of the data as may go with a dial, if something may: how many bytes, and what to send.
+pub(crate) fn seal(
+    proposal: Option<&mut Proposal>,
+    secret: Option<EarlySecret>,
+    (data, app_data): (&[u8], &[u8]),
+) -> Result<Option<(usize, Vec<u8>)>, AgreementError> {
+    let (Some(proposal), Some(secret)) = (proposal, secret) else { return Ok(None) };
+    let room = MAX_WITH_APP_DATA.saturating_sub(app_data.len()).min(MAX_EARLY_DATA);
+    let first = &data[..data.len().min(room)];
+    if first.is_empty() {
+        return Ok(None);
+    }
+    Ok(proposal.seal_early(secret, first)?.map(|sealed| (first.len(), sealed)))
+}
