@@ -14,7 +14,7 @@ use crate::{
     build,
     progress::NAME_WIDTH,
     setup::{self, Mode, Need},
-    workspace::Workspace,
+    workspace::{Profile, Workspace},
 };
 
 /// Seed of the property tests' cases. Where `CI` is set they are the same in every run, so that a change is not
@@ -33,10 +33,16 @@ pub(crate) enum Part {
     /// The simulation of the fabric with 10,000 seeds (NIGHTGATE_SIM_SEEDS), and with 500 routers and 100,000 circuits.
     /// Only if asked for: it takes an hour or so.
     Nightly,
+    /// The mesh of routers as processes, built for release, with 1 GiB on each of 20 circuits (NIGHTGATE_MESH_MIB). Needs
+    /// root. Only if asked for.
+    NightlyNet,
 }
 
 /// How many networks the simulation runs, and how many of them in a night.
 const SEEDS: (&str, &str) = ("NIGHTGATE_SIM_SEEDS", "10000");
+
+/// What each circuit of the mesh carries in a night, in MiB.
+const MEBIBYTES: (&str, &str) = ("NIGHTGATE_MESH_MIB", "1024");
 
 impl Part {
     /// Those that run if none is asked for.
@@ -48,6 +54,7 @@ impl Part {
             Self::Bpf => "bpf",
             Self::Net => "net",
             Self::Nightly => "nightly",
+            Self::NightlyNet => "nightly-net",
         }
     }
 
@@ -70,13 +77,32 @@ impl Part {
                 "--include-ignored",
                 "--nocapture",
             ],
+            Self::NightlyNet => &[
+                "--release",
+                "--no-fail-fast",
+                "-p",
+                "nightgate-e2e-tests",
+                "--test",
+                "mesh",
+                "--",
+                "--test-threads=1",
+            ],
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
             Self::Unit | Self::Nightly => false,
-            Self::Bpf | Self::Net => true,
+            Self::Bpf | Self::Net | Self::NightlyNet => true,
+        }
+    }
+
+    /// A variable that makes it last, unless it has a value already.
+    fn at_length(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Unit | Self::Bpf | Self::Net => None,
+            Self::Nightly => Some(SEEDS),
+            Self::NightlyNet => Some(MEBIBYTES),
         }
     }
 }
@@ -111,6 +137,9 @@ fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     if parts.contains(&Part::Net) {
         build::demo_programs(workspace)?;
     }
+    if parts.contains(&Part::NightlyNet) {
+        build::host_programs(workspace, Profile::Release, &["-p", "nightgate"])?;
+    }
     Ok(())
 }
 
@@ -139,8 +168,10 @@ fn run_part(workspace: &Workspace, part: Part) -> Result<Outcome> {
     if env::var_os("CI").is_some() && env::var_os(RANDOM_SEED).is_none() {
         command.env(RANDOM_SEED, "1");
     }
-    if part == Part::Nightly && env::var_os(SEEDS.0).is_none() {
-        command.env(SEEDS.0, SEEDS.1);
+    if let Some((name, value)) = part.at_length()
+        && env::var_os(name).is_none()
+    {
+        command.env(name, value);
     }
     let (succeeded, counts) = run_and_count(&mut command)?;
     let leftovers = nightgate_lab::leftovers()?

@@ -22,6 +22,8 @@ const GREETING: u8 = b'g';
 const PATIENCE: Duration = Duration::from_secs(60);
 const DIAL_TIME: Duration = Duration::from_secs(15);
 const TRANSFER_TIME: Duration = Duration::from_secs(300);
+/// And so much longer for every MiB of them, at 8 MiB/s.
+const MEBIBYTE_TIME: Duration = Duration::from_millis(125);
 
 /// So many bytes in one direction; even circuits upload, odd ones download.
 #[derive(Clone, Copy, Debug)]
@@ -139,24 +141,30 @@ impl Applications {
             let task = carry(self.dialer.clone(), transfer);
             running.spawn_on(task, self.dialers.handle());
         }
-        Running(running)
+        let blocks: u64 = transfers.iter().map(|transfer| transfer.blocks).sum();
+        let mebibytes = u32::try_from((blocks * BLOCK as u64) >> 20).unwrap();
+        Running { running, time: TRANSFER_TIME + MEBIBYTE_TIME * mebibytes }
     }
 }
 
 /// Transfers under way.
-pub(crate) struct Running(JoinSet<()>);
+pub(crate) struct Running {
+    running: JoinSet<()>,
+    /// How long they may take.
+    time: Duration,
+}
 
 impl Running {
     /// Waits for all of them; fails when one of them does.
     pub(crate) fn finish(self, applications: &Applications) {
-        let Self(mut running) = self;
+        let Self { mut running, time } = self;
         run(&applications.dialers, async move {
             let all = async {
                 while let Some(ended) = running.join_next().await {
                     ended.unwrap();
                 }
             };
-            timeout(TRANSFER_TIME, all).await.expect("all transfers in time");
+            timeout(time, all).await.expect("all transfers in time");
         });
     }
 }
