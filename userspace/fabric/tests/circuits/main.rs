@@ -6,6 +6,9 @@
     reason = "a broken expectation should end the test"
 )]
 
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+
 mod hostile;
 mod life;
 mod policy;

@@ -9,11 +9,14 @@ use std::{
 use bytes::Bytes;
 use nightgate_fabric::{Command, Dial, EndId, KeyShare, LinkId, Router};
 use nightgate_model::{
-    entity::{Permission, Service, Terminator},
-    id::{IdentityId, RouterId, ServiceId, TerminatorId},
-    replica::{LinkReport, Replica, ReplicaIdentity},
+    entity::Terminator,
+    id::{IdentityId, RouterId, ServiceId},
+    replica::{LinkReport, Replica},
 };
 use nightgate_wire::link::{Frame, Numbered, Payload};
+
+use crate::fixtures;
+pub(crate) use crate::fixtures::router_id;
 
 /// A hostile neighbour's connection, at every router that has one.
 pub(crate) const MALLORY: LinkId = LinkId(9);
@@ -138,51 +141,16 @@ impl Row {
     }
 }
 
-pub(crate) fn router_id(at: usize) -> RouterId {
-    RouterId::new(format!("r{at}"))
-}
-
 pub(crate) fn terminator(router: usize) -> Terminator {
-    Terminator {
-        id: TerminatorId::new("t"),
-        service: ServiceId::new("web"),
-        router: router_id(router),
-        host: IdentityId::new("hugo"),
-        instance: String::new(),
-        secret: String::new(),
-        precedence: Default::default(),
-        cost: 0,
-    }
+    fixtures::terminator("t", router)
 }
 
 pub(crate) fn replica(links: Vec<LinkReport>, terminator: Terminator) -> Replica {
-    let service = Service {
-        id: ServiceId::new("web"),
-        name: "web".into(),
-        role_attributes: [].into(),
-        encryption_required: true,
-        terminator_strategy: Default::default(),
-        terminators: [].into(),
-        config: [].into(),
-        configs: [].into(),
-    };
-    let identity = |name: &str| {
-        (
-            IdentityId::new(name),
-            ReplicaIdentity { name: name.into(), fingerprint: None, origin: None },
-        )
-    };
-    let mut replica = Replica {
-        services: Arc::new([(service.id.clone(), service)].into()),
-        identities: Arc::new(["anna", "hugo"].map(identity).into()),
+    Replica {
         terminators: Arc::new(vec![terminator]),
         links: Arc::new(links),
-        ..Replica::default()
-    };
-    let web = ServiceId::new("web");
-    replica.authorizations.grant(IdentityId::new("anna"), Permission::Dial, web.clone());
-    replica.authorizations.grant(IdentityId::new("hugo"), Permission::Bind, web);
-    replica
+        ..fixtures::replica(&["anna", "hugo"])
+    }
 }
 
 pub(crate) fn dial() -> Dial {

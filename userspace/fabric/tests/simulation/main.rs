@@ -12,7 +12,11 @@
     reason = "what a run did and cost, for whoever asks with --nocapture"
 )]
 
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+
 mod dialing;
+mod dice;
 mod network;
 mod run;
 mod scale;

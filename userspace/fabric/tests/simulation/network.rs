@@ -1,5 +1,7 @@
 //! Routers, the connections between them, and a controller, in virtual time.
 
+mod wires;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
@@ -7,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_fabric::{Command, LinkId, LinkQueue, Router};
+use nightgate_fabric::{Command, LinkId, Router};
 use nightgate_model::{
     entity::Terminator,
     id::RouterId,
@@ -15,31 +17,8 @@ use nightgate_model::{
 };
 use nightgate_wire::link::Frame;
 
-/// SplitMix64: the same seed, the same run.
-#[derive(Clone, Debug)]
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-
-    pub(crate) fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    pub(crate) fn millis(&mut self, from: usize, to: usize) -> Duration {
-        Duration::from_millis((from + self.below(to - from)) as u64)
-    }
-}
+use self::wires::{Delivery, Wire};
+use crate::dice::Dice;
 
 /// A router that may be frozen, killed and started again.
 pub(crate) struct Node {
@@ -63,21 +42,6 @@ pub(crate) struct Edge {
     pub(crate) rate: u64,
     pub(crate) cut: bool,
     pub(crate) connections: usize,
-}
-
-/// One connection, like TCP: in order, complete, and silent while its edge is cut.
-struct Wire {
-    edge: usize,
-    open: [bool; 2],
-    queue: [LinkQueue; 2],
-    writing: [bool; 2],
-    /// What could not arrive because the edge is cut.
-    held: VecDeque<(usize, Delivery)>,
-}
-
-enum Delivery {
-    Frame(Frame),
-    Down,
 }
 
 enum Event<A> {
@@ -117,9 +81,7 @@ pub(crate) struct Network<A> {
     counter: u64,
 }
 
-const CONNECT_EVERY: Duration = Duration::from_millis(150);
 const PUBLISH_EVERY: Duration = Duration::from_millis(400);
-const OVERHEARD: usize = 256;
 
 impl<A> Network<A> {
     pub(crate) fn new(seed: u64, nodes: usize, edges: Vec<Edge>, replica: Replica) -> Self {
@@ -233,147 +195,6 @@ impl<A> Network<A> {
         }
     }
 
-    fn side(&self, wire: &Wire, node: usize) -> usize {
-        usize::from(self.edges[wire.edge].ends[1] == node)
-    }
-
-    pub(crate) fn send(&mut self, node: usize, link: LinkId, frame: Frame) {
-        let Some(wire) = self.wires.get(&link) else { return };
-        let side = self.side(wire, node);
-        let cut = self.edges[wire.edge].cut;
-        let wire = self.wires.get_mut(&link).unwrap();
-        wire.queue[side].push(frame);
-        assert!(!wire.queue[side].is_overrun(), "a link that everybody reads is overrun");
-        if !wire.writing[side] && !cut {
-            wire.writing[side] = true;
-            self.schedule(self.now, Event::Write(link, side));
-        }
-    }
-
-    fn write(&mut self, link: LinkId, side: usize) {
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        let edge = &self.edges[wire.edge];
-        let frame = if edge.cut { None } else { wire.queue[side].pop() };
-        let Some(frame) = frame else {
-            wire.writing[side] = false;
-            return;
-        };
-        let written =
-            self.now + Duration::from_micros(1000 * frame.encoded_len() as u64 / edge.rate);
-        let arrival = written + edge.delay;
-        self.frames += 1;
-        self.overheard.push_back(frame.clone());
-        if self.overheard.len() > OVERHEARD {
-            self.overheard.pop_front();
-        }
-        self.schedule(arrival, Event::Arrive(link, 1 - side, Delivery::Frame(frame)));
-        self.schedule(written, Event::Write(link, side));
-    }
-
-    fn arrive(&mut self, link: LinkId, side: usize, delivery: Delivery) {
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        if self.edges[wire.edge].cut {
-            wire.held.push_back((side, delivery));
-            return;
-        }
-        let node = self.edges[wire.edge].ends[side];
-        if self.nodes[node].frozen {
-            self.nodes[node].inbox.push_back((link, delivery));
-            return;
-        }
-        self.take(node, link, delivery);
-    }
-
-    fn take(&mut self, node: usize, link: LinkId, delivery: Delivery) {
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        let side = usize::from(self.edges[wire.edge].ends[1] == node);
-        if !wire.open[side] {
-            return;
-        }
-        match delivery {
-            Delivery::Frame(frame) => {
-                self.with(node, |router, now| router.handle_frame(link, frame, now));
-            }
-            Delivery::Down => {
-                wire.open[side] = false;
-                self.forget(link);
-                self.with(node, |router, now| router.handle_link_down(link, now));
-            }
-        }
-    }
-
-    fn forget(&mut self, link: LinkId) {
-        if self.wires.get(&link).is_some_and(|wire| wire.open == [false, false]) {
-            self.wires.remove(&link);
-        }
-    }
-
-    /// Closes one end of a connection; the other hears of it.
-    fn close(&mut self, node: usize, link: LinkId) {
-        let Some(wire) = self.wires.get(&link) else { return };
-        let side = self.side(wire, node);
-        let delay = self.edges[wire.edge].delay;
-        self.wires.get_mut(&link).unwrap().open[side] = false;
-        self.forget(link);
-        self.schedule(self.now + delay, Event::Arrive(link, 1 - side, Delivery::Down));
-    }
-
-    fn links_of(&self, node: usize) -> Vec<LinkId> {
-        let mine = |wire: &Wire| {
-            let ends = self.edges[wire.edge].ends;
-            ends.contains(&node) && wire.open[self.side(wire, node)]
-        };
-        self.wires.iter().filter(|(_, wire)| mine(wire)).map(|(link, _)| *link).collect()
-    }
-
-    /// Links of a router with the edge each belongs to.
-    pub(crate) fn neighbours(&self, node: usize) -> Vec<(LinkId, usize)> {
-        let other = |link: &LinkId| {
-            let ends = self.edges[self.wires[link].edge].ends;
-            if ends[0] == node { ends[1] } else { ends[0] }
-        };
-        self.links_of(node).into_iter().map(|link| (link, other(&link))).collect()
-    }
-
-    fn connect(&mut self) {
-        let mut up = vec![0; self.edges.len()];
-        for wire in self.wires.values().filter(|wire| wire.open == [true; 2]) {
-            up[wire.edge] += 1;
-        }
-        for (at, up) in up.into_iter().enumerate() {
-            let Edge { ends: [a, b], cut, connections, .. } = self.edges[at];
-            let missing = connections.saturating_sub(up);
-            let ready = |node: &Node| node.router.is_some() && !node.frozen;
-            if missing == 0 || cut || !ready(&self.nodes[a]) || !ready(&self.nodes[b]) {
-                continue;
-            }
-            self.counter += 1;
-            let link = LinkId(self.counter);
-            let wire = Wire {
-                edge: at,
-                open: [true; 2],
-                queue: [self.queue(), self.queue()],
-                writing: [false; 2],
-                held: VecDeque::new(),
-            };
-            self.wires.insert(link, wire);
-            for (here, there) in [(a, b), (b, a)] {
-                let peer = self.nodes[there].id.clone();
-                self.with(here, |router, now| router.handle_link_up(link, peer, now));
-            }
-        }
-        self.schedule(self.now + CONNECT_EVERY, Event::Connect);
-    }
-
-    fn queue(&self) -> LinkQueue {
-        self.queue_limit.map_or_else(LinkQueue::default, LinkQueue::bounded)
-    }
-
-    /// Frames that connections dropped for want of room.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.wires.values().flat_map(|wire| &wire.queue).map(LinkQueue::dropped).sum()
-    }
-
     /// The controller hears what routers say, and tells all.
     fn publish(&mut self) {
         if self.controller {
@@ -445,28 +266,6 @@ impl<A> Network<A> {
         self.with(node, |router, now| router.handle_timeout(now));
         for (link, delivery) in std::mem::take(&mut self.nodes[node].inbox) {
             self.take(node, link, delivery);
-        }
-    }
-
-    /// Repairs an edge: what was on its way arrives late.
-    pub(crate) fn mend(&mut self, edge: usize) {
-        self.edges[edge].cut = false;
-        let wires: Vec<LinkId> =
-            self.wires.iter().filter(|(_, wire)| wire.edge == edge).map(|(id, _)| *id).collect();
-        for link in wires {
-            let Some(wire) = self.wires.get_mut(&link) else { continue };
-            let held = std::mem::take(&mut wire.held);
-            for side in [0, 1] {
-                if !wire.writing[side] {
-                    wire.writing[side] = true;
-                    self.counter += 1;
-                    self.events.push(Reverse((self.now, self.counter)));
-                    self.what.insert(self.counter, Event::Write(link, side));
-                }
-            }
-            for (side, delivery) in held {
-                self.arrive(link, side, delivery);
-            }
         }
     }
 }

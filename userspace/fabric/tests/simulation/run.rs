@@ -1,24 +1,21 @@
 //! One run: a network, clients that talk, and whoever breaks things.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod forge;
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nightgate_fabric::{Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, weight};
 use nightgate_model::{
-    entity::{Permission, Service, Terminator},
-    id::{IdentityId, ServiceId, TerminatorId},
-    replica::{Replica, ReplicaIdentity},
-};
-use nightgate_wire::{
-    Headers,
-    link::{Ack, Frame, Numbered, PathId, Wish, header},
+    entity::Terminator,
+    id::{IdentityId, ServiceId},
+    replica::Replica,
 };
 
 use crate::{
-    network::{Dice, Edge, Happening, Network},
+    dice::Dice,
+    fixtures,
+    network::{Edge, Happening, Network},
     talks::{Over, Place, Talks, message},
 };
 
@@ -129,44 +126,11 @@ fn edge(ends: [usize; 2], dice: &mut Dice) -> Edge {
 }
 
 pub(crate) fn terminator(at: usize) -> Terminator {
-    Terminator {
-        id: TerminatorId::new(format!("t{at}")),
-        service: ServiceId::new("web"),
-        router: nightgate_model::id::RouterId::new(format!("r{at}")),
-        host: IdentityId::new("hugo"),
-        instance: String::new(),
-        secret: String::new(),
-        precedence: Default::default(),
-        cost: 0,
-    }
+    fixtures::terminator(&format!("t{at}"), at)
 }
 
 pub(crate) fn replica() -> Replica {
-    let web = ServiceId::new("web");
-    let service = Service {
-        id: web.clone(),
-        name: "web".into(),
-        role_attributes: [].into(),
-        encryption_required: true,
-        terminator_strategy: Default::default(),
-        terminators: [].into(),
-        config: [].into(),
-        configs: [].into(),
-    };
-    let identity = |name: &str| {
-        (
-            IdentityId::new(name),
-            ReplicaIdentity { name: name.into(), fingerprint: None, origin: None },
-        )
-    };
-    let mut replica = Replica {
-        services: Arc::new([(web.clone(), service)].into()),
-        identities: Arc::new(["anna", "hugo", "mallory"].map(identity).into()),
-        ..Replica::default()
-    };
-    replica.authorizations.grant(IdentityId::new("anna"), Permission::Dial, web.clone());
-    replica.authorizations.grant(IdentityId::new("hugo"), Permission::Bind, web);
-    replica
+    fixtures::replica(&["anna", "hugo", "mallory"])
 }
 
 pub(crate) fn dial(dialer: &str) -> Dial {
@@ -361,47 +325,6 @@ impl Run {
             Fault::Killed(_) | Fault::Frozen(_) => {}
             Fault::Cut(edge) => self.network.mend(edge),
             Fault::Controller => self.network.controller = true,
-        }
-    }
-
-    /// The hostile router hears everything, and sends its neighbours what it likes.
-    fn forge(&mut self) {
-        let links = self.network.neighbours(self.hostile);
-        if links.is_empty() || self.network.overheard.is_empty() {
-            return;
-        }
-        self.totals.forged += 1;
-        let (link, peer) = links[self.network.dice.below(links.len())];
-        let heard = self.network.overheard.len();
-        let frame = self.network.overheard[self.network.dice.below(heard)].clone();
-        let path = frame.path().unwrap_or(PathId(0));
-        let number = self.network.dice.below(50) as u64;
-        let ack = Ack { received: number, limit: u64::MAX, stamp: 1, wish: Wish::Repeat };
-        let forged = match self.network.dice.below(9) {
-            0 => Frame::Close(path),
-            1 => Frame::Unroute(path, Headers::new()),
-            2 => Frame::Fin(path, number),
-            3 => Frame::Ack(path, ack),
-            4 => Frame::Payload(path, Numbered { sequence: number, ..Numbered::default() }),
-            5 => self.through_me(&frame, peer).unwrap_or(frame),
-            6 => Frame::Rerouted(path, Headers::new()),
-            _ => frame,
-        };
-        self.network.send(self.hostile, link, forged);
-    }
-
-    /// A request of somebody else, led over the hostile router, under a number of its own.
-    fn through_me(&mut self, frame: &Frame, peer: usize) -> Option<Frame> {
-        let (Frame::Open(_, headers) | Frame::Reroute(_, headers)) = frame else { return None };
-        let mut headers = headers.clone();
-        let path = headers.text(header::PATH)?.to_owned();
-        let first = path.split('\n').next()?;
-        let path = format!("{first}\nr{}\nr{peer}", self.hostile);
-        headers.put_text(header::PATH, &path);
-        // A request for a circuit under another's name is the one thing that this router is believed.
-        match frame {
-            Frame::Reroute(..) => Some(Frame::Reroute(PathId(self.network.dice.next()), headers)),
-            _ => None,
         }
     }
 }

@@ -6,7 +6,8 @@ use nightgate_fabric::{Command, EndId, KeyShare, weight};
 use nightgate_model::entity::Terminator;
 
 use crate::{
-    network::{Dice, Edge, Happening, Network},
+    dice::Dice,
+    network::{Edge, Happening, Network},
     run::{dial, replica, terminator},
     talks::{Place, Talks, message},
 };

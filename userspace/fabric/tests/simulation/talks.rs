@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nightgate_fabric::{CircuitInfo, EndId, FailureCause, Router};
 use nightgate_wire::link::{CircuitId, Payload};
 
-use crate::network::Dice;
+use crate::dice::Dice;
 
 /// An end of a circuit: router, which of its lives, and the end's number.
 pub(crate) type Place = (usize, u64, EndId);
