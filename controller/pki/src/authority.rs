@@ -14,8 +14,7 @@ use nightgate_model::{
     token::{EnrollmentClaims, JwtAlgorithm},
 };
 use rcgen::{
-    BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+    ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use time::{Duration, OffsetDateTime};
@@ -23,14 +22,13 @@ use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use crate::{
     CaBundle, Directory, Issued, IssuedWithKey, PkiError, RequestError, TokenError, TokenKey,
+    ca::{open_intermediate, open_root},
     issue::{fingerprint, host_name, leaf, params, pem_of},
     pair::{KeyKind, PairFiles, make_key, parse},
     request::proven_key,
-    rollover,
+    rollover::{self, OldRoot},
 };
 
-const ROOT_LIFETIME: Duration = Duration::days(20 * 365);
-const INTERMEDIATE_LIFETIME: Duration = Duration::days(10 * 365);
 const SERVER_LIFETIME: Duration = Duration::days(365);
 pub(crate) const ENDPOINT_LIFETIME: Duration = Duration::days(365);
 
@@ -42,6 +40,7 @@ pub struct Authority {
     root: CertificateDer<'static>,
     intermediate: CertificateDer<'static>,
     previous: Vec<CertificateDer<'static>>,
+    old_root: Option<OldRoot>,
     issuer: Issuer<'static, KeyPair>,
     server: ServerPair,
     legacy_server: Option<ServerPair>,
@@ -87,17 +86,19 @@ impl Authority {
         let root = open_root(dir, now)?;
         let (intermediate, key) = open_intermediate(dir, &root, now)?;
         let previous = rollover::previous(dir, &intermediate, now)?;
+        let old_root = OldRoot::load(dir, &intermediate, now)?;
         let issuer = Issuer::from_ca_cert_der(&intermediate, key)
             .map_err(|source| PkiError::Make { what: "the issuer", source })?;
         let files = PairFiles::new(dir, "server");
         let server = open_server(&files, KeyKind::P256, names, (&intermediate, &issuer), now)?;
         Ok(Self {
-            bundle: CaBundle::new(&anchors(&root, &intermediate, &previous))?,
+            bundle: CaBundle::new(&anchors(&root, &intermediate, &previous, old_root.as_ref()))?,
             session_key: TokenKey::open(&dir.key("token"))?,
             trust_domain: fingerprint(&root),
             root,
             intermediate,
             previous,
+            old_root,
             issuer,
             server,
             legacy_server: None,
@@ -133,15 +134,20 @@ impl Authority {
 
     fn presented(&self, pair: &ServerPair) -> ServerIdentity {
         ServerIdentity {
-            chain: vec![pair.certificate.clone(), self.intermediate.clone()],
+            chain: vec![pair.certificate.clone(), self.signer().clone()],
             key: PrivatePkcs8KeyDer::from(pair.key.serialize_der()).into(),
         }
     }
 
-    /// Root and intermediates: what client certificates are checked against. All, because some SDKs
+    /// The intermediate's certificate, by the root that everybody trusts.
+    fn signer(&self) -> &CertificateDer<'static> {
+        self.old_root.as_ref().map_or(&self.intermediate, |old| &old.signer)
+    }
+
+    /// Roots and intermediates: what client certificates are checked against. All, because some SDKs
     /// present their certificate without its issuer.
     pub fn trust_anchors(&self) -> Vec<CertificateDer<'static>> {
-        anchors(&self.root, &self.intermediate, &self.previous)
+        anchors(&self.root, &self.intermediate, &self.previous, self.old_root.as_ref())
     }
 
     /// What clients trust.
@@ -261,7 +267,7 @@ impl Authority {
 
     fn issued(&self, certificate: &CertificateDer<'_>) -> Issued {
         Issued {
-            chain_pem: pem_of(certificate) + &pem_of(&self.intermediate),
+            chain_pem: pem_of(certificate) + &pem_of(self.signer()),
             fingerprint: fingerprint(certificate),
         }
     }
@@ -271,8 +277,10 @@ fn anchors(
     root: &CertificateDer<'static>,
     intermediate: &CertificateDer<'static>,
     previous: &[CertificateDer<'static>],
+    old_root: Option<&OldRoot>,
 ) -> Vec<CertificateDer<'static>> {
-    [root, intermediate].into_iter().chain(previous).cloned().collect()
+    let old_root = old_root.map(|old| &old.root);
+    [root, intermediate].into_iter().chain(previous).chain(old_root).cloned().collect()
 }
 
 fn make_directory(dir: &Path) -> Result<(), PkiError> {
@@ -281,62 +289,6 @@ fn make_directory(dir: &Path) -> Result<(), PkiError> {
         path: PathBuf::from(dir),
         source,
     })
-}
-
-/// The root; made unless something already depends on one.
-fn open_root(dir: &Directory, now: OffsetDateTime) -> Result<CertificateDer<'static>, PkiError> {
-    let files = PairFiles::new(dir, "root");
-    if let Some(root) = files.load_certificate()? {
-        files.check_valid(&root, now)?;
-        return Ok(root);
-    }
-    let present = PairFiles::new(dir, "intermediate").certificate;
-    if present.exists() {
-        return Err(PkiError::Missing { missing: files.certificate, present });
-    }
-    let key = make_key(&files.key, KeyKind::P256)?;
-    let mut params = params("Nightgate root CA", now, ROOT_LIFETIME);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let root = params
-        .self_signed(&key)
-        .map_err(|source| PkiError::Make { what: "the root certificate", source })?;
-    files.save_certificates(&pem_of(root.der()))?;
-    Ok(root.der().clone())
-}
-
-/// The intermediate; made with the root's key.
-fn open_intermediate(
-    dir: &Directory,
-    root: &CertificateDer<'static>,
-    now: OffsetDateTime,
-) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
-    let files = PairFiles::new(dir, "intermediate");
-    if let Some(intermediate) = files.load_certificate()? {
-        files.check_valid(&intermediate, now)?;
-        let key = files.load_key_of(&intermediate, KeyKind::P256)?;
-        return Ok((intermediate, key));
-    }
-    make_intermediate(&files, dir, root, now)
-}
-
-/// Makes an intermediate with the root's key: its own key first.
-pub(crate) fn make_intermediate(
-    files: &PairFiles,
-    dir: &Directory,
-    root: &CertificateDer<'static>,
-    now: OffsetDateTime,
-) -> Result<(CertificateDer<'static>, KeyPair), PkiError> {
-    let make = |source| PkiError::Make { what: "the intermediate certificate", source };
-    let root_key = PairFiles::new(dir, "root").load_key_of(root, KeyKind::P256)?;
-    let issuer = Issuer::from_ca_cert_der(root, root_key).map_err(make)?;
-    let key = make_key(&files.key, KeyKind::P256)?;
-    let mut params = params("Nightgate signing CA", now, INTERMEDIATE_LIFETIME);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let intermediate = params.signed_by(&key, &issuer).map_err(make)?;
-    files.save_certificates(&pem_of(intermediate.der()))?;
-    Ok((intermediate.der().clone(), key))
 }
 
 /// A TLS server certificate, for these names and with time left. Its key stays: outstanding

@@ -47,6 +47,14 @@ pub enum PkiError {
         /// When, RFC 2822.
         at: String,
     },
+    /// The root was rolled over lately.
+    #[error(
+        "the root was rolled over lately: another roll-over can begin after {until}, when nobody knows the old root alone"
+    )]
+    RollingOver {
+        /// When that is over.
+        until: time::OffsetDateTime,
+    },
     /// A key or certificate cannot be made.
     #[error("make {what}: {source}")]
     Make {

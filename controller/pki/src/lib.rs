@@ -8,6 +8,7 @@
 
 mod authority;
 mod bundle;
+mod ca;
 mod check;
 mod directory;
 mod error;
@@ -29,5 +30,5 @@ pub use foreign::{ForeignCertificate, ForeignError};
 pub use issue::{Issued, IssuedWithKey, fingerprint};
 pub use nightgate_passphrase::{Passphrase, PassphraseError};
 pub use request::{RequestError, check as check_request};
-pub use rollover::{Described, describe, roll_over};
+pub use rollover::{Described, describe, roll_over, roll_over_root};
 pub use token::{Claims, TokenError, TokenKey};

@@ -12,7 +12,7 @@ use nightgate_model::{
     token::{EnrollmentClaims, EnrollmentMethod, JwtAlgorithm},
 };
 use nightgate_pki::{
-    Authority, PkiError, RequestError, TokenError, describe, fingerprint, roll_over,
+    Authority, PkiError, RequestError, TokenError, describe, fingerprint, roll_over, roll_over_root,
 };
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -397,4 +397,93 @@ fn a_roll_over_without_the_roots_key_changes_nothing() {
     let refused = roll_over(dir.path(), now()).unwrap_err();
     assert!(refused.to_string().contains("root.key"), "{refused}");
     assert_eq!(snapshot(dir.path()), before);
+}
+
+#[test]
+fn another_root_is_beside_the_old_one_until_everybody_has_been_renewed() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = open(dir.path()).unwrap();
+    let (old_leaf, [old_root, old_signer]) =
+        (leaf(&before), before.trust_anchors().try_into().unwrap());
+    roll_over_root(dir.path(), now()).unwrap();
+    let after = open(dir.path()).unwrap();
+    let [root, signer, previous, still] = after.trust_anchors().try_into().unwrap();
+    assert_eq!((&previous, &still), (&old_signer, &old_root));
+    assert!(root != old_root && verifies(&root, &root) && verifies(&signer, &root));
+    assert!(verifies(&old_leaf, &previous));
+    assert_eq!(certificates(after.bundle().pem()).len(), 4);
+    // Who knows the old root alone follows the server's chain, and that of whoever enrolls now.
+    let id = IdentityId::new("i");
+    let issued = after.sign_identity(request().as_bytes(), &id, now()).unwrap();
+    for chain in [after.server().chain, certificates(&issued.chain_pem)] {
+        assert!(verifies(&chain[0], &chain[1]) && verifies(&chain[1], &old_root));
+        assert!(verifies(&chain[0], &signer));
+    }
+    assert_eq!(before.server().key.secret_der(), after.server().key.secret_der());
+
+    for refused in [roll_over(dir.path(), now()), roll_over_root(dir.path(), now())] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, PkiError::RollingOver { .. }), "{refused}");
+    }
+    let later = now() + Duration::days(367);
+    let names = names(&["ctrl.example"]);
+    let alone = Authority::open(dir.path(), &names, later).unwrap();
+    assert_eq!(alone.trust_anchors(), [root.clone(), signer]);
+    let chain = alone.server().chain;
+    assert!(verifies(&chain[0], &chain[1]) && verifies(&chain[1], &root));
+    let files: Vec<_> = describe(dir.path()).unwrap().into_iter().map(|one| one.file).collect();
+    let expected = ["root.crt", "intermediate.crt", "server.crt", "previous.pem", "old-root.pem"];
+    assert_eq!(files, expected);
+    roll_over(dir.path(), later).unwrap();
+    assert_eq!(Authority::open(dir.path(), &names, later).unwrap().trust_anchors().len(), 3);
+}
+
+#[test]
+fn an_interrupted_roll_over_of_the_root_is_finished_or_never_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = open(dir.path()).unwrap();
+    let old = snapshot(dir.path());
+    roll_over_root(dir.path(), now()).unwrap();
+    let new = snapshot(dir.path());
+    // Every file in the order in which it is written, and then in which it is moved.
+    let steps = [
+        ("root-next.key", "root.key"),
+        ("root-next.crt", "root.crt"),
+        ("intermediate-next.key", "intermediate.key"),
+        ("old-root-next.pem", "old-root.pem"),
+        ("intermediate-next.crt", "intermediate.crt"),
+    ];
+    let of = |name: &str| new.iter().find(|(file, _)| file == name).unwrap().1.clone();
+    for written in 1..=steps.len() {
+        let mut files = old.clone();
+        files.extend(steps[..written].iter().map(|(next, last)| ((*next).to_owned(), of(last))));
+        restore(dir.path(), &files);
+        let authority = open(dir.path()).unwrap();
+        let is_begun = written == steps.len();
+        let anchors = if is_begun { 4 } else { 2 };
+        assert_eq!(authority.trust_anchors().len(), anchors, "{written} written");
+        assert!(verifies(&authority.trust_anchors()[1], &authority.trust_anchors()[0]));
+        // What was left of it comes with no other roll-over.
+        if !is_begun {
+            roll_over(dir.path(), now()).unwrap();
+            let anchors = open(dir.path()).unwrap().trust_anchors();
+            assert_eq!((anchors.len(), &anchors[0]), (3, &before.trust_anchors()[0]));
+        }
+    }
+    let moves = ["old-root.pem", "root.key", "root.crt", "intermediate.key"];
+    for moved in 0..=moves.len() {
+        let mut files = old.clone();
+        files.push(("previous.pem".to_owned(), of("previous.pem")));
+        for (next, last) in steps {
+            let name = if moves[..moved].contains(&last) { last } else { next };
+            files.retain(|(file, _)| file != name);
+            files.push((name.to_owned(), of(last)));
+        }
+        restore(dir.path(), &files);
+        assert_eq!(open(dir.path()).unwrap().trust_anchors().len(), 4, "{moved} moved");
+        let others = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+            files.into_iter().filter(|(file, _)| file != "server.crt").collect()
+        };
+        assert_eq!(others(snapshot(dir.path())), others(new.clone()), "{moved} moved");
+    }
 }

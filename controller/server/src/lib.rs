@@ -28,5 +28,5 @@ pub use events::EventBounds;
 pub use maintenance::{BackedUp, Finding, MaintenanceError, Restored, backup, check, restore};
 pub use nightgate_store::AuditBounds;
 pub use settings::{Settings, SettingsError};
-pub use setup::{InitError, Initialized, certificates, init, roll_over};
+pub use setup::{InitError, Initialized, certificates, init, roll_over, roll_over_root};
 pub use tls::TlsError;

@@ -97,6 +97,15 @@ pub fn roll_over(dir: &Path) -> Result<(), InitError> {
     Ok(nightgate_pki::roll_over(pki_dir(dir)?, clock::now())?)
 }
 
+/// Makes another root, and another signer under both; see [`nightgate_pki::roll_over_root`].
+///
+/// # Errors
+/// As for [`roll_over`]; or the last roll-over of the root is not over.
+pub fn roll_over_root(dir: &Path) -> Result<(), InitError> {
+    let _lock = DirectoryLock::acquire(dir)?;
+    Ok(nightgate_pki::roll_over_root(pki_dir(dir)?, clock::now())?)
+}
+
 /// The certificates of a controller directory, running or not.
 ///
 /// # Errors

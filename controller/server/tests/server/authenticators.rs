@@ -1,6 +1,6 @@
 //! Certificates and passwords: listed, taken away, renewed.
 
-use nightgate_server::{Controller, roll_over};
+use nightgate_server::{Controller, roll_over, roll_over_root};
 use serde_json::{Value, json};
 
 use crate::common::{CLIENT, Credentials, Lab, MANAGEMENT, one_time_token, request};
@@ -146,6 +146,7 @@ fn bare(credentials: &Credentials) -> Credentials {
 async fn certificates_of_the_old_and_the_new_signer_authenticate_after_a_roll_over() {
     let lab = Lab::start().await;
     let (_, old) = lab.identity("alice", &[]).await;
+    let (_, oldest) = lab.identity("dave", &[]).await;
     assert!(roll_over(lab.dir.path()).is_err(), "the controller runs");
     let Lab { controller, dir, ca } = lab;
     controller.stop().await;
@@ -157,4 +158,16 @@ async fn certificates_of_the_old_and_the_new_signer_authenticate_after_a_roll_ov
         lab.client(&bare(credentials)).await;
     }
     lab.client(&extend(&lab, &old).await).await;
+
+    // Another root: this caller, who knows the old one alone, goes on.
+    let Lab { controller, dir, ca } = lab;
+    controller.stop().await;
+    roll_over_root(dir.path()).unwrap();
+    let lab = Lab { controller: Controller::start(dir.path()).await.unwrap(), dir, ca };
+    let (_, newest) = lab.identity("carol", &[]).await;
+    for credentials in [&oldest, &new, &newest] {
+        lab.client(credentials).await;
+        lab.client(&bare(credentials)).await;
+    }
+    lab.client(&extend(&lab, &new).await).await;
 }

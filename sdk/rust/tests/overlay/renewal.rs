@@ -9,7 +9,7 @@ use nightgate_router::{
     RouterConfig,
 };
 use nightgate_sdk::enroll_router;
-use nightgate_server::roll_over;
+use nightgate_server::{roll_over, roll_over_root};
 use tokio::time::timeout;
 
 use crate::support::{Overlay, free_address};
@@ -135,6 +135,19 @@ async fn routers_renew_their_certificates_while_circuits_go_on_also_under_anothe
     say(&mut near.dial().await, "the new signer's to the old one's").await;
     far.renew().await;
     say(&mut circuit, "both under another signer").await;
+
+    // Another root: who has not renewed knows the old one alone, and goes on with those who know both.
+    let known = anchors(&near.file);
+    overlay.restart_controller_after(|dir| roll_over_root(dir).unwrap()).await;
+    near.renew().await;
+    assert_eq!(anchors(&near.file), known + 2, "another root and another signer");
+    say(&mut circuit, "under another root").await;
+    say(&mut near.dial().await, "the new root's to the old one's").await;
+    let late = overlay.join("late", &["echo-dial"]).await;
+    late.dial("echo").await.unwrap();
+    far.renew().await;
+    say(&mut circuit, "both under another root").await;
+    say(&mut near.dial().await, "both by another root").await;
     let status = near.router.status().await;
     let own = status.circuits.iter().find(|one| one.id == circuit.id.to_string()).unwrap();
     assert_eq!(own.moves, 0, "no link was lost");
