@@ -9,7 +9,11 @@ use crate::{
 
 #[classifier]
 pub(crate) fn tc_egress(ctx: TcContext) -> i32 {
-    match stage::run(&ctx, Hook::Egress) {
+    let outcome = match stage::pass_copy(&ctx) {
+        Some(outcome) => outcome,
+        None => stage::run(&ctx, Hook::Egress),
+    };
+    match outcome {
         Ok(reason) => report::pass(&ctx, reason),
         Err(reason) => report::drop(&ctx, Hook::Egress, reason),
     }

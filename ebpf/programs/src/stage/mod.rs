@@ -97,12 +97,6 @@ pub(crate) fn run(ctx: &TcContext, hook: Hook) -> Result<Reason, Reason> {
     if active.epoch() == 0 {
         return Err(Reason::NotCommitted);
     }
-    // The encapsulating program has made sure that it goes to a configured sensor by that one's interface. It may have
-    // come here in the middle of what another program does with the packet that it is a copy of: the work space is not
-    // free.
-    if hook == Hook::Egress && hook::mark(ctx) == ENCAPSULATED_MARK {
-        return Ok(Reason::MirrorCopy);
-    }
     if active.uses(Features::SIGHT) {
         sight::begin();
     }
@@ -115,6 +109,18 @@ pub(crate) fn run(ctx: &TcContext, hook: Hook) -> Result<Reason, Reason> {
         sight::end(ctx, hook, active, reason, kind);
     }
     outcome
+}
+
+/// What becomes of a copy for a sensor that leaves; `None` for any other packet. The encapsulating program has made sure
+/// that it goes to a configured sensor by that one's interface. It may have come here in the middle of what another program
+/// does with the packet that it is a copy of: the work space is not free.
+#[inline(always)]
+pub(crate) fn pass_copy(ctx: &TcContext) -> Option<Result<Reason, Reason>> {
+    if hook::mark(ctx) != ENCAPSULATED_MARK {
+        return None;
+    }
+    let is_committed = maps::ACTIVE.get(0).is_some_and(|active| active.epoch() != 0);
+    Some(if is_committed { Ok(Reason::MirrorCopy) } else { Err(Reason::NotCommitted) })
 }
 
 /// Takes a packet through the stages under the rules in force.
