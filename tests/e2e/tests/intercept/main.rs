@@ -1,5 +1,6 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
+mod flood;
 mod hosts;
 mod pmtu;
 mod restart;

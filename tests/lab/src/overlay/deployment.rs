@@ -208,6 +208,19 @@ impl Deployment {
         self.processes.remove(position).stop(Signal::SIGKILL, PATIENCE).map(drop)
     }
 
+    /// Resident memory of a process in KiB (VmRSS of proc_pid_status(5)).
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn resident(&self, name: &str) -> Result<u64> {
+        let process = self.processes.iter().find(|process| process.name() == name);
+        let id = process.with_context(|| format!("no process {name}"))?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).context("read its status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+        size.parse().context("its VmRSS")
+    }
+
     /// Starts the application that hosts without listening.
     pub(crate) fn start_sdk_host(&mut self, identity: &Path) -> Result<()> {
         let mut command = self.topology.sdk_host.command(&self.programs.sdk_host);
