@@ -53,7 +53,7 @@ pub mod directions {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct MirrorSensor {
     /// Its address, whose family is that of the outer header. Means nothing with
-    /// [`Encapsulation::Local`](super::Encapsulation::Local).
+    /// [`super::Encapsulation::Local`].
     pub address: Address,
     /// Source address of the outer header, same family.
     pub source: Address,
