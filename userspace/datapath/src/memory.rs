@@ -1,4 +1,4 @@
-//! What the maps take of the kernel's memory.
+//! What the maps take of the kernel's memory, and the programs of its verifier's patience.
 
 use std::{
     fs,
@@ -25,6 +25,17 @@ impl Datapath {
             memory.push((name.to_owned(), bytes));
         }
         Ok(memory)
+    }
+
+    /// Instructions that the kernel's verifier has looked at for each loaded program, by name (Linux 5.16). It gives up
+    /// after a million (`BPF_COMPLEXITY_LIMIT_INSNS`, linux/bpf.h).
+    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
+        let programs = self.ebpf.programs();
+        let counts = programs.filter_map(|(name, program)| {
+            let count = program.info().ok()?.verified_instruction_count()?;
+            Some((name.to_owned(), count))
+        });
+        counts.collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Judging a flow: its zones, then the rules.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::{
     Features, FlowKey, Group, Intercept, Reason, ZoneId,
     flow::{Direction, End},
@@ -12,8 +12,9 @@ use nightgate_packet::PacketMeta;
 
 use crate::{
     hook::Hook,
+    maps,
     stage::{
-        Work, classify, intercept, limit, mirror, quarantine, report, route,
+        Work, classify, intercept, lend, limit, mirror, quarantine, report, route,
         sight::Due,
         track::{Place, table::Table},
         zone,
@@ -21,6 +22,7 @@ use crate::{
 };
 
 /// Where a flow began, and which of its packets occasions the judgement.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin {
     /// End of the flow's key that sent the first packet.
     pub(crate) end: End,
@@ -45,6 +47,7 @@ pub(crate) enum Age {
 }
 
 /// An accepted flow.
+#[derive(Clone, Copy)]
 pub(crate) struct Judgement {
     pub(crate) from: ZoneId,
     pub(crate) to: ZoneId,
@@ -55,13 +58,58 @@ pub(crate) struct Judgement {
     pub(crate) mirror_session: u16,
 }
 
-/// Judges a flow by a packet of it, seen from its originator's side. A function of its own in the object
-/// for the sake of the stack.
+/// Arguments of [`nightgate_judge`], and what comes of it.
+pub(crate) struct JudgeWork {
+    pub(crate) place: Place,
+    pub(crate) origin: Origin,
+    pub(crate) judgement: Judgement,
+    refused: Reason,
+}
+
+/// Judges a flow by a packet of it, seen from its originator's side.
 ///
 /// # Errors
 /// The reason the flow is refused.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn judge(
+    ctx: &TcContext,
+    work: &mut Work,
+    place: &Place,
+    origin: &Origin,
+) -> Result<Judgement, Reason> {
+    (work.judge.place, work.judge.origin) = (*place, *origin);
+    lend(work);
+    if nightgate_judge(ctx.skb.skb) == 0 {
+        Ok(work.judge.judgement)
+    } else {
+        Err(work.judge.refused)
+    }
+}
+
+/// Does it. A global function, as `nightgate_classify` is. Returns 0 if the flow is accepted.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nightgate_judge(skb: *mut __sk_buff) -> u32 {
+    let Some(work) = maps::WORK.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: the slot belongs to this CPU; `judge` has lent its reference to it.
+    let work = unsafe { &mut *work };
+    let JudgeWork { place, origin, .. } = work.judge;
+    match decide(&TcContext::new(skb), work, &place, &origin) {
+        Ok(judgement) => {
+            work.judge.judgement = judgement;
+            0
+        }
+        Err(reason) => {
+            work.judge.refused = reason;
+            1
+        }
+    }
+}
+
+#[inline(always)]
+fn decide(
     ctx: &TcContext,
     work: &mut Work,
     place: &Place,

@@ -74,6 +74,8 @@ pub(crate) struct Work {
     quote: Quote,
     /// Set by all of them, if packets are told of.
     sight: Sight,
+    /// Set by `judge`.
+    judge: judge::JudgeWork,
     /// Set by `nat`.
     nat: nat::NatWork,
     /// Set by `clamp`.

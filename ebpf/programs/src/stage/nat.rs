@@ -59,6 +59,8 @@ pub(crate) struct NatWork {
     change: Change,
     /// Whether an error is changed.
     error: quoted::Due,
+    /// What leaves.
+    leaving: leave::Leaving,
 }
 
 impl NatWork {

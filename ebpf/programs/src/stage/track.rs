@@ -24,9 +24,9 @@ use crate::{
     },
 };
 use lookup::{Entry, Found};
-use remember::Accepted;
 
 /// Where and under which rules a packet is judged.
+#[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) hook: Hook,
     /// Zone of the interface.
@@ -129,8 +129,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
             {
                 nat::recount(ctx, work, place, origin.direction, now)?;
             }
-            let accepted = Accepted { place, origin: &origin, judgement: &judgement, now };
-            remember::remember(ctx, work, &accepted)?;
+            remember::remember(ctx, work, now)?;
             let mirror_hash = work.flow.mirror_hash;
             let bytes = work.flow.bytes[0].wrapping_add(work.flow.bytes[1]);
             let flags = work.nat.translation.flags;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::generated::bpf_get_prandom_u32, programs::TcContext};
 use nightgate_abi::{
-    Address, Family, Group, Reason,
+    Active, Address, Family, Group, Reason,
     flow::{Direction, End},
     nat::{Guise, Ports, kind, translated},
 };
@@ -14,7 +14,7 @@ use crate::{
     stage::{
         Work, classify, judge,
         repeat::{Turn, repeat},
-        track::{Place, lookup::Entry, table::Table},
+        track::{lookup::Entry, table::Table},
     },
 };
 
@@ -62,11 +62,11 @@ enum Decision {
 pub(super) fn choose(
     ctx: &TcContext,
     work: &mut Work,
-    place: &Place,
+    active: Active,
     entry: &Entry,
     now: u64,
 ) -> Result<(), Reason> {
-    if decide(ctx, work, place, entry)? == Decision::Another {
+    if decide(ctx, work, active, entry)? == Decision::Another {
         let port = find(work, entry, now).ok_or(Reason::NatExhausted)?;
         let choice = &work.nat.choice;
         work.nat.translation.guises[0] = Guise::new((choice.address, port), choice.counter);
@@ -87,7 +87,7 @@ pub(super) fn choose(
 fn decide(
     ctx: &TcContext,
     work: &mut Work,
-    place: &Place,
+    active: Active,
     entry: &Entry,
 ) -> Result<Decision, Reason> {
     // SAFETY: the slot stays mapped while the program runs.
@@ -95,10 +95,10 @@ fn decide(
     judge::describe(&mut work.subject, &work.meta, &work.key, Direction::Original);
     (work.subject.from, work.subject.to) = (flow.from, flow.to);
     let group = Group::SourceNat;
-    let Some(found) = classify::classify(work, group, place.active)?.outcome() else {
+    let Some(found) = classify::classify(work, group, active)?.outcome() else {
         return Ok(Decision::Same);
     };
-    let target = target(group, found, place.active)?;
+    let target = target(group, found, active)?;
     work.nat.choice.counter = target.counter;
     work.nat.choice.ifindex = 0;
     match target.kind {

@@ -1,8 +1,8 @@
 //! A packet that leaves.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::{
-    Reason,
+    Active, Reason,
     flow::Direction,
     nat::{Translation, translated},
 };
@@ -10,12 +10,20 @@ use nightgate_packet::rewrite::Side;
 
 use super::{choose, count, rewrite};
 use crate::{
-    hook,
+    hook, maps,
     stage::{
-        Work,
+        Work, lend,
         track::{Place, lookup::Entry, table},
     },
 };
+
+/// Arguments of [`nightgate_leave`], and why it refuses a packet.
+pub(super) struct Leaving {
+    active: Active,
+    direction: Direction,
+    now: u64,
+    refused: Reason,
+}
 
 /// Whether a packet of a flow may get another source where it leaves.
 #[inline(always)]
@@ -31,7 +39,7 @@ pub(crate) const fn leaves_changed(translation: &Translation, direction: Directi
 ///
 /// # Errors
 /// There is no source that it could have, or the packet cannot be changed.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn leave(
     ctx: &TcContext,
     work: &mut Work,
@@ -39,6 +47,33 @@ pub(crate) fn leave(
     direction: Direction,
     now: u64,
 ) -> Result<(), Reason> {
+    let active = place.active;
+    work.nat.leaving = Leaving { active, direction, now, refused: Reason::NatRewrite };
+    lend(work);
+    if nightgate_leave(ctx.skb.skb) == 0 { Ok(()) } else { Err(work.nat.leaving.refused) }
+}
+
+/// Does it. A global function, as `nightgate_classify` is. Returns 0 unless the packet is refused.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nightgate_leave(skb: *mut __sk_buff) -> u32 {
+    let Some(work) = maps::WORK.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: the slot belongs to this CPU; `leave` has lent its reference to it.
+    let work = unsafe { &mut *work };
+    match give_source(&TcContext::new(skb), work) {
+        Ok(()) => 0,
+        Err(reason) => {
+            work.nat.leaving.refused = reason;
+            1
+        }
+    }
+}
+
+#[inline(always)]
+fn give_source(ctx: &TcContext, work: &mut Work) -> Result<(), Reason> {
+    let Leaving { active, direction, now, .. } = work.nat.leaving;
     let (slot, table) = table::find(&work.key).ok_or(Reason::FlowTable)?;
     let entry = &Entry { slot, table, direction };
     // SAFETY: the slot stays mapped while the program runs.
@@ -46,7 +81,7 @@ pub(crate) fn leave(
     let (guise, flag) = match entry.direction {
         Direction::Original => {
             if work.nat.translation.flags & translated::PENDING != 0 {
-                choose::choose(ctx, work, place, entry, now)?;
+                choose::choose(ctx, work, active, entry, now)?;
             } else if work.nat.translation.flags & translated::ORIGINATOR != 0 {
                 keep(ctx, work, entry)?;
             }
@@ -58,7 +93,7 @@ pub(crate) fn leave(
         return Ok(());
     }
     let old = (work.meta.source, work.meta.source_port);
-    count(ctx, place.active, guise.counter, now);
+    count(ctx, active, guise.counter, now);
     rewrite(ctx, work, Side::Source, [old, guise.endpoint()])
 }
 

@@ -1,33 +1,45 @@
 //! Writing flows: new ones, those judged again, and what their packets change.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use nightgate_abi::{Flow, Reason, flow::Direction, mirror::flow_hash, sender::sent};
 use nightgate_packet::{PacketMeta, encapsulation::hash, protocol, tcp_flags};
 
-use crate::stage::{
-    Work,
-    judge::{Age, Judgement, Origin},
-    nat, report,
-    track::{Place, idle, index, is_counted, lookup::Entry, segment, table::Table},
+use crate::{
+    maps,
+    stage::{
+        Work,
+        judge::{Age, JudgeWork},
+        lend, nat, report,
+        track::{Place, idle, index, is_counted, lookup::Entry, segment, table::Table},
+    },
 };
 
-/// An accepted flow that is about to be remembered.
-pub(super) struct Accepted<'a> {
-    pub(super) place: &'a Place,
-    pub(super) origin: &'a Origin,
-    pub(super) judgement: &'a Judgement,
-    pub(super) now: u64,
+/// Writes a flow with a new judgement, which [`judge`](crate::stage::judge::judge) has left in the work space. The whole
+/// value is replaced at once, so that no other CPU sees the new epoch with the old zones.
+///
+/// # Errors
+/// The table takes no more.
+#[inline(always)]
+pub(super) fn remember(ctx: &TcContext, work: &mut Work, now: u64) -> Result<(), Reason> {
+    lend(work);
+    if nightgate_remember(ctx.skb.skb, now) == 0 { Ok(()) } else { Err(Reason::FlowTable) }
 }
 
-/// Writes a flow with a new judgement. The whole value is replaced at once, so that no other CPU sees the
-/// new epoch with the old zones. A function of its own in the object for the sake of the stack.
+/// Does it. A global function, as `nightgate_classify` is. Returns 0 if the flow is in its table.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn remember(
-    ctx: &TcContext,
-    work: &mut Work,
-    accepted: &Accepted<'_>,
-) -> Result<(), Reason> {
-    let Accepted { place, origin, judgement, now } = *accepted;
+pub(crate) extern "C" fn nightgate_remember(skb: *mut __sk_buff, now: u64) -> u32 {
+    let Some(work) = maps::WORK.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: the slot belongs to this CPU; `remember` has lent its reference to it.
+    let work = unsafe { &mut *work };
+    u32::from(write(&TcContext::new(skb), work, now).is_err())
+}
+
+#[inline(always)]
+fn write(ctx: &TcContext, work: &mut Work, now: u64) -> Result<(), i32> {
+    let JudgeWork { place, origin, judgement, .. } = work.judge;
     let (table, known) = match origin.age {
         Age::Known(table) => (table, table.get(&work.key)),
         Age::New => (Table::Opening, None),
@@ -61,7 +73,7 @@ pub(super) fn remember(
         unsafe { count(flow, origin.direction, ctx.len(), |word, value| *word += value) };
         report::count_rules(ctx, place.active, flow, now);
     }
-    table.insert(&work.key, flow).map_err(|_| Reason::FlowTable)
+    table.insert(&work.key, flow)
 }
 
 /// Counts a packet of a flow, and takes over what it says about the flow.
