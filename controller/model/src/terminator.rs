@@ -127,11 +127,12 @@ impl TerminatorSetting {
 impl Service {
     /// What operators decide about the terminators of this identity and instance.
     pub fn setting(&self, identity: &IdentityId, instance: &str) -> TerminatorSetting {
-        // The first of its name in their order: absent values come before others.
-        let none = TerminatorSetting::none(identity.clone(), instance);
-        let next = self.terminators.range(&none..).next();
-        let known = next.filter(|it| it.identity == none.identity && it.instance == none.instance);
-        known.cloned().unwrap_or(none)
+        let known = self.decided(identity, instance).cloned();
+        known.unwrap_or_else(|| TerminatorSetting::none(identity.clone(), instance))
+    }
+
+    fn decided(&self, identity: &IdentityId, instance: &str) -> Option<&TerminatorSetting> {
+        self.terminators.iter().find(|it| it.identity == *identity && it.instance == instance)
     }
 
     /// Decides anew about the terminators of an identity and instance.
@@ -145,12 +146,12 @@ impl Service {
 
     /// A terminator as dialers take it: what operators decide stands in the place of what its host says.
     pub fn settled(&self, terminator: &Terminator) -> Terminator {
-        let setting = self.setting(&terminator.host, &terminator.instance);
-        Terminator {
-            precedence: setting.precedence.unwrap_or(terminator.precedence),
-            cost: setting.cost.unwrap_or(terminator.cost),
-            ..terminator.clone()
+        let mut settled = terminator.clone();
+        if let Some(setting) = self.decided(&terminator.host, &terminator.instance) {
+            settled.precedence = setting.precedence.unwrap_or(settled.precedence);
+            settled.cost = setting.cost.unwrap_or(settled.cost);
         }
+        settled
     }
 }
 
