@@ -23,7 +23,7 @@ use axum::{
 };
 use nightgate_model::kind::EntityKind;
 use nightgate_telemetry::{
-    MetricsError, Scrape,
+    MetricsError, SCRAPER_RIGHTS, Scrape,
     metrics::{
         API_REQUESTS, CIRCUITS_REPORTED, DIALS_REPORTED, ENTITIES, EVENT_MEMORY, EVENTS,
         LINKS_REPORTED, MODEL_INDEX, PUBLISHED_INDEX, ROUTERS_CONNECTED, SESSIONS, TERMINATORS,
@@ -75,7 +75,7 @@ pub(crate) fn serve_socket(
     core: Arc<Core>,
     stop: CancellationToken,
 ) -> io::Result<impl Future<Output = ()> + use<>> {
-    let listener = UnixListener::from_std(open_socket(path)?)?;
+    let listener = UnixListener::from_std(open_socket(path, SCRAPER_RIGHTS)?)?;
     tracing::info!(socket = %path.display(), "metrics are served");
     Ok(serve(listener, core, stop))
 }

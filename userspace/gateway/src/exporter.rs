@@ -9,7 +9,7 @@ use std::{
 };
 
 use nightgate_config::Metrics;
-use nightgate_telemetry::open_socket;
+use nightgate_telemetry::{SCRAPER_RIGHTS, open_socket};
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
@@ -94,7 +94,7 @@ impl Exporter {
         }
         if let Some(path) = &metrics.socket {
             let failed = |source| ExporterError::Socket { path: path.clone(), source };
-            let listener = open_socket(path).map_err(failed)?;
+            let listener = open_socket(path, SCRAPER_RIGHTS).map_err(failed)?;
             exporter.socket = Some(path.clone());
             let listener = UnixListener::from_std(listener).map_err(failed)?;
             info!(socket = %path.display(), "metrics are served");

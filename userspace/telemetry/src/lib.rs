@@ -12,4 +12,4 @@ mod socket;
 pub use logging::{LEVEL_VARIABLE, LogFormat, LoggingError, init_logging};
 pub use registry::{DatagramLoss, DnsOutcome, End, KernelSnapshot, Metrics, MetricsError};
 pub use scrape::Scrape;
-pub use socket::open_socket;
+pub use socket::{SCRAPER_RIGHTS, open_socket};

@@ -1,4 +1,4 @@
-//! UNIX sockets at which metrics are asked for.
+//! UNIX sockets at which a process answers: metrics, operators.
 
 use std::{
     fs, io,
@@ -9,15 +9,15 @@ use std::{
     path::Path,
 };
 
-/// Rights of the socket: who runs the process, and its group.
-const RIGHTS: u32 = 0o660;
+/// Rights of a socket at which metrics are asked for: who runs the process, and its group.
+pub const SCRAPER_RIGHTS: u32 = 0o660;
 
-/// Opens a socket, not blocking. One that nobody answers at any more is replaced; any other file stays.
+/// Opens a socket with these rights, not blocking. One that nobody answers at any more is replaced; any other file stays.
 ///
 /// # Errors
 /// The path cannot be used: another file is there ([`io::ErrorKind::AlreadyExists`]), or another process listens
 /// ([`io::ErrorKind::AddrInUse`]).
-pub fn open_socket(path: &Path) -> io::Result<UnixListener> {
+pub fn open_socket(path: &Path, rights: u32) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -30,7 +30,7 @@ pub fn open_socket(path: &Path) -> io::Result<UnixListener> {
         Ok(_) => fs::remove_file(path)?,
     }
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(RIGHTS))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(rights))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -43,17 +43,20 @@ mod tests {
     fn a_socket_replaces_one_that_was_left_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.sock");
-        let listener = open_socket(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, RIGHTS);
-        let refused = open_socket(&path).unwrap_err();
+        let listener = open_socket(&path, SCRAPER_RIGHTS).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SCRAPER_RIGHTS);
+        let refused = open_socket(&path, SCRAPER_RIGHTS).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
         drop(listener);
-        open_socket(&path).unwrap();
+        open_socket(&path, SCRAPER_RIGHTS).unwrap();
 
         let file = folder.path().join("file");
         fs::write(&file, "mine").unwrap();
-        assert_eq!(open_socket(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            open_socket(&file, SCRAPER_RIGHTS).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read(&file).unwrap(), b"mine");
-        assert!(open_socket(&folder.path().join("none/metrics.sock")).is_err());
+        assert!(open_socket(&folder.path().join("none/metrics.sock"), SCRAPER_RIGHTS).is_err());
     }
 }

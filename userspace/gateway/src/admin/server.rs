@@ -2,11 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use nightgate_telemetry::open_socket;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream, unix::WriteHalf},
@@ -75,6 +75,9 @@ pub enum AdminSocketError {
     },
 }
 
+/// Rights of the socket: who runs the process alone.
+const OPERATORS: u32 = 0o600;
+
 /// Longest request line, bytes: room for 100,000 rules.
 const MAX_REQUEST: u64 = 1 << 26;
 
@@ -97,9 +100,17 @@ impl AdminServer {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let listener = open_socket(path, OPERATORS).map_err(|source| {
+            let path = path.to_owned();
+            if source.kind() == io::ErrorKind::AlreadyExists {
+                AdminSocketError::NotASocket { path }
+            } else if source.kind() == io::ErrorKind::AddrInUse {
+                AdminSocketError::InUse { path }
+            } else {
+                AdminSocketError::Open { path, source }
+            }
+        })?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
         let (sender, queries) = mpsc::channel(QUEUE);
         let task = tokio::spawn(accept(listener, sender)).abort_handle();
         Ok(Self { path: path.to_owned(), queries, task })
@@ -165,24 +176,6 @@ impl Audience {
         // Waits for an operator who does not keep up; one who has gone needs no end.
         tokio::spawn(async move { drop(self.0.send(Answer::Ok(value)).await) });
     }
-}
-
-fn remove_stale(path: &Path) -> Result<(), AdminSocketError> {
-    use std::os::unix::fs::FileTypeExt as _;
-
-    let path = path.to_owned();
-    match fs::symlink_metadata(&path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(AdminSocketError::NotASocket { path });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(AdminSocketError::Open { path, source }),
-    }
-    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-        return Err(AdminSocketError::InUse { path });
-    }
-    fs::remove_file(&path).map_err(|source| AdminSocketError::Open { path, source })
 }
 
 async fn accept(listener: UnixListener, queries: mpsc::Sender<Query>) {
@@ -267,6 +260,8 @@ async fn forward(request: Request, queries: &mpsc::Sender<Query>) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::admin::{AdminClientError, Topic, ask, follow};
 
