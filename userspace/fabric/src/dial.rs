@@ -36,7 +36,8 @@ impl Router {
         if self.is_full(None) {
             return Err(self.full());
         }
-        let proof = Proof::Dialer(Prover::new(self.random.secret()));
+        let prover = Prover::new(&self.random.secret()).ok_or_else(|| self.full())?;
+        let proof = Proof::Dialer(prover);
         let end = End {
             attempt: Some(Box::new(Attempt::new(dial.clone()))),
             ..End::new(CircuitId(0), &dial, proof, now)
@@ -85,7 +86,7 @@ impl Router {
         let circuit = CircuitId(number.0);
         let Some(end) = self.ends.get_mut(&id) else { return Ok(()) };
         let Proof::Dialer(prover) = &end.proof else { return Ok(()) };
-        let proof = prover.anchor();
+        let anchor = prover.anchor();
         end.circuit = circuit;
         end.host = terminator.host.clone();
         end.routers.clone_from(&path.routers);
@@ -97,7 +98,7 @@ impl Router {
         }
         self.loads.begin(&terminator.id, now);
         let offer = Offer { terminator: terminator.id.clone(), dial, request: None };
-        let open = Open { path: path.routers, proof, offer };
+        let open = Open { path: path.routers, anchor, offer };
         let way = match open.path.get(1) {
             Some(next) => {
                 let link = self.link_to(next).ok_or_else(|| no_link(next))?;

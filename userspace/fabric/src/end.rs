@@ -81,7 +81,7 @@ pub(crate) struct Request {
     pub(crate) bytes: usize,
 }
 
-/// This end's side of the chain of proofs.
+/// This end's side of the proofs.
 #[derive(Debug)]
 pub(crate) enum Proof {
     Dialer(Prover),
@@ -112,6 +112,8 @@ pub(crate) struct Healing {
     pub(crate) moved: Option<Instant>,
     /// How often it moved.
     pub(crate) moves: u32,
+    /// How many paths in a row ended at somebody who said that the other end is not there.
+    pub(crate) denials: u32,
     avoid: Vec<Lost>,
     avoid_until: Option<Instant>,
 }

@@ -1,13 +1,10 @@
-//! Other paths for circuits that stand: after a loss, or because there is a better one.
+//! Other paths for circuits that stand.
 //!
 //! The dialer's end looks for the path, proves itself to the host's end along it, and each end tells
 //! the other what it has; what is missing is sent again, in order, on the new path. A path is only
 //! left when the next one stands, so a move that fails costs nothing.
 
-use std::{
-    ops::Bound,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use nightgate_model::id::RouterId;
 use nightgate_wire::{
@@ -22,7 +19,6 @@ use crate::{
     open::{self, Reroute},
     path::{Lost, Path},
     router::Route,
-    timer::Due,
 };
 
 /// Time for the answer to a request for another path, besides what the path costs.
@@ -34,16 +30,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// After so many questions without an answer, a path is taken for dead.
 const UNANSWERED: u32 = 3;
 
-/// Better paths are looked for this often, for so many circuits, and so many of them move.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOK_AT: usize = 1024;
-const MOVE_AT_ONCE: usize = 8;
-
-/// A circuit keeps its path for at least this long when it works.
-const STAY: Duration = Duration::from_secs(10);
-
-/// A better path costs a fifth less, and so many units less (milliseconds, mostly).
-const GAIN: u64 = 5;
+/// After so many paths in a row on which the other end was said to be gone, it is.
+const DENIALS: u32 = 3;
 
 impl Router {
     /// Takes that a path of an end has gone; `lost` says where, if it is known.
@@ -104,43 +92,38 @@ impl Router {
         end.healing.retry = Some(now + end.healing.pause());
     }
 
-    fn ask(&mut self, id: EndId, path: Path, now: Instant) {
+    pub(crate) fn ask(&mut self, id: EndId, path: Path, now: Instant) {
         let number = PathId(self.random.number());
         let link = path.routers.get(1).and_then(|next| self.link_to(next));
         let Some(link) = link else { return self.retry_later(id, now) };
         let Some(end) = self.ends.get_mut(&id) else { return };
+        let (circuit, routers) = (end.circuit, path.routers.clone());
         let Proof::Dialer(prover) = &mut end.proof else { return };
-        let Some(proof) = prover.prove() else {
-            return self.end_circuit(id, FailureCause::LinkLost);
-        };
         let ack = end.receive.acknowledge(Wish::Nothing, now);
+        let request = Reroute::new(prover, (circuit, number), path.routers, ack);
+        let Some(request) = request else { return self.retry_later(id, now) };
         let until = now + ASK_TIME + Duration::from_millis(2 * path.cost.min(1000));
         let way = Way { hop: Hop::Link(link), path: number };
-        end.healing.asked = Some(Asked { way, routers: path.routers.clone(), until });
-        let circuit = end.circuit;
-        let request = Reroute { path: path.routers, circuit, proof, ack };
+        end.healing.asked = Some(Asked { way, routers, until });
         self.add_route(link, number, Route { hop: Hop::End(id), circuit }, now);
         self.emit(way.hop, Frame::Reroute(number, request.to_headers()));
         self.arm(id);
     }
 
-    /// Takes a frame of the path that was asked for.
+    /// Takes a frame of the path that was asked for. No router on it can end the circuit, for that is not theirs yet.
     pub(crate) fn handle_asked_frame(&mut self, id: EndId, frame: Frame, now: Instant) {
         match frame {
             Frame::Rerouted(_, headers) => self.handle_rerouted(id, &headers, now),
-            Frame::Refused(_, headers) => {
-                let lost = self.ends.get(&id).is_some_and(|end| end.way.is_none());
-                if lost && open::refusal(&headers).cause == FailureCause::LinkLost {
-                    // The other end has given up, or its router has restarted.
-                    return self.forget_end(id, FailureCause::LinkLost);
-                }
+            Frame::Refused(_, headers)
+                if open::refusal(&headers).cause == FailureCause::LinkLost =>
+            {
+                self.handle_denial(id, now);
+            }
+            Frame::Refused(_, headers) | Frame::Unroute(_, headers) => {
                 self.handle_ask_failed(id, open::lost(&headers).into_iter().collect(), now);
             }
-            Frame::Unroute(_, headers) => {
-                self.handle_ask_failed(id, open::lost(&headers).into_iter().collect(), now);
-            }
-            Frame::Close(_) => self.forget_end(id, FailureCause::ClosedByPeer),
-            Frame::Hello(_)
+            Frame::Close(_)
+            | Frame::Hello(_)
             | Frame::Open(..)
             | Frame::Opened(..)
             | Frame::Reroute(..)
@@ -150,8 +133,27 @@ impl Router {
             | Frame::Trace(..)
             | Frame::Traced(..)
             | Frame::Ping(_)
-            | Frame::Pong(_) => self.end_circuit(id, FailureCause::Protocol),
+            | Frame::Pong(_) => self.handle_bad_path(id, now),
         }
+    }
+
+    /// Takes that the other end has given up, or its router has restarted. Routers on the way could say that as well, so
+    /// it is believed from a neighbour that is the host's router, or after others were asked.
+    fn handle_denial(&mut self, id: EndId, now: Instant) {
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        end.healing.denials += 1;
+        let first_hand = end.healing.asked.as_ref().is_some_and(|asked| asked.routers.len() == 2);
+        if end.way.is_none() && (first_hand || end.healing.denials >= DENIALS) {
+            return self.forget_end(id, FailureCause::LinkLost);
+        }
+        self.handle_bad_path(id, now);
+    }
+
+    /// Takes another path than one whose routers did not answer as they should.
+    fn handle_bad_path(&mut self, id: EndId, now: Instant) {
+        let asked = self.ends.get(&id).and_then(|end| end.healing.asked.as_ref());
+        let Some(bad) = asked.map(|asked| pairs(&asked.routers)) else { return };
+        self.handle_ask_failed(id, bad, now);
     }
 
     fn handle_ask_failed(&mut self, id: EndId, lost: Vec<Lost>, now: Instant) {
@@ -177,12 +179,9 @@ impl Router {
     }
 
     fn handle_rerouted(&mut self, id: EndId, headers: &Headers, now: Instant) {
+        let Some(ack) = open::ack(headers) else { return self.handle_bad_path(id, now) };
         let Some(end) = self.ends.get_mut(&id) else { return };
         let Some(Asked { way, routers, .. }) = end.healing.asked.take() else { return };
-        let Some(ack) = open::ack(headers) else {
-            self.leave_way(way);
-            return self.end_circuit(id, FailureCause::Protocol);
-        };
         end.receive.owe(now);
         self.take_way(id, way, routers, now);
         self.handle_ack(id, ack, now);
@@ -244,7 +243,7 @@ impl Router {
         let Proof::Host(verifier) = &mut end.proof else { return Err(gone()) };
         if matches!(end.state, EndState::Waiting(_))
             || end.routers.first() != request.path.first()
-            || !verifier.verify(request.proof)
+            || !request.verify(path, verifier)
         {
             return Err(gone());
         }
@@ -310,63 +309,12 @@ impl Router {
         self.leave_way(way);
         self.look_for_path(id, now);
     }
-
-    pub(crate) fn arm_moves(&mut self, now: Instant) {
-        self.timers.arm(Due::Moves, &mut self.moves_armed, Some(now + LOOK_EVERY));
-    }
-
-    /// Moves a few circuits for which there is a clearly better path.
-    pub(crate) fn look_for_better_paths(&mut self, now: Instant) {
-        self.moves_armed = None;
-        let from = (Bound::Excluded(self.looked_at), Bound::Unbounded);
-        let ends: Vec<EndId> = self.ends.range(from).take(LOOK_AT).map(|(id, _)| *id).collect();
-        let mut moved = 0;
-        self.looked_at = EndId(0);
-        for id in ends {
-            if moved == MOVE_AT_ONCE {
-                self.looked_at = id;
-                break;
-            }
-            if let Some(path) = self.better_path(id, now) {
-                self.ask(id, path, now);
-                moved += 1;
-            }
-            if self.ends.len() > LOOK_AT {
-                self.looked_at = id;
-            }
-        }
-        if !self.ends.is_empty() {
-            self.arm_moves(now);
-        }
-    }
-
-    fn better_path(&mut self, id: EndId, now: Instant) -> Option<Path> {
-        let end = self.ends.get(&id).filter(|end| end.may_move(now))?;
-        let (routers, avoid) = (end.routers.clone(), end.healing.avoided(now).to_vec());
-        let (cost, to) = (self.topology().cost(&routers)?, routers.last()?);
-        let best = self.distance(to, &avoid)?;
-        let better = best + GAIN <= cost && best * 5 <= cost * 4;
-        if !better && !self.topology().is_forbidden(&routers) {
-            return None;
-        }
-        self.find_path(to, &avoid).filter(|path| path.routers != routers)
-    }
 }
 
 impl End {
     /// Whether a link is on its path.
     fn takes(&self, lost: &Lost) -> bool {
         takes(&self.routers, lost)
-    }
-
-    fn may_move(&self, now: Instant) -> bool {
-        let plenty = matches!(&self.proof, Proof::Dialer(prover) if prover.has_plenty());
-        let settled = self.healing.moved.is_none_or(|at| now >= at + STAY);
-        self.state == EndState::Open
-            && self.way.is_some_and(|way| matches!(way.hop, Hop::Link(_)))
-            && self.healing.asked.is_none()
-            && plenty
-            && settled
     }
 }
 
@@ -379,7 +327,7 @@ impl crate::end::Healing {
     }
 
     fn handle_moved(&mut self, now: Instant) {
-        (self.since, self.retry, self.tries) = (None, None, 0);
+        (self.since, self.retry, self.tries, self.denials) = (None, None, 0, 0);
         self.moved = Some(now);
         self.moves += 1;
     }

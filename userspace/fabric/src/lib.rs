@@ -18,6 +18,7 @@ mod forward;
 mod heal;
 mod history;
 mod ids;
+mod improve;
 mod info;
 mod link;
 mod load;

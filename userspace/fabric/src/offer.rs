@@ -14,7 +14,7 @@ use crate::{
     end::{End, EndState, Hop, Proof, Request, Way},
     open::{self, Open, put_key_share},
     path::Lost,
-    proof::{self, Verifier},
+    proof::{Anchor, Verifier},
     router::Route,
 };
 
@@ -200,7 +200,7 @@ impl Router {
         now: Instant,
     ) -> Result<EndId, DialRefusal> {
         self.check_validity(now)?;
-        let Open { path, proof, offer } = open;
+        let Open { path, anchor, offer } = open;
         let terminator = self.hosted.get(&offer.terminator);
         let Some(terminator) = terminator.filter(|known| {
             known.service == offer.dial.service && known.instance == offer.dial.instance
@@ -220,7 +220,7 @@ impl Router {
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
         }
         let circuit = CircuitId(way.path.0);
-        let end = End { way: Some(way), ..End::host(circuit, (&offer, host), (path, proof), now) };
+        let end = End { way: Some(way), ..End::host(circuit, (&offer, host), (path, anchor), now) };
         let id = self.insert_end(end, now);
         self.commands.push_back(Command::Offer(id, circuit, Box::new(offer)));
         Ok(id)
@@ -231,7 +231,7 @@ impl End {
     fn host(
         circuit: CircuitId,
         (offer, host): (&Offer, nightgate_model::id::IdentityId),
-        (routers, proof): (Vec<RouterId>, proof::Link),
+        (routers, anchor): (Vec<RouterId>, Anchor),
         now: Instant,
     ) -> Self {
         Self {
@@ -239,7 +239,7 @@ impl End {
             host,
             routers,
             state: EndState::Waiting(now + DIAL_TIMEOUT),
-            ..Self::new(circuit, &offer.dial, Proof::Host(Verifier::new(proof)), now)
+            ..Self::new(circuit, &offer.dial, Proof::Host(Verifier::new(anchor)), now)
         }
     }
 }

@@ -3,10 +3,14 @@
 use nightgate_model::id::{IdentityId, RouterId, ServiceId, TerminatorId};
 use nightgate_wire::{
     FailureCause, Headers,
-    link::{Ack, CircuitId, header},
+    link::{Ack, CircuitId, PathId, header},
 };
 
-use crate::{Dial, DialRefusal, KeyShare, Offer, path::Lost, proof};
+use crate::{
+    Dial, DialRefusal, KeyShare, Offer,
+    path::Lost,
+    proof::{Anchor, Claim, Proof, Prover, Verifier},
+};
 
 /// Most routers on a path.
 const MAX_PATH: usize = 16;
@@ -15,7 +19,7 @@ const MAX_PATH: usize = 16;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Open {
     pub(crate) path: Vec<RouterId>,
-    pub(crate) proof: proof::Link,
+    pub(crate) anchor: Anchor,
     pub(crate) offer: Offer,
 }
 
@@ -31,7 +35,7 @@ impl Open {
             .put_text(header::INSTANCE, &dial.instance)
             .put_text(header::CALLER, &dial.caller)
             .put(header::APP_DATA, dial.app_data.clone())
-            .put(header::ANCHOR, self.proof.to_vec());
+            .put(header::ANCHOR, self.anchor.to_vec());
         put_key_share(&mut headers, dial.key_share.clone());
         if !dial.session.is_empty() {
             headers.put(header::SESSION, dial.session.clone());
@@ -51,9 +55,9 @@ impl Open {
             session: headers.bytes(header::SESSION).cloned().unwrap_or_default(),
         };
         let terminator = TerminatorId::new(headers.text(header::TERMINATOR)?);
-        let (path, proof) = (path(headers)?, fixed(headers, header::ANCHOR)?);
+        let (path, anchor) = (path(headers)?, fixed(headers, header::ANCHOR)?);
         let request = Some(headers.clone());
-        Some(Self { path, proof, offer: Offer { terminator, dial, request } })
+        Some(Self { path, anchor, offer: Offer { terminator, dial, request } })
     }
 }
 
@@ -62,25 +66,47 @@ impl Open {
 pub(crate) struct Reroute {
     pub(crate) path: Vec<RouterId>,
     pub(crate) circuit: CircuitId,
-    pub(crate) proof: proof::Link,
+    pub(crate) turn: u64,
+    pub(crate) proof: Proof,
     pub(crate) ack: Ack,
 }
 
 impl Reroute {
+    /// Signs a request; `None` if memory is short.
+    pub(crate) fn new(
+        prover: &mut Prover,
+        (circuit, number): (CircuitId, PathId),
+        path: Vec<RouterId>,
+        ack: Ack,
+    ) -> Option<Self> {
+        let turn = prover.next_turn();
+        let proof = prover.prove(Claim { circuit, number, path: &joined(&path), turn })?;
+        Some(Self { path, circuit, turn, proof, ack })
+    }
+
     pub(crate) fn to_headers(&self) -> Headers {
         let mut headers = Headers::new();
         put_path(&mut headers, &self.path);
         headers
             .put(header::CIRCUIT, self.circuit.0.to_be_bytes().to_vec())
-            .put(header::ANCHOR, self.proof.to_vec())
+            .put(header::TURN, self.turn.to_be_bytes().to_vec())
+            .put(header::SIGNATURE, self.proof.to_vec())
             .put(header::ACK, self.ack.to_bytes().to_vec());
         headers
     }
 
     pub(crate) fn from_headers(headers: &Headers) -> Option<Self> {
         let circuit = CircuitId(u64::from_be_bytes(fixed(headers, header::CIRCUIT)?));
-        let (path, proof) = (path(headers)?, fixed(headers, header::ANCHOR)?);
-        Some(Self { path, circuit, proof, ack: ack(headers)? })
+        let turn = u64::from_be_bytes(fixed(headers, header::TURN)?);
+        let (path, proof) = (path(headers)?, fixed(headers, header::SIGNATURE)?);
+        Some(Self { path, circuit, turn, proof, ack: ack(headers)? })
+    }
+
+    /// Whether the circuit's dialer has signed it, for this path, and it has not been taken before.
+    pub(crate) fn verify(&self, number: PathId, verifier: &mut Verifier) -> bool {
+        let path = joined(&self.path);
+        let claim = Claim { circuit: self.circuit, number, path: &path, turn: self.turn };
+        verifier.verify(claim, &self.proof)
     }
 }
 
@@ -92,8 +118,12 @@ pub(crate) fn path(headers: &Headers) -> Option<Vec<RouterId>> {
 }
 
 fn put_path(headers: &mut Headers, path: &[RouterId]) {
+    headers.put_text(header::PATH, &joined(path));
+}
+
+fn joined(path: &[RouterId]) -> String {
     let path: Vec<&str> = path.iter().map(RouterId::as_str).collect();
-    headers.put_text(header::PATH, &path.join("\n"));
+    path.join("\n")
 }
 
 /// Reads the acknowledgement that comes with a new path.

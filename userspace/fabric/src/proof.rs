@@ -1,110 +1,144 @@
 //! How the dialer's end proves to the host's end that it is still itself.
 //!
-//! A chain of hashes (Lamport 1981): the dialer hashes a secret [`LENGTH`] times and shows the last
-//! link when the circuit opens. With each new path it shows the link before those shown so far, which
-//! only it can know and which hashes to what the host has seen. Routers of an earlier path have seen
-//! earlier proofs only, so they cannot move the circuit back to themselves, and a proof is good once.
+//! A key of its own for each circuit: the dialer shows the public part when the circuit opens, and signs each
+//! request for another path, with that path. Whoever sees a request, on its way or elsewhere, can neither lead it
+//! along other routers nor use it twice, so no router gets a circuit onto a path that the dialer did not ask for.
 
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use bytes::BufMut as _;
+use nightgate_wire::link::{CircuitId, PathId};
 
-/// Paths that one circuit can have besides its first.
-const LENGTH: u16 = 256;
+/// Keeps these signatures apart from all others.
+const CONTEXT: &[u8] = b"nightgate reroute 1\0";
 
-/// One link of a chain.
-pub(crate) type Link = [u8; 32];
+/// What the host is shown when the circuit opens: a public key of Ed25519 (RFC 8032, section 5.1.5).
+pub(crate) type Anchor = [u8; 32];
+
+/// A signature of Ed25519 (RFC 8032, section 5.1.6).
+pub(crate) type Proof = [u8; 64];
+
+/// What a proof is good for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) circuit: CircuitId,
+    pub(crate) number: PathId,
+    /// The path's routers as they are written.
+    pub(crate) path: &'a str,
+    /// How many paths the dialer has asked for, with this one.
+    pub(crate) turn: u64,
+}
+
+impl Claim<'_> {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = CONTEXT.to_vec();
+        bytes.put_u64(self.circuit.0);
+        bytes.put_u64(self.number.0);
+        bytes.put_u64(self.turn);
+        bytes.put_slice(self.path.as_bytes());
+        bytes
+    }
+}
 
 /// The dialer's side.
 pub(crate) struct Prover {
-    secret: Link,
-    left: u16,
+    key: Ed25519KeyPair,
+    turn: u64,
 }
 
 impl Prover {
-    pub(crate) fn new(secret: Link) -> Self {
-        Self { secret, left: LENGTH }
+    /// From a secret that nobody else knows; `None` if memory is short.
+    pub(crate) fn new(secret: &[u8; 32]) -> Option<Self> {
+        Some(Self { key: Ed25519KeyPair::from_seed_unchecked(secret).ok()?, turn: 0 })
     }
 
     /// What the host is shown when the circuit opens.
-    pub(crate) fn anchor(&self) -> Link {
-        self.link(LENGTH)
+    pub(crate) fn anchor(&self) -> Anchor {
+        let mut anchor = Anchor::default();
+        anchor.copy_from_slice(self.key.public_key().as_ref());
+        anchor
     }
 
-    /// The proof for another path; `None` when the chain is used up.
-    pub(crate) fn prove(&mut self) -> Option<Link> {
-        self.left = self.left.checked_sub(1)?;
-        Some(self.link(self.left))
+    /// The turn of the next proof.
+    pub(crate) fn next_turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
     }
 
-    /// Whether enough of the chain is left to move without need.
-    pub(crate) fn has_plenty(&self) -> bool {
-        self.left > LENGTH / 2
-    }
-
-    fn link(&self, number: u16) -> Link {
-        (0..number).fold(self.secret, |link, _| hash(&link))
+    /// The proof of a claim; `None` if memory is short.
+    pub(crate) fn prove(&self, claim: Claim<'_>) -> Option<Proof> {
+        self.key.try_sign(&claim.to_bytes()).ok()?.as_ref().try_into().ok()
     }
 }
 
 impl std::fmt::Debug for Prover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prover").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Prover").field("turn", &self.turn).finish_non_exhaustive()
     }
 }
 
 /// The host's side.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    last: Link,
-    left: u16,
+    key: Anchor,
+    turn: u64,
 }
 
 impl Verifier {
     /// From the dialer's anchor.
-    pub(crate) fn new(anchor: Link) -> Self {
-        Self { last: anchor, left: LENGTH }
+    pub(crate) fn new(key: Anchor) -> Self {
+        Self { key, turn: 0 }
     }
 
-    /// Takes a proof. Earlier ones may have been lost with their paths.
-    pub(crate) fn verify(&mut self, proof: Link) -> bool {
-        let mut link = proof;
-        for steps in 1..=self.left {
-            link = hash(&link);
-            if link == self.last {
-                self.last = proof;
-                self.left -= steps;
-                return true;
-            }
+    /// Takes a proof, once. Earlier ones may have been lost with their paths.
+    pub(crate) fn verify(&mut self, claim: Claim<'_>, proof: &Proof) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, &self.key);
+        if claim.turn <= self.turn || key.verify(&claim.to_bytes(), proof).is_err() {
+            return false;
         }
-        false
+        self.turn = claim.turn;
+        true
     }
-}
-
-fn hash(link: &Link) -> Link {
-    Sha256::digest(link).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PATH: Claim<'_> =
+        Claim { circuit: CircuitId(1), number: PathId(2), path: "r0\nr1\nr2", turn: 1 };
+
     #[test]
     fn each_proof_is_good_once_and_earlier_ones_never_again() {
-        let mut prover = Prover::new([7; 32]);
+        let mut prover = Prover::new(&[7; 32]).unwrap();
         let mut verifier = Verifier::new(prover.anchor());
-        let proofs: Vec<Link> = (0..4).map(|_| prover.prove().unwrap()).collect();
-        assert!(verifier.verify(proofs[0]));
-        assert!(!verifier.verify(proofs[0]), "replayed");
-        assert!(verifier.verify(proofs[2]), "one was lost on its way");
-        assert!(!verifier.verify(proofs[1]), "late");
-        assert!(!verifier.verify([0; 32]), "invented");
-        assert!(verifier.verify(proofs[3]));
+        let proofs: Vec<_> = (0..4)
+            .map(|_| {
+                let claim = Claim { turn: prover.next_turn(), ..PATH };
+                (claim, prover.prove(claim).unwrap())
+            })
+            .collect();
+        let mut verify = |at: usize| verifier.verify(proofs[at].0, &proofs[at].1);
+        assert!(verify(0));
+        assert!(!verify(0), "replayed");
+        assert!(verify(2), "one was lost on its way");
+        assert!(!verify(1), "late");
+        assert!(verify(3));
     }
 
     #[test]
-    fn a_chain_ends() {
-        let mut prover = Prover::new([1; 32]);
+    fn a_proof_is_good_for_what_it_claims_alone() {
+        let prover = Prover::new(&[7; 32]).unwrap();
         let mut verifier = Verifier::new(prover.anchor());
-        let count = std::iter::from_fn(|| prover.prove()).filter(|p| verifier.verify(*p)).count();
-        assert_eq!(count, usize::from(LENGTH));
+        let proof = prover.prove(PATH).unwrap();
+        for other in [
+            Claim { circuit: CircuitId(3), ..PATH },
+            Claim { number: PathId(3), ..PATH },
+            Claim { path: "r0\nmallory\nr2", ..PATH },
+            Claim { turn: 2, ..PATH },
+        ] {
+            assert!(!verifier.verify(other, &proof), "{other:?}");
+        }
+        assert!(!verifier.verify(PATH, &[0; 64]), "invented");
+        assert!(verifier.verify(PATH, &proof));
     }
 }

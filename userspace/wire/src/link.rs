@@ -19,7 +19,7 @@ use crate::headers::{HeaderError, Headers};
 pub const ALPN: &[u8] = b"nightgate-link";
 
 /// Version of this frame set; both ends refuse another one.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Longest body of a frame in bytes: the longest edge message and its prefix.
 pub const MAX_BODY: usize = 256 * 1024 + 1024;
@@ -62,7 +62,7 @@ pub mod header {
     /// Open: by which a router that dials as itself proves it; a header section of
     /// [`super::proof`].
     pub const PROOF: i32 = 30;
-    /// Open: last link of the dialer's chain of hashes. Reroute: the link before those shown so far.
+    /// Open, 32 bytes: public key (Ed25519, RFC 8032) by which the dialer's end signs its Reroutes.
     pub const ANCHOR: i32 = 31;
     /// Reroute, eight bytes: the circuit that asks for another path.
     pub const CIRCUIT: i32 = 32;
@@ -80,6 +80,10 @@ pub mod header {
     pub const LAST: i32 = 38;
     /// Open: sealed data that goes with the dial. Opened, one byte, 1: the host took it.
     pub const EARLY_DATA: i32 = 39;
+    /// Reroute, 64 bytes: signature over the circuit, the number of the path, the turn and the path.
+    pub const SIGNATURE: i32 = 40;
+    /// Reroute, eight bytes, big-endian: how many paths the dialer's end has asked for, with this one.
+    pub const TURN: i32 = 41;
 }
 
 /// Header numbers of the proof in an `Open`.

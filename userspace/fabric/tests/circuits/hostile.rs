@@ -133,12 +133,13 @@ fn nobody_but_its_dialer_gives_a_circuit_another_path() {
     let circuit = honest_path(&row);
     row.invite_mallory(1);
     row.mallory.clear();
-    for proof in [[0; 32], [7; 32]] {
+    for proof in [[0; 64], [7; 64]] {
         let mut headers = Headers::new();
         headers
             .put_text(header::PATH, "r0\nmallory\nr1")
             .put(header::CIRCUIT, circuit.0.to_be_bytes().to_vec())
-            .put(header::ANCHOR, proof.to_vec())
+            .put(header::TURN, 1_u64.to_be_bytes().to_vec())
+            .put(header::SIGNATURE, proof.to_vec())
             .put(header::ACK, Ack::default().to_bytes().to_vec());
         row.forge(1, Frame::Reroute(PathId(u64::from(proof[0])), headers));
         assert!(matches!(row.mallory.pop(), Some((1, Frame::Refused(..)))));
@@ -320,7 +321,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         },
     );
     let bytes = proptest::collection::vec(any::<u8>(), 0..64);
-    let headers = proptest::collection::vec((10..35, bytes), 0..6).prop_map(|all| {
+    let headers = proptest::collection::vec((10..42, bytes), 0..6).prop_map(|all| {
         let mut headers = Headers::new();
         for (key, bytes) in all {
             headers.put(key, bytes);

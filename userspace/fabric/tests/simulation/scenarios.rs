@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use nightgate_fabric::{Command, EndId, KeyShare, weight};
-use nightgate_wire::link::{Frame, PathId, Payload, header};
+use nightgate_fabric::{Command, EndId, KeyShare, LinkId, weight};
+use nightgate_wire::{
+    Headers,
+    link::{Frame, Numbered, PathId, Payload, header},
+};
 
 use crate::{
     network::{Edge, Happening, Network},
@@ -88,6 +91,27 @@ impl Diamond {
         let dialer = self.dialer;
         self.network.with(0, |router, now| router.send(dialer, payload, now)).unwrap().unwrap();
         self.sent += 1;
+    }
+
+    /// Cuts the fast path, and gives the request for the slow one as soon as it is under way.
+    fn request(&mut self) -> (PathId, Headers) {
+        self.network.overheard.clear();
+        self.network.edges[0].cut = true;
+        self.say();
+        loop {
+            self.pass(Duration::from_millis(1));
+            if let Some(Frame::Reroute(path, headers)) =
+                self.network.overheard.iter().find(|frame| matches!(frame, Frame::Reroute(..)))
+            {
+                return (*path, headers.clone());
+            }
+        }
+    }
+
+    /// The connection from a router to another.
+    fn link(&self, from: usize, to: usize) -> LinkId {
+        let links = self.network.neighbours(from);
+        links.into_iter().find_map(|(link, peer)| (peer == to).then_some(link)).unwrap()
     }
 
     /// Milliseconds from now until all that was said has arrived, while more is said.
@@ -192,4 +216,40 @@ fn a_router_that_saw_an_earlier_proof_cannot_take_the_circuit_back() {
     assert_eq!((diamond.got, diamond.path()), (2, ["r0", "r2", "r3"].map(String::from).to_vec()));
     let host = diamond.network.nodes[HOST].router.as_ref().unwrap().circuits();
     assert_eq!(host[0].path[1].as_str(), "r2");
+}
+
+#[test]
+fn a_request_that_is_overheard_on_its_way_is_good_for_no_other_path() {
+    let mut diamond = Diamond::new();
+    let (path, mut headers) = diamond.request();
+    headers.put_text(header::PATH, "r0\nr1\nr3");
+    let link = diamond.link(FAST, HOST);
+    for number in [path, PathId(7)] {
+        diamond.network.send(FAST, link, Frame::Reroute(number, headers.clone()));
+    }
+    diamond.pass(Duration::from_secs(2));
+    assert_eq!((diamond.got, diamond.path()), (1, ["r0", "r2", "r3"].map(String::from).to_vec()));
+    let host = diamond.network.nodes[HOST].router.as_ref().unwrap().circuits();
+    assert_eq!(host[0].path[1].as_str(), "r2");
+}
+
+#[test]
+fn a_router_that_is_asked_for_a_path_cannot_end_the_circuit() {
+    let mut gone = Headers::new();
+    gone.put_text(header::CAUSE, "link-lost");
+    let answers: [fn(PathId, Headers) -> Frame; 4] = [
+        Frame::Refused,
+        |path, _| Frame::Close(path),
+        |path, _| Frame::Payload(path, Numbered::default()),
+        |path, _| Frame::Rerouted(path, Headers::new()),
+    ];
+    for answer in answers {
+        let mut diamond = Diamond::new();
+        let (path, _) = diamond.request();
+        let link = diamond.link(SLOW, 0);
+        diamond.network.send(SLOW, link, answer(path, gone.clone()));
+        diamond.pass(Duration::from_secs(5));
+        assert_eq!(diamond.got, 1);
+        assert_eq!(diamond.path(), ["r0", "r2", "r3"]);
+    }
 }
