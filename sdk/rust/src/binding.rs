@@ -322,8 +322,8 @@ impl Binding {
         let early = dial.headers.bytes(header::EARLY_DATA);
         let early = early.map(|sealed| EarlyOffer { sealed, take: &take });
         let (share, protection) = Protection::answer_early(
-            keys,
-            end_to_end.offered(self.context.inner().credentials()).as_deref(),
+            Some(keys),
+            end_to_end.offered(self.context.inner().credentials()).as_ref(),
             CircuitBinding { service, instance, app_data: bytes(header::APP_DATA) },
             bytes(header::PUBLIC_KEY),
             (bytes(header::HANDSHAKE), early),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use nightgate_e2ee::{AgreementError, Binding, EarlySecret, Method, Proposal, Protection};
+use nightgate_e2ee::{AgreementError, Binding, EarlySecret, Method, Own, Proposal, Protection};
 use nightgate_identity::{Credentials, ProvenIdentity};
 use nightgate_model::configs::{EndToEndMethod, EndToEndV1};
 use nightgate_wire::{
@@ -106,10 +106,10 @@ impl EndToEnd {
         credentials: Option<Arc<Credentials>>,
         binding: Binding<'_>,
     ) -> Result<Proposal, AgreementError> {
-        let credentials = self.offered(credentials);
+        let own = self.offered(credentials);
         match self {
-            Self::AesGcm => Proposal::aes_gcm(credentials, binding),
-            Self::Negotiated | Self::Native | Self::OpenZiti => Proposal::new(credentials, binding),
+            Self::AesGcm => Proposal::aes_gcm(own, binding),
+            Self::Negotiated | Self::Native | Self::OpenZiti => Proposal::new(own, binding),
         }
     }
 
@@ -127,8 +127,8 @@ impl EndToEnd {
     }
 
     /// The credentials to offer our own method with, if it may be used.
-    pub(crate) fn offered(self, credentials: Option<Arc<Credentials>>) -> Option<Arc<Credentials>> {
-        credentials.filter(|_| self != Self::OpenZiti)
+    pub(crate) fn offered(self, credentials: Option<Arc<Credentials>>) -> Option<Own> {
+        credentials.filter(|_| self != Self::OpenZiti).map(Own::from)
     }
 
     /// Whether a circuit that ended up with this protection may be used.

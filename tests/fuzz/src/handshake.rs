@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, LazyLock};
 
-use nightgate_e2ee::{Binding, KeyPair, Proposal, Protection};
+use nightgate_e2ee::{Binding, KeyPair, Own, Proposal, Protection};
 use nightgate_identity::{Credentials, Identity};
 
 const BINDING: Binding<'_> = Binding { service: "s", instance: "", app_data: b"" };
 
 /// An identity of an authority that exists for this alone; its key is no secret.
-static CREDENTIALS: LazyLock<Arc<Credentials>> = LazyLock::new(|| {
+static OWN: LazyLock<Own> = LazyLock::new(|| {
     let identity = Identity::from_json(include_str!("identity.json")).expect("the file is whole");
-    Arc::new(Credentials::new(&identity).expect("the certificate is its authority's"))
+    let credentials = Credentials::new(&identity).expect("the certificate is its authority's");
+    Own { credentials: Arc::new(credentials), lines: Some(Arc::default()) }
 });
 
 /// What peers send: offers to a host, answers to a dialer, after a byte that says which. Without the key of an
@@ -20,9 +21,9 @@ pub(crate) fn handshake(data: &[u8]) {
     let keys = KeyPair::generate().expect("the system has randomness");
     let own = keys.public_key().as_bytes();
     let agreed = if side % 2 == 0 {
-        Protection::answer(&keys, Some(&CREDENTIALS), BINDING, own, message).map(|(_, it)| it)
+        Protection::answer(Some(&keys), Some(&OWN), BINDING, own, message).map(|(_, it)| it)
     } else {
-        let proposal = Proposal::new(Some(Arc::clone(&CREDENTIALS)), BINDING);
+        let proposal = Proposal::new(Some(OWN.clone()), BINDING);
         proposal.and_then(|proposal| proposal.complete(own, message))
     };
     if let Ok(protection) = agreed {

@@ -26,7 +26,7 @@
 //! let offered = proposal.share();
 //! let keys = KeyPair::generate()?;
 //! let (answer, mut host) =
-//!     Protection::answer(&keys, None, binding, &offered.public_key, &offered.handshake)?;
+//!     Protection::answer(Some(&keys), None, binding, &offered.public_key, &offered.handshake)?;
 //! let mut dialer = proposal.complete(&answer.public_key, &answer.handshake)?;
 //!
 //! if let Some(header) = dialer.sealer.header() {
@@ -44,13 +44,16 @@ mod protection;
 
 pub use error::{RecordError, SealError};
 pub use native::{
-    Binding, Cipher, EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret, HandshakeError, REKEY_AFTER,
+    Binding, Cipher, EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret, HandshakeError,
+    LINE_CIRCUITS, LINE_LIFETIME, LINE_PAUSE, Lines, REKEY_AFTER,
 };
 pub use openziti::{
     HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH, PUBLIC_KEY_LENGTH,
     PublicKey, RECORD_OVERHEAD, SessionKeys, TAG_LENGTH,
 };
-pub use protection::{AgreementError, END, Method, Opener, Proposal, Protection, Sealer, Share};
+pub use protection::{
+    AgreementError, END, Method, Opener, Own, Proposal, Protection, Sealer, Share,
+};
 
 #[cfg(test)]
 mod testing;

@@ -1,13 +1,12 @@
 //! One interface to both methods: agree on one, then seal and open.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use nightgate_identity::{Credentials, ProvenIdentity};
-use rustls_pki_types::UnixTime;
 
 use crate::{
     RecordError, SealError,
-    native::{self, Binding, Cipher, EarlyOffer, EarlySecret, HandshakeError},
+    native::{self, Binding, Cipher, EarlyOffer, EarlySecret, HandshakeError, Lines, Now},
     openziti::{
         Direction, HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH,
         PointPair, PublicKey, SessionKeys,
@@ -61,10 +60,35 @@ pub struct Share {
     pub handshake: Vec<u8>,
 }
 
+/// What an identity proves itself with, and what it keeps of that for later circuits.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Its key and certificates.
+    pub credentials: Arc<Credentials>,
+    /// What its handshakes leave for later circuits with the same peers; none if each circuit is to have a handshake.
+    pub lines: Option<Arc<Lines>>,
+}
+
+impl From<Arc<Credentials>> for Own {
+    /// Keeps nothing for later circuits.
+    fn from(credentials: Arc<Credentials>) -> Self {
+        Self { credentials, lines: None }
+    }
+}
+
 /// The dialer's side of an agreement, while the host has not answered.
 pub struct Proposal {
-    keys: Keys,
-    native: Option<(native::Dialing, Arc<Credentials>)>,
+    /// For OpenZiti's methods; none if this rests on an earlier handshake, which the host then needs to know of.
+    keys: Option<Keys>,
+    native: Option<Native>,
+}
+
+/// The dialer's share in the native method.
+struct Native {
+    dialing: native::Dialing,
+    own: Own,
+    service: String,
+    instance: String,
 }
 
 /// The dialer's share in a method of OpenZiti's.
@@ -113,53 +137,72 @@ enum Opening {
 }
 
 impl Proposal {
-    /// Proposes OpenZiti's method and, with credentials, the native one.
+    /// Proposes OpenZiti's method and, with credentials, the native one; or to rest on an earlier handshake with a host of
+    /// this service ([`Self::is_resumed`]).
     ///
     /// # Errors
     /// The system has no source of randomness, or the credentials' key does not sign.
-    pub fn new(
-        credentials: Option<Arc<Credentials>>,
-        binding: Binding<'_>,
-    ) -> Result<Self, AgreementError> {
-        Self::with(Keys::X25519(KeyPair::generate()?), credentials, binding)
+    pub fn new(own: Option<Own>, binding: Binding<'_>) -> Result<Self, AgreementError> {
+        match Self::resumed(own.as_ref(), binding) {
+            Some(resumed) => Ok(resumed),
+            None => Self::with(Keys::X25519(KeyPair::generate()?), own, binding),
+        }
     }
 
     /// Proposes OpenZiti's method in the form for hosts started with AES-GCM and, with credentials, the
-    /// native one.
+    /// native one, as [`Self::new`].
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn aes_gcm(
-        credentials: Option<Arc<Credentials>>,
-        binding: Binding<'_>,
-    ) -> Result<Self, AgreementError> {
-        Self::with(Keys::P256(PointPair::generate()?), credentials, binding)
+    pub fn aes_gcm(own: Option<Own>, binding: Binding<'_>) -> Result<Self, AgreementError> {
+        match Self::resumed(own.as_ref(), binding) {
+            Some(resumed) => Ok(resumed),
+            None => Self::with(Keys::P256(PointPair::generate()?), own, binding),
+        }
     }
 
-    fn with(
-        keys: Keys,
-        credentials: Option<Arc<Credentials>>,
-        binding: Binding<'_>,
-    ) -> Result<Self, AgreementError> {
-        let native = credentials
-            .map(|credentials| {
-                let public_key = keys.public_key();
-                let ciphers = Cipher::offered_here();
-                native::Dialing::start(&credentials, ciphers, binding, public_key)
-                    .map(|dialing| (dialing, credentials))
+    fn resumed(own: Option<&Own>, binding: Binding<'_>) -> Option<Self> {
+        let own = own?;
+        let turn = own.lines.as_ref()?.turn(binding, Instant::now())?;
+        let native = Native::new(native::Dialing::resume(turn, binding), own.clone(), binding);
+        Some(Self { keys: None, native: Some(native) })
+    }
+
+    fn with(keys: Keys, own: Option<Own>, binding: Binding<'_>) -> Result<Self, AgreementError> {
+        let native = own
+            .map(|own| {
+                let offered = (Cipher::offered_here(), own.lines.is_some());
+                let key = keys.public_key();
+                native::Dialing::start(&own.credentials, offered, binding, key)
+                    .map(|dialing| Native::new(dialing, own, binding))
             })
             .transpose()?;
-        Ok(Self { keys, native })
+        Ok(Self { keys: Some(keys), native })
+    }
+
+    /// Whether this rests on an earlier handshake with a host of this service. A host that does not know of it, or no
+    /// longer, refuses; then tell [`Self::missed`], and propose anew.
+    pub fn is_resumed(&self) -> bool {
+        self.native.as_ref().is_some_and(|native| native.dialing.is_resumed())
+    }
+
+    /// The host refused: for a while, proposals for this service rest on no earlier handshake.
+    pub fn missed(self) {
+        if let Some(Native { own: Own { lines: Some(lines), .. }, service, instance, .. }) =
+            self.native
+        {
+            lines.missed(&service, &instance, Instant::now());
+        }
     }
 
     /// What to send to the host.
     pub fn share(&self) -> Share {
         Share {
-            public_key: self.keys.public_key().to_vec(),
+            public_key: self.keys.as_ref().map_or_else(Vec::new, |keys| keys.public_key().to_vec()),
             handshake: self
                 .native
                 .as_ref()
-                .map_or_else(Vec::new, |(dialing, _)| dialing.offer().to_vec()),
+                .map_or_else(Vec::new, |native| native.dialing.offer().to_vec()),
         }
     }
 
@@ -173,15 +216,15 @@ impl Proposal {
         secret: EarlySecret,
         plaintext: &[u8],
     ) -> Result<Option<Vec<u8>>, AgreementError> {
-        let Some((dialing, _)) = &mut self.native else { return Ok(None) };
-        Ok(Some(dialing.seal_early(secret, plaintext)?.to_vec()))
+        let Some(native) = &mut self.native else { return Ok(None) };
+        Ok(Some(native.dialing.seal_early(secret, plaintext)?.to_vec()))
     }
 
     /// The host says that it took what went with the dial: to be told before [`Self::complete`]. If it did not, what
     /// the ends seal from now on cannot be opened.
     pub fn early_taken(&mut self) {
-        if let Some((dialing, _)) = &mut self.native {
-            dialing.early_taken();
+        if let Some(native) = &mut self.native {
+            native.dialing.early_taken();
         }
     }
 
@@ -195,18 +238,34 @@ impl Proposal {
         public_key: &[u8],
         handshake: &[u8],
     ) -> Result<Protection, AgreementError> {
-        match self.native {
-            Some((dialing, credentials)) if !handshake.is_empty() => {
-                Ok(dialing.finish(&credentials, handshake, UnixTime::now())?.into())
+        match (self.native, self.keys) {
+            (Some(native), _) if !handshake.is_empty() => native.complete(handshake),
+            (_, None) => Err(AgreementError::NoKey),
+            (_, Some(_)) if public_key.is_empty() => Err(AgreementError::NoKey),
+            (_, Some(Keys::X25519(keys))) => {
+                Protection::open_ziti(keys.dialer_keys(&PublicKey::try_from(public_key)?)?)
             }
-            Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
-            Some(_) | None => match self.keys {
-                Keys::X25519(keys) => {
-                    Protection::open_ziti(keys.dialer_keys(&PublicKey::try_from(public_key)?)?)
-                }
-                Keys::P256(keys) => Ok(Protection::aes_gcm(keys.dialer_directions(public_key)?)),
-            },
+            (_, Some(Keys::P256(keys))) => {
+                Ok(Protection::aes_gcm(keys.dialer_directions(public_key)?))
+            }
         }
+    }
+}
+
+impl Native {
+    fn new(dialing: native::Dialing, own: Own, binding: Binding<'_>) -> Self {
+        let Binding { service, instance, .. } = binding;
+        Self { dialing, own, service: service.to_owned(), instance: instance.to_owned() }
+    }
+
+    fn complete(self, answer: &[u8]) -> Result<Protection, AgreementError> {
+        let Self { dialing, own, service, instance } = self;
+        let now = Now::read();
+        let mut agreed = dialing.finish(&own.credentials, answer, now)?;
+        if let (Some(lines), Some(line)) = (&own.lines, agreed.line.take()) {
+            lines.keep_dialing(&service, &instance, line, now.instant);
+        }
+        Ok(agreed.into())
     }
 }
 
@@ -221,19 +280,19 @@ impl Keys {
 
 impl Protection {
     /// The host's side of an agreement, at once: takes the native method if the dialer proposes it
-    /// and there are credentials, else OpenZiti's: with `keys`, or with fresh ones in the form that the dialer's
+    /// and there are credentials, else OpenZiti's: with `keys` or, without, with fresh ones, in the form that the dialer's
     /// key belongs to. Returns what to answer.
     ///
     /// # Errors
     /// The dialer sent no key, a weak one, or a proposal that proves no identity.
     pub fn answer(
-        keys: &KeyPair,
-        credentials: Option<&Credentials>,
+        keys: Option<&KeyPair>,
+        own: Option<&Own>,
         binding: Binding<'_>,
         public_key: &[u8],
         handshake: &[u8],
     ) -> Result<(Share, Self), AgreementError> {
-        Self::answer_early(keys, credentials, binding, public_key, (handshake, None))
+        Self::answer_early(keys, own, binding, public_key, (handshake, None))
     }
 
     /// As [`Self::answer`], and takes the data that came with the dial if its secret is there: the dialer has to be told
@@ -242,26 +301,15 @@ impl Protection {
     /// # Errors
     /// As for [`Self::answer`]. Data that cannot be taken is no error.
     pub fn answer_early(
-        keys: &KeyPair,
-        credentials: Option<&Credentials>,
+        keys: Option<&KeyPair>,
+        own: Option<&Own>,
         binding: Binding<'_>,
         public_key: &[u8],
         (handshake, early): (&[u8], Option<EarlyOffer<'_>>),
     ) -> Result<(Share, Self), AgreementError> {
-        match credentials {
-            Some(credentials)
-                if !handshake.is_empty() && !native::is_of_another_version(handshake) =>
-            {
-                let (ciphers, now) = (Cipher::offered_here(), UnixTime::now());
-                let (answer, agreed) = native::respond(
-                    credentials,
-                    ciphers,
-                    binding,
-                    public_key,
-                    (handshake, early),
-                    now,
-                )?;
-                Ok((Share { public_key: Vec::new(), handshake: answer }, agreed.into()))
+        match own {
+            Some(own) if !handshake.is_empty() && !native::is_of_another_version(handshake) => {
+                Self::answer_native(own, binding, public_key, (handshake, early))
             }
             Some(_) | None if public_key.is_empty() => Err(AgreementError::NoKey),
             Some(_) | None if public_key.len() == POINT_LENGTH => {
@@ -270,12 +318,39 @@ impl Protection {
                 let public_key = keys.public_key().to_vec();
                 Ok((Share { public_key, handshake: Vec::new() }, Self::aes_gcm(agreed)))
             }
-            Some(_) | None => {
-                let agreed = keys.host_keys(&PublicKey::try_from(public_key)?)?;
-                let public_key = keys.public_key().as_bytes().to_vec();
-                Ok((Share { public_key, handshake: Vec::new() }, Self::open_ziti(agreed)?))
-            }
+            Some(_) | None => match keys {
+                Some(keys) => Self::answer_open_ziti(keys, public_key),
+                None => Self::answer_open_ziti(&KeyPair::generate()?, public_key),
+            },
         }
+    }
+
+    fn answer_native(
+        own: &Own,
+        binding: Binding<'_>,
+        public_key: &[u8],
+        offered: (&[u8], Option<EarlyOffer<'_>>),
+    ) -> Result<(Share, Self), AgreementError> {
+        let host = native::Host {
+            credentials: &own.credentials,
+            ciphers: Cipher::offered_here(),
+            lines: own.lines.as_deref(),
+        };
+        let (handshake, mut agreed) =
+            native::respond(&host, binding, public_key, offered, Now::read())?;
+        if let (Some(lines), Some(line)) = (&own.lines, agreed.line.take()) {
+            lines.keep_hosting(line);
+        }
+        Ok((Share { public_key: Vec::new(), handshake }, agreed.into()))
+    }
+
+    fn answer_open_ziti(
+        keys: &KeyPair,
+        public_key: &[u8],
+    ) -> Result<(Share, Self), AgreementError> {
+        let agreed = keys.host_keys(&PublicKey::try_from(public_key)?)?;
+        let public_key = keys.public_key().as_bytes().to_vec();
+        Ok((Share { public_key, handshake: Vec::new() }, Self::open_ziti(agreed)?))
     }
 
     fn open_ziti(keys: SessionKeys) -> Result<Self, AgreementError> {
@@ -304,7 +379,7 @@ impl Protection {
 
 impl From<native::Agreed> for Protection {
     fn from(agreed: native::Agreed) -> Self {
-        let native::Agreed { cipher, peer, outbound, inbound, early, early_data } = agreed;
+        let native::Agreed { cipher, peer, outbound, inbound, early, early_data, line: _ } = agreed;
         Self {
             sealer: Sealer(Sealing::Native(Box::new(native::Sealing::new(cipher, outbound)))),
             opener: Opener(Opening::Native(Box::new(native::Opening::new(cipher, inbound)))),
@@ -384,5 +459,7 @@ impl std::fmt::Debug for Proposal {
 
 #[cfg(test)]
 mod early_tests;
+#[cfg(test)]
+mod resumed_tests;
 #[cfg(test)]
 mod tests;

@@ -211,6 +211,7 @@ async fn run_parts(
         table: newest_table,
         metrics: metrics.clone(),
         flows: verdicts.flows(),
+        lines: Arc::default(),
         settled: settle(&router),
     };
     let tracer = Tracer::new(&firewall)?;

@@ -120,8 +120,8 @@ impl Hosting {
         udp_idle: Duration,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
-        let host =
-            Host { router, identity, metrics, flows, slots, prober: Prober::new(), udp_idle };
+        let (prober, lines) = (Prober::new(), Arc::default());
+        let host = Host { router, identity, metrics, flows, slots, lines, prober, udp_idle };
         Self { host, services: BTreeMap::new() }
     }
 

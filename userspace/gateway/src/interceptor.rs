@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use nightgate_e2ee::Binding;
+use nightgate_e2ee::{Binding, Lines, Own};
 use nightgate_model::{configs::Protocol, entity::Permission, id::IdentityId};
 use nightgate_router::{Circuit, DialRefusal, DialRequest, FailureCause, Router};
 use nightgate_telemetry::{End, Metrics};
@@ -29,6 +29,8 @@ pub struct Interceptor {
     pub metrics: Metrics,
     /// What it carries.
     pub flows: CarriedFlows,
+    /// What handshakes with hosts leave for later circuits.
+    pub lines: Arc<Lines>,
     /// Whether the router has had the time to make its first links; dials wait for it.
     pub settled: watch::Receiver<bool>,
 }
@@ -111,18 +113,26 @@ impl Interceptor {
         drop(self.settled.clone().wait_for(|settled| *settled).await);
         let binding =
             Binding { service: service.id.as_str(), instance: &instance, app_data: &app_data };
-        let credentials = self.router.credentials();
-        let offer = Offer::new(service.encryption, credentials, binding)?;
-        let request = DialRequest {
+        let request = |offer: &Offer| DialRequest {
             service: service.id.clone(),
             identity: self.identity.clone(),
-            instance,
-            caller: passage.caller,
+            instance: instance.clone(),
+            caller: passage.caller.clone(),
             key_share: offer.key_share(),
-            app_data,
+            app_data: app_data.clone(),
             session: Bytes::new(),
         };
-        let circuit = match self.router.dial(request).await {
+        let mut offer = Offer::new(service.encryption, self.own(), binding)?;
+        let mut dialed = self.router.dial(request(&offer)).await;
+        if offer.is_resumed()
+            && dialed.as_ref().is_err_and(|refusal| refusal.cause == FailureCause::Encryption)
+        {
+            // Another host than that of the earlier handshake, or it was started again.
+            offer.missed();
+            offer = Offer::new(service.encryption, self.own(), binding)?;
+            dialed = self.router.dial(request(&offer)).await;
+        }
+        let circuit = match dialed {
             Ok(circuit) => circuit,
             Err(refusal) => {
                 let cause = refusal.cause.as_str();
@@ -138,6 +148,11 @@ impl Interceptor {
             warn!(service = %service.name, %error, "circuit refused");
         })?;
         Ok((circuit, protection))
+    }
+
+    fn own(&self) -> Option<Own> {
+        let lines = Some(Arc::clone(&self.lines));
+        self.router.credentials().map(|credentials| Own { credentials, lines })
     }
 
     /// A host that has proven an identity must be one that may host the service.

@@ -1,13 +1,11 @@
 //! What travels in a circuit's messages: sealed records where the service demands encryption, plain
 //! bytes where it does not.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use nightgate_e2ee::{
-    AgreementError, Binding, KeyPair, Proposal, Protection, RecordError, SealError, Share,
+    AgreementError, Binding, Own, Proposal, Protection, RecordError, SealError, Share,
 };
-use nightgate_router::{Credentials, KeyShare};
+use nightgate_router::KeyShare;
 
 use crate::intercept::Encryption;
 
@@ -89,15 +87,27 @@ impl Offer {
     /// The system has no source of randomness, or the own key does not sign.
     pub fn new(
         encryption: Encryption,
-        credentials: Option<Arc<Credentials>>,
+        own: Option<Own>,
         binding: Binding<'_>,
     ) -> Result<Self, ProtectionError> {
         let proposal = match encryption {
-            Encryption::Required | Encryption::Native => Proposal::new(credentials, binding)?,
-            Encryption::AesGcm => Proposal::aes_gcm(credentials, binding)?,
+            Encryption::Required | Encryption::Native => Proposal::new(own, binding)?,
+            Encryption::AesGcm => Proposal::aes_gcm(own, binding)?,
             Encryption::Off => return Ok(Self::Plain),
         };
         Ok(Self::Encrypted { proposal: Box::new(proposal), encryption })
+    }
+
+    /// Whether this rests on an earlier handshake, of which the host may not know.
+    pub fn is_resumed(&self) -> bool {
+        matches!(self, Self::Encrypted { proposal, .. } if proposal.is_resumed())
+    }
+
+    /// The host did not know of the earlier handshake: the next offers for the service rest on none.
+    pub fn missed(self) {
+        if let Self::Encrypted { proposal, .. } = self {
+            proposal.missed();
+        }
     }
 
     /// What to send to the host.
@@ -131,17 +141,15 @@ impl Protected {
     /// The dialer's key is missing, unexpected or weak, or its handshake proves no identity.
     pub fn answer(
         encryption: Encryption,
-        credentials: Option<&Credentials>,
+        own: Option<&Own>,
         binding: Binding<'_>,
         dialer: &KeyShare,
     ) -> Result<(KeyShare, Self), ProtectionError> {
         match encryption {
             Encryption::Off => Ok((KeyShare::default(), Self::plain(dialer)?)),
             Encryption::Required | Encryption::AesGcm | Encryption::Native => {
-                let keys = KeyPair::generate().map_err(AgreementError::from)?;
                 let (key, handshake) = (&dialer.public_key, &dialer.handshake);
-                let (share, protection) =
-                    Protection::answer(&keys, credentials, binding, key, handshake)?;
+                let (share, protection) = Protection::answer(None, own, binding, key, handshake)?;
                 Ok((key_share(share), Self::from(protection).admitted(encryption)?))
             }
         }

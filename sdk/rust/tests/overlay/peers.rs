@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use nightgate_e2ee::{Binding, KeyPair, Proposal, Protection};
+use nightgate_e2ee::{Binding, KeyPair, Own, Proposal, Protection};
 use nightgate_identity::Credentials;
 use nightgate_sdk::{BindOptions, DialFailure, DialOptions, EndToEnd};
 use nightgate_wire::edge::{content, header};
@@ -72,7 +72,7 @@ async fn an_identity_that_may_not_host_is_no_host() {
     let scene = Scene::set(EndToEnd::Negotiated).await;
     let service = service_of(&scene).await;
     let accomplice = scene.overlay.enroll("accomplice", &[]).await;
-    let credentials = Credentials::new(&accomplice).unwrap();
+    let own = Own::from(Arc::new(Credentials::new(&accomplice).unwrap()));
     let keys = KeyPair::generate().unwrap();
     let offered = Arc::new(Mutex::new((Bytes::new(), Bytes::new())));
     scene.meddler.turn(move |way, mut message| {
@@ -87,7 +87,7 @@ async fn an_identity_that_may_not_host_is_no_host() {
                 let (key, offer) = offered.lock().unwrap().clone();
                 let binding = Binding { service: &service, instance: "", app_data: b"" };
                 let (answer, _) =
-                    Protection::answer(&keys, Some(&credentials), binding, &key, &offer).unwrap();
+                    Protection::answer(Some(&keys), Some(&own), binding, &key, &offer).unwrap();
                 message.headers.put(header::HANDSHAKE, answer.handshake);
             }
             _ => {}
@@ -111,7 +111,7 @@ async fn an_identity_that_may_not_dial_is_no_dialer() {
     scene.meddler.turn(move |way, mut message| {
         if way == Way::ToClient && message.content_type == content::DIAL {
             let binding = Binding { service: &service, instance: "", app_data: b"" };
-            let proposal = Proposal::new(Some(Arc::clone(&accomplice)), binding).unwrap();
+            let proposal = Proposal::new(Some(Arc::clone(&accomplice).into()), binding).unwrap();
             let share = proposal.share();
             message.headers.put(header::PUBLIC_KEY, share.public_key);
             message.headers.put(header::HANDSHAKE, share.handshake);
@@ -140,7 +140,7 @@ async fn a_certificate_that_was_taken_away_proves_nothing() {
     scene.meddler.turn(move |way, mut message| {
         if way == Way::ToClient && message.content_type == content::DIAL {
             let binding = Binding { service: &service, instance: "", app_data: b"" };
-            let share = Proposal::new(Some(Arc::clone(&old)), binding).unwrap().share();
+            let share = Proposal::new(Some(Arc::clone(&old).into()), binding).unwrap().share();
             message.headers.put(header::PUBLIC_KEY, share.public_key);
             message.headers.put(header::HANDSHAKE, share.handshake);
             message.headers.put_text(header::DIALER_IDENTITY_ID, "");

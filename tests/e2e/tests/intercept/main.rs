@@ -117,6 +117,15 @@ fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again
     assert!(scene.answers(public));
     assert_eq!(scene.resolve("web.corp"), web.ip(), "names keep their addresses");
 
+    // Gateway B no longer knows the handshakes that gateway A's circuits rest on.
+    assert!(scene.answers(web));
+    scene.deployment.kill("gw-b").expect("killed");
+    scene.deployment.start_router("gateway", "gw-b").expect("started");
+    until("an answer of gateway B", LONG, || Ok(scene.answers(web).then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.deployment.log_tails(40)));
+    let logs = scene.deployment.log_tails(100);
+    assert!(logs.contains("the host knows no such line"), "{logs}");
+
     // By the model on its disk, while the controller is away.
     scene.deployment.kill("controller").expect("killed");
     scene.deployment.kill("gw-a").expect("killed");

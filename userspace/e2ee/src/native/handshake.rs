@@ -1,4 +1,6 @@
-//! The handshake: one message each way, signed by the identities' keys.
+//! The handshake: one message each way, signed by the identities' keys, or proven by what an earlier one has left.
+
+use std::time::Instant;
 
 use libsodium_rs::{crypto_kem::xwing, ensure_init};
 use nightgate_identity::{Credentials, ProofError, ProvenIdentity, Signature};
@@ -7,7 +9,9 @@ use rustls_pki_types::UnixTime;
 use super::{
     cipher::Cipher,
     early::{EarlyOffer, EarlySecret},
+    lines::{Line, Lines, Turn},
     message::{Answer, Offer, Proof, append_signature},
+    resumed,
     schedule::{Secrets, TRANSCRIPT_LENGTH, TrafficSecret, transcript},
 };
 use crate::SealError;
@@ -55,6 +59,9 @@ pub enum HandshakeError {
     /// The peer is not who it says, or somebody changed a message on the way.
     #[error("end-to-end handshake: the peer proved no identity: {0}")]
     Proof(#[source] ProofError),
+    /// What the dialer's last handshake left is not known to the host, or was used: keys have to be agreed anew.
+    #[error("end-to-end handshake: the host knows no such line, keys have to be agreed anew")]
+    Line,
     /// The own key does not sign.
     #[error("end-to-end handshake: this identity's key does not sign")]
     Signing,
@@ -76,12 +83,28 @@ pub(crate) struct Agreed {
     pub(crate) early: EarlySecret,
     /// What came with the offer; none if nothing did, or it could not be taken.
     pub(crate) early_data: Option<Vec<u8>>,
+    /// For later circuits, if both ends keep it.
+    pub(crate) line: Option<Line>,
+}
+
+/// The time, as certificates and as lines count it.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) date: UnixTime,
+    pub(crate) instant: Instant,
+}
+
+/// A host, with its ciphers.
+pub(crate) struct Host<'a> {
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) ciphers: &'a [Cipher],
+    /// Where it keeps what handshakes leave; none if it keeps nothing.
+    pub(crate) lines: Option<&'a Lines>,
 }
 
 /// The dialer's side, between its offer and the answer.
 pub(crate) struct Dialing {
-    secret: xwing::SecretKey,
-    ciphers: Vec<Cipher>,
+    basis: Basis,
     offer: Vec<u8>,
     transcript: [u8; TRANSCRIPT_LENGTH],
     /// What went with the offer, sealed.
@@ -90,23 +113,74 @@ pub(crate) struct Dialing {
     is_early_taken: bool,
 }
 
+/// What the keys of a circuit come from.
+enum Basis {
+    Fresh { secret: Box<xwing::SecretKey>, ciphers: Vec<Cipher>, keeps_line: bool },
+    Line(Turn),
+}
+
+/// An end of a circuit.
+#[derive(Clone, Copy)]
+enum Role {
+    Dialer,
+    Host,
+}
+
+impl Agreed {
+    /// `since`: when the ends began to keep a line, if they do.
+    fn new(
+        role: Role,
+        (cipher, peer): (Cipher, ProvenIdentity),
+        secrets: Secrets,
+        since: Option<Instant>,
+    ) -> Self {
+        let Secrets { dialer_to_host, host_to_dialer, early, early_id, line, line_id } = secrets;
+        let (outbound, inbound) = match role {
+            Role::Dialer => (dialer_to_host, host_to_dialer),
+            Role::Host => (host_to_dialer, dialer_to_host),
+        };
+        let early = EarlySecret::new(early_id, cipher, early, &peer.id);
+        let line = since.map(|since| Line::new(line_id, cipher, line, peer.clone(), since));
+        Self { cipher, peer, outbound, inbound, early, early_data: None, line }
+    }
+}
+
+impl Now {
+    pub(crate) fn read() -> Self {
+        Self { date: UnixTime::now(), instant: Instant::now() }
+    }
+}
+
 impl Dialing {
     /// Makes an offer with a fresh key. `public_key` is what is offered beside it for OpenZiti's
     /// method.
     pub(crate) fn start(
         credentials: &Credentials,
-        ciphers: &[Cipher],
+        (ciphers, keeps_line): (&[Cipher], bool),
         binding: Binding<'_>,
         public_key: &[u8],
     ) -> Result<Self, HandshakeError> {
         ensure_init().or(Err(HandshakeError::Library))?;
         let (public, secret) =
             xwing::KeyPair::generate().or(Err(HandshakeError::Library))?.into_tuple();
-        let mut offer = Offer::unsigned(ciphers, public.as_bytes(), credentials)?;
+        let mut offer = Offer::unsigned((ciphers, keeps_line), public.as_bytes(), credentials)?;
         let transcript = offer_transcript(binding, public_key, &offer);
         append_signature(&mut offer, &sign(credentials, DIALER, &transcript)?);
-        let (ciphers, early) = (ciphers.to_vec(), Vec::new());
-        Ok(Self { secret, ciphers, offer, transcript, early, is_early_taken: false })
+        let (secret, ciphers) = (Box::new(secret), ciphers.to_vec());
+        let basis = Basis::Fresh { secret, ciphers, keeps_line };
+        Ok(Self { basis, offer, transcript, early: Vec::new(), is_early_taken: false })
+    }
+
+    /// Makes an offer that rests on what an earlier handshake has left.
+    pub(crate) fn resume(turn: Turn, binding: Binding<'_>) -> Self {
+        let (offer, transcript) = resumed::offer(&turn, binding);
+        let basis = Basis::Line(turn);
+        Self { basis, offer, transcript, early: Vec::new(), is_early_taken: false }
+    }
+
+    /// Whether the host may not know what the offer rests on.
+    pub(crate) fn is_resumed(&self) -> bool {
+        matches!(self.basis, Basis::Line(_))
     }
 
     /// Seals what goes with the offer.
@@ -134,50 +208,97 @@ impl Dialing {
         self,
         credentials: &Credentials,
         answer: &[u8],
-        now: UnixTime,
+        now: Now,
     ) -> Result<Agreed, HandshakeError> {
-        let Answer { cipher, ciphertext, proof } = Answer::decode(answer)?;
-        if !self.ciphers.contains(&cipher) {
+        let early = self.is_early_taken.then_some(&self.early[..]);
+        let (secret, ciphers, asked) = match self.basis {
+            Basis::Fresh { secret, ciphers, keeps_line } => (secret, ciphers, keeps_line),
+            Basis::Line(turn) => {
+                let second = resumed::verify(&turn, (&self.transcript, &self.offer), answer)?;
+                let transcript = sealed(&second, answer, early);
+                let secrets = turn.secret.shared(|shared| Secrets::derive(shared, &transcript));
+                return Ok(Agreed::new(Role::Dialer, (turn.cipher, turn.peer), secrets, None));
+            }
+        };
+        let Answer { cipher, keeps_line, ciphertext, proof } = Answer::decode(answer)?;
+        if !ciphers.contains(&cipher) || keeps_line && !asked {
             return Err(HandshakeError::Cipher);
         }
         let transcript = transcript(&[&self.transcript, &self.offer, &answer[..proof.signed]]);
-        let peer = verify(credentials, HOST, &transcript, &proof, now)?;
+        let peer = verify(credentials, HOST, &transcript, &proof, now.date)?;
         let ciphertext = xwing::Ciphertext::from_bytes(&ciphertext).or(Err(HandshakeError::Key))?;
-        let shared = xwing::decapsulate(&ciphertext, &self.secret).or(Err(HandshakeError::Key))?;
-        let early = self.is_early_taken.then_some(&self.early[..]);
-        let Secrets { dialer_to_host: outbound, host_to_dialer: inbound, early, early_id } =
-            Secrets::derive(shared.as_bytes(), &sealed(&transcript, answer, early));
-        let early = EarlySecret::new(early_id, cipher, early, &peer.id);
-        Ok(Agreed { cipher, peer, outbound, inbound, early, early_data: None })
+        let shared = xwing::decapsulate(&ciphertext, &secret).or(Err(HandshakeError::Key))?;
+        let secrets = Secrets::derive(shared.as_bytes(), &sealed(&transcript, answer, early));
+        let since = keeps_line.then_some(now.instant);
+        Ok(Agreed::new(Role::Dialer, (cipher, peer), secrets, since))
     }
 }
 
-/// The host's side: verifies an offer and answers it, with a fresh key. Takes the data that came with it, if it can.
+/// The host's side: verifies an offer and answers it, with a fresh key unless it rests on what an earlier handshake has left.
+/// Takes the data that came with it, if it can.
 pub(crate) fn respond(
-    credentials: &Credentials,
-    ciphers: &[Cipher],
+    host: &Host<'_>,
     binding: Binding<'_>,
     public_key: &[u8],
     (offer, early): (&[u8], Option<EarlyOffer<'_>>),
-    now: UnixTime,
+    now: Now,
 ) -> Result<(Vec<u8>, Agreed), HandshakeError> {
     ensure_init().or(Err(HandshakeError::Library))?;
-    let Offer { ciphers: proposed, public_key: key, proof } = Offer::decode(offer)?;
+    if resumed::is_resumed(offer) {
+        return respond_resumed(host, binding, (offer, early), now);
+    }
+    let Offer { ciphers, keeps_line, public_key: key, proof } = Offer::decode(offer)?;
     let first = offer_transcript(binding, public_key, &offer[..proof.signed]);
-    let peer = verify(credentials, DIALER, &first, &proof, now)?;
+    let peer = verify(host.credentials, DIALER, &first, &proof, now.date)?;
     let cipher =
-        proposed.into_iter().find(|it| ciphers.contains(it)).ok_or(HandshakeError::Cipher)?;
+        ciphers.into_iter().find(|it| host.ciphers.contains(it)).ok_or(HandshakeError::Cipher)?;
+    let keeps_line = keeps_line && host.lines.is_some();
     let key = xwing::PublicKey::from_bytes(&key).or(Err(HandshakeError::Key))?;
     let (ciphertext, shared) = xwing::encapsulate(&key).or(Err(HandshakeError::Key))?;
-    let mut answer = Answer::unsigned(cipher, ciphertext.as_bytes(), credentials)?;
-    let transcript = transcript(&[&first, offer, &answer]);
-    append_signature(&mut answer, &sign(credentials, HOST, &transcript)?);
-    let early_data = early.as_ref().and_then(|early| early.open(&peer.id, &offered(&first, offer)));
-    let taken = early.filter(|_| early_data.is_some()).map(|early| early.sealed);
-    let Secrets { dialer_to_host: inbound, host_to_dialer: outbound, early, early_id } =
-        Secrets::derive(shared.as_bytes(), &sealed(&transcript, &answer, taken));
-    let early = EarlySecret::new(early_id, cipher, early, &peer.id);
-    Ok((answer, Agreed { cipher, peer, outbound, inbound, early, early_data }))
+    let mut answer =
+        Answer::unsigned((cipher, keeps_line), ciphertext.as_bytes(), host.credentials)?;
+    let second = transcript(&[&first, offer, &answer]);
+    append_signature(&mut answer, &sign(host.credentials, HOST, &second)?);
+    let early = Taken::open(early, &peer, &offered(&first, offer));
+    let secrets = Secrets::derive(shared.as_bytes(), &sealed(&second, &answer, early.sealed));
+    let since = keeps_line.then_some(now.instant);
+    let agreed = Agreed::new(Role::Host, (cipher, peer), secrets, since);
+    Ok((answer, Agreed { early_data: early.data, ..agreed }))
+}
+
+fn respond_resumed(
+    host: &Host<'_>,
+    binding: Binding<'_>,
+    (offer, early): (&[u8], Option<EarlyOffer<'_>>),
+    now: Now,
+) -> Result<(Vec<u8>, Agreed), HandshakeError> {
+    let lines = host.lines.ok_or(HandshakeError::Line)?;
+    let resumed::Response { turn, answer, transcripts: [first, second] } =
+        resumed::respond((lines, now.instant), binding, offer)?;
+    let early = Taken::open(early, &turn.peer, &offered(&first, offer));
+    let transcript = sealed(&second, &answer, early.sealed);
+    let secrets = turn.secret.shared(|shared| Secrets::derive(shared, &transcript));
+    let agreed = Agreed::new(Role::Host, (turn.cipher, turn.peer), secrets, None);
+    Ok((answer, Agreed { early_data: early.data, ..agreed }))
+}
+
+/// What came with an offer: as it came, and opened, if the host took it.
+#[derive(Default)]
+struct Taken<'a> {
+    sealed: Option<&'a [u8]>,
+    data: Option<Vec<u8>>,
+}
+
+impl<'a> Taken<'a> {
+    fn open(
+        early: Option<EarlyOffer<'a>>,
+        dialer: &ProvenIdentity,
+        offered: &[u8; TRANSCRIPT_LENGTH],
+    ) -> Self {
+        let Some(early) = early else { return Self::default() };
+        let data = early.open(&dialer.id, offered);
+        Self { sealed: data.is_some().then_some(early.sealed), data }
+    }
 }
 
 fn offer_transcript(

@@ -3,7 +3,7 @@
 //! ```text
 //! offer                              answer
 //! 0  1     version, 1                0  1     version, 1
-//! 1  1     ciphers n, 1 to 8         1  1     cipher
+//! 1  1     ciphers n, 1 to 8         1  1     cipher, plus 128: the host keeps a line
 //! 2  n     ciphers, preferred first  2  1120  X-Wing ciphertext
 //! .. 1216  X-Wing public key
 //! both then
@@ -11,16 +11,21 @@
 //! .. 2     signature scheme          RFC 8446 section 4.2.3
 //! .. 2     signature length, at most 1024; the signature
 //! ```
+//! One of the ciphers may be 128: the dialer keeps a line ([`super::lines`]) if the host does.
 //! All integers big-endian. What follows the end of a message is refused.
 
 use libsodium_rs::crypto_kem::xwing::{CIPHERTEXTBYTES, PUBLICKEYBYTES};
 use nightgate_identity::{Credentials, Signature};
 use rustls_pki_types::CertificateDer;
 
-use super::{cipher::Cipher, handshake::HandshakeError};
+use super::{cipher::Cipher, handshake::HandshakeError, resumed};
 
 /// Version of this method.
 pub(super) const VERSION: u8 = 1;
+
+/// Among an offer's ciphers: the dialer can keep a line. Added to an answer's: so does the host. Ends that know of no lines
+/// skip it in an offer, and so never meet it in an answer.
+const KEEPS_LINE: u8 = 128;
 
 /// Most ciphers an offer may list.
 const MAX_CIPHERS: usize = 8;
@@ -49,6 +54,8 @@ pub(super) struct Proof {
 pub(super) struct Offer {
     /// Those that are known here, in the dialer's order.
     pub(super) ciphers: Vec<Cipher>,
+    /// The dialer can keep a line.
+    pub(super) keeps_line: bool,
     pub(super) public_key: [u8; PUBLICKEYBYTES],
     pub(super) proof: Proof,
 }
@@ -57,6 +64,8 @@ pub(super) struct Offer {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Answer {
     pub(super) cipher: Cipher,
+    /// The host keeps a line.
+    pub(super) keeps_line: bool,
     pub(super) ciphertext: [u8; CIPHERTEXTBYTES],
     pub(super) proof: Proof,
 }
@@ -64,12 +73,13 @@ pub(super) struct Answer {
 impl Offer {
     /// The offer up to its signature.
     pub(super) fn unsigned(
-        ciphers: &[Cipher],
+        (ciphers, keeps_line): (&[Cipher], bool),
         public_key: &[u8; PUBLICKEYBYTES],
         credentials: &Credentials,
     ) -> Result<Vec<u8>, HandshakeError> {
-        let mut bytes = vec![VERSION, count(ciphers.len())];
+        let mut bytes = vec![VERSION, count(ciphers.len() + usize::from(keeps_line))];
         bytes.extend(ciphers.iter().map(|cipher| *cipher as u8));
+        bytes.extend(keeps_line.then_some(KEEPS_LINE));
         bytes.extend(public_key);
         append_chain(&mut bytes, credentials)?;
         Ok(bytes)
@@ -81,21 +91,23 @@ impl Offer {
         if listed == 0 || listed > MAX_CIPHERS {
             return Err(HandshakeError::Malformed);
         }
-        let ciphers = fields.take(listed)?.iter().copied().filter_map(Cipher::from_number);
-        let ciphers = ciphers.collect();
+        let listed = fields.take(listed)?;
+        let ciphers = listed.iter().copied().filter_map(Cipher::from_number).collect();
+        let keeps_line = listed.contains(&KEEPS_LINE);
         let public_key = fields.array()?;
-        Ok(Self { ciphers, public_key, proof: fields.proof()? })
+        Ok(Self { ciphers, keeps_line, public_key, proof: fields.proof()? })
     }
 }
 
 impl Answer {
     /// The answer up to its signature.
     pub(super) fn unsigned(
-        cipher: Cipher,
+        (cipher, keeps_line): (Cipher, bool),
         ciphertext: &[u8; CIPHERTEXTBYTES],
         credentials: &Credentials,
     ) -> Result<Vec<u8>, HandshakeError> {
-        let mut bytes = vec![VERSION, cipher as u8];
+        let kept = if keeps_line { KEEPS_LINE } else { 0 };
+        let mut bytes = vec![VERSION, cipher as u8 | kept];
         bytes.extend(ciphertext);
         append_chain(&mut bytes, credentials)?;
         Ok(bytes)
@@ -104,9 +116,10 @@ impl Answer {
     pub(super) fn decode(message: &[u8]) -> Result<Self, HandshakeError> {
         let mut fields = Fields::new(message)?;
         let [cipher] = fields.array()?;
-        let cipher = Cipher::from_number(cipher).ok_or(HandshakeError::Cipher)?;
+        let keeps_line = cipher & KEEPS_LINE != 0;
+        let cipher = Cipher::from_number(cipher & !KEEPS_LINE).ok_or(HandshakeError::Cipher)?;
         let ciphertext = fields.array()?;
-        Ok(Self { cipher, ciphertext, proof: fields.proof()? })
+        Ok(Self { cipher, keeps_line, ciphertext, proof: fields.proof()? })
     }
 }
 
@@ -118,7 +131,7 @@ pub(super) fn append_signature(message: &mut Vec<u8>, signature: &Signature) {
 
 /// Whether a message is of a later version, which may be understood by nobody here.
 pub(crate) fn is_of_another_version(message: &[u8]) -> bool {
-    message.first().is_some_and(|version| *version != VERSION)
+    message.first().is_some_and(|version| ![VERSION, resumed::VERSION].contains(version))
 }
 
 fn append_chain(message: &mut Vec<u8>, credentials: &Credentials) -> Result<(), HandshakeError> {
@@ -213,7 +226,7 @@ mod tests {
     fn messages_survive_the_wire() {
         let anna = identity("anna");
         let ciphers = [Cipher::ChaCha20Poly1305, Cipher::Aegis256];
-        let mut offer = Offer::unsigned(&ciphers, &[7; PUBLICKEYBYTES], &anna).unwrap();
+        let mut offer = Offer::unsigned((&ciphers, true), &[7; PUBLICKEYBYTES], &anna).unwrap();
         let signature = Signature { scheme: 0x0403, bytes: vec![1, 2, 3] };
         let signed = offer.len();
         append_signature(&mut offer, &signature);
@@ -222,21 +235,26 @@ mod tests {
         let read = Offer::decode(&offer).unwrap();
 
         let public_key = [7; PUBLICKEYBYTES];
-        assert_eq!(read, Offer { ciphers: ciphers.to_vec(), public_key, proof: proof() });
+        let ciphers = ciphers.to_vec();
+        assert_eq!(read, Offer { ciphers, keeps_line: true, public_key, proof: proof() });
 
         let ciphertext = [8; CIPHERTEXTBYTES];
-        let mut answer = Answer::unsigned(Cipher::Aegis256, &ciphertext, &anna).unwrap();
-        let signed = answer.len();
-        append_signature(&mut answer, &signature);
-        let proof = Proof { signed, ..proof() };
-        let expected = Answer { cipher: Cipher::Aegis256, ciphertext, proof };
-        assert_eq!(Answer::decode(&answer), Ok(expected));
+        for keeps_line in [false, true] {
+            let cipher = Cipher::Aegis256;
+            let mut answer = Answer::unsigned((cipher, keeps_line), &ciphertext, &anna).unwrap();
+            let signed = answer.len();
+            append_signature(&mut answer, &signature);
+            let proof = Proof { signed, ..proof() };
+            let expected = Answer { cipher, keeps_line, ciphertext, proof };
+            assert_eq!(Answer::decode(&answer), Ok(expected));
+        }
     }
 
     #[test]
     fn messages_that_are_cut_or_have_a_tail_are_refused() {
         let anna = identity("anna");
-        let mut offer = Offer::unsigned(&[Cipher::Aegis256], &[7; PUBLICKEYBYTES], &anna).unwrap();
+        let mut offer =
+            Offer::unsigned((&[Cipher::Aegis256], false), &[7; PUBLICKEYBYTES], &anna).unwrap();
         append_signature(&mut offer, &Signature { scheme: 0x0403, bytes: vec![1; 70] });
         for length in 0..offer.len() {
             assert!(Offer::decode(&offer[..length]).is_err(), "{length}");
@@ -249,13 +267,13 @@ mod tests {
     fn a_cipher_of_the_future_is_skipped_and_a_version_of_the_future_told_apart() {
         let anna = identity("anna");
         let ciphers = [Cipher::Aegis256, Cipher::ChaCha20Poly1305];
-        let mut offer = Offer::unsigned(&ciphers, &[7; PUBLICKEYBYTES], &anna).unwrap();
+        let mut offer = Offer::unsigned((&ciphers, false), &[7; PUBLICKEYBYTES], &anna).unwrap();
         append_signature(&mut offer, &Signature { scheme: 0x0403, bytes: vec![1; 70] });
         offer[2] = 99;
         assert_eq!(Offer::decode(&offer).unwrap().ciphers, [Cipher::ChaCha20Poly1305]);
         assert!(!is_of_another_version(&offer));
-        offer[0] = 2;
-        assert_eq!(Offer::decode(&offer), Err(HandshakeError::Version { found: 2 }));
+        offer[0] = 3;
+        assert_eq!(Offer::decode(&offer), Err(HandshakeError::Version { found: 3 }));
         assert!(is_of_another_version(&offer));
     }
 

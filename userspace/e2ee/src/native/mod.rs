@@ -3,15 +3,18 @@
 mod cipher;
 mod early;
 mod handshake;
+mod lines;
 mod message;
 mod record;
+mod resumed;
 mod schedule;
 
 pub use cipher::Cipher;
 pub use early::{EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret};
 pub use handshake::{Binding, HandshakeError};
+pub use lines::{LINE_CIRCUITS, LINE_LIFETIME, LINE_PAUSE, Lines};
 pub use record::REKEY_AFTER;
 
-pub(crate) use handshake::{Agreed, Dialing, respond};
+pub(crate) use handshake::{Agreed, Dialing, Host, Now, respond};
 pub(crate) use message::is_of_another_version;
 pub(crate) use record::{Opening, Sealing};

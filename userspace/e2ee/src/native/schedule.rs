@@ -2,20 +2,29 @@
 
 use libsodium_rs::{crypto_hash::sha512, crypto_kdf::hkdf, utils::memzero};
 
-use super::early::{EARLY_ID_LENGTH, EarlyId};
+use super::early::EarlyId;
 
 /// The secret of one direction, from which its keys come (HKDF-SHA-512, RFC 5869).
+#[derive(Clone)]
 pub(crate) struct TrafficSecret(hkdf::sha512::Prk);
 
 /// Bytes of a transcript hash (SHA-512).
 pub(super) const TRANSCRIPT_LENGTH: usize = sha512::BYTES;
 
-/// The secrets of both directions, and what is left for data that goes with a later dial.
+/// Bytes of the name of what a handshake leaves for later circuits.
+pub(super) const LINE_ID_LENGTH: usize = 16;
+
+/// Bytes by which an end proves that it has a secret.
+pub(super) const PROOF_LENGTH: usize = 32;
+
+/// The secrets of both directions, and what is left for data that goes with a later dial, and for later circuits.
 pub(super) struct Secrets {
     pub(super) dialer_to_host: TrafficSecret,
     pub(super) host_to_dialer: TrafficSecret,
     pub(super) early: TrafficSecret,
     pub(super) early_id: EarlyId,
+    pub(super) line: TrafficSecret,
+    pub(super) line_id: [u8; LINE_ID_LENGTH],
 }
 
 impl Secrets {
@@ -29,9 +38,9 @@ impl Secrets {
             dialer_to_host: root.derive(b"nightgate-e2e-1 dialer to host"),
             host_to_dialer: root.derive(b"nightgate-e2e-1 host to dialer"),
             early: root.derive(b"nightgate-e2e-1 early"),
-            early_id: root.expand(EARLY_ID_LENGTH, b"nightgate-e2e-1 early id", |bytes| {
-                bytes.try_into().expect("as many bytes as were asked for")
-            }),
+            early_id: root.array(b"nightgate-e2e-1 early id"),
+            line: root.derive(b"nightgate-e2e-1 line"),
+            line_id: root.array(b"nightgate-e2e-1 line id"),
         }
     }
 }
@@ -59,15 +68,40 @@ impl TrafficSecret {
 
     /// What the numbers of records are combined with to give nonces.
     pub(super) fn nonce_mask<const N: usize>(&self) -> [u8; N] {
-        self.expand(N, b"nightgate-e2e-1 nonce", |bytes| {
-            bytes.try_into().expect("as many bytes as were asked for")
-        })
+        self.array(b"nightgate-e2e-1 nonce")
+    }
+
+    /// Of a line's secret, that of its next circuit.
+    pub(super) fn of_circuit(&self) -> Self {
+        self.derive(b"nightgate-e2e-1 circuit")
+    }
+
+    /// Of a circuit on a line, what takes the place of the shared secret of an agreement on keys.
+    pub(super) fn shared<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
+        self.expand(hkdf::sha512::KEYBYTES, b"nightgate-e2e-1 shared", take)
+    }
+
+    /// Of a circuit on a line, the proof that its maker has the secret and means this transcript.
+    pub(super) fn proof(
+        &self,
+        role: &[u8],
+        transcript: &[u8; TRANSCRIPT_LENGTH],
+    ) -> [u8; PROOF_LENGTH] {
+        let secret = self.expand(hkdf::sha512::KEYBYTES, role, |bytes| {
+            hkdf::sha512::extract(Some(transcript), bytes)
+                .expect("HKDF-Extract takes any salt and any secret")
+        });
+        Self(secret).array(b"nightgate-e2e-1 proof")
     }
 
     fn derive(&self, label: &[u8]) -> Self {
         self.expand(hkdf::sha512::KEYBYTES, label, |bytes| {
             Self(hkdf::sha512::Prk::from_slice(bytes).expect("HKDF keys have this length"))
         })
+    }
+
+    fn array<const N: usize>(&self, label: &[u8]) -> [u8; N] {
+        self.expand(N, label, |bytes| bytes.try_into().expect("as many bytes as were asked for"))
     }
 
     fn expand<T>(&self, length: usize, label: &[u8], make: impl FnOnce(&[u8]) -> T) -> T {

@@ -7,19 +7,19 @@ const BINDING: Binding<'_> = Binding { service: "s1", instance: "", app_data: b"
 
 /// A dialer and a host, and the secrets that the host has kept.
 struct Pair {
-    dialer: Arc<Credentials>,
-    host: Credentials,
+    dialer: Own,
+    host: Own,
     kept: RefCell<Vec<EarlySecret>>,
 }
 
 impl Pair {
     fn new() -> Self {
-        let (dialer, host) = (Arc::new(identity("anna")), identity("web"));
+        let [dialer, host] = ["anna", "web"].map(|id| Arc::new(identity(id)).into());
         Self { dialer, host, kept: RefCell::default() }
     }
 
     fn propose(&self) -> Proposal {
-        Proposal::new(Some(Arc::clone(&self.dialer)), BINDING).unwrap()
+        Proposal::new(Some(self.dialer.clone()), BINDING).unwrap()
     }
 
     fn answer(&self, share: &Share, sealed: Option<&[u8]>) -> (Share, Protection) {
@@ -31,9 +31,14 @@ impl Pair {
         let early = sealed.map(|sealed| EarlyOffer { sealed, take: &take });
         let keys = KeyPair::generate().unwrap();
         let offered = (&share.handshake[..], early);
-        let (answer, mut host) =
-            Protection::answer_early(&keys, Some(&self.host), BINDING, &share.public_key, offered)
-                .unwrap();
+        let (answer, mut host) = Protection::answer_early(
+            Some(&keys),
+            Some(&self.host),
+            BINDING,
+            &share.public_key,
+            offered,
+        )
+        .unwrap();
         self.kept.borrow_mut().extend(host.early.take());
         (answer, host)
     }
@@ -130,7 +135,7 @@ fn data_goes_with_its_own_dial_alone_and_unchanged() {
     // Another dialer that has come by the secret of one.
     let secret = pair.first();
     let thief = Arc::new(identity("mallory"));
-    let mut proposal = Proposal::new(Some(thief), BINDING).unwrap();
+    let mut proposal = Proposal::new(Some(thief.into()), BINDING).unwrap();
     let sealed = proposal.seal_early(secret, b"GET /").unwrap().unwrap();
     let (_, host) = pair.answer(&proposal.share(), Some(&sealed));
     assert_eq!(host.early_data, None);

@@ -37,11 +37,16 @@ fn if_either_end_is_not_ours_it_is_open_zitis_method() {
 #[test]
 fn a_host_takes_the_form_that_the_dialer_was_started_with() {
     let keys = KeyPair::generate().unwrap();
-    for host in [None, Some(identity("web"))] {
+    for host in [None, Some(own("web"))] {
         let proposal = Proposal::aes_gcm(None, BINDING).unwrap();
-        let (answer, mut host) =
-            Protection::answer(&keys, host.as_ref(), BINDING, &proposal.share().public_key, b"")
-                .unwrap();
+        let (answer, mut host) = Protection::answer(
+            Some(&keys),
+            host.as_ref(),
+            BINDING,
+            &proposal.share().public_key,
+            b"",
+        )
+        .unwrap();
         let mut dialer = proposal.complete(&answer.public_key, &answer.handshake).unwrap();
 
         assert_eq!((dialer.method, host.method), (Method::AesGcm, Method::AesGcm));
@@ -56,12 +61,12 @@ fn a_host_takes_the_form_that_the_dialer_was_started_with() {
 
 #[test]
 fn ends_of_ours_take_the_native_method_whatever_the_form_of_the_other() {
-    let (anna, web) = (Arc::new(identity("anna")), identity("web"));
+    let (anna, web) = (Arc::new(identity("anna")), own("web"));
     let keys = KeyPair::generate().unwrap();
-    let proposal = Proposal::aes_gcm(Some(anna), BINDING).unwrap();
+    let proposal = Proposal::aes_gcm(Some(anna.into()), BINDING).unwrap();
     let Share { public_key, handshake } = proposal.share();
     let (answer, host) =
-        Protection::answer(&keys, Some(&web), BINDING, &public_key, &handshake).unwrap();
+        Protection::answer(Some(&keys), Some(&web), BINDING, &public_key, &handshake).unwrap();
     let dialer = proposal.complete(&answer.public_key, &answer.handshake).unwrap();
     assert!(matches!(dialer.method, Method::Native(_)));
     assert_eq!(dialer.method, host.method);
@@ -79,7 +84,7 @@ fn ends_in_different_forms_refuse_each_other() {
 fn a_peer_without_any_key_is_refused() {
     let keys = KeyPair::generate().unwrap();
     assert!(matches!(
-        Protection::answer(&keys, None, BINDING, b"", b""),
+        Protection::answer(Some(&keys), None, BINDING, b"", b""),
         Err(AgreementError::NoKey)
     ));
     let proposal = Proposal::new(None, BINDING).unwrap();
@@ -88,13 +93,13 @@ fn a_peer_without_any_key_is_refused() {
 
 #[test]
 fn an_offer_of_a_later_version_is_none() {
-    let (anna, web) = (Arc::new(identity("anna")), identity("web"));
+    let (anna, web) = (Arc::new(identity("anna")), own("web"));
     let keys = KeyPair::generate().unwrap();
-    let mut share = Proposal::new(Some(anna), BINDING).unwrap().share();
-    share.handshake[0] = 2;
+    let mut share = Proposal::new(Some(anna.into()), BINDING).unwrap().share();
+    share.handshake[0] = 3;
 
     let (_, host) =
-        Protection::answer(&keys, Some(&web), BINDING, &share.public_key, &share.handshake)
+        Protection::answer(Some(&keys), Some(&web), BINDING, &share.public_key, &share.handshake)
             .unwrap();
 
     assert_eq!(host.method, Method::OpenZiti);
@@ -102,23 +107,29 @@ fn an_offer_of_a_later_version_is_none() {
 
 #[test]
 fn a_damaged_offer_does_not_fall_back() {
-    let (anna, web) = (Arc::new(identity("anna")), identity("web"));
+    let (anna, web) = (Arc::new(identity("anna")), own("web"));
     let keys = KeyPair::generate().unwrap();
-    let mut share = Proposal::new(Some(anna), BINDING).unwrap().share();
+    let mut share = Proposal::new(Some(anna.into()), BINDING).unwrap().share();
     share.handshake.truncate(100);
 
     let refused =
-        Protection::answer(&keys, Some(&web), BINDING, &share.public_key, &share.handshake);
+        Protection::answer(Some(&keys), Some(&web), BINDING, &share.public_key, &share.handshake);
 
     assert!(matches!(refused, Err(AgreementError::Handshake(HandshakeError::Malformed))));
 }
 
 fn agree(dialer: bool, host: bool) -> Result<(Protection, Protection), AgreementError> {
-    let anna = dialer.then(|| Arc::new(identity("anna")));
-    let web = host.then(|| identity("web"));
+    let anna = dialer.then(|| own("anna"));
+    let web = host.then(|| own("web"));
     let proposal = Proposal::new(anna, BINDING)?;
     let Share { public_key, handshake } = proposal.share();
     let keys = KeyPair::generate()?;
-    let (answer, host) = Protection::answer(&keys, web.as_ref(), BINDING, &public_key, &handshake)?;
+    let (answer, host) =
+        Protection::answer(Some(&keys), web.as_ref(), BINDING, &public_key, &handshake)?;
     Ok((proposal.complete(&answer.public_key, &answer.handshake)?, host))
+}
+
+/// An identity that keeps nothing for later circuits.
+fn own(id: &str) -> Own {
+    Arc::new(identity(id)).into()
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nightgate_e2ee::Binding as CircuitBinding;
+use nightgate_e2ee::{Binding as CircuitBinding, Lines, Own};
 use nightgate_model::id::IdentityId;
 use nightgate_router::{BindRequest, Binding, Circuit, FailureCause, Incoming, KeyShare, Router};
 use nightgate_telemetry::{End, Metrics};
@@ -35,6 +35,8 @@ pub(super) struct Host {
     pub(super) metrics: Metrics,
     pub(super) flows: CarriedFlows,
     pub(super) slots: Arc<Semaphore>,
+    /// What handshakes with dialers leave for later circuits.
+    pub(super) lines: Arc<Lines>,
     pub(super) prober: Prober,
     /// A UDP flow ends when it has been silent for so long.
     pub(super) udp_idle: Duration,
@@ -158,10 +160,10 @@ impl Host {
     ) -> Result<(KeyShare, Protected), ProtectionError> {
         let (id, app_data) = (service.id.as_str(), incoming.app_data());
         let binding = CircuitBinding { service: id, instance, app_data };
-        let credentials = self.router.credentials();
+        let lines = Some(Arc::clone(&self.lines));
+        let own = self.router.credentials().map(|credentials| Own { credentials, lines });
         let dialer = incoming.key_share();
-        let answered =
-            Protected::answer(service.encryption, credentials.as_deref(), binding, dialer)?;
+        let answered = Protected::answer(service.encryption, own.as_ref(), binding, dialer)?;
         match &answered.1.peer {
             Some(peer) if peer != incoming.dialer().as_str() => {
                 let expected = format!("expected {}", incoming.dialer());

@@ -16,9 +16,9 @@ const BOTH: [Cipher; 2] = [Cipher::Aegis256, Cipher::ChaCha20Poly1305];
 #[test]
 fn both_ends_have_the_same_keys_and_know_each_other() {
     let (anna, web) = (identity("anna"), identity("web"));
-    let dialing = Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap();
+    let dialing = Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap();
     let (answer, host) = answer_to(&dialing, &web, &BOTH).unwrap();
-    let dialer = dialing.finish(&anna, &answer, UnixTime::now()).unwrap();
+    let dialer = dialing.finish(&anna, &answer, Now::read()).unwrap();
 
     assert_eq!((dialer.peer.id.as_str(), host.peer.id.as_str()), ("web", "anna"));
     assert_eq!((dialer.cipher, host.cipher), (Cipher::Aegis256, Cipher::Aegis256));
@@ -35,9 +35,9 @@ fn the_first_cipher_of_the_dialer_that_the_host_has_is_used() {
     let (anna, web) = (identity("anna"), identity("web"));
     let slow = [Cipher::ChaCha20Poly1305];
     let agreed = |dialer: &[Cipher], host: &[Cipher]| {
-        let dialing = Dialing::start(&anna, dialer, BINDING, KEY).unwrap();
+        let dialing = Dialing::start(&anna, (dialer, false), BINDING, KEY).unwrap();
         let (answer, host) = answer_to(&dialing, &web, host)?;
-        let dialer = dialing.finish(&anna, &answer, UnixTime::now())?;
+        let dialer = dialing.finish(&anna, &answer, Now::read())?;
         assert_eq!(dialer.cipher, host.cipher);
         Ok(host.cipher)
     };
@@ -50,7 +50,7 @@ fn the_first_cipher_of_the_dialer_that_the_host_has_is_used() {
 #[test]
 fn every_circuit_has_keys_of_its_own_at_both_ends() {
     let (anna, web) = (identity("anna"), identity("web"));
-    let offers = [(); 2].map(|()| Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap());
+    let offers = [(); 2].map(|()| Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap());
     assert_ne!(offers[0].offer(), offers[1].offer());
     let answers = [(); 2].map(|()| answer_to(&offers[0], &web, &BOTH).unwrap());
     let records = answers.map(|(_, agreed)| {
@@ -62,7 +62,7 @@ fn every_circuit_has_keys_of_its_own_at_both_ends() {
 #[test]
 fn ends_that_mean_different_circuits_do_not_agree() {
     let (anna, web) = (identity("anna"), identity("web"));
-    let dialing = Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap();
+    let dialing = Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap();
     let others = [
         (Binding { service: "s2", ..BINDING }, KEY),
         (Binding { instance: "green", ..BINDING }, KEY),
@@ -70,7 +70,8 @@ fn ends_that_mean_different_circuits_do_not_agree() {
         (BINDING, &[6; 32][..]),
     ];
     for (binding, key) in others {
-        let refused = respond(&web, &BOTH, binding, key, (dialing.offer(), None), UnixTime::now());
+        let refused =
+            respond(&host_of(&web, &BOTH), binding, key, (dialing.offer(), None), Now::read());
         assert_eq!(refused.err(), Some(HandshakeError::Proof(ProofError::Signature)));
     }
 }
@@ -80,18 +81,19 @@ fn ends_that_mean_different_circuits_do_not_agree() {
 #[test]
 fn an_offer_under_another_name_does_not_fit_the_answer() {
     let (anna, web, mallory) = (identity("anna"), identity("web"), identity("mallory"));
-    let dialing = Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap();
+    let dialing = Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap();
     // Anna's key under Mallory's name.
     let stolen = Offer::decode(dialing.offer()).unwrap();
-    let mut forged = Offer::unsigned(&stolen.ciphers, &stolen.public_key, &mallory).unwrap();
+    let mut forged =
+        Offer::unsigned((&stolen.ciphers, false), &stolen.public_key, &mallory).unwrap();
     let signed = offer_transcript(BINDING, KEY, &forged);
     append_signature(&mut forged, &sign(&mallory, DIALER, &signed).unwrap());
     let (answer, host) =
-        respond(&web, &BOTH, BINDING, KEY, (&forged, None), UnixTime::now()).unwrap();
+        respond(&host_of(&web, &BOTH), BINDING, KEY, (&forged, None), Now::read()).unwrap();
 
     assert_eq!(host.peer.id, "mallory");
     assert_eq!(
-        dialing.finish(&anna, &answer, UnixTime::now()).err(),
+        dialing.finish(&anna, &answer, Now::read()).err(),
         Some(HandshakeError::Proof(ProofError::Signature))
     );
 }
@@ -99,15 +101,16 @@ fn an_offer_under_another_name_does_not_fit_the_answer() {
 #[test]
 fn an_answer_under_another_name_shares_no_keys() {
     let (anna, web, mallory) = (identity("anna"), identity("web"), identity("mallory"));
-    let dialing = Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap();
+    let dialing = Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap();
     let (genuine, host) = answer_to(&dialing, &web, &BOTH).unwrap();
     // The host's ciphertext under Mallory's name.
     let stolen = Answer::decode(&genuine).unwrap();
-    let mut forged = Answer::unsigned(stolen.cipher, &stolen.ciphertext, &mallory).unwrap();
+    let mut forged =
+        Answer::unsigned((stolen.cipher, false), &stolen.ciphertext, &mallory).unwrap();
     let signed = transcript(&[&dialing.transcript, dialing.offer(), &forged]);
     append_signature(&mut forged, &sign(&mallory, HOST, &signed).unwrap());
 
-    let dialer = dialing.finish(&anna, &forged, UnixTime::now()).unwrap();
+    let dialer = dialing.finish(&anna, &forged, Now::read()).unwrap();
 
     assert_eq!(dialer.peer.id, "mallory");
     let record = Sealing::new(dialer.cipher, dialer.outbound).seal(b"secret", 0).unwrap();
@@ -117,10 +120,11 @@ fn an_answer_under_another_name_shares_no_keys() {
 #[test]
 fn an_answer_to_another_offer_is_refused() {
     let (anna, web) = (identity("anna"), identity("web"));
-    let [first, second] = [(); 2].map(|()| Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap());
+    let [first, second] =
+        [(); 2].map(|()| Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap());
     let (answer, _) = answer_to(&first, &web, &BOTH).unwrap();
 
-    let refused = second.finish(&anna, &answer, UnixTime::now()).err();
+    let refused = second.finish(&anna, &answer, Now::read()).err();
 
     assert_eq!(refused, Some(HandshakeError::Proof(ProofError::Signature)));
 }
@@ -141,16 +145,16 @@ proptest! {
     #[test]
     fn one_flipped_bit_of_either_message_is_refused(at in any::<Index>(), bit in 0..8_u32) {
         let (anna, web) = (identity("anna"), identity("web"));
-        let dialing = Dialing::start(&anna, &BOTH, BINDING, KEY).unwrap();
+        let dialing = Dialing::start(&anna, (&BOTH, false), BINDING, KEY).unwrap();
         let mut offer = dialing.offer().to_vec();
         let position = at.index(offer.len());
         offer[position] ^= 1 << bit;
-        prop_assert!(respond(&web, &BOTH, BINDING, KEY, (&offer, None), UnixTime::now()).is_err());
+        prop_assert!(respond(&host_of(&web, &BOTH), BINDING, KEY, (&offer, None), Now::read()).is_err());
 
         let (mut answer, _) = answer_to(&dialing, &web, &BOTH).unwrap();
         let position = at.index(answer.len());
         answer[position] ^= 1 << bit;
-        prop_assert!(dialing.finish(&anna, &answer, UnixTime::now()).is_err());
+        prop_assert!(dialing.finish(&anna, &answer, Now::read()).is_err());
     }
 }
 
@@ -178,7 +182,11 @@ fn answer_to(
     host: &Credentials,
     ciphers: &[Cipher],
 ) -> Result<(Vec<u8>, Agreed), HandshakeError> {
-    respond(host, ciphers, BINDING, KEY, (dialing.offer(), None), UnixTime::now())
+    respond(&host_of(host, ciphers), BINDING, KEY, (dialing.offer(), None), Now::read())
+}
+
+fn host_of<'a>(credentials: &'a Credentials, ciphers: &'a [Cipher]) -> Host<'a> {
+    Host { credentials, ciphers, lines: None }
 }
 
 fn hex(text: &str) -> Vec<u8> {
