@@ -70,7 +70,8 @@ impl Alerts {
             let found = found.clone();
             match source {
                 AlertSource::Eve(path) => {
-                    sources.spawn(follow::follow(path.clone(), found));
+                    let follower = follow::Follower::open(path.clone()).await;
+                    sources.spawn(follower.run(found));
                 }
                 AlertSource::Socket(path) => {
                     let listener = socket::open(path)?;

@@ -26,25 +26,58 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The same where its folder is not there, or cannot be watched.
 const LOOK_UNWATCHED: Duration = Duration::from_millis(100);
 
-/// Follows a file for ever. What is in it at the beginning is past; what a file holds that takes its place
-/// is read from its beginning.
-pub(super) async fn follow(path: PathBuf, found: mpsc::Sender<Alert>) {
-    let mut place = Place::End;
-    loop {
-        // Before the file is opened, so that no change is missed.
-        let watch = Watch::start(&path);
-        match File::open(&path).await {
-            Ok(file) => {
-                info!(path = %path.display(), "alerts are read");
-                if let Err(error) = read(file, place, (&path, &watch), &found).await {
-                    warn!(path = %path.display(), %error, "events cannot be read; the file is opened anew");
+/// Follows a file, also when another one takes its name.
+pub(super) struct Follower {
+    path: PathBuf,
+    watch: Watch,
+    source: Option<Source>,
+}
+
+impl Follower {
+    /// Opens the file, if it is there. What is in it now is past; what a file holds that takes its place is read from
+    /// its beginning.
+    pub(super) async fn open(path: PathBuf) -> Self {
+        let mut follower = Self { watch: Watch::start(&path), path, source: None };
+        follower.source = follower.source(SeekFrom::End(0)).await;
+        follower
+    }
+
+    /// Passes on what is written from now on, for ever.
+    pub(super) async fn run(mut self, found: mpsc::Sender<Alert>) {
+        loop {
+            match self.source.take() {
+                None => self.watch.changed().await,
+                Some(source) => {
+                    let read = source.read((&self.path, &self.watch), &found).await;
+                    if let Err(error) = read {
+                        let path = self.path.display();
+                        warn!(%path, %error, "events cannot be read; the file is opened anew");
+                        self.watch.changed().await;
+                    }
                 }
             }
-            Err(error) => debug!(path = %path.display(), %error, "no file of events yet"),
+            // Before the file is opened, so that no change is missed.
+            self.watch = Watch::start(&self.path);
+            self.source = self.source(SeekFrom::Start(0)).await;
         }
-        // What comes under this name from now on is new.
-        place = Place::Beginning;
-        watch.changed().await;
+    }
+
+    async fn source(&self, from: SeekFrom) -> Option<Source> {
+        let path = self.path.display();
+        match Source::open(&self.path, from).await {
+            Ok(source) => {
+                info!(%path, "alerts are read");
+                Some(source)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                debug!(%path, "no file of events yet");
+                None
+            }
+            Err(error) => {
+                warn!(%path, %error, "events cannot be read; the file is tried again");
+                None
+            }
+        }
     }
 }
 
@@ -87,44 +120,66 @@ impl Watch {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Place {
-    Beginning,
-    End,
+/// The file that has the name, or had it.
+struct Source {
+    file: File,
+    own: Metadata,
+    position: u64,
 }
 
-/// Reads until the file is replaced or shortened.
-async fn read(
-    mut file: File,
-    place: Place,
-    (path, watch): (&Path, &Watch),
-    found: &mpsc::Sender<Alert>,
-) -> io::Result<()> {
-    let mut position = match place {
-        Place::Beginning => 0,
-        Place::End => file.seek(SeekFrom::End(0)).await?,
-    };
-    let own = file.metadata().await?;
-    let mut lines = Lines::default();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let length = file.read(&mut chunk).await?;
-        if length > 0 {
-            position += length as u64;
-            lines.take(&chunk[..length], found).await;
-        } else if is_over(path, &own, position).await {
-            return Ok(());
-        } else {
-            watch.changed().await;
+/// What has become of a file that is read.
+enum Fate {
+    Same,
+    /// Others have begun another one under its name.
+    Replaced,
+    /// It is shorter than what was read of it.
+    Emptied,
+}
+
+impl Source {
+    async fn open(path: &Path, from: SeekFrom) -> io::Result<Self> {
+        let mut file = File::open(path).await?;
+        let position = file.seek(from).await?;
+        Ok(Self { own: file.metadata().await?, file, position })
+    }
+
+    /// Reads until the file is replaced or shortened.
+    async fn read(
+        mut self,
+        (path, watch): (&Path, &Watch),
+        found: &mpsc::Sender<Alert>,
+    ) -> io::Result<()> {
+        let (mut lines, mut chunk) = (Lines::default(), vec![0; CHUNK]);
+        let mut is_replaced = false;
+        loop {
+            let length = self.file.read(&mut chunk).await?;
+            if length > 0 {
+                self.position += length as u64;
+                lines.take(&chunk[..length], found).await;
+                continue;
+            }
+            if is_replaced {
+                return Ok(());
+            }
+            match self.fate(path).await {
+                Fate::Same => watch.changed().await,
+                // Its last lines may have come since it was read.
+                Fate::Replaced => is_replaced = true,
+                Fate::Emptied => return Ok(()),
+            }
         }
     }
-}
 
-/// Whether the name stands for another file now, or the file has been emptied.
-async fn is_over(path: &Path, own: &Metadata, position: u64) -> bool {
-    match tokio::fs::metadata(path).await {
-        Ok(now) => (now.dev(), now.ino()) != (own.dev(), own.ino()) || now.len() < position,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    /// A writer goes on with the old file after that was renamed, until it is told to open the new one: that counts
+    /// when there is something in it.
+    async fn fate(&self, path: &Path) -> Fate {
+        match tokio::fs::metadata(path).await {
+            Ok(now) if (now.dev(), now.ino()) != (self.own.dev(), self.own.ino()) => {
+                if now.len() > 0 { Fate::Replaced } else { Fate::Same }
+            }
+            Ok(now) if now.len() < self.position => Fate::Emptied,
+            Ok(_) | Err(_) => Fate::Same,
+        }
     }
 }
 
@@ -166,7 +221,10 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write as _};
+    use std::{
+        fs::{self, File},
+        io::Write as _,
+    };
 
     use super::*;
 
@@ -176,9 +234,6 @@ mod tests {
              \"dest_port\":80,\"proto\":\"TCP\",\"alert\":{{\"signature_id\":{signature},\"severity\":1}}}}\n"
         )
     }
-
-    /// More than the follower takes to notice what has happened.
-    const SETTLE: Duration = Duration::from_millis(500);
 
     async fn next(alerts: &mut mpsc::Receiver<Alert>) -> u32 {
         let alert = tokio::time::timeout(Duration::from_secs(20), alerts.recv()).await;
@@ -191,8 +246,7 @@ mod tests {
         let path = folder.path().join("eve.json");
         fs::write(&path, line(1)).unwrap();
         let (found, mut alerts) = mpsc::channel(8);
-        let follower = tokio::spawn(follow(path.clone(), found));
-        tokio::time::sleep(SETTLE).await;
+        let follower = tokio::spawn(Follower::open(path.clone()).await.run(found));
 
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         let (first, second) = (line(2), line(3));
@@ -206,12 +260,15 @@ mod tests {
         fs::rename(&path, folder.path().join("eve.json.1")).unwrap();
         file.write_all(line(4).as_bytes()).unwrap();
         assert_eq!(next(&mut alerts).await, 4, "the old file is read to its end");
-        fs::write(&path, line(5)).unwrap();
-        assert_eq!(next(&mut alerts).await, 5, "the new one from its beginning");
-        fs::write(&path, "").unwrap();
-        tokio::time::sleep(SETTLE).await;
-        fs::write(&path, line(6)).unwrap();
-        assert_eq!(next(&mut alerts).await, 6, "an emptied one too");
+        let mut new = File::create(&path).unwrap();
+        file.write_all(line(5).as_bytes()).unwrap();
+        assert_eq!(next(&mut alerts).await, 5, "also when the new one is there, and empty");
+        new.write_all([line(6), line(7)].concat().as_bytes()).unwrap();
+        assert_eq!(next(&mut alerts).await, 6, "the new one from its beginning");
+        assert_eq!(next(&mut alerts).await, 7);
+        // Shorter than what was read, whenever the follower looks.
+        fs::write(&path, line(8)).unwrap();
+        assert_eq!(next(&mut alerts).await, 8, "an emptied one too");
         follower.abort();
     }
 
