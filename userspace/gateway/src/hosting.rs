@@ -31,6 +31,7 @@ use terminator::Host;
 pub use self::{
     checks::watch_health,
     connect::ConnectError,
+    datagram::receive,
     health::Standing,
     probe::Prober,
     server::{Connection, ServerError},

@@ -1,6 +1,6 @@
 //! Carries the datagrams of one UDP flow over one circuit: one datagram is one message.
 
-use std::{io, time::Duration};
+use std::{cell::RefCell, io, time::Duration};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use nightgate_e2ee::{RecordError, SealError};
@@ -12,6 +12,11 @@ use crate::protection::{Protected, Sealer};
 
 /// Longest datagram in bytes (UDP over IPv4: 65,535 less the headers of RFC 791 and RFC 768).
 const MAX_DATAGRAM: usize = 65_507;
+
+thread_local! {
+    /// Room for one datagram: ten thousand flows that wait would take 640 MB if each had its own.
+    static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM]);
+}
 
 /// Data flag (header 1010) that ends a direction.
 const FIN: u32 = 1;
@@ -47,7 +52,6 @@ pub(super) async fn carry(
 ) -> Result<(), DatagramError> {
     let Protected { mut sealer, mut opener, .. } = protection;
     let Circuit { sender, mut receiver, .. } = circuit;
-    let mut buffer = BytesMut::new();
     if let Some(header) = sealer.header()
         && !send(&sender, 0, header).await
     {
@@ -55,14 +59,14 @@ pub(super) async fn carry(
     }
     let mut silent_at = Instant::now() + idle;
     loop {
-        // Without the limit, the buffer would grow and a datagram be longer than UDP's.
-        buffer.reserve(MAX_DATAGRAM);
         tokio::select! {
-            received = socket.recv_buf(&mut buffer) => {
-                let length = received?;
-                metrics.bytes_sent(length);
+            received = receive(&socket) => {
+                let mut datagram = received?;
+                metrics.bytes_sent(datagram.len());
                 // An empty one cannot be told from no message at all.
-                if length > 0 && !send(&sender, 0, sealer.seal(&mut buffer, 0)?).await {
+                if !datagram.is_empty()
+                    && !send(&sender, 0, sealer.seal(&mut datagram, 0)?).await
+                {
                     return Ok(());
                 }
             }
@@ -80,6 +84,24 @@ pub(super) async fn carry(
             () = tokio::time::sleep_until(silent_at) => return end(&sender, sealer).await,
         }
         silent_at = Instant::now() + idle;
+    }
+}
+
+/// The next datagram of a connected socket. Takes no memory while it waits, and is cancel safe.
+///
+/// # Errors
+/// The server's host has answered that nobody listens, or the system fails.
+pub async fn receive(socket: &UdpSocket) -> io::Result<BytesMut> {
+    loop {
+        socket.readable().await?;
+        let received: io::Result<_> = ROOM.with_borrow_mut(|room| {
+            let length = socket.try_recv(room)?;
+            Ok(BytesMut::from(&room[..length]))
+        });
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            received => return received,
+        }
     }
 }
 
