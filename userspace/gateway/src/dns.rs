@@ -2,6 +2,7 @@
 
 mod answer;
 mod forward;
+pub mod framing;
 mod limit;
 mod server;
 mod table;

@@ -9,7 +9,6 @@ use std::{
 
 use nightgate_telemetry::{DnsOutcome, Metrics};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
@@ -21,6 +20,7 @@ use super::{
     NameTable,
     answer::answer,
     forward::{Inquiry, Policy},
+    framing,
     limit::Limiter,
     upstream,
 };
@@ -227,20 +227,14 @@ async fn serve_tcp(listener: TcpListener, responder: Responder) {
     }
 }
 
-/// Answers one query after another, each with its length in front (RFC 1035 section 4.2.2).
+/// Answers one query after another.
 async fn serve_connection(
     mut stream: TcpStream,
     client: SocketAddr,
     responder: &Responder,
 ) -> io::Result<()> {
     loop {
-        let mut query = Vec::new();
-        let read = async {
-            let length = stream.read_u16().await?;
-            query.resize(usize::from(length), 0);
-            stream.read_exact(&mut query).await.map(|_| ())
-        };
-        timeout(IDLE, read).await??;
+        let Some(query) = timeout(IDLE, framing::read(&mut stream)).await?? else { return Ok(()) };
         let answer = match responder.answer(&query, client) {
             Next::Answer(message) => message,
             Next::Ask(inquiry, servers, _permit) => {
@@ -248,9 +242,7 @@ async fn serve_connection(
             }
         };
         let Some(message) = answer else { return Ok(()) };
-        let mut framed = u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
-        framed.extend_from_slice(&message);
-        timeout(IDLE, stream.write_all(&framed)).await??;
+        timeout(IDLE, framing::write(&mut stream, &message)).await??;
     }
 }
 
@@ -334,11 +326,9 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = tcp.accept().await.unwrap();
-                let mut query = vec![0; usize::from(stream.read_u16().await.unwrap())];
-                stream.read_exact(&mut query).await.unwrap();
+                let query = framing::read(&mut stream).await.unwrap().unwrap();
                 let reply = reply(&query, false);
-                stream.write_u16(u16::try_from(reply.len()).unwrap()).await.unwrap();
-                stream.write_all(&reply).await.unwrap();
+                framing::write(&mut stream, &reply).await.unwrap();
             }
         });
         address
@@ -378,11 +368,8 @@ mod tests {
 
     async fn ask_tcp(server: SocketAddr) -> Message {
         let mut stream = TcpStream::connect(server).await.unwrap();
-        let query = query();
-        stream.write_u16(u16::try_from(query.len()).unwrap()).await.unwrap();
-        stream.write_all(&query).await.unwrap();
-        let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];
-        stream.read_exact(&mut reply).await.unwrap();
+        framing::write(&mut stream, &query()).await.unwrap();
+        let reply = framing::read(&mut stream).await.unwrap().unwrap();
         Message::from_vec(&reply).unwrap()
     }
 

@@ -8,19 +8,18 @@ use std::{
 
 use hickory_proto::op::Message;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
 use tracing::debug;
 
-use super::forward::{Inquiry, NotBelieved, Question};
+use super::{
+    forward::{Inquiry, NotBelieved, Question},
+    framing,
+};
 
 /// Until another server is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Longest message by TCP (RFC 1035 section 4.2.2).
-const TCP_LENGTH: usize = 65_535;
 
 /// Asks servers in turn until one answers.
 pub(super) async fn ask(inquiry: &Inquiry, servers: &[SocketAddr]) -> Option<Message> {
@@ -71,12 +70,8 @@ async fn by_udp(
 
 async fn by_tcp(question: &Question, bytes: &[u8], server: SocketAddr) -> io::Result<Message> {
     let mut stream = TcpStream::connect(server).await?;
-    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], bytes].concat()).await?;
-    let length = usize::from(stream.read_u16().await?);
-    debug_assert!(length <= TCP_LENGTH);
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
+    framing::write(&mut stream, bytes).await?;
+    let answer = framing::read(&mut stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
     question.believe(&answer).map_err(io::Error::other)
 }
 

@@ -2,8 +2,9 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use nightgate_gateway::dns::framing;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::{
         TcpStream,
         tcp::{OwnedWriteHalf, ReadHalf, WriteHalf},
@@ -19,9 +20,6 @@ use super::PATIENCE;
 const IDLE: Duration = Duration::from_secs(30);
 /// Answers that wait for the program to take them.
 const ANSWERS: usize = 16;
-
-/// A message after its length, as it is on the wire.
-type Framed = Vec<u8>;
 
 /// Answers what `own` has an answer to; everything else is asked of the server that the program meant, whose
 /// answers, several to one query if there are (zone transfers), come back as they are.
@@ -45,13 +43,13 @@ async fn ask(
     mut program: ReadHalf<'_>,
     server: SocketAddr,
     own: impl Fn(&[u8]) -> Option<Vec<u8>>,
-    answers: mpsc::Sender<Framed>,
+    answers: mpsc::Sender<Vec<u8>>,
 ) -> io::Result<()> {
     let mut upstream: Option<OwnedWriteHalf> = None;
     let mut relays = JoinSet::new();
-    while let Some(query) = timeout(IDLE, message(&mut program)).await.unwrap_or(Ok(None))? {
-        if let Some(answer) = own(query.get(2..).unwrap_or_default()) {
-            send(&answers, framed(&answer)?).await?;
+    while let Some(query) = timeout(IDLE, framing::read(&mut program)).await.unwrap_or(Ok(None))? {
+        if let Some(answer) = own(&query) {
+            answers.send(answer).await.map_err(|_gone| io::ErrorKind::BrokenPipe)?;
             continue;
         }
         // The server may have closed what it was asked over before.
@@ -65,7 +63,7 @@ async fn ask(
                 let (mut from_server, to_server) = connected.into_split();
                 let answers = answers.clone();
                 relays.spawn(async move {
-                    while let Ok(Some(answer)) = message(&mut from_server).await {
+                    while let Ok(Some(answer)) = framing::read(&mut from_server).await {
                         if answers.send(answer).await.is_err() {
                             break;
                         }
@@ -74,7 +72,7 @@ async fn ask(
                 upstream.insert(to_server)
             }
         };
-        asked.write_all(&query).await?;
+        framing::write(asked, &query).await?;
     }
     // A program may send its last query, close its half, and wait.
     if let Some(mut asked) = upstream {
@@ -85,33 +83,11 @@ async fn ask(
 }
 
 /// Gives the program its answers until there are no more.
-async fn tell(mut answers: mpsc::Receiver<Framed>, mut program: WriteHalf<'_>) -> io::Result<()> {
+async fn tell(mut answers: mpsc::Receiver<Vec<u8>>, mut program: WriteHalf<'_>) -> io::Result<()> {
     while let Some(answer) = answers.recv().await {
-        timeout(IDLE, program.write_all(&answer)).await??;
+        timeout(IDLE, framing::write(&mut program, &answer)).await??;
     }
     program.shutdown().await
-}
-
-async fn send(answers: &mpsc::Sender<Framed>, answer: Framed) -> io::Result<()> {
-    answers.send(answer).await.map_err(|_gone| io::ErrorKind::BrokenPipe.into())
-}
-
-fn framed(answer: &[u8]) -> io::Result<Framed> {
-    let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
-    Ok([&length.to_be_bytes(), answer].concat())
-}
-
-/// The next message with its length before it; `None` at the end of the stream.
-async fn message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Framed>> {
-    let mut bytes = vec![0; 2];
-    if stream.read(&mut bytes[..1]).await? == 0 {
-        return Ok(None);
-    }
-    stream.read_exact(&mut bytes[1..]).await?;
-    let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-    bytes.resize(2 + length, 0);
-    stream.read_exact(&mut bytes[2..]).await?;
-    Ok(Some(bytes))
 }
 
 #[cfg(test)]
@@ -128,7 +104,7 @@ mod tests {
     }
 
     async fn next(stream: &mut TcpStream) -> Option<Vec<u8>> {
-        message(stream).await.unwrap().map(|framed| framed[2..].to_vec())
+        framing::read(stream).await.unwrap()
     }
 
     #[tokio::test]
@@ -142,8 +118,7 @@ mod tests {
                 let query = next(&mut stream).await.unwrap();
                 // Two answers to one query, as in a zone transfer; then the server closes.
                 for part in 1..=2_u8 {
-                    let answer = framed(&[query[0], part]).unwrap();
-                    stream.write_all(&answer).await.unwrap();
+                    framing::write(&mut stream, &[query[0], part]).await.unwrap();
                 }
                 asked.push(query);
             }
@@ -155,11 +130,11 @@ mod tests {
             serve(&mut tunneler, address, own).await
         });
         for query in [b"foreign", b"further"] {
-            program.write_all(&framed(query).unwrap()).await.unwrap();
+            framing::write(&mut program, query).await.unwrap();
             for part in 1..=2 {
                 assert_eq!(next(&mut program).await.unwrap(), [query[0], part]);
             }
-            program.write_all(&framed(b"own").unwrap()).await.unwrap();
+            framing::write(&mut program, b"own").await.unwrap();
             assert_eq!(next(&mut program).await.unwrap(), b"mine");
         }
         program.shutdown().await.unwrap();
@@ -172,16 +147,7 @@ mod tests {
     async fn a_server_that_cannot_be_reached_ends_the_connection() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let (mut program, mut tunneler) = pair().await;
-        program.write_all(&framed(b"query").unwrap()).await.unwrap();
+        framing::write(&mut program, b"query").await.unwrap();
         assert!(serve(&mut tunneler, closed, |_query| None).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_message_that_is_cut_is_an_error() {
-        for cut in [&b"\x00"[..], b"\x00\x05abc"] {
-            let mut stream = cut;
-            assert!(message(&mut stream).await.is_err(), "{cut:?}");
-        }
-        assert_eq!(message(&mut &b""[..]).await.unwrap(), None);
     }
 }
