@@ -24,10 +24,16 @@ pub fn open_socket(path: &Path, rights: u32) -> io::Result<UnixListener> {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file is there"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
-        }
-        Ok(_) => fs::remove_file(path)?,
+        // Whoever has too much to do, or takes datagrams, does not answer otherwise.
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path)?;
+            }
+            Ok(_) | Err(_) => {
+                let text = "another process listens there";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+            }
+        },
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(rights))?;
@@ -37,6 +43,8 @@ pub fn open_socket(path: &Path, rights: u32) -> io::Result<UnixListener> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
 
     #[test]
@@ -49,6 +57,11 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         open_socket(&path, SCRAPER_RIGHTS).unwrap();
+
+        let datagrams = folder.path().join("datagrams.sock");
+        let _others = UnixDatagram::bind(&datagrams).unwrap();
+        let refused = open_socket(&datagrams, SCRAPER_RIGHTS).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
 
         let file = folder.path().join("file");
         fs::write(&file, "mine").unwrap();

@@ -1,8 +1,9 @@
 //! A socket that sensors write events to.
 
-use std::{fs, io, os::unix::fs::FileTypeExt as _, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use nightgate_mirror::verdict::Alert;
+use nightgate_telemetry::open_socket;
 use tokio::{
     io::AsyncReadExt as _,
     net::{UnixListener, UnixStream},
@@ -16,13 +17,14 @@ use super::{AlertsError, CHUNK, follow::Lines};
 /// Sensors that are connected at one time; others wait.
 const SENSORS: usize = 16;
 
-/// Opens the socket. One that an earlier process has left is replaced; any other file stays.
+/// Rights of the socket: who runs the gateway, and its group, which sensors may be in.
+const RIGHTS: u32 = 0o660;
+
+/// Opens the socket. One that an earlier process has left is replaced; any other file, and the socket of another
+/// process, stays.
 pub(super) fn open(path: &Path) -> Result<UnixListener, AlertsError> {
     let failed = |source| AlertsError::Socket { path: path.to_owned(), source };
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        fs::remove_file(path).map_err(failed)?;
-    }
-    UnixListener::bind(path).map_err(failed)
+    open_socket(path, RIGHTS).and_then(UnixListener::from_std).map_err(failed)
 }
 
 /// Reads what sensors write, for ever.
@@ -62,7 +64,7 @@ async fn read(mut stream: UnixStream, found: &mpsc::Sender<Alert>) -> io::Result
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{fs, time::Duration};
 
     use tokio::io::AsyncWriteExt as _;
 
@@ -81,6 +83,7 @@ mod tests {
         sensor.write_all(line.as_bytes()).await.unwrap();
         let alert = tokio::time::timeout(Duration::from_secs(20), alerts.recv()).await;
         assert_eq!(alert.unwrap().unwrap().signature_id, 9);
+        assert!(open(&path).is_err(), "another process listens");
         server.abort();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();
