@@ -104,6 +104,12 @@ pub const SUITES: &[Suite] = &[
         layout: Layout::Rows,
         run: overlay::dial::run,
     },
+    Suite {
+        name: "overlay-cut",
+        about: "from withdrawal to the end of the circuits alone",
+        layout: Layout::Rows,
+        run: overlay::cut::run,
+    },
 ];
 
 fn whole_firewall() -> Result<Vec<Figure>> {

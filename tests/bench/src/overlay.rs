@@ -1,6 +1,7 @@
 //! The overlay: what its encryption costs, and how controller and router do with many of everything.
 
 pub mod circuit;
+pub mod cut;
 pub mod dial;
 pub mod encryption;
 pub mod model;
@@ -15,7 +16,8 @@ use nightgate_lab::Figure;
 /// # Errors
 /// Something cannot be started, or does not do what it should.
 pub fn run() -> Result<Vec<Figure>> {
-    Ok([encryption::run()?, circuit::run()?, model::run()?, dial::run()?].concat())
+    let runs = [encryption::run, circuit::run, model::run, dial::run, cut::run];
+    Ok(runs.iter().map(|run| run()).collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// A figure with a target, if there is one.

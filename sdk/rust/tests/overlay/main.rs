@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod credentials;
+mod cut;
 mod early;
 mod edge_messages;
 mod end_to_end;

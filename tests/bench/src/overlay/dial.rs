@@ -1,6 +1,9 @@
 //! Dials through one router, and 10,000 idle circuits in it.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nightgate_lab::Figure;
@@ -40,11 +43,7 @@ async fn measure() -> Result<Vec<Figure>> {
     let dir = tempfile::tempdir()?;
     let operator = Operator::start(&dir.path().join("controller")).await?;
     let changed = operator.change(&network()).await?;
-    let address = free_address()?;
-    let identity = dir.path().join("router.json");
-    let at = address.to_string();
-    enroll_router(&token_of(&changed, "r")?, Some(&at)).await?.save(&identity)?;
-    let router = Role::router(&identity, address)?;
+    let router = start_router(&token_of(&changed, "r")?, &dir.path().join("router.json")).await?;
     let host = join(&token_of(&changed, "host")?).await?;
     let client = join(&token_of(&changed, "client")?).await?;
     tokio::spawn(greet(bind(&host).await?));
@@ -53,6 +52,13 @@ async fn measure() -> Result<Vec<Figure>> {
     let mut figures = dials(&client).await?;
     figures.extend(idle(&client, &router).await?);
     Ok(figures)
+}
+
+/// Enrolls a router and starts it.
+pub(super) async fn start_router(token: &str, identity: &Path) -> Result<Role> {
+    let address = free_address()?;
+    enroll_router(token, Some(&address.to_string())).await?.save(identity)?;
+    Role::router(identity, address)
 }
 
 fn network() -> Vec<serde_json::Value> {
@@ -75,12 +81,13 @@ fn network() -> Vec<serde_json::Value> {
     ]
 }
 
-async fn join(token: &str) -> Result<Context> {
+/// Enrolls an identity.
+pub(super) async fn join(token: &str) -> Result<Context> {
     Ok(Context::load(&enroll(token).await?).await?)
 }
 
 /// Hosts as soon as the router is there.
-async fn bind(host: &Context) -> Result<Listener> {
+pub(super) async fn bind(host: &Context) -> Result<Listener> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match host.bind("echo").await {

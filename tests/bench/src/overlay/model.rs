@@ -62,7 +62,7 @@ async fn measure() -> Result<Vec<Figure>> {
 }
 
 /// What the controller is filled with, in one request.
-fn network() -> Vec<Value> {
+pub(super) fn network() -> Vec<Value> {
     let mut changes = Vec::with_capacity(IDENTITIES + SERVICES + POLICIES);
     for number in 0..IDENTITIES {
         let attributes = json!([format!("g{}", number % GROUPS)]);

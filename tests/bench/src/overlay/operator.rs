@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use nightgate_identity::Identity;
 use nightgate_server::{Settings, init};
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::process::{Role, free_address};
@@ -33,12 +33,18 @@ impl Operator {
 
     /// Makes many changes at once; gives the answer.
     pub(super) async fn change(&self, changes: &[Value]) -> Result<Vec<Value>> {
-        let request = self.http.post(format!("{}/network", self.base)).json(&changes);
+        let changed = self.send(Method::POST, "network", &json!(changes)).await?;
+        Ok(serde_json::from_value(changed)?)
+    }
+
+    /// Sends a request of the management interface that is answered with success; gives the answer's data.
+    pub(super) async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let request = self.http.request(method, format!("{}/{path}", self.base)).json(body);
         let answer = request.header("zt-session", &self.token).send().await?;
         let status = answer.status();
         let mut body: Value = answer.json().await?;
-        ensure!(status.is_success(), "{status}: {body}");
-        Ok(serde_json::from_value(body["data"].take())?)
+        ensure!(status.is_success(), "{path}: {status}: {body}");
+        Ok(body["data"].take())
     }
 }
 
@@ -49,9 +55,14 @@ pub(super) fn create(kind: &str, fields: Value) -> Value {
 
 /// The enrollment token in an answer.
 pub(super) fn token_of(changed: &[Value], name: &str) -> Result<String> {
+    text_of(changed, name, "enrollmentJwt")
+}
+
+/// What an answer says about an entity.
+pub(super) fn text_of(changed: &[Value], name: &str, field: &str) -> Result<String> {
     let found = changed.iter().find(|changed| changed["name"] == name);
-    let token = found.and_then(|changed| changed["enrollmentJwt"].as_str());
-    Ok(token.with_context(|| format!("no token for {name}"))?.to_owned())
+    let text = found.and_then(|changed| changed[field].as_str());
+    Ok(text.with_context(|| format!("no {field} for {name}"))?.to_owned())
 }
 
 /// A client that authenticates with an identity's certificate.
