@@ -2,7 +2,6 @@
 
 use std::{
     fmt, fs, io,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -10,6 +9,8 @@ use nightgate_passphrase::{Passphrase, PassphraseError, is_encrypted};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::private_file;
 
 /// Port of `https` URLs that name none (RFC 9110 section 4.2.2).
 const HTTPS_PORT: u16 = 443;
@@ -177,6 +178,17 @@ impl Identity {
         Ok(Self { encrypted: Some(EncryptedKey { passphrase, pem }), ..self })
     }
 
+    /// The same identity, whose key is kept in the clear from now on.
+    #[must_use]
+    pub fn decrypted(self) -> Self {
+        Self { encrypted: None, ..self }
+    }
+
+    /// Whether its key is encrypted where it is kept.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted.is_some()
+    }
+
     /// The file it was loaded from; none if it came from somewhere else.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -213,14 +225,14 @@ impl Identity {
         Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
     }
 
-    /// Writes the identity file, readable and writable by its owner only. An existing file is
-    /// replaced in one step: it holds either the old or the new identity at every moment.
+    /// Writes the identity file, readable and writable by its owner only. An existing file is replaced in one
+    /// step, and keeps its owner: it holds either the old or the new identity at every moment.
     ///
     /// # Errors
     /// The folder is missing or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), IdentityError> {
         let path = path.as_ref();
-        replace_file(path, self.to_json().as_bytes())
+        private_file::replace(path, self.to_json().as_bytes())
             .map_err(|source| IdentityError::Write { path: path.to_owned(), source })
     }
 
@@ -368,29 +380,6 @@ fn certificates(
         return Err(IdentityError::Pem { part, source });
     }
     Ok(found)
-}
-
-/// Writes a file that only its owner can read, through a neighbour that takes its place.
-fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
-    let neighbour = path.with_file_name(name);
-    let written = write_private(&neighbour, content).and_then(|()| fs::rename(&neighbour, path));
-    if written.is_err() {
-        // The reason to report is why the write failed, not whether the remains could be removed.
-        drop(fs::remove_file(&neighbour));
-    }
-    written
-}
-
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

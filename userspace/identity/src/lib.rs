@@ -7,6 +7,7 @@ mod believed;
 mod credentials;
 mod fingerprint;
 mod identity;
+mod private_file;
 mod request;
 mod tls;
 mod trust;

@@ -1,7 +1,13 @@
 //! The passphrase that private keys are encrypted with where they are kept: PKCS #8 with PBES2 (RFC 5958 section 3,
 //! RFC 8018 section 6.2), scrypt and AES-256.
 
-use std::{env, ffi::OsString, fmt, fs, io, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pkcs8::{
     EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef,
@@ -76,6 +82,16 @@ impl Passphrase {
         Self::from_variables(env::var_os)
     }
 
+    /// The text of a file; an end of line behind it is not part of it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no passphrase in it.
+    pub fn from_file(path: &Path) -> Result<Self, PassphraseError> {
+        let text =
+            fs::read(path).map_err(|source| PassphraseError::Read { path: path.into(), source })?;
+        Self::of(&text, &path.display().to_string())
+    }
+
     fn from_variables(
         variable: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Option<Self>, PassphraseError> {
@@ -84,9 +100,7 @@ impl Passphrase {
         let named = variable(FILE).map(PathBuf::from);
         let file = named.or_else(|| credential.filter(|credential| credential.exists()));
         if let Some(path) = file {
-            let text = fs::read(&path)
-                .map_err(|source| PassphraseError::Read { path: path.clone(), source })?;
-            return Self::of(&text, &path.display().to_string()).map(Some);
+            return Self::from_file(&path).map(Some);
         }
         variable(TEXT).map(|text| Self::of(text.as_encoded_bytes(), TEXT)).transpose()
     }
@@ -138,8 +152,6 @@ pub fn is_encrypted(pem: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use rcgen::KeyPair;
 
     use super::*;

@@ -19,7 +19,7 @@ use super::{
     token::TokenArgs,
     yes_or_no,
 };
-use crate::output::print_text;
+use crate::{identity_file::PassphraseArgs, output::print_text};
 
 /// `nightgate identity ...`
 #[derive(Debug, clap::Subcommand)]
@@ -34,6 +34,13 @@ pub(crate) enum IdentityCommand {
     SetPassword(SetPasswordArgs),
     /// Take the password of an identity away; sessions that began with it end
     RemovePassword(NameArgs),
+    /// Set, change or remove the passphrase of an identity file; asks no controller
+    ///
+    /// The present passphrase comes from where programs take it (NIGHTGATE_KEY_PASSPHRASE_FILE, the systemd credential
+    /// nightgate-key-passphrase, NIGHTGATE_KEY_PASSPHRASE), else it is asked for. The file is replaced in one step,
+    /// readable by its owner alone. Stop programs that use it before: one that runs writes the file with the
+    /// passphrase it was started with when it renews its certificate. They need the new one when they start.
+    Passphrase(PassphraseArgs),
 }
 
 /// `nightgate identity create`
@@ -125,6 +132,7 @@ impl IdentityCommand {
                 change_password(&args.which, Some(&wanted), "has a new password").await
             }
             Self::RemovePassword(args) => change_password(&args, None, "has no password").await,
+            Self::Passphrase(args) => args.run(),
         }
     }
 }
