@@ -4,6 +4,7 @@
 //! values of the kernel's session table. It touches nothing.
 
 mod error;
+pub mod flow;
 mod health;
 mod numbers;
 mod plan;

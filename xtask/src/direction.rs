@@ -27,6 +27,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("datapath", &["ruleset", "abi"]),
     ("netlink", &[]),
     ("telemetry", &[]),
+    ("export", &["config", "telemetry"]),
     ("router", &["wire", "fabric", "e2ee", "identity", "model", "telemetry"]),
     (
         "gateway",
@@ -43,6 +44,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "abi",
             "packet",
             "telemetry",
+            "export",
         ],
     ),
     ("tunnel", &["sdk", "gateway", "datapath", "model", "abi"]),

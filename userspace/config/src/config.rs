@@ -28,6 +28,8 @@ use crate::{
     rule::{Known, Rule},
     sets,
     sets::Set,
+    telemetry,
+    telemetry::FlowRecords,
     tracking,
     tracking::Tracking,
     verdict,
@@ -85,6 +87,8 @@ pub struct Gateway {
     pub mirror: Option<Mirror>,
     /// What follows from alerts.
     pub verdict: Option<Verdict>,
+    /// What is told of flows.
+    pub flow_records: Option<FlowRecords>,
 }
 
 /// Version of the schema.
@@ -145,7 +149,7 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
 
 /// The outer `None` means that something is wrong with it.
 fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gateway>> {
-    let lines = ["sets", "rules", "nat", "log_unmatched", "dns", "mirror", "verdict"]
+    let lines = ["sets", "rules", "nat", "log_unmatched", "dns", "mirror", "verdict", "telemetry"]
         .map(|key| (key, section.line_of(key)));
     let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
     let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
@@ -177,6 +181,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     let mirror = reader
         .optional(section, "mirror", |reader, node| mirror::decode(reader, node, names.as_ref()));
     let verdict = reader.optional(section, "verdict", verdict::decode);
+    let flow_records = reader.optional(section, "telemetry", telemetry::decode);
     if let Some(None) = zones {
         let present = [
             matches!(sets, None | Some(Some(_))),
@@ -186,6 +191,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
             matches!(dns, None | Some(Some(_))),
             matches!(mirror, None | Some(Some(_))),
             matches!(verdict, None | Some(Some(_))),
+            matches!(flow_records, None | Some(Some(_))),
         ];
         let present = lines.into_iter().zip(present).filter(|(_, present)| *present);
         for (key, line) in present.map(|(line, _)| line).chain(tracked) {
@@ -206,5 +212,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         dns: dns?,
         mirror: mirror?,
         verdict: verdict?,
+        flow_records: flow_records?,
     }))
 }

@@ -39,6 +39,7 @@ mod rule;
 mod set_file;
 mod sets;
 mod tcp_flags;
+mod telemetry;
 mod tracking;
 mod verdict;
 
@@ -74,6 +75,7 @@ pub use prefix::Prefix;
 pub use rule::{Protocol, Rule};
 pub use sets::{Element, Set};
 pub use tcp_flags::TcpFlags;
+pub use telemetry::{FlowRecords, RecordFile};
 pub use tracking::{FlowTables, Pickup, Timeouts, Tracking};
 pub use verdict::{AlertSource, Never, Verdict, VerdictAction, VerdictRule};
 

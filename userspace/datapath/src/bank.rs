@@ -13,12 +13,17 @@ use crate::{
     note,
 };
 
+/// Banks that went out of force whose names are still known.
+const FORMER: usize = 2;
+
 /// `BPF_F_INNER_MAP` (linux/bpf.h): the banks differ in size.
 pub(crate) const OF_ANY_SIZE: u32 = 1 << 12;
 
 /// What the bank in force was made of.
 #[derive(Debug)]
 pub(crate) struct Committed {
+    /// Epoch from which on it was in force.
+    pub(crate) since: u32,
     pub(crate) zones: BTreeMap<ZoneName, ZoneId>,
     pub(crate) rules: Vec<RuleId>,
 }
@@ -76,13 +81,14 @@ impl Datapath {
         image: &MapImage,
         next: Active,
     ) -> Result<(), DatapathError> {
-        let staged = Committed { zones: image.zones().clone(), rules: image.rules().to_vec() };
+        let (zones, rules) = (image.zones().clone(), image.rules().to_vec());
+        let staged = Committed { since: next.epoch(), zones, rules };
         self.write_note(&staged, next.bank())?;
         let last = self.active;
         self.write_active(next)?;
         self.keep_hits(last, image)?;
         self.write_note(&staged, next.bank())?;
-        self.committed = Some(staged);
+        self.replace_committed(staged);
         self.limits = image.limits().clone();
         let guarded = image.guards().iter().map(|guard| guard.zone);
         let zones = image.zones();
@@ -93,6 +99,19 @@ impl Datapath {
         self.place_guards()?;
         tracing::info!(epoch = next.epoch(), rules = image.rules().len(), "committed rules");
         Ok(())
+    }
+
+    /// Takes over what a bank that comes in force was made of.
+    pub(crate) fn replace_committed(&mut self, committed: Committed) {
+        self.former.extend(self.committed.replace(committed));
+        let more = self.former.len().saturating_sub(FORMER);
+        self.former.drain(..more);
+    }
+
+    /// What the bank in force in an epoch was made of, if that is known.
+    pub(crate) fn committed_in(&self, epoch: u32) -> Option<&Committed> {
+        let known = self.committed.iter().chain(self.former.iter().rev());
+        known.into_iter().find(|committed| committed.since <= epoch)
     }
 
     /// Makes every flow be judged again on its next packet, by the rules in force.

@@ -36,6 +36,8 @@ pub struct Datapath {
     pub(crate) always: Features,
     /// What the bank in force was made of; `None` before the first commit.
     pub(crate) committed: Option<Committed>,
+    /// What banks before it were made of, the latest last.
+    pub(crate) former: Vec<Committed>,
     /// Hits of rules in banks that are no longer in force.
     pub(crate) past_rules: BTreeMap<RuleId, Hits>,
     /// Limits of the rules in force, by their index.
@@ -111,6 +113,7 @@ impl Datapath {
             active: Active::NONE,
             always: Features::NONE,
             committed: None,
+            former: Vec::new(),
             past_rules: BTreeMap::new(),
             limits: BTreeMap::new(),
             guarded: BTreeSet::new(),
@@ -139,7 +142,11 @@ impl Datapath {
     pub(crate) fn read_note(&mut self) {
         let Some(pins) = &self.pins else { return };
         match note::read(&pins.note(VERSION, self.active.bank())) {
-            Ok((committed, past)) => (self.committed, self.past_rules) = (Some(committed), past),
+            Ok((committed, past)) => {
+                let since = self.active.epoch();
+                self.replace_committed(Committed { since, ..committed });
+                self.past_rules = past;
+            }
             Err(error) => tracing::warn!(%error, "counters of rules begin anew"),
         }
     }

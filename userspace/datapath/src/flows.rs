@@ -1,17 +1,55 @@
 //! The flow tables.
+#![expect(unsafe_code, reason = "a batch of entries is read as bytes")]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, os::fd::AsFd as _};
 
+use aya::maps::{Map, MapData};
 use nightgate_abi::{Address, Counter, Flow, FlowKey, flow::Phase, maps};
 use nightgate_ruleset::{RuleId, ZoneName};
 
 use crate::{
+    bank::Committed,
+    batch,
     datapath::Datapath,
     error::DatapathError,
     interface::IfIndex,
     map::{self, failed},
     nat,
 };
+
+/// The tables, in the order they are read in: a flow moves from the first to the second, and is then found in one of
+/// them at least.
+const TABLES: [&str; 2] = [maps::OPENING, maps::FLOWS];
+
+/// The flow tables, to be read beside the [`Datapath`] and by another thread.
+#[derive(Debug)]
+pub struct FlowTables([MapData; 2]);
+
+impl FlowTables {
+    /// Calls a function for each flow in the tables. Flows that come and go meanwhile may be missing, those that become
+    /// established may appear twice.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn each(&self, mut function: impl FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {
+        TABLES.iter().zip(&self.0).try_for_each(|(name, table)| each(table, name, &mut function))
+    }
+}
+
+/// Calls a function for each flow in a table.
+fn each(
+    table: &MapData,
+    name: &'static str,
+    mut function: impl FnMut(&FlowKey, &Flow),
+) -> Result<(), DatapathError> {
+    let function = |key: &FlowKey, flow: &Flow| {
+        if !flow.is_alias() {
+            function(key, flow);
+        }
+    };
+    // SAFETY: the tables of this object are LRU hash maps of these types; its ABI version was compared.
+    unsafe { batch::each(table.fd().as_fd(), function) }.map_err(failed("read", name))
+}
 
 /// A flow that was accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,22 +118,45 @@ impl Datapath {
         &self,
         mut function: impl FnMut(&FlowKey, &Flow),
     ) -> Result<(), DatapathError> {
-        for table in [maps::FLOWS, maps::OPENING] {
-            for item in map::hash::<FlowKey, Flow>(&self.ebpf, table)?.iter() {
-                let (key, flow) = item.map_err(failed("read", table))?;
-                if !flow.is_alias() {
-                    function(&key, &flow);
-                }
-            }
+        TABLES.iter().try_for_each(|name| each(self.flow_table(name)?, name, &mut function))
+    }
+
+    /// The flow tables, for another thread.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn flow_tables(&self) -> Result<FlowTables, DatapathError> {
+        let open = |name: &'static str| {
+            let info = self.flow_table(name)?.info().map_err(failed("look at", name))?;
+            MapData::from_id(info.id()).map_err(failed("open", name))
+        };
+        let [opening, established] = TABLES;
+        Ok(FlowTables([open(opening)?, open(established)?]))
+    }
+
+    fn flow_table(&self, name: &'static str) -> Result<&MapData, DatapathError> {
+        let _types_fit = map::hash::<FlowKey, Flow>(&self.ebpf, name)?;
+        match map::map(&self.ebpf, name)? {
+            Map::LruHashMap(data) => Ok(data),
+            _ => Err(DatapathError::Missing { object: name }),
         }
-        Ok(())
+    }
+
+    /// Describes a flow that was in the tables a while ago, with the names that its zones and its rule had then, if that
+    /// was not long ago.
+    pub fn describe_flow(&self, key: &FlowKey, flow: &Flow) -> FlowEntry {
+        self.describe_by(key, flow, self.committed_in(flow.epoch))
     }
 
     fn describe(&self, key: &FlowKey, flow: &Flow) -> FlowEntry {
-        let origin = flow.originator();
-        let (origin, responder) = (key.endpoint(origin), key.endpoint(origin.other()));
         // Numbers of zones and rules mean something only in the epoch they were written in.
         let current = self.committed.as_ref().filter(|_| flow.epoch == self.active.epoch());
+        self.describe_by(key, flow, current)
+    }
+
+    fn describe_by(&self, key: &FlowKey, flow: &Flow, current: Option<&Committed>) -> FlowEntry {
+        let origin = flow.originator();
+        let (origin, responder) = (key.endpoint(origin), key.endpoint(origin.other()));
         let zone = |zone| current.and_then(|committed| committed.zone_name(zone)).cloned();
         let appearances = nat::appearances(flow);
         let side = |(address, port): (Address, u16), zone, index: usize| FlowSide {

@@ -7,6 +7,7 @@
 //! Interfaces are those of the network namespace of the calling thread.
 
 mod bank;
+mod batch;
 mod datapath;
 mod drops;
 mod error;
@@ -39,7 +40,7 @@ pub use datapath::Datapath;
 pub use drops::Drops;
 pub use error::{DatapathError, PinError};
 pub use events::{Events, PacketEnds, PacketEvent};
-pub use flows::{FlowEntry, FlowSide};
+pub use flows::{FlowEntry, FlowSide, FlowTables};
 pub use guard::GuardMode;
 pub use interface::IfIndex;
 pub use nightgate_abi as abi;

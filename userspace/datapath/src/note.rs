@@ -53,6 +53,7 @@ pub(crate) fn read(path: &Path) -> Result<(Committed, BTreeMap<RuleId, Hits>), P
         Some((RuleId::new(rule)?, Hits { counter, last_seen: *last_seen }))
     });
     let committed = Committed {
+        since: 0,
         zones: zones.collect::<Option<_>>().ok_or_else(foreign)?,
         rules: note
             .rules

@@ -34,6 +34,7 @@ use crate::{
     dns::{DnsError, NameTable},
     exporter::{Exporter, ExporterError},
     firewall::Firewall,
+    flow_records::FlowRecords,
     intercept::InterceptTable,
     interceptor::Interceptor,
     listener::{LOOPBACKS, ListenerError, TransparentListener},
@@ -215,7 +216,8 @@ async fn run_parts(
         settled: settle(&router),
     };
     let tracer = Tracer::new(&firewall)?;
-    let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts };
+    let records = FlowRecords::start(rules.gateway(), &firewall, admin.path(), &metrics)?;
+    let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
     let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names);
     live.begin();
     let mut accepting = listeners.run(&interceptor, idle);

@@ -6,10 +6,14 @@
 mod logging;
 pub mod metrics;
 mod registry;
+mod rotation;
 mod scrape;
 mod socket;
 
 pub use logging::{LEVEL_VARIABLE, LogFormat, LoggingError, init_logging};
-pub use registry::{DatagramLoss, DnsOutcome, End, KernelSnapshot, Metrics, MetricsError};
+pub use registry::{
+    DatagramLoss, DnsOutcome, End, KernelSnapshot, Metrics, MetricsError, RecordFate,
+};
+pub use rotation::RotatingFile;
 pub use scrape::Scrape;
 pub use socket::{SCRAPER_RIGHTS, open_socket};

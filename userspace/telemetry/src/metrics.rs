@@ -53,6 +53,13 @@ pub const DNS_ANSWERS: CounterMetric = CounterMetric {
     labels: &["result"],
 };
 
+/// Records of flows.
+pub const FLOW_RECORDS: CounterMetric = CounterMetric {
+    name: "nightgate_flow_records_total",
+    help: "Records of flows, by output and by what became of them: delivered or lost",
+    labels: &["output", "result"],
+};
+
 /// Packets the kernel programs saw.
 pub const KERNEL_PACKETS: CounterMetric = CounterMetric {
     name: "nightgate_kernel_packets_total",

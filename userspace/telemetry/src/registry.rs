@@ -6,8 +6,8 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::metrics::{
     CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric, DATAGRAMS_LOST, DNS_ANSWERS,
-    DROPPED_PACKETS, FLOWS, GaugeMetric, INTERCEPTED_CONNECTIONS, KERNEL_MEMORY, KERNEL_PACKETS,
-    RULE_BYTES, RULE_PACKETS, RULES_EPOCH,
+    DROPPED_PACKETS, FLOW_RECORDS, FLOWS, GaugeMetric, INTERCEPTED_CONNECTIONS, KERNEL_MEMORY,
+    KERNEL_PACKETS, RULE_BYTES, RULE_PACKETS, RULES_EPOCH,
 };
 
 /// The counters of one process. Clones count into the same registry.
@@ -23,6 +23,7 @@ struct Counters {
     lost: IntCounterVec,
     bytes: IntCounterVec,
     dns: IntCounterVec,
+    records: IntCounterVec,
     kernel: IntCounterVec,
     dropped: IntCounterVec,
     rule_packets: IntCounterVec,
@@ -88,6 +89,15 @@ pub enum DnsOutcome {
     Malformed,
 }
 
+/// What became of records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RecordFate {
+    /// They are where they should be.
+    Delivered,
+    /// There was no room for them, or their output did not take them.
+    Lost,
+}
+
 /// Metrics that could not be registered or rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -118,6 +128,7 @@ impl Metrics {
             lost: register(&registry, DATAGRAMS_LOST)?,
             bytes: register(&registry, CIRCUIT_BYTES)?,
             dns: register(&registry, DNS_ANSWERS)?,
+            records: register(&registry, FLOW_RECORDS)?,
             kernel: register(&registry, KERNEL_PACKETS)?,
             dropped: register(&registry, DROPPED_PACKETS)?,
             rule_packets: register(&registry, RULE_PACKETS)?,
@@ -165,6 +176,11 @@ impl Metrics {
         self.0.dns.with_label_values(&[outcome.as_str()]).inc();
     }
 
+    /// Counts records of flows; `output` is a word of a closed list.
+    pub fn flow_records(&self, output: &str, fate: RecordFate, records: u64) {
+        self.0.records.with_label_values(&[output, fate.as_str()]).inc_by(records);
+    }
+
     /// Takes over what the kernel programs count, in place of an earlier snapshot.
     pub fn set_kernel(&self, kernel: &KernelSnapshot) {
         let counters = &self.0;
@@ -203,6 +219,16 @@ impl DatagramLoss {
             Self::Queue => "queue",
             Self::Refused => "refused",
             Self::Send => "send",
+        }
+    }
+}
+
+impl RecordFate {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Lost => "lost",
         }
     }
 }

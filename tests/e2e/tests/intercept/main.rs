@@ -1,6 +1,7 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
 mod flood;
+mod flow_records;
 mod hosts;
 mod pmtu;
 mod restart;

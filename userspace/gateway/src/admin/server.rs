@@ -116,6 +116,11 @@ impl AdminServer {
         Ok(Self { path: path.to_owned(), queries, task })
     }
 
+    /// The socket's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The next question; none only if the runtime is shutting down.
     pub async fn next(&mut self) -> Option<Query> {
         self.queries.recv().await

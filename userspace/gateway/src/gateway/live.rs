@@ -7,6 +7,7 @@ use std::{
 };
 
 use nightgate_config::{Gateway, Prefix, SensorName};
+use nightgate_mirror::flow::Told;
 use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_netlink::InterfaceWatch;
 use nightgate_router::Router;
@@ -28,6 +29,7 @@ use crate::{
     clock::Clock,
     dns::NameTable,
     firewall::Firewall,
+    flow_records::{FlowRecords, View},
     hosting::{Hosting, UDP_IDLE, hosted_services},
     intercept::{InterceptTable, Intercepts},
     interceptor::Interceptor,
@@ -47,6 +49,7 @@ pub(super) struct Rulebook {
     pub(super) tracer: Tracer,
     pub(super) addresses: AddressBook,
     pub(super) verdicts: Verdicts,
+    pub(super) records: FlowRecords,
 }
 
 /// What changes while a gateway runs.
@@ -58,6 +61,7 @@ pub(super) struct Live {
     tracer: Tracer,
     addresses: AddressBook,
     verdicts: Verdicts,
+    records: FlowRecords,
     router: Router,
     interceptor: Interceptor,
     /// What has been seen of the models.
@@ -74,7 +78,7 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(
-        Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts }: Rulebook,
+        Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records }: Rulebook,
         interceptor: Interceptor,
         metrics: Metrics,
         table: watch::Sender<Arc<InterceptTable>>,
@@ -92,6 +96,7 @@ impl Live {
             tracer,
             addresses,
             verdicts,
+            records,
             intercepts: Intercepts::new(identity.clone(), ranges),
             hosting: Hosting::new(
                 router.clone(),
@@ -140,6 +145,7 @@ impl Live {
                     self.verdicts.look(&mut self.firewall);
                 }
                 alert = self.verdicts.next() => self.verdicts.handle(&alert, &mut self.firewall),
+                ended = self.records.next() => self.tell(&ended),
                 () = self.rules.expired() => self.expire().await,
                 down = self.surroundings.sensors_changed() => self.set_sensors_down(down),
                 () = changes.changed() => self.follow_interfaces().await,
@@ -148,6 +154,24 @@ impl Live {
                 Some(query) = admin.next() => self.serve(query).await,
             }
         }
+    }
+
+    /// Tells of flows that have ended.
+    fn tell(&self, ended: &[Told]) {
+        let clock = match clock() {
+            Ok(clock) => clock,
+            Err(error) => return error!(error, "flows cannot be told of"),
+        };
+        let (table, replica) = (self.table.borrow().clone(), self.router.replica());
+        let view = View {
+            firewall: &self.firewall,
+            table: &table,
+            carried: &self.interceptor.flows,
+            replica: &replica.borrow(),
+            gateway: &self.identity,
+            clock,
+        };
+        self.records.tell(ended, &view);
     }
 
     fn set_sensors_down(&mut self, down: BTreeSet<SensorName>) {
@@ -239,6 +263,9 @@ impl Live {
             warn!(error, "what no rule matches is accepted until the kernel ends it in time");
         }
         self.tracer.stop(&mut self.firewall);
+        let ended = self.records.stop();
+        self.tell(&ended);
+        self.records.close().await;
         match self.firewall.release() {
             Ok(()) => {
                 info!("stopped; the rules stay in force, `nightgate gateway down` takes them away")

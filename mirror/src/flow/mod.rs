@@ -1,0 +1,15 @@
+//! Records of flows for those who want no packets.
+//!
+//! [`Tracker`] finds out from one look at the flow tables after the other which flows have ended; [`FlowRecord`] is what
+//! is told of each.
+
+mod community_id;
+mod record;
+mod tracker;
+
+pub use community_id::{FlowEnds, community_id};
+pub use record::{
+    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, Verdict, protocol_word,
+    schema,
+};
+pub use tracker::{Told, Tracker};

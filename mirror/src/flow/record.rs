@@ -1,0 +1,222 @@
+//! What is told of a flow. `docs/flow-records.md` and `docs/flow-record.schema.json` are made of these types.
+
+use std::net::IpAddr;
+
+use nightgate_abi::{Flow, FlowKey, flow::Phase};
+use nightgate_packet::protocol;
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::Serialize;
+use sha1::{Digest as _, Sha1};
+
+/// A flow that has ended, or goes on for long. Fields that have no value are absent.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct FlowRecord {
+    /// When the record was made, RFC 3339 in UTC.
+    pub timestamp: String,
+    /// What it is about.
+    pub event_type: EventType,
+    /// Name of the gateway.
+    pub host: String,
+    /// Tells the flow from others, also from later ones with the same ends. Its records all have it, before and after a
+    /// restart of the gateway.
+    pub flow_id: FlowId,
+    /// Interface that its first packet came in by; absent if the gateway itself sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_iface: Option<String>,
+    /// Address of the end that sent the first packet.
+    pub src_ip: IpAddr,
+    /// Its port, of protocols that have ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src_port: Option<u16>,
+    /// Address of the other end, as it is behind any translation.
+    pub dest_ip: IpAddr,
+    /// Its port, of protocols that have ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+    /// `TCP`, `UDP`, `ICMP`, `IPv6-ICMP`, `SCTP`, or the number of another IP protocol.
+    pub proto: String,
+    /// Type of the first message of ICMP and ICMPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_type: Option<u8>,
+    /// Its code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_code: Option<u8>,
+    /// Community ID, version 1 with seed 0, by which other tools know the flow too.
+    pub community_id: String,
+    /// Zone that it came from; absent if rules of long ago judged it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src_zone: Option<String>,
+    /// Zone that it went to, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_zone: Option<String>,
+    /// What the rules said.
+    pub verdict: Verdict,
+    /// The rule that accepted it, absent as zones are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The service, if it was carried by the overlay or intercepted for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The identity that dialed the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// The circuit that carried it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<String>,
+    /// Whether a mirror session copied it.
+    pub mirrored: bool,
+    /// How its ends appear to each other, if that is translated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat: Option<Nat>,
+    /// How much it carried, and when.
+    pub flow: FlowCounts,
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventType {
+    /// A flow.
+    Flow,
+}
+
+/// What the rules said.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It passed.
+    Accept,
+}
+
+/// A number below 2^53, which every reader of JSON takes exactly.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct FlowId(u64);
+
+impl FlowId {
+    /// That of a flow: of its ends and the moment when it began.
+    pub fn new(key: &FlowKey, flow: &Flow) -> Self {
+        let mut hash = Sha1::new();
+        for (address, port) in [(key.low, key.low_port), (key.high, key.high_port)] {
+            for half in address.halves() {
+                hash.update(half.to_be_bytes());
+            }
+            hash.update(port.to_be_bytes());
+        }
+        hash.update([key.protocol, key.icmp_type, key.icmp_code]);
+        hash.update(flow.first_seen.to_be_bytes());
+        let [a, b, c, d, e, f, g, ..] = <[u8; 20]>::from(hash.finalize());
+        Self(u64::from_be_bytes([0, a & 0x1f, b, c, d, e, f, g]))
+    }
+}
+
+/// How the ends of a flow appear to each other.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Nat {
+    /// Address that the destination knows the source by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src_ip: Option<IpAddr>,
+    /// Port that the destination knows the source by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src_port: Option<u16>,
+    /// Address that the source knows the destination by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_ip: Option<IpAddr>,
+    /// Port that the source knows the destination by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+/// How much a flow carried, and when. All counts are since its start.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct FlowCounts {
+    /// Packets from its source, as the kernel hands them on: large segments count once.
+    pub pkts_toserver: u64,
+    /// Packets to its source, likewise.
+    pub pkts_toclient: u64,
+    /// Bytes from its source, link layer included.
+    pub bytes_toserver: u64,
+    /// Bytes to its source, likewise.
+    pub bytes_toclient: u64,
+    /// When its first packet came, RFC 3339 in UTC.
+    pub start: String,
+    /// When its last packet came, RFC 3339 in UTC.
+    pub end: String,
+    /// Time between the two, in whole seconds.
+    pub age: u64,
+    /// Time between the two, in milliseconds.
+    pub duration_ms: u64,
+    /// How far it was.
+    pub state: FlowState,
+    /// Why it is told of; the words are those of IPFIX (flowEndReason, RFC 5102).
+    pub reason: EndReason,
+}
+
+/// How far a flow is.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowState {
+    /// Its source has not answered an answer yet.
+    New,
+    /// Both ends hear each other.
+    Established,
+    /// A TCP connection that both ends have closed, or one has reset.
+    Closed,
+}
+
+/// Why a flow is told of.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// No packet came for as long as `timeouts` says.
+    IdleTimeout,
+    /// It goes on, and is told of at intervals.
+    ActiveTimeout,
+    /// A TCP connection was closed or reset.
+    EndOfFlow,
+    /// It was ended before its time: killed, refused by newer rules, replaced by another with its ends, or pushed out of
+    /// a full table. Its counts may lack the last second.
+    ForcedEnd,
+}
+
+impl From<Phase> for FlowState {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Opening => Self::New,
+            Phase::Established | Phase::Closing => Self::Established,
+            Phase::Closed => Self::Closed,
+        }
+    }
+}
+
+/// The name of an IP protocol (IANA), as sensors write it.
+pub fn protocol_word(number: u8) -> String {
+    match number {
+        protocol::TCP => "TCP".into(),
+        protocol::UDP => "UDP".into(),
+        protocol::ICMP => "ICMP".into(),
+        protocol::ICMPV6 => "IPv6-ICMP".into(),
+        132 => "SCTP".into(),
+        other => other.to_string(),
+    }
+}
+
+/// A record as it is delivered.
+#[derive(JsonSchema)]
+#[schemars(rename = "FlowRecord")]
+#[expect(dead_code, reason = "its schema alone is used: outputs add the last field themselves")]
+struct Delivered {
+    #[schemars(flatten)]
+    record: FlowRecord,
+    /// Records that this output has lost since the one before: its queue was full, or it could not be written.
+    lost: u64,
+}
+
+/// The JSON schema of a record as it is delivered (2020-12).
+pub fn schema() -> Schema {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Delivered>()
+}

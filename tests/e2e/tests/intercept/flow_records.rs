@@ -1,0 +1,141 @@
+//! What gateways tell of flows: those they intercept, host and forward, also while one of them is killed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
+};
+
+use nightgate_lab::{HttpServer, overlay::address};
+use serde_json::Value;
+
+use super::{HOSTED, LONG, Scene};
+
+#[test]
+fn every_flow_is_told_of_once_with_who_reached_what() {
+    let mut scene = Scene::after(HOSTED);
+    for gateway in ["gw-a", "gw-b"] {
+        scene.record_flows(gateway);
+    }
+    scene.let_out();
+    let public: SocketAddr = (address::PUBLIC[0].parse::<IpAddr>().expect("an address"), 80).into();
+    let _server =
+        HttpServer::start(&scene.deployment.topology().public, public, "a page").expect("served");
+    let web = SocketAddr::new(scene.resolve("web.corp"), 80);
+    scene.wait("the service", || Ok(scene.answers(web).then_some(())));
+    let carried = fetch(scene.connect(web));
+    let forwarded = fetch(scene.connect(public));
+    scene.echo(web.ip());
+
+    let record = scene.record("gw-a", &is_from(carried));
+    for (field, value) in [
+        ("event_type", "flow"),
+        ("host", "gw-a"),
+        ("in_iface", "lan0"),
+        ("dest_ip", &web.ip().to_string()),
+        ("proto", "TCP"),
+        ("src_zone", "lan"),
+        ("dest_zone", "overlay"),
+        ("verdict", "accept"),
+        ("rule", "overlay"),
+        ("service", "web"),
+        ("identity", "gw-a"),
+    ] {
+        assert_eq!(record[field], value, "{field}: {record:#}");
+    }
+    assert_eq!((&record["dest_port"], &record["mirrored"]), (&80.into(), &true.into()));
+    let flow = &record["flow"];
+    assert_eq!((&flow["reason"], &flow["state"]), (&"end-of-flow".into(), &"closed".into()));
+    for count in ["pkts_toserver", "pkts_toclient", "bytes_toserver", "bytes_toclient"] {
+        assert!(flow[count].as_u64().is_some_and(|count| count > 3), "{record:#}");
+    }
+    assert!(record["timestamp"].as_str() >= flow["end"].as_str(), "{record:#}");
+
+    // Where the service is hosted, whoever dialed it is known too.
+    let hosted = scene.record("gw-b", &|other| other["circuit"] == record["circuit"]);
+    assert_eq!((&hosted["identity"], &hosted["service"]), (&"gw-a".into(), &"web".into()));
+    assert_eq!((&hosted["src_zone"], &hosted["rule"]), (&"local".into(), &"web".into()));
+
+    let record = scene.record("gw-a", &is_from(forwarded));
+    assert!(record.get("service").is_none() && record["rule"] == "out", "{record:#}");
+    assert!(record["nat"]["src_ip"].is_string() && record["src_ip"] == address::CLIENT[0]);
+    let echo = scene.record("gw-a", &|record| record["proto"] == "ICMP");
+    assert_eq!(echo["icmp_type"], 8, "{echo:#}");
+
+    scene.is_told_after_a_crash(public);
+}
+
+impl Scene {
+    /// Starts a gateway again that writes records of flows.
+    fn record_flows(&mut self, gateway: &str) {
+        let text = fs::read_to_string(self.deployment.file(&format!("{gateway}.yaml")));
+        let file = self.flow_file(gateway);
+        let text = text.expect("a configuration")
+            + &format!(
+                "timeouts: {{ icmp: 2s }}\ntelemetry: {{ flows: {{ file: {{ path: '{file}' }} }} }}\n"
+            );
+        self.deployment.write(&format!("{gateway}.yaml"), &text).expect("written");
+        self.deployment.kill(gateway).expect("killed");
+        self.deployment.start_router("gateway", gateway).expect("started");
+    }
+
+    /// A connection ends while no process runs; the next one tells of it, and of nothing twice.
+    fn is_told_after_a_crash(&mut self, public: SocketAddr) {
+        let stream = self.connect(public);
+        self.deployment.kill("gw-a").expect("killed");
+        let port = fetch(stream);
+        self.deployment.start_router("gateway", "gw-a").expect("started");
+        let record = self.record("gw-a", &is_from(port));
+        assert_eq!(record["flow"]["reason"], "end-of-flow", "{record:#}");
+        let mut seen = BTreeMap::<u64, u32>::new();
+        for record in self.records("gw-a") {
+            *seen.entry(record["flow_id"].as_u64().expect("an id")).or_default() += 1;
+        }
+        // What ends in the second of the crash may be told by both processes; nothing did.
+        assert!(seen.values().all(|times| *times == 1), "{seen:?}");
+        let metrics = self.deployment.ask("gw-a", "metrics").expect("metrics");
+        let delivered = "nightgate_flow_records_total{output=\"file\",result=\"delivered\"}";
+        assert!(metrics.contains(delivered), "{metrics}");
+    }
+
+    /// The record that a condition holds for, when it is there.
+    fn record(&self, gateway: &str, condition: &dyn Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        self.wait("a record", || {
+            found = self.records(gateway).into_iter().find(|record| condition(record));
+            Ok(found.as_ref().map(|_| ()))
+        });
+        found.expect("a record")
+    }
+
+    fn records(&self, gateway: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.flow_file(gateway)).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+    }
+
+    fn flow_file(&self, gateway: &str) -> String {
+        self.deployment.file(&format!("flows/{gateway}.jsonl")).display().to_string()
+    }
+
+    fn connect(&self, server: SocketAddr) -> TcpStream {
+        let connect = || TcpStream::connect_timeout(&server, LONG);
+        let client = &self.deployment.topology().client;
+        client.enter(connect).expect("entered").expect("connected")
+    }
+}
+
+/// Gets a page until the connection is closed; gives the client's port.
+fn fetch(mut stream: TcpStream) -> u16 {
+    stream.set_read_timeout(Some(LONG)).expect("set");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("answered");
+    assert!(page.contains("200 OK"), "{page}");
+    stream.local_addr().expect("an address").port()
+}
+
+fn is_from(port: u16) -> impl Fn(&Value) -> bool {
+    move |record| record["proto"] == "TCP" && record["src_port"] == port
+}

@@ -1,0 +1,51 @@
+//! Where flow records go.
+
+use std::time::Duration;
+
+use nightgate_config::{FlowRecords, RecordFile, parse};
+
+const HEAD: &str =
+    "version: 1\nrouter: { identity: gw.json }\nzones: { lan: { interfaces: [lan0] } }\n";
+
+#[test]
+fn flow_records_are_read_with_their_defaults() {
+    let records = |text: &str| {
+        let config = parse(&format!("{HEAD}telemetry:\n  flows: {text}\n"), "test").unwrap();
+        config.gateway.unwrap().flow_records.unwrap()
+    };
+    let file = RecordFile { path: "/var/log/f.jsonl".into(), size: 64 << 20, files: 5 };
+    let expected = FlowRecords { interim: None, file: Some(file) };
+    assert_eq!(records("{ file: { path: /var/log/f.jsonl } }"), expected);
+    let file = RecordFile { path: "/f".into(), size: 4_096, files: 1 };
+    let expected = FlowRecords { interim: Some(Duration::from_secs(300)), file: Some(file) };
+    assert_eq!(records("{ interim: 5m, file: { path: /f, size: 4096, files: 1 } }"), expected);
+}
+
+#[test]
+fn everything_wrong_is_reported_with_its_place() {
+    let found = |text: &str| -> Vec<(String, u32)> {
+        let errors = parse(&format!("{HEAD}{text}"), "test").unwrap_err();
+        errors.into_iter().map(|error| (error.path, error.line)).collect()
+    };
+    let text = "telemetry:
+  flows:
+    interim: 9s
+    file: { path: flows.jsonl, size: 4095, files: 0, keep: 3 }
+  packets: true
+";
+    let expected = [
+        ("telemetry.flows.interim", 6),
+        ("telemetry.flows.file.path", 7),
+        ("telemetry.flows.file.size", 7),
+        ("telemetry.flows.file.files", 7),
+        ("telemetry.flows.file.keep", 7),
+        ("telemetry.packets", 8),
+    ];
+    assert_eq!(found(text), expected.map(|(path, line)| (path.to_owned(), line)));
+    assert_eq!(found("telemetry: { flows: {} }\n"), [("telemetry.flows".to_owned(), 4)]);
+
+    let plain =
+        "version: 1\nrouter: { identity: r.json }\ntelemetry: { flows: { file: { path: /f } } }\n";
+    let errors = parse(plain, "test").unwrap_err();
+    assert_eq!((errors[0].path.as_str(), errors[0].line), ("telemetry", 3));
+}

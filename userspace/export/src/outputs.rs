@@ -1,0 +1,126 @@
+//! All outputs of a gateway.
+
+use std::{sync::Arc, time::Duration};
+
+use nightgate_config::FlowRecords;
+use nightgate_telemetry::Metrics;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::{
+    file::FileSink,
+    queue::{Queue, Sink},
+};
+
+/// How long the records that wait may take when the gateway stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// All outputs of a gateway.
+#[derive(Debug, Default)]
+pub struct Outputs(Vec<Queue>);
+
+impl Outputs {
+    /// Starts those of a configuration. What cannot be reached or written yet is tried with the first record.
+    pub fn start(config: &FlowRecords, metrics: &Metrics) -> Self {
+        let mut queues = Vec::new();
+        if let Some(file) = &config.file {
+            queues.push(Queue::start("file", Sink::File(FileSink::new(file)), metrics));
+        }
+        Self(queues)
+    }
+
+    /// Hands a record to every output: a JSON object with one field at least, to which each adds how many records it has
+    /// lost before. Returns at once.
+    pub fn submit(&self, record: &str) {
+        let Some(open) = record.strip_suffix('}') else { return };
+        let open = Arc::from(open);
+        self.0.iter().for_each(|queue| queue.submit(&open));
+    }
+
+    /// Delivers what waits, and ends.
+    pub async fn close(self) {
+        for queue in self.0 {
+            let abort = queue.abort_handle();
+            if timeout(GRACE, queue.close()).await.is_err() {
+                warn!("flow records that waited are lost");
+                abort.abort();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use nightgate_config::RecordFile;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::queue::WAITING;
+
+    fn outputs(path: &Path, metrics: &Metrics) -> Outputs {
+        let file = RecordFile { path: path.to_owned(), size: 1 << 30, files: 2 };
+        Outputs::start(&FlowRecords { interim: None, file: Some(file) }, metrics)
+    }
+
+    fn lines(path: &Path) -> Vec<Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn records_are_written_as_lines_that_say_what_was_lost_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/flows.jsonl");
+        let metrics = Metrics::new().unwrap();
+        let outputs = outputs(&path, &metrics);
+        // The queue is full before its task runs for the first time.
+        for number in 0..WAITING + 3 {
+            outputs.submit(&json!({ "n": number }).to_string());
+        }
+        outputs.close().await;
+        let lines = lines(&path);
+        assert_eq!(lines.len(), WAITING);
+        assert_eq!(lines[0], json!({ "n": 0, "lost": 3 }));
+        assert_eq!(lines[WAITING - 1], json!({ "n": WAITING - 1, "lost": 0 }));
+        let text = metrics.render().unwrap();
+        for line in [
+            "nightgate_flow_records_total{output=\"file\",result=\"delivered\"} 16384",
+            "nightgate_flow_records_total{output=\"file\",result=\"lost\"} 3",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_costs_records_that_the_next_one_tells_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("logs");
+        fs::write(&blocked, "in the way").unwrap();
+        let metrics = Metrics::new().unwrap();
+        let path = blocked.join("flows.jsonl");
+        let outputs = outputs(&path, &metrics);
+        outputs.submit("{\"n\":1}");
+        // Meanwhile it is tried again, and succeeds.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fs::remove_file(&blocked).unwrap();
+        let written = async {
+            while !path.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), written).await.unwrap();
+        outputs.submit("{\"n\":2}");
+        outputs.close().await;
+        assert_eq!(lines(&path), [json!({ "n": 1, "lost": 0 }), json!({ "n": 2, "lost": 0 })]);
+
+        fs::remove_dir_all(&blocked).unwrap();
+        fs::write(&blocked, "in the way").unwrap();
+        let outputs = self::outputs(&path, &metrics);
+        outputs.submit("{\"n\":3}");
+        // Closed, it does not try for long.
+        outputs.close().await;
+        assert!(metrics.render().unwrap().contains("result=\"lost\"} 1"));
+    }
+}

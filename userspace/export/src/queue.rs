@@ -1,0 +1,160 @@
+//! The way of records to one output: a bounded queue, and a task that delivers what is in it.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nightgate_telemetry::{Metrics, RecordFate};
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tracing::{error, info};
+
+use crate::file::FileSink;
+
+/// Records that wait for an output; of 1 KiB each, 16 MiB.
+pub(crate) const WAITING: usize = 16_384;
+
+/// Records that are delivered at once.
+const BATCH: usize = 256;
+
+/// Tries to deliver a batch, before it is lost.
+const TRIES: u32 = 5;
+
+/// Time before the second try; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What delivers.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    File(FileSink),
+}
+
+/// One output.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    name: &'static str,
+    records: mpsc::Sender<Arc<str>>,
+    unreported: Arc<AtomicU64>,
+    metrics: Metrics,
+    task: JoinHandle<()>,
+}
+
+/// The other end of it.
+struct Delivery {
+    name: &'static str,
+    sink: Sink,
+    records: mpsc::Receiver<Arc<str>>,
+    /// Records that are lost, and that no delivered one has told of.
+    unreported: Arc<AtomicU64>,
+    metrics: Metrics,
+    /// Whether the last batch was lost, so that it is logged once.
+    is_failing: bool,
+}
+
+impl Queue {
+    pub(crate) fn start(name: &'static str, sink: Sink, metrics: &Metrics) -> Self {
+        let (sender, records) = mpsc::channel(WAITING);
+        let unreported = Arc::new(AtomicU64::new(0));
+        let delivery = Delivery {
+            name,
+            sink,
+            records,
+            unreported: Arc::clone(&unreported),
+            metrics: metrics.clone(),
+            is_failing: false,
+        };
+        let task = tokio::spawn(delivery.run());
+        Self { name, records: sender, unreported, metrics: metrics.clone(), task }
+    }
+
+    /// Puts a record in the queue, without its last brace; it is lost if there is no room.
+    pub(crate) fn submit(&self, record: &Arc<str>) {
+        if self.records.try_send(Arc::clone(record)).is_err() {
+            self.unreported.fetch_add(1, Ordering::Relaxed);
+            self.metrics.flow_records(self.name, RecordFate::Lost, 1);
+        }
+    }
+
+    /// Ends it when it has delivered what waits.
+    pub(crate) async fn close(self) {
+        drop(self.records);
+        if let Err(error) = self.task.await {
+            error!(output = self.name, %error, "records that waited are lost");
+        }
+    }
+
+    /// Ends it at once.
+    pub(crate) fn abort_handle(&self) -> tokio::task::AbortHandle {
+        self.task.abort_handle()
+    }
+}
+
+impl Delivery {
+    async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.records.recv_many(&mut batch, BATCH).await > 0 {
+            self.deliver(&batch).await;
+            batch.clear();
+        }
+    }
+
+    /// Delivers a batch, or loses it after several tries.
+    async fn deliver(&mut self, batch: &[Arc<str>]) {
+        let mut pause = PAUSE;
+        let mut result = Ok(());
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                sleep(pause).await;
+                pause *= 2;
+            }
+            result = self.attempt(batch).await;
+            if result.is_ok() {
+                break;
+            }
+            // Nobody waits for the end of the process.
+            if self.records.is_closed() {
+                break;
+            }
+        }
+        self.settle(batch.len() as u64, &result);
+    }
+
+    async fn attempt(&mut self, batch: &[Arc<str>]) -> io::Result<()> {
+        let lost = self.unreported.swap(0, Ordering::Relaxed);
+        let lines = (0_u32..).zip(batch).map(|(number, record)| {
+            let lost = if number == 0 { lost } else { 0 };
+            format!("{record},\"lost\":{lost}}}\n")
+        });
+        let lines: Vec<String> = lines.collect();
+        let result = match &mut self.sink {
+            Sink::File(file) => file.deliver(&lines).await,
+        };
+        if result.is_err() {
+            self.unreported.fetch_add(lost, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn settle(&mut self, records: u64, result: &io::Result<()>) {
+        let output = self.name;
+        match result {
+            Ok(()) => {
+                self.metrics.flow_records(output, RecordFate::Delivered, records);
+                if std::mem::take(&mut self.is_failing) {
+                    info!(output, "flow records are delivered again");
+                }
+            }
+            Err(error) => {
+                self.unreported.fetch_add(records, Ordering::Relaxed);
+                self.metrics.flow_records(output, RecordFate::Lost, records);
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    error!(output, %error, "flow records cannot be delivered; they are counted as lost");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Flows that have ended, told to whom the configuration names.
+
+mod describe;
+mod lookout;
+
+use std::path::Path;
+
+use nightgate_config::Gateway;
+use nightgate_datapath::DatapathError;
+use nightgate_export::Outputs;
+use nightgate_mirror::flow::Told;
+use nightgate_telemetry::Metrics;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+pub(crate) use describe::View;
+
+use crate::firewall::Firewall;
+
+/// Batches of ended flows that wait to be described; the lookout waits for room.
+const WAITING: usize = 16;
+
+/// What becomes of ended flows. Without outputs, nothing looks for them.
+#[derive(Debug, Default)]
+pub(crate) struct FlowRecords {
+    told: Option<mpsc::Receiver<Vec<Told>>>,
+    outputs: Outputs,
+}
+
+impl FlowRecords {
+    /// Begins to look for flows that end, if the configuration wants them told. What ended while no process looked is
+    /// told as well.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn start(
+        gateway: &Gateway,
+        firewall: &Firewall,
+        admin_socket: &Path,
+        metrics: &Metrics,
+    ) -> Result<Self, DatapathError> {
+        let Some(config) = &gateway.flow_records else { return Ok(Self::default()) };
+        let tables = firewall.datapath.flow_tables()?;
+        let (sender, told) = mpsc::channel(WAITING);
+        let mark = lookout::Mark::beside(admin_socket);
+        lookout::start(tables, config.interim, mark, sender);
+        Ok(Self { told: Some(told), outputs: Outputs::start(config, metrics) })
+    }
+
+    /// The next flows to tell of; never, if none are wanted.
+    pub(crate) async fn next(&mut self) -> Vec<Told> {
+        match &mut self.told {
+            Some(told) => match told.recv().await {
+                Some(batch) => batch,
+                None => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells of flows.
+    pub(crate) fn tell(&self, batch: &[Told], view: &View<'_>) {
+        for told in batch {
+            match serde_json::to_string(&view.record(told)) {
+                Ok(record) => self.outputs.submit(&record),
+                Err(error) => warn!(%error, "a flow cannot be told of"),
+            }
+        }
+    }
+
+    /// Ends the lookout; gives what it has found and nobody has described.
+    pub(crate) fn stop(&mut self) -> Vec<Told> {
+        let mut left = Vec::new();
+        if let Some(mut told) = self.told.take() {
+            told.close();
+            while let Ok(batch) = told.try_recv() {
+                left.extend(batch);
+            }
+        }
+        left
+    }
+
+    /// Delivers what waits.
+    pub(crate) async fn close(self) {
+        self.outputs.close().await;
+    }
+}

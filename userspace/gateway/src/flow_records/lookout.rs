@@ -1,0 +1,108 @@
+//! Looks at the flow tables again and again, on a thread of its own: a full table takes a while.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use nightgate_datapath::FlowTables;
+use nightgate_mirror::flow::{Told, Tracker};
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use crate::clock::Clock;
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Flows handed on at a time: describing them keeps others waiting for a few milliseconds.
+const BATCH: usize = 256;
+
+/// Up to when ended flows have been told: nanoseconds since boot (`CLOCK_MONOTONIC`), in a file that is gone after a
+/// boot as the flows are. The next process goes on from there.
+#[derive(Debug)]
+pub(super) struct Mark(PathBuf);
+
+impl Mark {
+    /// The one of the gateway with this admin socket.
+    pub(super) fn beside(admin_socket: &Path) -> Self {
+        Self(admin_socket.with_extension("flows"))
+    }
+
+    fn read(&self) -> Option<u64> {
+        std::fs::read_to_string(&self.0).ok()?.trim().parse().ok()
+    }
+
+    /// Opens it to be written.
+    fn open(&self) -> io::Result<File> {
+        File::options().create(true).truncate(false).write(true).open(&self.0)
+    }
+}
+
+/// Begins to look, until nobody listens any more.
+pub(super) fn start(
+    tables: FlowTables,
+    interim: Option<Duration>,
+    mark: Mark,
+    told: mpsc::Sender<Vec<Told>>,
+) {
+    let work = move || {
+        if let Err(error) = look_out(&tables, interim, &mark, &told) {
+            error!(%error, "flows cannot be looked at; none are told of");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("flows".into()).spawn(work) {
+        error!(%error, "flows cannot be looked at; none are told of");
+    }
+}
+
+fn look_out(
+    tables: &FlowTables,
+    interim: Option<Duration>,
+    mark: &Mark,
+    told: &mpsc::Sender<Vec<Told>>,
+) -> io::Result<()> {
+    let now = Clock::read()?.now();
+    let before = mark.read().filter(|before| *before <= now).unwrap_or(now);
+    let file = mark.open().inspect_err(
+        |error| warn!(%error, path = %mark.0.display(), "a restart will miss ended flows"),
+    );
+    let file = file.ok();
+    let interim = interim.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let mut tracker = Tracker::new(before, interim);
+    while !told.is_closed() {
+        let now = Clock::read()?.now();
+        match look(tables, &mut tracker, now) {
+            Ok(found) => {
+                for batch in found.chunks(BATCH) {
+                    if told.blocking_send(batch.to_vec()).is_err() {
+                        return Ok(());
+                    }
+                }
+                if let Some(file) = &file {
+                    file.write_all_at(format!("{now:020}\n").as_bytes(), 0)?;
+                }
+            }
+            Err(error) => warn!(%error, "flows could not be looked at; the next look tries again"),
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// The flows to tell of that one look finds.
+fn look(
+    tables: &FlowTables,
+    tracker: &mut Tracker,
+    now: u64,
+) -> Result<Vec<Told>, nightgate_datapath::DatapathError> {
+    let mut found = Vec::new();
+    tracker.begin(now);
+    tables.each(|key, flow| tracker.observe(key, flow, &mut |told| found.push(told)))?;
+    tracker.finish(|told| found.push(told));
+    Ok(found)
+}
