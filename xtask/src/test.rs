@@ -36,6 +36,9 @@ pub(crate) enum Part {
     /// The mesh of routers as processes, built for release, with 1 GiB on each of 20 circuits (NIGHTGATE_MESH_MIB). Needs
     /// root. Only if asked for.
     NightlyNet,
+    /// The kernel programs, with 1,000,000 packets of what is never mirrored (NIGHTGATE_NEVER_PACKETS). Needs root. Only if
+    /// asked for.
+    NightlyBpf,
 }
 
 /// How many networks the simulation runs, and how many of them in a night.
@@ -43,6 +46,9 @@ const SEEDS: (&str, &str) = ("NIGHTGATE_SIM_SEEDS", "10000");
 
 /// What each circuit of the mesh carries in a night, in MiB.
 const MEBIBYTES: (&str, &str) = ("NIGHTGATE_MESH_MIB", "1024");
+
+/// Packets that are never mirrored, and how many of them in a night.
+const NEVER: (&str, &str) = ("NIGHTGATE_NEVER_PACKETS", "1000000");
 
 impl Part {
     /// Those that run if none is asked for.
@@ -55,6 +61,7 @@ impl Part {
             Self::Net => "net",
             Self::Nightly => "nightly",
             Self::NightlyNet => "nightly-net",
+            Self::NightlyBpf => "nightly-bpf",
         }
     }
 
@@ -87,13 +94,22 @@ impl Part {
                 "--",
                 "--test-threads=1",
             ],
+            Self::NightlyBpf => &[
+                "--no-fail-fast",
+                "-p",
+                "nightgate-datapath-tests",
+                "--test",
+                "mirror_never",
+                "--",
+                "--nocapture",
+            ],
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
             Self::Unit | Self::Nightly => false,
-            Self::Bpf | Self::Net | Self::NightlyNet => true,
+            Self::Bpf | Self::Net | Self::NightlyNet | Self::NightlyBpf => true,
         }
     }
 
@@ -103,6 +119,7 @@ impl Part {
             Self::Unit | Self::Bpf | Self::Net => None,
             Self::Nightly => Some(SEEDS),
             Self::NightlyNet => Some(MEBIBYTES),
+            Self::NightlyBpf => Some(NEVER),
         }
     }
 }
