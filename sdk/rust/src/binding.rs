@@ -6,13 +6,17 @@ use bytes::Bytes;
 use nightgate_e2ee::{
     AgreementError, Binding as CircuitBinding, EarlyId, EarlyOffer, KeyPair, Protection, Share,
 };
-use nightgate_model::{configs::EndToEndV1, entity::Permission, id::IdentityId};
+use nightgate_model::{
+    configs::EndToEndV1,
+    entity::{Permission, Precedence},
+    id::IdentityId,
+};
 use nightgate_wire::{
     channel::Message,
-    edge::{content, header},
+    edge::{content, header, precedence},
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -26,6 +30,7 @@ use crate::{
     early::EarlySecrets,
     edge::{Channel, Closed, Event, Port, PortKind, Receiver},
     listen::{BindFailure, BindOptions, Caller},
+    offer::{Offer, OfferLost, Waiting},
     peers::PeerRefusal,
     service::Service,
     stream::Stream,
@@ -38,7 +43,7 @@ const MAX_ROUTERS: usize = 3;
 const MAX_CANDIDATES: usize = 16;
 
 /// Circuits that may wait to be accepted; further dials are refused.
-const BACKLOG: usize = 128;
+pub(crate) const BACKLOG: usize = 128;
 
 /// Longest wait for a router's answer to a bind.
 const BIND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,19 +57,43 @@ const ROUTERS_INTERVAL: Duration = Duration::from_secs(60);
 /// Header of a Bind: this end answers questions about its ports (OpenZiti `edge_client.proto`).
 const SUPPORTS_INSPECT: i32 = 1023;
 
-/// Where a circuit will wait to be accepted.
-type Place = mpsc::OwnedPermit<(Stream, Caller)>;
+/// Where what arrives waits for the application.
+pub(crate) enum Desk {
+    /// Circuits, which have been accepted.
+    Streams(mpsc::Sender<(Stream, Caller)>),
+    /// Dials, which the application answers.
+    Offers(mpsc::Sender<Offer>),
+}
+
+/// A place on a desk.
+enum Place {
+    Stream(mpsc::OwnedPermit<(Stream, Caller)>),
+    Offer(mpsc::OwnedPermit<Offer>),
+}
+
+impl Desk {
+    fn reserve(&self) -> Option<Place> {
+        match self {
+            Self::Streams(desk) => desk.clone().try_reserve_owned().ok().map(Place::Stream),
+            Self::Offers(desk) => desk.clone().try_reserve_owned().ok().map(Place::Offer),
+        }
+    }
+}
+
+/// Precedence and cost that the host wants, as they are now.
+type Standing = watch::Receiver<(Precedence, u16)>;
 
 /// What every router's task of one listener shares.
 struct Binding {
     context: Context,
     service: Service,
     options: BindOptions,
+    standing: Standing,
     keys: Option<KeyPair>,
     /// What circuits have left for data that goes with later dials, if the service lets dials carry it.
     early: Option<EarlySecrets<EarlyId>>,
     listener_id: String,
-    accepted: mpsc::Sender<(Stream, Caller)>,
+    desk: Desk,
     outcome: mpsc::Sender<Result<(), BindFailure>>,
     /// One for each router at which the listener may be bound: those that are connected first have them, and others
     /// follow when one is lost.
@@ -73,15 +102,15 @@ struct Binding {
 
 /// Starts hosting and waits until one of the routers has bound the service.
 ///
-/// Returns where circuits arrive, and the task without which none do.
+/// Returns the task without which none arrive at the desk.
 pub(crate) async fn start(
     context: Context,
     service: Service,
-    options: BindOptions,
-) -> Result<(mpsc::Receiver<(Stream, Caller)>, AbortOnDropHandle<()>), BindFailure> {
+    (options, standing): (BindOptions, Standing),
+    desk: Desk,
+) -> Result<AbortOnDropHandle<()>, BindFailure> {
     let keys = service.encryption_required.then(KeyPair::generate).transpose()?;
     let session = context.inner().session(&service, Permission::Bind).await?;
-    let (accepted, to_accept) = mpsc::channel(BACKLOG);
     let (outcome, mut outcomes) = mpsc::channel(MAX_ROUTERS);
     let early = EndToEndV1::allows_early_data(&service.config).then(EarlySecrets::default);
     let binding = Binding {
@@ -89,16 +118,17 @@ pub(crate) async fn start(
         context,
         service,
         options,
+        standing,
         keys,
         listener_id: Uuid::new_v4().simple().to_string(),
-        accepted,
+        desk,
         outcome,
         places: Semaphore::new(MAX_ROUTERS),
     };
     let routers = session.routers.len();
     let task = AbortOnDropHandle::new(tokio::spawn(bind_at_routers(Arc::new(binding), session)));
     first_success(&mut outcomes, routers).await?;
-    Ok((to_accept, task))
+    Ok(task)
 }
 
 /// Waits until one of the routers has bound the service.
@@ -160,11 +190,11 @@ async fn bind_at_router(binding: Arc<Binding>, address: String) {
             && channel.is_open()
         {
             match binding.bind(&channel).await {
-                Ok((port, events)) => {
+                Ok(bound) => {
                     tracing::info!(service = binding.service.name, address, "service bound");
                     // Only the first outcomes are waited for.
                     drop(binding.outcome.try_send(Ok(())));
-                    Arc::clone(&binding).serve(port, events).await;
+                    Arc::clone(&binding).serve(bound).await;
                 }
                 Err(failure) => {
                     tracing::warn!(
@@ -181,13 +211,24 @@ async fn bind_at_router(binding: Arc<Binding>, address: String) {
     }
 }
 
+/// What a router has bound.
+struct Bound {
+    port: Port,
+    events: Receiver<Event>,
+    /// Remembers what the router knows.
+    standing: Standing,
+}
+
 impl Binding {
-    async fn bind(&self, channel: &Channel) -> Result<(Port, Receiver<Event>), BindFailure> {
+    async fn bind(&self, channel: &Channel) -> Result<Bound, BindFailure> {
         let router = || channel.router().to_owned();
         let lost = |Closed| BindFailure::ChannelLost { router: router() };
         let session = self.context.inner().session(&self.service, Permission::Bind).await?;
         let (port, events) = channel.open_port(PortKind::Binding).map_err(lost)?;
-        let answer = timeout(BIND_TIMEOUT, port.request(self.bind_message(&port, &session.token)))
+        let mut standing = self.standing.clone();
+        let mut message = self.bind_message(&port, &session.token);
+        put_standing(&mut message, *standing.borrow_and_update());
+        let answer = timeout(BIND_TIMEOUT, port.request(message))
             .await
             .map_err(|_elapsed| BindFailure::Timeout { router: router(), waited: BIND_TIMEOUT })?
             .map_err(lost)?;
@@ -199,7 +240,7 @@ impl Binding {
             }
             return Err(BindFailure::Refused { router: router(), reason });
         }
-        Ok((port, events))
+        Ok(Bound { port, events, standing })
     }
 
     fn bind_message(&self, port: &Port, session: &str) -> Message {
@@ -209,7 +250,6 @@ impl Binding {
         headers.put_true(header::ROUTER_PROVIDED_CONN_ID);
         headers.put_true(SUPPORTS_INSPECT);
         headers.put_text(header::LISTENER_ID, &self.listener_id);
-        headers.put(header::COST, self.options.cost.to_le_bytes().to_vec());
         if let Some(instance) = &self.options.instance {
             headers.put_text(header::TERMINATOR_IDENTITY, instance);
             headers.put(header::TERMINATOR_IDENTITY_SECRET, self.options.secret.clone());
@@ -221,16 +261,23 @@ impl Binding {
     }
 
     /// Answers dials until the binding ends, each by itself: one may wait for the controller.
-    async fn serve(self: Arc<Self>, port: Port, mut events: Receiver<Event>) {
+    async fn serve(self: Arc<Self>, Bound { port, mut events, mut standing }: Bound) {
         let port = Arc::new(port);
         let mut answers = JoinSet::new();
         loop {
-            match events.recv().await {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                Ok(()) = standing.changed() => {
+                    let wanted = *standing.borrow_and_update();
+                    self.update(&port, wanted).await;
+                    continue;
+                }
+            };
+            match event {
                 Some(Event::Dial(dial)) => {
                     while answers.try_join_next().is_some() {}
-                    let place = self.accepted.clone().try_reserve_owned();
-                    let answer = Arc::clone(&self).answer(Arc::clone(&port), dial, place.ok());
-                    answers.spawn(answer);
+                    let place = self.desk.reserve();
+                    answers.spawn(Arc::clone(&self).answer(Arc::clone(&port), dial, place));
                 }
                 Some(Event::Closed { reason }) => {
                     let router = port.router();
@@ -243,6 +290,25 @@ impl Binding {
                 Some(Event::Data { .. }) => tracing::debug!("data for a binding ignored"),
                 None => return,
             }
+        }
+    }
+
+    /// Tells the router what dialers are to choose this host by. One that cannot be told hears it when the host binds
+    /// anew.
+    async fn update(&self, port: &Port, standing: (Precedence, u16)) {
+        match self.context.inner().session(&self.service, Permission::Bind).await {
+            Ok(session) => {
+                let body = Bytes::copy_from_slice(session.token.as_bytes());
+                let mut message = port.message(content::UPDATE_BIND).with_body(body);
+                put_standing(&mut message, standing);
+                // A lost channel ends the binding.
+                let _unneeded = port.send(message).await;
+            }
+            Err(error) => tracing::warn!(
+                service = self.service.name,
+                error = &error as &dyn Error,
+                "no session to change how the service is hosted"
+            ),
         }
     }
 
@@ -259,7 +325,7 @@ impl Binding {
 
     async fn accept(
         &self,
-        port: &Port,
+        port: &Arc<Port>,
         dial: Message,
         place: Option<Place>,
     ) -> Result<(), Refusal> {
@@ -268,27 +334,14 @@ impl Binding {
         let (share, mut protection) = self.agree(&dial)?;
         let caller = caller(&dial, protection.as_ref())?;
         self.check_dialer(protection.as_ref()).await?;
-        let (circuit, events) = port
-            .channel()
-            .open_port_as(id, PortKind::Circuit)
-            .map_err(|Closed| Refusal::ChannelLost)?;
-        let mut answer = port.message(content::DIAL_SUCCESS).in_reply_to(dial.sequence);
-        answer.body = Bytes::copy_from_slice(&id.to_le_bytes());
-        for (key, part) in
-            [(header::PUBLIC_KEY, share.public_key), (header::HANDSHAKE, share.handshake)]
-        {
-            if !part.is_empty() {
-                answer.headers.put(key, part);
-            }
-        }
-        if protection.as_ref().is_some_and(|it| it.early_data.is_some()) {
-            answer.headers.put(header::EARLY_DATA, vec![1]);
-        }
         self.keep_early(protection.as_mut());
-        port.send(answer).await.map_err(|Closed| Refusal::ChannelLost)?;
-        let stream =
-            Stream::start(circuit, events, protection).map_err(|Closed| Refusal::ChannelLost)?;
-        place.send((stream, caller));
+        let (port, sequence) = (Arc::clone(port), dial.sequence);
+        let waiting = Waiting { port, sequence, id, share, protection };
+        let offer = Offer::new(caller.clone(), waiting);
+        match place {
+            Place::Offer(place) => drop(place.send(offer)),
+            Place::Stream(place) => drop(place.send((offer.accept().await?, caller))),
+        }
         Ok(())
     }
 
@@ -346,12 +399,22 @@ enum Refusal {
     NotNative,
     #[error("the dialer proved to be another identity than its router said")]
     AnotherIdentity,
-    #[error("the host lost its router")]
-    ChannelLost,
+    #[error(transparent)]
+    ChannelLost(#[from] OfferLost),
     #[error(transparent)]
     Agreement(#[from] AgreementError),
     #[error(transparent)]
     Peer(#[from] PeerRefusal),
+}
+
+fn put_standing(message: &mut Message, (precedence, cost): (Precedence, u16)) {
+    let precedence = match precedence {
+        Precedence::Required => precedence::REQUIRED,
+        Precedence::Default => precedence::DEFAULT,
+        Precedence::Failed => precedence::FAILED,
+    };
+    message.headers.put(header::PRECEDENCE, vec![precedence]);
+    message.headers.put(header::COST, cost.to_le_bytes().to_vec());
 }
 
 /// Who dials, as its router says and, with our own encryption, as it has proven itself.

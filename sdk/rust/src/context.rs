@@ -20,7 +20,7 @@ use crate::{
     dial::{self, DialError, DialFailure, DialOptions, Dialer},
     early::EarlySecrets,
     edge::Pool,
-    listen::{BindError, BindFailure, BindOptions, Listener},
+    listen::{BindError, BindFailure, BindOptions, Listener, Offers},
     peers::Peers,
     rest::ControllerError,
     service::{Known, Service},
@@ -173,20 +173,32 @@ impl Context {
         service: &str,
         options: BindOptions,
     ) -> Result<Listener, BindError> {
-        self.bind_service(service, options)
-            .await
-            .map_err(|failure| BindError { service: service.to_owned(), failure })
+        let bind = async {
+            let found = self.hosted(service).await?;
+            Listener::bind(self.clone(), found, options).await
+        };
+        bind.await.map_err(|failure| BindError { service: service.to_owned(), failure })
     }
 
-    async fn bind_service(
+    /// Hosts a service by name, and leaves it to the application to answer each dial.
+    ///
+    /// # Errors
+    /// See [`BindFailure`].
+    pub async fn bind_offers(
         &self,
-        name: &str,
+        service: &str,
         options: BindOptions,
-    ) -> Result<Listener, BindFailure> {
+    ) -> Result<Offers, BindError> {
+        let bind = async {
+            let found = self.hosted(service).await?;
+            Offers::bind(self.clone(), found, options).await
+        };
+        bind.await.map_err(|failure| BindError { service: service.to_owned(), failure })
+    }
+
+    async fn hosted(&self, name: &str) -> Result<Service, BindFailure> {
         let service = self.inner.service(name, Permission::Bind).await?;
-        let service =
-            service.ok_or_else(|| BindFailure::NoSuchService { identity: self.identity_name() })?;
-        Listener::bind(self.clone(), service, options).await
+        service.ok_or_else(|| BindFailure::NoSuchService { identity: self.identity_name() })
     }
 
     pub(crate) fn inner(&self) -> &Inner {

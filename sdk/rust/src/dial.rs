@@ -271,7 +271,11 @@ pub(crate) async fn dial(
     if answer.content_type != content::STATE_CONNECTED {
         port.mark_gone();
         let reason = String::from_utf8_lossy(&answer.body).into_owned();
-        return Err(DialFailure::Refused { router: router(), cause: cause(&reason), reason });
+        return Err(DialFailure::Refused {
+            router: router(),
+            cause: FailureCause::of_words(&reason),
+            reason,
+        });
     }
     let bytes = |key| answer.headers.bytes(key).map_or(&[][..], AsRef::as_ref);
     let early = if bytes(header::EARLY_DATA).is_empty() { 0 } else { early };
@@ -288,11 +292,6 @@ pub(crate) async fn dial(
     let left = protection.as_mut().and_then(|it| it.early.take());
     let stream = Stream::start(port, events, protection).map_err(lost)?;
     Ok((stream.begun_with(early), left))
-}
-
-/// Our routers begin their words with the cause.
-fn cause(reason: &str) -> Option<FailureCause> {
-    reason.split_once(": ").and_then(|(word, _)| FailureCause::from_word(word))
 }
 
 fn connect_message(

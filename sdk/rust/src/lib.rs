@@ -51,6 +51,7 @@ mod enroll;
 pub mod fuzzing;
 mod listen;
 mod messages;
+mod offer;
 mod peers;
 mod rest;
 #[cfg(test)]
@@ -67,7 +68,7 @@ pub use context::Context;
 pub use controller::{AuthenticateError, RenewError};
 pub use dial::{DialError, DialFailure, DialOptions, EndToEnd};
 pub use enroll::{EnrollError, enroll, enroll_password, enroll_router, enroll_with_certificate};
-pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener};
+pub use listen::{BindError, BindFailure, BindOptions, Caller, Listener, Offers};
 pub use messages::{MAX_MESSAGE, Messages};
 pub use nightgate_e2ee::{AgreementError, Cipher, Method, RecordError};
 pub use nightgate_identity::{
@@ -76,10 +77,11 @@ pub use nightgate_identity::{
 };
 pub use nightgate_model::token::EnrollmentMethod;
 pub use nightgate_model::{
-    entity::Permission,
+    entity::{Permission, Precedence},
     id::{IdentityId, ServiceId},
 };
 pub use nightgate_wire::FailureCause;
+pub use offer::{Offer, OfferLost};
 pub use rest::ControllerError;
 pub use service::Service;
 pub use stream::{Stream, TracedHop};

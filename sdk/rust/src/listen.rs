@@ -4,12 +4,17 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use nightgate_e2ee::KeyExchangeError;
-use nightgate_model::id::IdentityId;
-use tokio::sync::mpsc;
+use nightgate_model::{entity::Precedence, id::IdentityId};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    binding, context::Context, dial::EndToEnd, rest::ControllerError, service::Service,
+    binding::{self, Desk},
+    context::Context,
+    dial::EndToEnd,
+    offer::Offer,
+    rest::ControllerError,
+    service::Service,
     stream::Stream,
 };
 
@@ -25,6 +30,8 @@ pub struct BindOptions {
     /// What hosts of one instance have in common and nobody else knows, at most 1024 bytes; empty for none.
     /// Edge routers are told it, dialers are not.
     pub secret: Bytes,
+    /// Hosts of the best precedence that can be reached are dialed, whatever their cost.
+    pub precedence: Precedence,
     /// Static cost; hosts of lower cost are preferred.
     pub cost: u16,
     /// Which methods of end-to-end encryption will do; a dial without is refused.
@@ -39,6 +46,14 @@ pub struct Listener {
     service: String,
     host: Caller,
     accepted: mpsc::Receiver<(Stream, Caller)>,
+    _binding: AbortOnDropHandle<()>,
+}
+
+/// A hosted service whose dials this end answers one by one, for hosts that first find out whether they can serve a
+/// circuit. Otherwise like a [`Listener`].
+pub struct Offers {
+    offered: mpsc::Receiver<Offer>,
+    standing: watch::Sender<(Precedence, u16)>,
     _binding: AbortOnDropHandle<()>,
 }
 
@@ -119,7 +134,10 @@ impl Listener {
     ) -> Result<Self, BindFailure> {
         let host = context.inner().controller.identity();
         let name = service.name.clone();
-        let (accepted, task) = binding::start(context, service, options).await?;
+        let (desk, accepted) = mpsc::channel(binding::BACKLOG);
+        let (_standing, wanted) = watch::channel((options.precedence, options.cost));
+        let desk = Desk::Streams(desk);
+        let task = binding::start(context, service, (options, wanted), desk).await?;
         Ok(Self {
             service: name,
             host: Caller { id: Some(host.id), name: host.name, app_data: Bytes::new() },
@@ -154,6 +172,42 @@ impl Listener {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl Offers {
+    pub(crate) async fn bind(
+        context: Context,
+        service: Service,
+        options: BindOptions,
+    ) -> Result<Self, BindFailure> {
+        let (desk, offered) = mpsc::channel(binding::BACKLOG);
+        let (standing, wanted) = watch::channel((options.precedence, options.cost));
+        let desk = Desk::Offers(desk);
+        let task = binding::start(context, service, (options, wanted), desk).await?;
+        Ok(Self { offered, standing, _binding: task })
+    }
+
+    /// The next dial. Waits through the absence of routers and controller. Cancel safe.
+    pub async fn next(&mut self) -> Offer {
+        match self.offered.recv().await {
+            Some(offer) => offer,
+            // The task that sends lives as long as this.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Changes what dialers choose this host by, from now on. Circuits go on.
+    pub fn update(&self, precedence: Precedence, cost: u16) {
+        self.standing.send_if_modified(|standing| {
+            std::mem::replace(standing, (precedence, cost)) != (precedence, cost)
+        });
+    }
+}
+
+impl fmt::Debug for Offers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offers").field("standing", &*self.standing.borrow()).finish_non_exhaustive()
     }
 }
 

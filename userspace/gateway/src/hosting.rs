@@ -1,7 +1,8 @@
-//! Hosting: connects circuits that arrive for a service to its servers behind this gateway.
+//! Hosting: connects circuits that arrive for a service to its servers behind this gateway or tunneler.
 //!
-//! `host.v1` describes one server, `host.v2` several; each has a terminator of its own (`terminator`), whose
-//! checks change what dialers choose it by (`health`). `target` decides which server a dial is for.
+//! `host.v1` describes one server, `host.v2` several; each has a terminator of its own, whose checks change what dialers
+//! choose it by (`health`). `target` decides which server a dial is for. Where circuits come from is a [`Host`]'s to say:
+//! a gateway has its own router (`terminator`), a tunneler those of others.
 
 mod checks;
 mod connect;
@@ -15,18 +16,18 @@ mod terminator;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nightgate_model::{
-    configs::{ConfigShapeError, HostV1},
+    configs::{ConfigShapeError, HostV1, hosts},
     entity::Permission,
     id::{IdentityId, ServiceId},
     replica::Replica,
 };
 use nightgate_router::Router;
 use nightgate_telemetry::Metrics;
+use serde_json::Value;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::info;
 
 use crate::{carried::CarriedFlows, intercept::Encryption};
-use terminator::Host;
 
 pub use self::{
     checks::watch_health,
@@ -35,7 +36,18 @@ pub use self::{
     health::Standing,
     probe::Prober,
     server::{Connection, ServerError},
+    terminator::RouterHost,
 };
+
+/// Keeps terminators bound, and carries the circuits that arrive for them.
+pub trait Host: Clone + Send + 'static {
+    /// Keeps one of a service's terminators bound, for ever. Its circuits end with the future.
+    fn serve(
+        self,
+        service: Arc<HostedService>,
+        terminator: Arc<HostedTerminator>,
+    ) -> impl Future<Output = ()> + Send;
+}
 
 /// A service as it is hosted here.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,7 +57,7 @@ pub struct HostedService {
     /// Its name.
     pub name: String,
     /// The servers.
-    pub terminators: Vec<HostedTerminator>,
+    pub terminators: Vec<Arc<HostedTerminator>>,
     /// Whether both ends must encrypt.
     pub encryption: Encryption,
 }
@@ -61,8 +73,8 @@ pub struct HostedTerminator {
 
 /// Everything hosted here. Dropping it ends the hosting and every circuit of it.
 #[derive(Debug)]
-pub struct Hosting {
-    host: Host,
+pub struct Hosting<H = RouterHost> {
+    host: H,
     services: BTreeMap<ServiceId, Hosted>,
 }
 
@@ -73,8 +85,11 @@ struct Hosted {
     _tasks: JoinSet<()>,
 }
 
-/// Circuits carried at one time; more are refused.
-const MAX_CIRCUITS: usize = 32_768;
+/// Circuits that a host carries at one time; more are refused.
+pub const MAX_CIRCUITS: usize = 32_768;
+
+/// What a dialer is told that comes when there are so many.
+pub const FULL: &str = "the host carries as many circuits as it may";
 
 /// A UDP flow that has been silent for so long has ended; OpenZiti's routers wait as long.
 pub const UDP_IDLE: Duration = Duration::from_secs(300);
@@ -84,36 +99,52 @@ pub fn hosted_services(
     replica: &Replica,
     identity: &IdentityId,
 ) -> (Vec<HostedService>, Vec<ConfigShapeError>) {
-    let (mut hosted, mut problems) = (Vec::new(), Vec::new());
     let own_name = replica.identities.get(identity).map_or("", |own| own.name.as_str());
     let ids = replica.authorizations.services(identity, Permission::Bind);
-    for service in ids.filter_map(|id| replica.services.get(id)) {
-        let terminators = match service.hosts() {
-            Ok(hosts) => hosts,
-            Err(error) => {
-                problems.push(error);
-                continue;
-            }
-        };
-        let terminators = terminators.into_iter().map(|host| {
-            let instance = host.listen.instance(own_name);
-            HostedTerminator { host, instance }
-        });
-        let hosted_service = HostedService {
-            id: service.id.clone(),
-            name: service.name.clone(),
-            terminators: terminators.collect(),
-            encryption: Encryption::of(service),
-        };
-        if !hosted_service.terminators.is_empty() {
-            hosted.push(hosted_service);
+    readable(ids.filter_map(|id| replica.services.get(id)).map(|service| {
+        let encryption = Encryption::of(service);
+        HostedService::read((&service.id, &service.name), &service.config, encryption, own_name)
+    }))
+}
+
+/// Tells services with servers from those that cannot be read.
+pub fn readable(
+    services: impl IntoIterator<Item = Result<HostedService, ConfigShapeError>>,
+) -> (Vec<HostedService>, Vec<ConfigShapeError>) {
+    let (mut hosted, mut problems) = (Vec::new(), Vec::new());
+    for service in services {
+        match service {
+            Ok(service) if service.terminators.is_empty() => {}
+            Ok(service) => hosted.push(service),
+            Err(problem) => problems.push(problem),
         }
     }
     (hosted, problems)
 }
 
+impl HostedService {
+    /// Reads how a service is hosted from its documents by type; without terminators if they do not say it. `own_name`
+    /// is the name of the identity that hosts.
+    ///
+    /// # Errors
+    /// A document does not have the shape of its type.
+    pub fn read(
+        (id, name): (&ServiceId, &str),
+        config: &BTreeMap<String, Value>,
+        encryption: Encryption,
+        own_name: &str,
+    ) -> Result<Self, ConfigShapeError> {
+        let terminators = hosts(name, config)?.into_iter().map(|host| {
+            let instance = host.listen.instance(own_name);
+            Arc::new(HostedTerminator { host, instance })
+        });
+        let (id, name) = (id.clone(), name.to_owned());
+        Ok(Self { id, name, terminators: terminators.collect(), encryption })
+    }
+}
+
 impl Hosting {
-    /// Hosts nothing yet.
+    /// Hosts nothing yet. Circuits come by a router of this process.
     pub fn new(
         router: Router,
         identity: IdentityId,
@@ -122,7 +153,13 @@ impl Hosting {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
         let (prober, lines) = (Prober::new(), Arc::default());
-        let host = Host { router, identity, metrics, flows, slots, lines, prober, udp_idle };
+        Self::with(RouterHost { router, identity, metrics, flows, slots, lines, prober, udp_idle })
+    }
+}
+
+impl<H: Host> Hosting<H> {
+    /// Hosts nothing yet.
+    pub fn with(host: H) -> Self {
         Self { host, services: BTreeMap::new() }
     }
 
@@ -140,8 +177,9 @@ impl Hosting {
             self.services.entry(service.id.clone()).or_insert_with(|| {
                 let service = Arc::new(service);
                 let mut tasks = JoinSet::new();
-                for index in 0..service.terminators.len() {
-                    tasks.spawn(self.host.clone().serve(Arc::clone(&service), index));
+                for terminator in &service.terminators {
+                    let (service, terminator) = (Arc::clone(&service), Arc::clone(terminator));
+                    tasks.spawn(self.host.clone().serve(service, terminator));
                 }
                 Hosted { service, _tasks: tasks }
             });
@@ -155,7 +193,7 @@ mod tests {
         configs::{HostV2, Protocol},
         replica::ReplicaIdentity,
     };
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -1,22 +1,19 @@
 //! Hosting: connects circuits that arrive for services which the identity may host to their servers, which this host
 //! reaches. No port is opened for it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use nightgate_gateway::{
     carry::reset,
-    hosting::{Connection, Prober, Standing, UDP_IDLE, watch_health},
+    hosting::{
+        self, Connection, Host, HostedService, HostedTerminator, Hosting, MAX_CIRCUITS, Prober,
+        Standing, UDP_IDLE, readable, receive, watch_health,
+    },
+    intercept::Encryption,
 };
-use nightgate_model::{
-    configs::{ConfigShapeError, HostV1, hosts},
-    entity::Precedence,
-};
+use nightgate_model::configs::ConfigShapeError;
 use nightgate_sdk::{
-    BindOptions, Caller, Context, MAX_MESSAGE, Messages, Permission, Service, ServiceId, Stream,
+    BindOptions, Context, FailureCause, Messages, Offer, Offers, Permission, Service, Stream,
 };
 use tokio::{
     io::copy_bidirectional,
@@ -27,155 +24,143 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-/// Circuits carried at one time; more are refused.
-const MAX_CIRCUITS: usize = 32_768;
 /// Wait before a service is bound anew that could not be.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Everything hosted here. Dropping it ends the hosting and every circuit of it.
+/// What the identity may host, hosted. Dropping it ends the hosting and every circuit of it.
 #[derive(Debug)]
-pub(crate) struct Hosting {
-    host: Host,
-    services: BTreeMap<ServiceId, Hosted>,
+pub(crate) struct OwnHosting {
+    context: Context,
+    hosting: Hosting<EdgeHost>,
     /// Problems that the log knows already.
     logged: BTreeSet<String>,
 }
 
-/// What all servers share.
+/// Hosts at the edge routers that the controller names.
 #[derive(Clone, Debug)]
-struct Host {
+struct EdgeHost {
     context: Context,
     prober: Prober,
     slots: Arc<Semaphore>,
 }
 
-#[derive(Debug)]
-struct Hosted {
-    what: HostedService,
-    /// One for each server; they end with this.
-    _tasks: JoinSet<()>,
-}
-
-/// A service as it is hosted here.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct HostedService {
-    id: ServiceId,
-    name: String,
-    servers: Vec<HostV1>,
-}
-
-impl Hosting {
+impl OwnHosting {
     /// Hosts nothing yet.
     pub(crate) fn new(context: Context) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
-        let host = Host { context, prober: Prober::new(), slots };
-        Self { host, services: BTreeMap::new(), logged: BTreeSet::new() }
+        let host = EdgeHost { context: context.clone(), prober: Prober::new(), slots };
+        Self { context, hosting: Hosting::with(host), logged: BTreeSet::new() }
     }
 
     /// Hosts those of `services` that the identity may host, and no others. One that did not change keeps its circuits;
     /// those of another end.
     pub(crate) fn apply(&mut self, services: &[Service]) {
-        let (wanted, problems) = hosted_services(services);
+        let (wanted, problems) = hosted_services(services, &self.context.identity_name());
         let problems: BTreeSet<_> = problems.iter().map(ConfigShapeError::to_string).collect();
         for problem in problems.difference(&self.logged) {
             warn!(problem, "a service is not hosted");
         }
         self.logged = problems;
-        self.services.retain(|_, hosted| {
-            let keep = wanted.contains(&hosted.what);
-            if !keep {
-                info!(service = %hosted.what.name, "hosting ends");
-            }
-            keep
-        });
-        for what in wanted {
-            self.services.entry(what.id.clone()).or_insert_with(|| {
-                let mut tasks = JoinSet::new();
-                for server in &what.servers {
-                    tasks.spawn(self.host.clone().serve(what.name.clone(), server.clone()));
-                }
-                Hosted { what, _tasks: tasks }
-            });
-        }
+        self.hosting.apply(wanted);
     }
 }
 
 /// What may be hosted and has servers, and what cannot be read.
-fn hosted_services(services: &[Service]) -> (Vec<HostedService>, Vec<ConfigShapeError>) {
-    let (mut hosted, mut problems) = (Vec::new(), Vec::new());
+fn hosted_services(
+    services: &[Service],
+    own_name: &str,
+) -> (Vec<HostedService>, Vec<ConfigShapeError>) {
     let bindable = services.iter().filter(|it| it.permissions.contains(&Permission::Bind));
-    for Service { id, name, config, .. } in bindable {
-        match hosts(name, config) {
-            Ok(servers) if servers.is_empty() => {}
-            Ok(servers) => {
-                hosted.push(HostedService { id: id.clone(), name: name.clone(), servers });
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
-    (hosted, problems)
+    readable(bindable.map(|Service { id, name, config, encryption_required, .. }| {
+        let encryption = Encryption::by(config, *encryption_required);
+        HostedService::read((id, name), config, encryption, own_name)
+    }))
 }
 
-impl Host {
-    /// Keeps a service bound for one of its servers, for ever.
-    async fn serve(self, service: String, server: HostV1) {
-        let server = Arc::new(server);
-        let instance = server.listen.instance(&self.context.identity_name());
+impl Host for EdgeHost {
+    async fn serve(self, service: Arc<HostedService>, terminator: Arc<HostedTerminator>) {
         // All end with this task, and so with the service's hosting.
         let mut circuits = JoinSet::new();
-        let (mut standing, _checks) = watch_health(&self.prober, &service, &server);
+        let (mut standing, _checks) = watch_health(&self.prober, &service.name, &terminator.host);
+        let offers = self.bind(&service, &terminator, *standing.borrow_and_update());
+        let mut offers = offers.await;
+        info!(service = %service.name, server = %terminator.host, "hosting begins");
         loop {
-            let Standing { precedence, cost } = *standing.borrow_and_update();
-            if precedence == Precedence::Failed && standing.changed().await.is_ok() {
-                continue;
-            }
-            let instance = (!instance.is_empty()).then(|| instance.clone());
-            let options = BindOptions { instance, cost, ..BindOptions::default() };
-            let mut listener = match self.context.bind_with(&service, options).await {
-                Ok(listener) => listener,
-                Err(error) => {
-                    warn!(
-                        service,
-                        error = &error as &dyn std::error::Error,
-                        "not hosted; it is tried again"
-                    );
-                    sleep(RETRY).await;
-                    continue;
+            tokio::select! {
+                offer = offers.next() => {
+                    while circuits.try_join_next().is_some() {}
+                    let (service, terminator) = (Arc::clone(&service), Arc::clone(&terminator));
+                    circuits.spawn(self.clone().take(offer, service, terminator));
                 }
-            };
-            info!(service, %server, "hosting begins");
-            loop {
-                tokio::select! {
-                    (stream, caller) = listener.accept() => {
-                        while circuits.try_join_next().is_some() {}
-                        let (host, server) = (self.clone(), Arc::clone(&server));
-                        circuits.spawn(host.take(service.clone(), server, stream, caller));
-                    }
-                    // What dialers choose by is told by binding anew.
-                    Ok(()) = standing.changed() => break,
+                Ok(()) = standing.changed() => {
+                    let Standing { precedence, cost } = *standing.borrow_and_update();
+                    offers.update(precedence, cost);
                 }
             }
         }
     }
+}
 
-    async fn take(self, service: String, server: Arc<HostV1>, stream: Stream, caller: Caller) {
-        let Ok(_slot) = self.slots.try_acquire() else {
-            warn!(service, limit = MAX_CIRCUITS, "circuit ended: too many");
-            return stream.abort();
-        };
-        let dialer = caller.name;
-        let ended = match Connection::open(&server, &caller.app_data).await {
-            Ok(Connection::Stream(connection)) => carry_stream(stream, connection).await,
-            Ok(Connection::Datagrams(socket)) => carry_datagrams(stream, &socket).await,
-            Err(error) => {
-                let cause = error.cause().as_str();
-                info!(service, dialer, cause, %error, "circuit ended: its server is not reached");
-                return stream.abort();
+impl EdgeHost {
+    /// Binds a terminator, however long that takes.
+    async fn bind(
+        &self,
+        service: &HostedService,
+        terminator: &HostedTerminator,
+        Standing { precedence, cost }: Standing,
+    ) -> Offers {
+        loop {
+            let instance = Some(terminator.instance.clone()).filter(|name| !name.is_empty());
+            let options = BindOptions { instance, precedence, cost, ..BindOptions::default() };
+            match self.context.bind_offers(&service.name, options).await {
+                Ok(offers) => return offers,
+                Err(error) => warn!(
+                    service = %service.name,
+                    error = &error as &dyn std::error::Error,
+                    "not hosted; it is tried again"
+                ),
             }
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn take(
+        self,
+        offer: Offer,
+        service: Arc<HostedService>,
+        terminator: Arc<HostedTerminator>,
+    ) {
+        let (service, dialer) = (&service.name, offer.caller().name.clone());
+        let refused = |cause: FailureCause, detail: &str| {
+            info!(service, dialer, cause = cause.as_str(), detail, "circuit refused");
+        };
+        let Ok(_slot) = self.slots.try_acquire() else {
+            let (cause, detail) = (FailureCause::Capacity, hosting::FULL);
+            refused(cause, detail);
+            return offer.refuse(cause, detail);
+        };
+        let connection = match Connection::open(&terminator.host, &offer.caller().app_data).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let (cause, detail) = (error.cause(), error.to_string());
+                refused(cause, &detail);
+                return offer.refuse(cause, &detail);
+            }
+        };
+        let ended = match offer.accept().await {
+            Ok(stream) => carry(stream, connection).await,
+            Err(lost) => Err(std::io::Error::other(lost)),
         };
         if let Err(error) = ended {
             debug!(service, dialer, %error, "hosted connection ended");
         }
+    }
+}
+
+async fn carry(stream: Stream, connection: Connection) -> std::io::Result<()> {
+    match connection {
+        Connection::Stream(connection) => carry_stream(stream, connection).await,
+        Connection::Datagrams(socket) => carry_datagrams(stream, &socket).await,
     }
 }
 
@@ -193,15 +178,14 @@ async fn carry_stream(mut stream: Stream, mut connection: TcpStream) -> std::io:
 /// Carries datagrams both ways until the dialer ends the circuit, or for [`UDP_IDLE`] none has come from either side.
 async fn carry_datagrams(stream: Stream, socket: &UdpSocket) -> std::io::Result<()> {
     let messages: Messages = stream.into_messages();
-    let mut buffer = vec![0; MAX_MESSAGE];
     let mut silent_at = Instant::now() + UDP_IDLE;
     loop {
         tokio::select! {
-            received = socket.recv(&mut buffer) => {
+            received = receive(socket) => {
+                let datagram = received?;
                 // An empty one cannot be told from no message at all.
-                match buffer.get(..received?) {
-                    Some(datagram) if !datagram.is_empty() => messages.send(datagram).await?,
-                    Some(_) | None => {}
+                if !datagram.is_empty() {
+                    messages.send(&datagram).await?;
                 }
             }
             message = messages.recv() => match message? {
@@ -216,6 +200,7 @@ async fn carry_datagrams(stream: Stream, socket: &UdpSocket) -> std::io::Result<
 
 #[cfg(test)]
 mod tests {
+    use nightgate_sdk::ServiceId;
     use serde_json::{Value, json};
 
     use super::*;
@@ -232,14 +217,16 @@ mod tests {
         };
         let server = json!({ "protocol": "tcp", "address": "10.0.0.1", "port": 80 });
         let two = json!({ "terminators": [server, server] });
-        let (hosted, problems) = hosted_services(&[
+        let services = [
             service("web", Permission::Bind, &[("host.v1", server.clone())]),
             service("two", Permission::Bind, &[("host.v2", two)]),
             service("dialed", Permission::Dial, &[("host.v1", server)]),
             service("application", Permission::Bind, &[]),
             service("broken", Permission::Bind, &[("host.v1", json!({ "port": "x" }))]),
-        ]);
-        let found: Vec<_> = hosted.iter().map(|it| (it.name.as_str(), it.servers.len())).collect();
+        ];
+        let (hosted, problems) = hosted_services(&services, "host");
+        let found: Vec<_> =
+            hosted.iter().map(|it| (it.name.as_str(), it.terminators.len())).collect();
         assert_eq!(found, [("web", 1), ("two", 2)]);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert!(problem.to_string().contains("service broken"), "{problem}");

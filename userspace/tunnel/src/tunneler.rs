@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     flows::{FlowReport, Flows},
-    hosting::Hosting,
+    hosting::OwnHosting,
     policy::Policy,
     process::Process,
     sockets::Sockets,
@@ -182,7 +182,7 @@ pub async fn host(
     let context = Context::load(identity).await?;
     info!(identity = %context.identity_name(), "tunneler hosts");
     let keep = async {
-        let mut hosting = Hosting::new(context.clone());
+        let mut hosting = OwnHosting::new(context.clone());
         loop {
             match context.services().await {
                 Ok(services) => hosting.apply(&services),
@@ -203,7 +203,7 @@ pub async fn host(
 /// Keeps what is intercepted and hosted as the controller allows it.
 async fn refresh(shared: Arc<Shared>) {
     let mut logged = BTreeSet::new();
-    let mut hosting = Hosting::new(shared.context.clone());
+    let mut hosting = OwnHosting::new(shared.context.clone());
     loop {
         match shared.context.services().await {
             Ok(services) => {

@@ -127,6 +127,12 @@ impl FailureCause {
         }
     }
 
+    /// The cause that a refusal's words begin with, as in `connection-refused: connect to 10.0.0.1:80`; `None` for words of
+    /// others.
+    pub fn of_words(words: &str) -> Option<Self> {
+        words.split_once(": ").and_then(|(word, _)| Self::from_word(word))
+    }
+
     /// Reads the word; `None` for a word that is not in the list.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|cause| cause.as_str() == word)

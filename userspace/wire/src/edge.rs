@@ -100,8 +100,10 @@ pub mod flag {
     pub const FIN: u32 = 1;
 }
 
-/// Values of the precedence (header 1005); anything else is the default.
+/// Values of the precedence (header 1005); what is none of them is the default.
 pub mod precedence {
+    /// As usual.
+    pub const DEFAULT: u8 = 0;
     /// Before all others.
     pub const REQUIRED: u8 = 1;
     /// After all others.

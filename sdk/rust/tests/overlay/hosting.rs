@@ -12,7 +12,9 @@ use nightgate_gateway::{
 };
 use nightgate_model::{entity::Precedence, replica::Replica};
 use nightgate_router::{LinkConfig, Router, RouterConfig};
-use nightgate_sdk::{Context, DialFailure, DialOptions, FailureCause, Stream, enroll_router};
+use nightgate_sdk::{
+    BindOptions, Context, DialError, DialFailure, DialOptions, FailureCause, Stream, enroll_router,
+};
 use nightgate_telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::{
@@ -174,6 +176,56 @@ async fn what_is_wrong_with_the_server_reaches_the_dialer() {
         assert_eq!(*cause, Some(expected), "{reason}");
     }
     gateway.stop().await;
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_answers_each_dial_and_says_why_it_refuses_and_how_it_stands() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("servers", true).await;
+    let host = overlay.join("host", &["servers-host"]).await;
+    let client = overlay.join("client", &["servers-dial"]).await;
+    let stands = |precedence, cost| {
+        until(&overlay, move |replica: &Arc<Replica>| {
+            replica.terminators.iter().any(|it| (it.precedence, it.cost) == (precedence, cost))
+        })
+    };
+    let options =
+        BindOptions { precedence: Precedence::Required, cost: 7, ..BindOptions::default() };
+    let mut offers = host.bind_offers("servers", options).await.unwrap();
+    stands(Precedence::Required, 7).await;
+    offers.update(Precedence::Failed, 8);
+    stands(Precedence::Failed, 8).await;
+
+    let dial = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.dial("servers").await })
+    };
+    let cause = async |dialed: tokio::task::JoinHandle<Result<Stream, DialError>>| {
+        let failure = dialed.await.unwrap().unwrap_err().failure;
+        let DialFailure::Refused { cause, reason, .. } = failure else { panic!("{failure}") };
+        (cause, reason)
+    };
+    let dialed = dial();
+    let offer = offers.next().await;
+    assert_eq!(offer.caller().name, "client");
+    offer.refuse(FailureCause::ConnectionRefused, "connect to [::1]:80");
+    let (told, reason) = cause(dialed).await;
+    assert_eq!(told, Some(FailureCause::ConnectionRefused), "{reason}");
+    assert!(reason.contains("connect to [::1]:80"), "{reason}");
+
+    let dialed = dial();
+    drop(offers.next().await);
+    assert_eq!(cause(dialed).await.0, Some(FailureCause::HostRefused));
+
+    let dialed = dial();
+    let mut theirs = offers.next().await.accept().await.unwrap();
+    let mut ours = dialed.await.unwrap().unwrap();
+    theirs.write_all(b"hello").await.unwrap();
+    theirs.shutdown().await.unwrap();
+    let mut said = String::new();
+    ours.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "hello");
     overlay.stop().await;
 }
 

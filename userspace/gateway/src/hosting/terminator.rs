@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    HostedService, HostedTerminator,
+    FULL, Host, HostedService, HostedTerminator,
     checks::watch_health,
     datagram,
     health::Standing,
@@ -29,7 +29,7 @@ use crate::{
 
 /// What all terminators of a gateway share.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
+pub struct RouterHost {
     pub(super) router: Router,
     pub(super) identity: IdentityId,
     pub(super) metrics: Metrics,
@@ -45,7 +45,7 @@ pub(super) struct Host {
 /// Why a circuit is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("the host carries as many circuits as it may")]
+    #[error("{FULL}")]
     Full,
     #[error(transparent)]
     Protection(#[from] ProtectionError),
@@ -56,11 +56,8 @@ enum Refusal {
 /// Wait before a service is bound anew whose binding the router ended.
 const RETRY: Duration = Duration::from_secs(2);
 
-impl Host {
-    /// Keeps the terminator bound for ever.
-    pub(super) async fn serve(self, service: Arc<HostedService>, index: usize) {
-        let Some(terminator) = service.terminators.get(index) else { return };
-        let terminator = Arc::new(terminator.clone());
+impl Host for RouterHost {
+    async fn serve(self, service: Arc<HostedService>, terminator: Arc<HostedTerminator>) {
         // All end with this task, and so with the service's hosting.
         let mut circuits = JoinSet::new();
         let (mut standing, _checks) = watch_health(&self.prober, &service.name, &terminator.host);
@@ -85,7 +82,9 @@ impl Host {
             sleep(RETRY).await;
         }
     }
+}
 
+impl RouterHost {
     async fn take(
         self,
         incoming: Incoming,

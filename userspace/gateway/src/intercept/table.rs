@@ -59,11 +59,14 @@ pub struct InterceptTable {
 impl Encryption {
     /// What the controller says about a service.
     pub fn of(service: &Service) -> Self {
-        match EndToEndV1::method_of(&service.config) {
+        Self::by(&service.config, service.encryption_required)
+    }
+
+    /// What the controller says about a service with these documents by type.
+    pub fn by(config: &BTreeMap<String, serde_json::Value>, required: bool) -> Self {
+        match EndToEndV1::method_of(config) {
             EndToEndMethod::Native => Self::Native,
-            EndToEndMethod::AesGcm | EndToEndMethod::Negotiated if !service.encryption_required => {
-                Self::Off
-            }
+            EndToEndMethod::AesGcm | EndToEndMethod::Negotiated if !required => Self::Off,
             EndToEndMethod::AesGcm => Self::AesGcm,
             EndToEndMethod::Negotiated => Self::Required,
         }

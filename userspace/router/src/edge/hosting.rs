@@ -273,7 +273,8 @@ async fn offer(client: Client, host: Arc<Host>, offered: Reservation, incoming: 
         return;
     };
     if answer.content_type != content::DIAL_SUCCESS {
-        incoming.refuse(FailureCause::HostRefused, &String::from_utf8_lossy(&answer.body));
+        let (cause, reason) = refusal(&answer.body);
+        incoming.refuse(cause, &reason);
         return;
     }
     let reservation = match host.ids {
@@ -298,6 +299,26 @@ async fn offer(client: Client, host: Arc<Host>, offered: Reservation, incoming: 
         client.send(confirm).await;
     }
     reservation.join(&client, circuit);
+}
+
+/// Why a host has refused. Ours begin with the cause; of these count those that a host can know.
+fn refusal(body: &[u8]) -> (FailureCause, String) {
+    let words = String::from_utf8_lossy(body);
+    let known = FailureCause::of_words(&words).filter(|cause| {
+        matches!(
+            cause,
+            FailureCause::HostRefused
+                | FailureCause::ConnectionRefused
+                | FailureCause::HostUnreachable
+                | FailureCause::ConnectTimeout
+                | FailureCause::Capacity
+                | FailureCause::Encryption
+        )
+    });
+    match known.and_then(|cause| Some((cause, words.split_once(": ")?.1))) {
+        Some((cause, reason)) => (cause, reason.to_owned()),
+        None => (FailureCause::HostRefused, words.into_owned()),
+    }
 }
 
 fn chosen_by_host(client: &Client, answer: &Message) -> Option<Reservation> {
@@ -351,6 +372,22 @@ mod tests {
             request(identity, instance, secret);
         let (id, router) = (TerminatorId::new("t"), RouterId::new("r"));
         vec![Terminator { id, service, router, host, instance, secret, precedence, cost }]
+    }
+
+    #[test]
+    fn a_host_says_why_it_refuses_but_not_what_only_routers_know() {
+        for (words, cause, reason) in [
+            (
+                "connection-refused: connect to [::1]:80",
+                FailureCause::ConnectionRefused,
+                "connect to [::1]:80",
+            ),
+            ("unauthorized: not you", FailureCause::HostRefused, "unauthorized: not you"),
+            ("busy: try later", FailureCause::HostRefused, "busy: try later"),
+            ("", FailureCause::HostRefused, ""),
+        ] {
+            assert_eq!(refusal(words.as_bytes()), (cause, reason.to_owned()), "{words}");
+        }
     }
 
     #[test]
