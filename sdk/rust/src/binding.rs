@@ -360,7 +360,7 @@ impl Binding {
         if let Some(secrets) = &self.early
             && let Some(secret) = protection.and_then(|it| it.early.take())
         {
-            secrets.put(*secret.id(), secret, std::time::Instant::now());
+            secrets.put(secret.id(), secret, std::time::Instant::now());
         }
     }
 

@@ -1,7 +1,8 @@
 //! Who dials, proven to the router that hosts: no router takes another's word for it.
 //!
 //! A client's service session token travels with the request. A router that dials as itself (a gateway) signs the
-//! request with the key of its certificate.
+//! request with the key of its certificate, unless it sends it straight to the router that hosts: there the link has proven
+//! who it is.
 
 use std::{
     sync::Arc,
@@ -58,13 +59,14 @@ impl Proofs {
         self.own.borrow().credentials.clone()
     }
 
-    /// Signs a request that begins here with this router as the dialer; leaves other frames as they are.
+    /// Signs a request that begins here with this router as the dialer and passes others; leaves other frames as they are.
     pub(crate) fn prove(&self, frame: Frame) -> Frame {
         let Frame::Open(path, headers) = &frame else { return frame };
         let Some(credentials) = self.credentials() else { return frame };
         let own = Some(credentials.id());
         if first_router(headers).as_ref().map(RouterId::as_str) != own
             || headers.text(header::DIALER) != own
+            || is_direct(headers)
         {
             return frame;
         }
@@ -86,6 +88,9 @@ impl Proofs {
         hand_on: impl FnOnce(Incoming) + Send + 'static,
     ) {
         let Some(request) = incoming.offer().request.clone() else { return hand_on(incoming) };
+        if is_of_router(&request, &incoming.offer().dial) && is_direct(&request) {
+            return hand_on(incoming);
+        }
         let (credentials, mut replica) = (self.credentials(), self.replica.clone());
         // A token or certificate may be newer than the replica: others must not wait for this one.
         tokio::spawn(async move {
@@ -140,6 +145,12 @@ async fn of_router(
 fn is_of_router(request: &Headers, dial: &Dial) -> bool {
     dial.session.is_empty()
         && first_router(request).is_some_and(|router| router.as_identity() == dial.dialer)
+}
+
+/// Whether a request passes no router between its first and its last. The fabric takes it only from the link of the router
+/// before, which is the first one then.
+fn is_direct(request: &Headers) -> bool {
+    request.text(header::PATH).is_some_and(|path| path.split('\n').count() == 2)
 }
 
 fn first_router(request: &Headers) -> Option<RouterId> {

@@ -10,12 +10,12 @@ use std::fmt;
 use super::{
     cipher::Cipher,
     record::{Opening, Sealing},
-    schedule::{TRANSCRIPT_LENGTH, TrafficSecret},
+    schedule::{ID_LENGTH, TRANSCRIPT_LENGTH, TrafficSecret},
 };
 use crate::SealError;
 
 /// Bytes of the name under which both ends know a secret.
-pub const EARLY_ID_LENGTH: usize = 16;
+pub const EARLY_ID_LENGTH: usize = ID_LENGTH;
 
 /// Names a secret to the end that has it; says nothing about it.
 pub type EarlyId = [u8; EARLY_ID_LENGTH];
@@ -23,7 +23,6 @@ pub type EarlyId = [u8; EARLY_ID_LENGTH];
 /// What a circuit leaves to both of its ends, for data that goes with one later dial from the same dialer to the same
 /// host.
 pub struct EarlySecret {
-    id: EarlyId,
     cipher: Cipher,
     secret: TrafficSecret,
     peer: String,
@@ -38,13 +37,13 @@ pub struct EarlyOffer<'a> {
 }
 
 impl EarlySecret {
-    pub(super) fn new(id: EarlyId, cipher: Cipher, secret: TrafficSecret, peer: &str) -> Self {
-        Self { id, cipher, secret, peer: peer.to_owned() }
+    pub(super) fn new(cipher: Cipher, secret: TrafficSecret, peer: &str) -> Self {
+        Self { cipher, secret, peer: peer.to_owned() }
     }
 
     /// Its name.
-    pub fn id(&self) -> &EarlyId {
-        &self.id
+    pub fn id(&self) -> EarlyId {
+        self.secret.id()
     }
 
     /// Seals what goes with the offer of this transcript: the name, then one record.
@@ -53,9 +52,10 @@ impl EarlySecret {
         offered: &[u8; TRANSCRIPT_LENGTH],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
+        let id = self.id();
         let record =
             Sealing::new(self.cipher, self.secret.for_offer(offered)).seal(plaintext, 0)?;
-        Ok([&self.id[..], &record].concat())
+        Ok([&id[..], &record].concat())
     }
 
     fn open(self, offered: &[u8; TRANSCRIPT_LENGTH], record: &[u8]) -> Option<Vec<u8>> {

@@ -134,13 +134,13 @@ impl Agreed {
         secrets: Secrets,
         since: Option<Instant>,
     ) -> Self {
-        let Secrets { dialer_to_host, host_to_dialer, early, early_id, line, line_id } = secrets;
+        let Secrets { dialer_to_host, host_to_dialer, early, line } = secrets;
         let (outbound, inbound) = match role {
             Role::Dialer => (dialer_to_host, host_to_dialer),
             Role::Host => (host_to_dialer, dialer_to_host),
         };
-        let early = EarlySecret::new(early_id, cipher, early, &peer.id);
-        let line = since.map(|since| Line::new(line_id, cipher, line, peer.clone(), since));
+        let early = EarlySecret::new(cipher, early, &peer.id);
+        let line = since.map(|since| Line::new(cipher, line, peer.clone(), since));
         Self { cipher, peer, outbound, inbound, early, early_data: None, line }
     }
 }

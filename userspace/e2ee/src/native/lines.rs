@@ -17,7 +17,7 @@ use nightgate_identity::ProvenIdentity;
 use super::{
     cipher::Cipher,
     handshake::Binding,
-    schedule::{LINE_ID_LENGTH, TrafficSecret},
+    schedule::{ID_LENGTH, TrafficSecret},
 };
 
 /// How long a line is good: as long, a certificate may have been revoked without the other end's knowledge.
@@ -36,7 +36,7 @@ const WINDOW: u32 = 64;
 const MAX_LINES: usize = 4_096;
 
 /// Names a line to the end that has it; says nothing about it.
-pub(super) type LineId = [u8; LINE_ID_LENGTH];
+pub(super) type LineId = [u8; ID_LENGTH];
 
 /// Secrets of circuits to come, in their order.
 pub(crate) struct Line {
@@ -78,13 +78,12 @@ pub struct Lines {
 
 impl Line {
     pub(super) fn new(
-        id: LineId,
         cipher: Cipher,
         secret: TrafficSecret,
         peer: ProvenIdentity,
         since: Instant,
     ) -> Self {
-        Self { id, cipher, peer, since, secret, next: 0, passed: BTreeMap::new() }
+        Self { id: secret.id(), cipher, peer, since, secret, next: 0, passed: BTreeMap::new() }
     }
 
     fn is_good(&self, now: Instant) -> bool {

@@ -17,7 +17,7 @@ use libsodium_rs::{random, utils::memcmp};
 use super::{
     handshake::{Binding, HandshakeError},
     lines::{LineId, Lines, Turn},
-    schedule::{LINE_ID_LENGTH, PROOF_LENGTH, TRANSCRIPT_LENGTH, TrafficSecret, transcript},
+    schedule::{ID_LENGTH, PROOF_LENGTH, TRANSCRIPT_LENGTH, TrafficSecret, transcript},
 };
 
 /// Version of these messages; those of the handshake have [`super::message::VERSION`].
@@ -34,7 +34,7 @@ const HOST: &[u8] = b"nightgate-e2e-1 host";
 const RANDOM_LENGTH: usize = 32;
 
 /// Bytes of an offer and of an answer before their proof.
-const OFFERED: usize = 1 + LINE_ID_LENGTH + 4 + RANDOM_LENGTH;
+const OFFERED: usize = 1 + ID_LENGTH + 4 + RANDOM_LENGTH;
 const ANSWERED: usize = 1 + RANDOM_LENGTH;
 
 /// Whether a message is one of these.
@@ -107,8 +107,8 @@ fn parts<const N: usize>(
 /// Line and number of an offer.
 fn named(offered: &[u8; OFFERED]) -> (LineId, u32) {
     let (mut id, mut number) = (LineId::default(), [0; 4]);
-    id.copy_from_slice(&offered[1..=LINE_ID_LENGTH]);
-    number.copy_from_slice(&offered[1 + LINE_ID_LENGTH..OFFERED - RANDOM_LENGTH]);
+    id.copy_from_slice(&offered[1..=ID_LENGTH]);
+    number.copy_from_slice(&offered[1 + ID_LENGTH..OFFERED - RANDOM_LENGTH]);
     (id, u32::from_be_bytes(number))
 }
 

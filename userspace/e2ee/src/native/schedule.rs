@@ -2,8 +2,6 @@
 
 use libsodium_rs::{crypto_hash::sha512, crypto_kdf::hkdf, utils::memzero};
 
-use super::early::EarlyId;
-
 /// The secret of one direction, from which its keys come (HKDF-SHA-512, RFC 5869).
 #[derive(Clone)]
 pub(crate) struct TrafficSecret(hkdf::sha512::Prk);
@@ -11,8 +9,8 @@ pub(crate) struct TrafficSecret(hkdf::sha512::Prk);
 /// Bytes of a transcript hash (SHA-512).
 pub(super) const TRANSCRIPT_LENGTH: usize = sha512::BYTES;
 
-/// Bytes of the name of what a handshake leaves for later circuits.
-pub(super) const LINE_ID_LENGTH: usize = 16;
+/// Bytes of a secret's name.
+pub(super) const ID_LENGTH: usize = 16;
 
 /// Bytes by which an end proves that it has a secret.
 pub(super) const PROOF_LENGTH: usize = 32;
@@ -22,9 +20,7 @@ pub(super) struct Secrets {
     pub(super) dialer_to_host: TrafficSecret,
     pub(super) host_to_dialer: TrafficSecret,
     pub(super) early: TrafficSecret,
-    pub(super) early_id: EarlyId,
     pub(super) line: TrafficSecret,
-    pub(super) line_id: [u8; LINE_ID_LENGTH],
 }
 
 impl Secrets {
@@ -38,9 +34,7 @@ impl Secrets {
             dialer_to_host: root.derive(b"nightgate-e2e-1 dialer to host"),
             host_to_dialer: root.derive(b"nightgate-e2e-1 host to dialer"),
             early: root.derive(b"nightgate-e2e-1 early"),
-            early_id: root.array(b"nightgate-e2e-1 early id"),
             line: root.derive(b"nightgate-e2e-1 line"),
-            line_id: root.array(b"nightgate-e2e-1 line id"),
         }
     }
 }
@@ -71,6 +65,11 @@ impl TrafficSecret {
         self.array(b"nightgate-e2e-1 nonce")
     }
 
+    /// The name under which both ends know a secret; says nothing about it.
+    pub(super) fn id(&self) -> [u8; ID_LENGTH] {
+        self.array(b"nightgate-e2e-1 id")
+    }
+
     /// Of a line's secret, that of its next circuit.
     pub(super) fn of_circuit(&self) -> Self {
         self.derive(b"nightgate-e2e-1 circuit")
@@ -87,11 +86,7 @@ impl TrafficSecret {
         role: &[u8],
         transcript: &[u8; TRANSCRIPT_LENGTH],
     ) -> [u8; PROOF_LENGTH] {
-        let secret = self.expand(hkdf::sha512::KEYBYTES, role, |bytes| {
-            hkdf::sha512::extract(Some(transcript), bytes)
-                .expect("HKDF-Extract takes any salt and any secret")
-        });
-        Self(secret).array(b"nightgate-e2e-1 proof")
+        self.array(&[role, transcript].concat())
     }
 
     fn derive(&self, label: &[u8]) -> Self {

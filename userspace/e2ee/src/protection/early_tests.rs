@@ -25,7 +25,7 @@ impl Pair {
     fn answer(&self, share: &Share, sealed: Option<&[u8]>) -> (Share, Protection) {
         let take = |id: &EarlyId| {
             let mut kept = self.kept.borrow_mut();
-            let at = kept.iter().position(|secret| secret.id() == id)?;
+            let at = kept.iter().position(|secret| secret.id() == *id)?;
             Some(kept.remove(at))
         };
         let early = sealed.map(|sealed| EarlyOffer { sealed, take: &take });

@@ -6,7 +6,7 @@ const BINDING: Binding<'_> = Binding { service: "s", instance: "", app_data: b""
 fn line(id: u8, since: Instant) -> Line {
     let secret = Secrets::derive(&[id; 32], &[0; TRANSCRIPT_LENGTH]).line;
     let peer = ProvenIdentity { id: "web".into(), fingerprint: String::new() };
-    Line::new([id; LINE_ID_LENGTH], Cipher::ChaCha20Poly1305, secret, peer, since)
+    Line::new(Cipher::ChaCha20Poly1305, secret, peer, since)
 }
 
 fn bytes(secret: &TrafficSecret) -> Vec<u8> {
@@ -51,7 +51,7 @@ fn lines_end_with_time_and_with_use() {
     let late = start + LINE_LIFETIME;
     assert!(lines.turn(BINDING, late - Duration::from_millis(1)).is_some());
     assert!(lines.turn(BINDING, late).is_none());
-    assert!(lines.take(&[1; LINE_ID_LENGTH], 0, late, |_| true).is_none());
+    assert!(lines.take(&line(1, start).id, 0, late, |_| true).is_none());
 
     lines.keep_dialing("s", "", line(2, late), late);
     let turns = (0..=LINE_CIRCUITS).filter(|_| lines.turn(BINDING, late).is_some()).count();
@@ -67,20 +67,18 @@ fn after_a_miss_nothing_is_kept_for_a_while() {
     assert!(lines.turn(BINDING, now).is_none());
     let later = now + LINE_PAUSE;
     lines.keep_dialing("s", "", line(3, later), later);
-    assert_eq!(lines.turn(BINDING, later).map(|turn| turn.id), Some([3; LINE_ID_LENGTH]));
+    assert_eq!(lines.turn(BINDING, later).map(|turn| turn.id), Some(line(3, later).id));
 }
 
 #[test]
 fn the_oldest_lines_go_first() {
     let (lines, start) = (Lines::default(), Instant::now());
+    let id = |at: usize| u128::try_from(at).unwrap().to_be_bytes();
     for at in 0..=MAX_LINES {
-        let mut line = line(1, start + Duration::from_millis(at as u64));
-        line.id[..8].copy_from_slice(&at.to_be_bytes());
-        lines.keep_hosting(line);
+        let line = line(1, start + Duration::from_millis(at as u64));
+        lines.keep_hosting(Line { id: id(at), ..line });
     }
     let hosting = locked(&lines.hosting);
     assert_eq!(hosting.len(), MAX_LINES);
-    let mut first = [1; LINE_ID_LENGTH];
-    first[..8].fill(0);
-    assert!(!hosting.contains_key(&first));
+    assert!(!hosting.contains_key(&id(0)));
 }
