@@ -14,7 +14,7 @@ use crate::{
     flow::{Receiver, Sender},
     open::Open,
     path::{Lost, Path},
-    proof::Prover,
+    proof::{Key, Prover},
     router::Route,
 };
 
@@ -36,8 +36,7 @@ impl Router {
         if self.is_full(None) {
             return Err(self.full());
         }
-        let prover = Prover::new(&self.random.secret()).ok_or_else(|| self.full())?;
-        let proof = Proof::Dialer(prover);
+        let proof = Proof::Dialer(self.prover().ok_or_else(|| self.full())?);
         let end = End {
             attempt: Some(Box::new(Attempt::new(dial.clone()))),
             ..End::new(CircuitId(0), &dial, proof, now)
@@ -152,6 +151,15 @@ impl Router {
         if let Err(refusal) = self.try_dial(id, now) {
             self.give_up_dial(id, refusal);
         }
+    }
+
+    /// What moves a new circuit; `None` if memory is short.
+    fn prover(&mut self) -> Option<Prover> {
+        let Self { key, random, .. } = self;
+        if key.is_none() {
+            *key = Key::new(&random.secret());
+        }
+        key.clone().map(Prover::new)
     }
 
     fn give_up_dial(&mut self, id: EndId, refusal: DialRefusal) {

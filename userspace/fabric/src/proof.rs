@@ -1,8 +1,10 @@
 //! How the dialer's end proves to the host's end that it is still itself.
 //!
-//! A key of its own for each circuit: the dialer shows the public part when the circuit opens, and signs each
-//! request for another path, with that path. Whoever sees a request, on its way or elsewhere, can neither lead it
+//! The dialer's router has a key for the circuits that begin at it: it shows the public part when a circuit opens, and signs
+//! each request for another path, with the circuit and that path. Whoever sees a request, on its way or elsewhere, can neither lead it
 //! along other routers nor use it twice, so no router gets a circuit onto a path that the dialer did not ask for.
+
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use bytes::BufMut as _;
@@ -39,22 +41,35 @@ impl Claim<'_> {
     }
 }
 
+/// A router's key, for all circuits that begin at it: to make one takes longer than all else that the fabric does about
+/// a circuit.
+#[derive(Clone)]
+pub(crate) struct Key(Arc<Ed25519KeyPair>);
+
 /// The dialer's side.
+#[derive(Debug)]
 pub(crate) struct Prover {
-    key: Ed25519KeyPair,
+    key: Key,
     turn: u64,
 }
 
-impl Prover {
+impl Key {
     /// From a secret that nobody else knows; `None` if memory is short.
     pub(crate) fn new(secret: &[u8; 32]) -> Option<Self> {
-        Some(Self { key: Ed25519KeyPair::from_seed_unchecked(secret).ok()?, turn: 0 })
+        Some(Self(Arc::new(Ed25519KeyPair::from_seed_unchecked(secret).ok()?)))
+    }
+}
+
+impl Prover {
+    /// Of a circuit that begins at the router of this key.
+    pub(crate) fn new(key: Key) -> Self {
+        Self { key, turn: 0 }
     }
 
     /// What the host is shown when the circuit opens.
     pub(crate) fn anchor(&self) -> Anchor {
         let mut anchor = Anchor::default();
-        anchor.copy_from_slice(self.key.public_key().as_ref());
+        anchor.copy_from_slice(self.key.0.public_key().as_ref());
         anchor
     }
 
@@ -66,13 +81,13 @@ impl Prover {
 
     /// The proof of a claim; `None` if memory is short.
     pub(crate) fn prove(&self, claim: Claim<'_>) -> Option<Proof> {
-        self.key.try_sign(&claim.to_bytes()).ok()?.as_ref().try_into().ok()
+        self.key.0.try_sign(&claim.to_bytes()).ok()?.as_ref().try_into().ok()
     }
 }
 
-impl std::fmt::Debug for Prover {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prover").field("turn", &self.turn).finish_non_exhaustive()
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").finish_non_exhaustive()
     }
 }
 
@@ -109,7 +124,7 @@ mod tests {
 
     #[test]
     fn each_proof_is_good_once_and_earlier_ones_never_again() {
-        let mut prover = Prover::new(&[7; 32]).unwrap();
+        let mut prover = Prover::new(Key::new(&[7; 32]).unwrap());
         let mut verifier = Verifier::new(prover.anchor());
         let proofs: Vec<_> = (0..4)
             .map(|_| {
@@ -127,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_proof_is_good_for_what_it_claims_alone() {
-        let prover = Prover::new(&[7; 32]).unwrap();
+        let prover = Prover::new(Key::new(&[7; 32]).unwrap());
         let mut verifier = Verifier::new(prover.anchor());
         let proof = prover.prove(PATH).unwrap();
         for other in [

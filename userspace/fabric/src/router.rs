@@ -22,6 +22,7 @@ use crate::{
     load::Loads,
     neighbour::Peer,
     path::Topology,
+    proof::Key,
     random::Random,
     timer::{Due, Timers},
     trace::Traces,
@@ -40,6 +41,8 @@ const OVERSLEPT: Duration = Duration::from_millis(300);
 pub struct Router {
     pub(crate) id: RouterId,
     pub(crate) random: Random,
+    /// Moves the circuits that begin here; made for the first of them.
+    pub(crate) key: Option<Key>,
     pub(crate) replica: Arc<Replica>,
     /// Until when `replica` allows circuits, if that is limited.
     pub(crate) valid_until: Option<Instant>,
@@ -86,6 +89,7 @@ impl Router {
         Self {
             id,
             random: Random::new(seed),
+            key: None,
             replica: Arc::default(),
             valid_until: None,
             topology: None,
