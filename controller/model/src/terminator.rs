@@ -12,6 +12,9 @@ use crate::{
 /// Longest name of an instance in bytes; every router keeps it.
 pub const MAX_INSTANCE: usize = 1024;
 
+/// Longest secret of an instance in bytes.
+pub const MAX_SECRET: usize = 1024;
+
 /// A place where a service is hosted.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

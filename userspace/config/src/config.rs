@@ -12,6 +12,7 @@ use crate::{
     endpoint::Endpoint,
     firewall,
     firewall::Zone,
+    hosting::{self, Hosting},
     links,
     links::Links,
     log::{self, Log},
@@ -89,6 +90,8 @@ pub struct Gateway {
     pub verdict: Option<Verdict>,
     /// What is told of flows.
     pub flow_records: Option<FlowRecords>,
+    /// What it hosts with.
+    pub hosting: Hosting,
 }
 
 /// Version of the schema.
@@ -149,8 +152,18 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
 
 /// The outer `None` means that something is wrong with it.
 fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gateway>> {
-    let lines = ["sets", "rules", "nat", "log_unmatched", "dns", "mirror", "verdict", "telemetry"]
-        .map(|key| (key, section.line_of(key)));
+    let lines = [
+        "sets",
+        "rules",
+        "nat",
+        "log_unmatched",
+        "dns",
+        "mirror",
+        "verdict",
+        "telemetry",
+        "hosting",
+    ]
+    .map(|key| (key, section.line_of(key)));
     let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
     let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
     let sets = reader.optional(section, "sets", sets::decode);
@@ -182,6 +195,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         .optional(section, "mirror", |reader, node| mirror::decode(reader, node, names.as_ref()));
     let verdict = reader.optional(section, "verdict", verdict::decode);
     let flow_records = reader.optional(section, "telemetry", telemetry::decode);
+    let hosting = reader.optional(section, "hosting", hosting::decode);
     if let Some(None) = zones {
         let present = [
             matches!(sets, None | Some(Some(_))),
@@ -192,6 +206,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
             matches!(mirror, None | Some(Some(_))),
             matches!(verdict, None | Some(Some(_))),
             matches!(flow_records, None | Some(Some(_))),
+            matches!(hosting, None | Some(Some(_))),
         ];
         let present = lines.into_iter().zip(present).filter(|(_, present)| *present);
         for (key, line) in present.map(|(line, _)| line).chain(tracked) {
@@ -213,5 +228,6 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         mirror: mirror?,
         verdict: verdict?,
         flow_records: flow_records?,
+        hosting: hosting?.unwrap_or_default(),
     }))
 }

@@ -125,6 +125,7 @@ fn fixed_differences(started: &Config, next: &Config) -> Vec<(&'static str, &'st
     let verdict = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.verdict.clone());
     let records =
         |config: &Config| config.gateway.as_ref().map(|gateway| gateway.flow_records.clone());
+    let hosting = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.hosting.clone());
     let flows = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.tracking.flows);
     let has_other_flows = next.gateway.is_some() && flows(started) != flows(next);
     let ranges = |config: &Config| {
@@ -143,6 +144,7 @@ fn fixed_differences(started: &Config, next: &Config) -> Vec<(&'static str, &'st
         ("admin_socket", RESTART, started.admin_socket != next.admin_socket),
         ("verdict", RESTART, verdict(started) != verdict(next)),
         ("telemetry", RESTART, records(started) != records(next)),
+        ("hosting", RESTART, hosting(started) != hosting(next)),
         ("flows", TABLES, has_other_flows),
         ("dns.range_v4 or dns.range_v6", RESTART, has_other_ranges),
     ]

@@ -35,6 +35,7 @@ use crate::{
     exporter::{Exporter, ExporterError},
     firewall::Firewall,
     flow_records::FlowRecords,
+    hosting::{InstanceSecret, InstanceSecretError},
     intercept::InterceptTable,
     interceptor::Interceptor,
     listener::{LOOPBACKS, ListenerError, TransparentListener},
@@ -115,6 +116,9 @@ pub enum GatewayError {
     /// The metrics cannot be served.
     #[error(transparent)]
     Exporter(#[from] ExporterError),
+    /// What it shows as a host cannot be used.
+    #[error(transparent)]
+    InstanceSecret(#[from] InstanceSecretError),
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -172,6 +176,8 @@ async fn run_parts(
     stop: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     let metrics = Metrics::new()?;
+    let secret_file = rules.gateway().hosting.instance_secret_file.as_deref();
+    let secret = secret_file.map(InstanceSecret::read).transpose()?.unwrap_or_default();
     // Before the interfaces are looked at, so that none is missed.
     let mut changes = InterfaceWatch::start()?;
     let mut firewall = Firewall::start(rules.gateway(), rules.compiled().clone(), pins)?;
@@ -218,7 +224,7 @@ async fn run_parts(
     let tracer = Tracer::new(&firewall)?;
     let records = FlowRecords::start(rules.gateway(), &firewall, admin.path(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
-    let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names);
+    let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names, secret);
     live.begin();
     let mut accepting = listeners.run(&interceptor, idle);
     info!(id = %router.id(), ?dns, "gateway runs");

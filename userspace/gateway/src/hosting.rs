@@ -9,6 +9,7 @@ mod connect;
 mod datagram;
 mod health;
 mod probe;
+mod secret;
 mod server;
 pub mod target;
 mod terminator;
@@ -35,6 +36,7 @@ pub use self::{
     datagram::receive,
     health::Standing,
     probe::Prober,
+    secret::{InstanceSecret, InstanceSecretError},
     server::{Connection, ServerError},
     terminator::RouterHost,
 };
@@ -150,10 +152,21 @@ impl Hosting {
         identity: IdentityId,
         (metrics, flows): (Metrics, CarriedFlows),
         udp_idle: Duration,
+        secret: InstanceSecret,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
         let (prober, lines) = (Prober::new(), Arc::default());
-        Self::with(RouterHost { router, identity, metrics, flows, slots, lines, prober, udp_idle })
+        Self::with(RouterHost {
+            router,
+            identity,
+            metrics,
+            flows,
+            slots,
+            lines,
+            prober,
+            udp_idle,
+            secret,
+        })
     }
 }
 

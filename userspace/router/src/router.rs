@@ -31,7 +31,9 @@ use crate::{
     activity::{DialCounts, watch_activity},
     actor::{Actor, Event},
     contact::{Contact, keep_model},
-    control, link, listener,
+    control,
+    instance::{self, InstanceTaken},
+    link, listener,
     mailbox::Mailbox,
     notes::Notes,
     outbox::Load,
@@ -336,7 +338,11 @@ impl Router {
     ///
     /// The model decides: while it does not let the identity host the service, dials are refused, and
     /// the binding ends ([`Binding::accept`] gives `None`) when it lets it no longer.
-    pub fn bind(&self, request: BindRequest) -> Binding {
+    ///
+    /// # Errors
+    /// Somebody else hosts the service under this instance name.
+    pub fn bind(&self, request: BindRequest) -> Result<Binding, InstanceTaken> {
+        instance::check(&request, &self.replica.borrow().terminators)?;
         let terminator = Terminator {
             id: TerminatorId::new(uuid::Uuid::new_v4().simple().to_string()),
             service: request.service,
@@ -350,7 +356,7 @@ impl Router {
         let (offers, incoming) = mpsc::unbounded_channel();
         let binding = Binding::new(terminator.clone(), incoming, self.events.clone());
         self.tell(Event::Bind { terminator, offers });
-        binding
+        Ok(binding)
     }
 
     /// What the router does right now.

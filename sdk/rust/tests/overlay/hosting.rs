@@ -1,6 +1,7 @@
 //! Servers behind a gateway, hosted as `host.v1` and `host.v2` say, dialed by SDKs.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -8,10 +9,10 @@ use std::{
 
 use nightgate_gateway::{
     carried::CarriedFlows,
-    hosting::{Hosting, UDP_IDLE, hosted_services},
+    hosting::{Hosting, InstanceSecret, UDP_IDLE, hosted_services},
 };
 use nightgate_model::{entity::Precedence, replica::Replica};
-use nightgate_router::{LinkConfig, Router, RouterConfig};
+use nightgate_router::{BindRequest, LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{
     BindOptions, Context, DialError, DialFailure, DialOptions, FailureCause, Stream, enroll_router,
 };
@@ -38,7 +39,18 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these attributes.
     pub(crate) async fn start(overlay: &Overlay, attributes: &[&str], udp_idle: Duration) -> Self {
-        let token = overlay.operator.create_gateway("gateway", attributes).await;
+        Self::start_with((overlay, "gateway"), attributes, udp_idle, InstanceSecret::default())
+            .await
+    }
+
+    /// Starts one of this name that shows a secret for its instance names.
+    async fn start_with(
+        (overlay, name): (&Overlay, &str),
+        attributes: &[&str],
+        udp_idle: Duration,
+        secret: InstanceSecret,
+    ) -> Self {
+        let token = overlay.operator.create_gateway(name, attributes).await;
         let identity = enroll_router(&token, None).await.unwrap();
         let config = RouterConfig {
             identity,
@@ -51,8 +63,8 @@ impl Gateway {
         let router = Router::start(config).await.unwrap();
         let own = router.id().as_identity();
         let metrics = Metrics::new().unwrap();
-        let mut hosting =
-            Hosting::new(router.clone(), own.clone(), (metrics, CarriedFlows::default()), udp_idle);
+        let counts = (metrics, CarriedFlows::default());
+        let mut hosting = Hosting::new(router.clone(), own.clone(), counts, udp_idle, secret);
         let mut replica = router.replica();
         let following = tokio::spawn(async move {
             loop {
@@ -129,6 +141,49 @@ async fn tcp_servers_that_the_dialer_chooses_are_reached_in_both_families() {
         serving.abort();
     }
     gateway.stop().await;
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_and_programs_share_an_instance_by_its_secret() {
+    let overlay = Overlay::start().await;
+    overlay.operator.create_service("servers", true).await;
+    let mut host = any_server();
+    host["listenOptions"] = json!({ "identity": "blue" });
+    overlay.operator.patch("services", "servers", &json!({ "config": { "host.v1": host } })).await;
+    let file = overlay.folder().join("secret");
+    fs::write(&file, "correct horse battery\n").unwrap();
+    let secret = InstanceSecret::read(&file).unwrap();
+    let start =
+        |name, secret| Gateway::start_with((&overlay, name), &["servers-host"], UDP_IDLE, secret);
+    let first = start("first", secret.clone()).await;
+    until(&overlay, |replica| replica.terminators.len() == 1).await;
+    let second = start("second", secret).await;
+    until(&overlay, |replica| replica.terminators.len() == 2).await;
+
+    let program = overlay.join("program", &["servers-host"]).await;
+    for (shown, joins) in [("", false), ("another one", false), ("correct horse battery", true)] {
+        let (instance, secret) = (Some("blue".into()), shown.into());
+        let options = BindOptions { instance, secret, ..BindOptions::default() };
+        let bound = program.bind_with("servers", options).await;
+        assert_eq!(bound.is_ok(), joins, "{shown}: {:?}", bound.err());
+    }
+    let third = start("third", InstanceSecret::default()).await;
+    let mut replica = third.router.replica();
+    let known = replica.wait_for(|replica| replica.terminators.len() >= 2);
+    let service = known.await.unwrap().service_named("servers").unwrap().id.clone();
+    let refused = third.router.bind(BindRequest {
+        service,
+        identity: third.router.id().as_identity(),
+        instance: "blue".into(),
+        secret: String::new(),
+        precedence: Precedence::Default,
+        cost: 0,
+    });
+    assert!(refused.is_err_and(|taken| taken.to_string().contains("same secret")));
+    for gateway in [first, second, third] {
+        gateway.stop().await;
+    }
     overlay.stop().await;
 }
 

@@ -56,14 +56,16 @@ impl Gateway {
     }
 
     fn host(&self) -> Binding {
-        self.router.bind(BindRequest {
-            service: self.service(),
-            identity: self.router.id().as_identity(),
-            instance: String::new(),
-            secret: String::new(),
-            precedence: Precedence::default(),
-            cost: 0,
-        })
+        self.router
+            .bind(BindRequest {
+                service: self.service(),
+                identity: self.router.id().as_identity(),
+                instance: String::new(),
+                secret: String::new(),
+                precedence: Precedence::default(),
+                cost: 0,
+            })
+            .unwrap()
     }
 
     /// Dials until it succeeds: what was bound, and links, take a moment to be known.

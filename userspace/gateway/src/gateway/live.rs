@@ -30,7 +30,7 @@ use crate::{
     dns::NameTable,
     firewall::Firewall,
     flow_records::{FlowRecords, View},
-    hosting::{Hosting, UDP_IDLE, hosted_services},
+    hosting::{Hosting, InstanceSecret, UDP_IDLE, hosted_services},
     intercept::{InterceptTable, Intercepts},
     interceptor::Interceptor,
     masquerade::AddressBook,
@@ -83,6 +83,7 @@ impl Live {
         metrics: Metrics,
         table: watch::Sender<Arc<InterceptTable>>,
         names: watch::Sender<Arc<NameTable>>,
+        secret: InstanceSecret,
     ) -> Self {
         let router = interceptor.router.clone();
         let identity = router.id().as_identity();
@@ -103,6 +104,7 @@ impl Live {
                 identity.clone(),
                 (metrics.clone(), flows),
                 UDP_IDLE,
+                secret,
             ),
             replica: router.replica(),
             interceptor,

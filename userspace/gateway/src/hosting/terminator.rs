@@ -11,7 +11,7 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     FULL, Host, HostedService, HostedTerminator,
@@ -19,6 +19,7 @@ use super::{
     datagram,
     health::Standing,
     probe::Prober,
+    secret::InstanceSecret,
     server::{Connection, ServerError},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct RouterHost {
     pub(super) prober: Prober,
     /// A UDP flow ends when it has been silent for so long.
     pub(super) udp_idle: Duration,
+    /// Shown for terminators with an instance name.
+    pub(super) secret: InstanceSecret,
 }
 
 /// Why a circuit is refused.
@@ -61,16 +64,30 @@ impl Host for RouterHost {
         // All end with this task, and so with the service's hosting.
         let mut circuits = JoinSet::new();
         let (mut standing, _checks) = watch_health(&self.prober, &service.name, &terminator.host);
+        let secret = self.secret.sealed(&service.id, &terminator.instance);
+        let mut refused = None;
         loop {
             let Standing { precedence, cost } = *standing.borrow_and_update();
-            let mut binding = self.router.bind(BindRequest {
+            let bound = self.router.bind(BindRequest {
                 service: service.id.clone(),
                 identity: self.identity.clone(),
                 instance: terminator.instance.clone(),
-                secret: String::new(),
+                secret: secret.clone(),
                 precedence,
                 cost,
             });
+            let mut binding = match bound {
+                Ok(binding) => binding,
+                Err(taken) => {
+                    if refused.as_ref() != Some(&taken) {
+                        warn!(service = %service.name, %taken, "not hosted; it is tried again");
+                    }
+                    refused = Some(taken);
+                    sleep(RETRY).await;
+                    continue;
+                }
+            };
+            refused = None;
             info!(service = %service.name, server = %terminator.host, "hosting begins");
             while let Some(incoming) = next(&mut binding, &mut standing).await {
                 while circuits.try_join_next().is_some() {}

@@ -7,7 +7,7 @@ use nightgate_fabric::FailureCause;
 use nightgate_model::{
     entity::{Permission, Precedence, Terminator},
     id::{IdentityId, TerminatorId},
-    terminator::{MAX_INSTANCE, seal},
+    terminator::{MAX_INSTANCE, MAX_SECRET, seal},
     token::SessionClaims,
 };
 use nightgate_wire::{
@@ -36,9 +36,6 @@ const MAX_BINDINGS: usize = 1_000;
 
 /// Why a binding is refused or ends.
 const NOT_ALLOWED: &str = "no policy lets this identity host the service";
-
-/// Longest secret of an instance in bytes.
-const MAX_SECRET: usize = 1024;
 
 /// A client's bindings by connection id; all end with the channel.
 #[derive(Default)]
@@ -199,8 +196,7 @@ async fn authorize(client: &Client, message: &Message) -> Result<Binding, String
         return Err(NOT_ALLOWED.to_owned());
     }
     let request = bind_request(&message.headers, session)?;
-    check_instance(&request, &replica.borrow().terminators)?;
-    Ok(client.router.bind(request))
+    client.router.bind(request).map_err(|taken| taken.to_string())
 }
 
 /// What a host asks for.
@@ -223,23 +219,6 @@ fn bind_request(headers: &Headers, session: SessionClaims) -> Result<BindRequest
         precedence: precedence(headers),
         cost: cost_of(headers).unwrap_or_default(),
     })
-}
-
-/// An instance name belongs to whoever shows the secret of those that host under it; without one, to their identity.
-fn check_instance(request: &BindRequest, held: &[Terminator]) -> Result<(), String> {
-    let BindRequest { service, identity, instance, secret, .. } = request;
-    let same = held.iter().filter(|it| it.service == *service && it.instance == *instance);
-    let mut others = same.filter(|it| match secret.as_str() {
-        "" => !it.secret.is_empty() || it.host != *identity,
-        secret => it.secret != secret,
-    });
-    match others.next() {
-        Some(_) if !instance.is_empty() => Err(format!(
-            "another host has instance {instance:?} of the service, with another secret or none; choose another \
-             name, or show the same secret"
-        )),
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn cost_of(headers: &Headers) -> Option<u16> {
@@ -351,28 +330,7 @@ fn name_of(client: &Client, identity: &IdentityId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nightgate_model::id::{RouterId, ServiceId};
-
     use super::*;
-
-    fn request(identity: &str, instance: &str, secret: &[u8]) -> BindRequest {
-        let service = ServiceId::new("s");
-        BindRequest {
-            secret: seal(&service, instance, secret),
-            service,
-            identity: IdentityId::new(identity),
-            instance: instance.into(),
-            precedence: Precedence::Default,
-            cost: 0,
-        }
-    }
-
-    fn held(identity: &str, instance: &str, secret: &[u8]) -> Vec<Terminator> {
-        let BindRequest { service, identity: host, instance, secret, precedence, cost } =
-            request(identity, instance, secret);
-        let (id, router) = (TerminatorId::new("t"), RouterId::new("r"));
-        vec![Terminator { id, service, router, host, instance, secret, precedence, cost }]
-    }
 
     #[test]
     fn a_host_says_why_it_refuses_but_not_what_only_routers_know() {
@@ -388,26 +346,5 @@ mod tests {
         ] {
             assert_eq!(refusal(words.as_bytes()), (cause, reason.to_owned()), "{words}");
         }
-    }
-
-    #[test]
-    fn an_instance_is_shared_by_who_shows_its_secret() {
-        let may_join = |identity, instance, secret, there: &[Terminator]| {
-            check_instance(&request(identity, instance, secret), there).is_ok()
-        };
-        let secret = held("bob", "blue", b"1234");
-        assert!(may_join("bob", "blue", b"1234", &secret));
-        assert!(may_join("eve", "blue", b"1234", &secret));
-        assert!(may_join("eve", "red", b"", &secret));
-        for (identity, shown) in
-            [("bob", &b"4321"[..]), ("bob", b""), ("eve", b"4321"), ("eve", b"")]
-        {
-            assert!(!may_join(identity, "blue", shown, &secret), "{identity} {shown:?}");
-        }
-        let open = held("bob", "blue", b"");
-        assert!(may_join("bob", "blue", b"", &open));
-        assert!(!may_join("eve", "blue", b"", &open));
-        assert!(!may_join("bob", "blue", b"1234", &open));
-        assert!(may_join("eve", "", b"", &held("bob", "", b"")));
     }
 }
