@@ -12,6 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use nightgate_sdk::Identity;
+use nightgate_server::roll_over_root;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines, split},
     process::{Child, ChildStdout, Command},
@@ -99,6 +100,27 @@ async fn router_between_clients_of_2022_sees_no_plaintext() {
         assert!(seen.len() > 4_000_000, "everything went through the router that records");
         let is_readable = seen.windows(MARKER.len()).any(|window| window == MARKER);
         assert_eq!(is_readable, !encrypted, "{service}");
+    }
+    overlay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_2022_that_know_the_old_root_alone_go_on_beside_those_that_came_after_it() {
+    let mut overlay = start().await;
+    overlay.operator.create_service("echo", true).await;
+    let host = join(&overlay, "host", &["echo-host"]).await;
+    let early = join(&overlay, "early", &["echo-dial"]).await;
+
+    overlay.restart_controller_after(|dir| roll_over_root(dir).unwrap()).await;
+
+    let late = join(&overlay, "late", &["echo-dial"]).await;
+    // By a router with a certificate of the old root, then by one with a later one.
+    for _router in ["old", "renewed"] {
+        let _hosting = Hosting::start(&host, "echo").await;
+        for dialer in [&early, &late] {
+            compare(dialer, "echo", 1_000_000).await;
+        }
+        overlay.router.renew_certificate().await.unwrap();
     }
     overlay.stop().await;
 }
