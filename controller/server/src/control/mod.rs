@@ -9,6 +9,7 @@ use nightgate_model::{
     activity::{MAX_NOTES, MAX_USAGE},
     control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
+    replica::Replica,
 };
 use nightgate_store::{Model, StoreError};
 use tokio::{
@@ -27,6 +28,9 @@ use crate::{
 
 /// How long a router may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Index of the model that allows nothing: a router with index 0 waits for its first one.
+const NOTHING: u64 = 1;
 
 /// Why a control channel ended.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +98,21 @@ fn router_of(core: &Core, fingerprint: &str) -> Option<RouterId> {
     })
 }
 
+/// Whether a router may connect at all, whatever its certificate.
+fn is_allowed(core: &Core, router: &RouterId) -> bool {
+    core.read(|memory| {
+        memory.model.routers.get(router).is_some_and(|stored| !stored.entity.disabled)
+    })
+}
+
+/// Leaves a router that may not connect any more a model that allows nothing, so that its circuits end although it hears
+/// of no other: without, it would take the controller for away, and go on.
+async fn tell_nothing<W: AsyncWrite + Unpin>(writer: &mut Writer<W>) {
+    let nothing = Replica { index: NOTHING, ..Replica::default() };
+    // The channel ends in any case.
+    drop(writer.send_message(&ControllerMessage::Replica(Box::new(nothing))).await);
+}
+
 async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     core: &Arc<Core>,
     reader: &mut Reader<R>,
@@ -101,12 +120,13 @@ async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     fingerprint: &str,
 ) -> Result<(Connection, Option<Holding>), ControlError> {
     begin_using(core, fingerprint.into(), Model::router_by_offer).await?;
-    let Some(router) = router_of(core, fingerprint) else {
-        return Err(ControlError::Unknown { fingerprint: fingerprint.into() });
-    };
     let hello = tokio::time::timeout(HELLO_TIMEOUT, reader.next())
         .await
         .or(Err(ControlError::Silent))??;
+    let Some(router) = router_of(core, fingerprint) else {
+        tell_nothing(writer).await;
+        return Err(ControlError::Unknown { fingerprint: fingerprint.into() });
+    };
     match accept(core, router, hello) {
         Ok(accepted) => Ok(accepted),
         Err(reason) => {
@@ -288,6 +308,10 @@ async fn tell<W: AsyncWrite + Unpin>(
             () = tokio::time::sleep(silence) => None,
         };
         if router_of(core, fingerprint).as_ref() != Some(&connection.router) {
+            // One that goes on with a renewed certificate keeps what it knows.
+            if !is_allowed(core, &connection.router) {
+                tell_nothing(&mut writer).await;
+            }
             return ControlError::Revoked;
         }
         let sent = match next {

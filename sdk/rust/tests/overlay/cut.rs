@@ -26,17 +26,21 @@ enum Withdrawn {
     DialPolicy,
     BindPolicy,
     Service,
+    Router,
+    RouterDisabled,
     RouterPolicyOfServices,
 }
 
 impl Withdrawn {
-    const OF_DIALERS: [Self; 7] = [
+    const OF_DIALERS: [Self; 9] = [
         Self::DialerDisabled,
         Self::DialerDeleted,
         Self::DialerCertificate,
         Self::DialerAttributes,
         Self::DialPolicy,
         Self::Service,
+        Self::Router,
+        Self::RouterDisabled,
         Self::RouterPolicyOfServices,
     ];
     const OF_HOSTS: [Self; 3] = [Self::HostDisabled, Self::HostCertificate, Self::BindPolicy];
@@ -53,6 +57,11 @@ impl Withdrawn {
             Self::DialPolicy => operator.delete("service-policies", "echo-dial").await,
             Self::BindPolicy => operator.delete("service-policies", "echo-host").await,
             Self::Service => operator.delete("services", "echo").await,
+            Self::Router => operator.delete("edge-routers", "r1").await,
+            Self::RouterDisabled => {
+                let disabled = serde_json::json!({ "disabled": true });
+                operator.patch("edge-routers", "r1", &disabled).await;
+            }
             Self::RouterPolicyOfServices => {
                 operator.delete("service-edge-router-policies", "all-services-all-routers").await;
             }
