@@ -119,8 +119,7 @@ impl Replica {
 
     /// A terminator as dialers take it.
     pub fn settled(&self, terminator: &Terminator) -> Terminator {
-        let service = self.services.get(&terminator.service);
-        service.map_or_else(|| terminator.clone(), |service| service.settled(terminator))
+        terminator.settled(self.services.get(&terminator.service))
     }
 
     /// The router with this id.

@@ -146,11 +146,14 @@ impl Service {
             self.terminators.insert(setting);
         }
     }
+}
 
-    /// A terminator as dialers take it: what operators decide stands in the place of what its host says.
-    pub fn settled(&self, terminator: &Terminator) -> Terminator {
-        let mut settled = terminator.clone();
-        if let Some(setting) = self.decided(&terminator.host, &terminator.instance) {
+impl Terminator {
+    /// As dialers take it: what operators decide, which its service says, stands in the place of what its host says.
+    #[must_use]
+    pub fn settled(&self, service: Option<&Service>) -> Self {
+        let mut settled = self.clone();
+        if let Some(setting) = service.and_then(|it| it.decided(&self.host, &self.instance)) {
             settled.precedence = setting.precedence.unwrap_or(settled.precedence);
             settled.cost = setting.cost.unwrap_or(settled.cost);
         }
@@ -197,8 +200,8 @@ mod tests {
         }))
         .unwrap();
         let (bob, blue) = (terminator(""), terminator("blue"));
-        let said = |service: &Service, terminator| {
-            let seen = service.settled(terminator);
+        let said = |service: &Service, terminator: &Terminator| {
+            let seen = terminator.settled(Some(service));
             (seen.precedence, seen.cost)
         };
         assert_eq!(said(&service, &bob), (Precedence::Failed, 7));

@@ -78,7 +78,7 @@ pub(crate) async fn patch(
 /// A terminator as dialers take it.
 pub(super) fn settled(terminator: &Terminator, memory: &Memory) -> Terminator {
     let service = memory.model.services.get(&terminator.service);
-    service.map_or_else(|| terminator.clone(), |stored| stored.entity.settled(terminator))
+    terminator.settled(service.map(|stored| &stored.entity))
 }
 
 fn shape(terminator: &Terminator, memory: &Memory) -> Value {
