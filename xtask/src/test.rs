@@ -39,6 +39,8 @@ pub(crate) enum Part {
     /// The kernel programs, with 1,000,000 packets of what is never mirrored (NIGHTGATE_NEVER_PACKETS). Needs root. Only if
     /// asked for.
     NightlyBpf,
+    /// The controller killed 200 times under writes (NIGHTGATE_KILL_ROUNDS). Only if asked for.
+    NightlyKill,
 }
 
 /// How many networks the simulation runs, and how many of them in a night.
@@ -49,6 +51,9 @@ const MEBIBYTES: (&str, &str) = ("NIGHTGATE_MESH_MIB", "1024");
 
 /// Packets that are never mirrored, and how many of them in a night.
 const NEVER: (&str, &str) = ("NIGHTGATE_NEVER_PACKETS", "1000000");
+
+/// How often the controller is killed in a night.
+const KILLS: (&str, &str) = ("NIGHTGATE_KILL_ROUNDS", "200");
 
 impl Part {
     /// Those that run if none is asked for.
@@ -62,6 +67,7 @@ impl Part {
             Self::Nightly => "nightly",
             Self::NightlyNet => "nightly-net",
             Self::NightlyBpf => "nightly-bpf",
+            Self::NightlyKill => "nightly-kill",
         }
     }
 
@@ -103,12 +109,15 @@ impl Part {
                 "--",
                 "--nocapture",
             ],
+            Self::NightlyKill => {
+                &["-p", "nightgate", "--test", "controller_death", "--", "what_was_acknowledged"]
+            }
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
-            Self::Unit | Self::Nightly => false,
+            Self::Unit | Self::Nightly | Self::NightlyKill => false,
             Self::Bpf | Self::Net | Self::NightlyNet | Self::NightlyBpf => true,
         }
     }
@@ -120,6 +129,7 @@ impl Part {
             Self::Nightly => Some(SEEDS),
             Self::NightlyNet => Some(MEBIBYTES),
             Self::NightlyBpf => Some(NEVER),
+            Self::NightlyKill => Some(KILLS),
         }
     }
 }
@@ -144,7 +154,7 @@ pub(crate) fn run(workspace: &Workspace, part: Option<Part>) -> Result<()> {
 }
 
 fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
-    if parts == [Part::Unit] || parts == [Part::Nightly] {
+    if matches!(parts, [Part::Unit | Part::Nightly | Part::NightlyKill]) {
         return setup::ensure(workspace, &[Need::Host, Need::Client], Mode::Install);
     }
     let needs = [Need::Host, Need::Kernel, Need::Lab, Need::Sensor, Need::Client];
