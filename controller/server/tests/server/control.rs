@@ -1,132 +1,17 @@
 //! The routers' control channel over real TLS.
 
-use std::{sync::Arc, time::Duration};
-
-use crate::common::{Credentials, Lab, MANAGEMENT, claims, tls};
-use bytes::BytesMut;
+use crate::{
+    channel::{Channel, hello, nothing},
+    common::{Credentials, Lab, MANAGEMENT, claims},
+};
 use nightgate_model::{
-    control::{ALPN, CONTENT_TYPE, ControllerMessage, Holding, RouterMessage, VERSION},
+    control::{ALPN, ControllerMessage, Holding, RouterMessage, VERSION},
     entity::{Permission, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
     replica::{Digest, LinkReport, Replica},
 };
-use nightgate_wire::channel::{Limits, Message};
-use rustls_pki_types::ServerName;
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
-
-/// What must happen in the tests happens within this, or not at all.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A router's end of a control channel.
-pub(crate) struct Channel {
-    stream: TlsStream<TcpStream>,
-    buffer: BytesMut,
-    replica: Replica,
-    digest: Digest,
-}
-
-impl Channel {
-    async fn open(
-        lab: &Lab,
-        credentials: Option<&Credentials>,
-        alpn: &[u8],
-    ) -> std::io::Result<Self> {
-        let connector = TlsConnector::from(Arc::new(tls(&lab.ca, credentials, &[alpn])));
-        let stream = TcpStream::connect(lab.address()).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = connector.connect(name, stream).await?;
-        let (replica, digest) = (Replica::default(), Digest::default());
-        Ok(Self { stream, buffer: BytesMut::new(), replica, digest })
-    }
-
-    /// Opens a channel and says hello.
-    pub(crate) async fn hello(lab: &Lab, id: &str, credentials: &Credentials) -> Self {
-        let mut channel = Self::open(lab, Some(credentials), ALPN).await.unwrap();
-        channel.send(&hello(id)).await;
-        channel
-    }
-
-    pub(crate) async fn send(&mut self, message: &RouterMessage) {
-        let message = Message::new(CONTENT_TYPE).with_body(serde_json::to_vec(message).unwrap());
-        let mut frame = BytesMut::new();
-        message.encode(&mut frame);
-        self.stream.write_all(&frame).await.unwrap();
-    }
-
-    /// The next message; `None` when the controller closed the channel.
-    async fn next(&mut self) -> Option<ControllerMessage> {
-        tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Some(frame) = Message::decode(&mut self.buffer, Limits::CONTROL).unwrap() {
-                    assert_eq!(frame.content_type, CONTENT_TYPE);
-                    return Some(serde_json::from_slice(&frame.body).unwrap());
-                }
-                if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                    return None;
-                }
-            }
-        })
-        .await
-        .expect("the controller answers or closes")
-    }
-
-    /// Whether the controller speaks to whoever has this certificate.
-    pub(crate) async fn is_accepted(lab: &Lab, credentials: &Credentials, alpn: &[u8]) -> bool {
-        let Ok(mut channel) = Self::open(lab, Some(credentials), alpn).await else { return false };
-        channel.send(&hello("hub")).await;
-        let nothing = ControllerMessage::Replica(Box::new(nothing()));
-        channel.next().await.is_some_and(|message| message != nothing)
-    }
-
-    /// The first message that says nothing of the model.
-    pub(crate) async fn answer(&mut self) -> ControllerMessage {
-        loop {
-            match self.next().await.unwrap() {
-                ControllerMessage::Replica(_)
-                | ControllerMessage::Changes(_)
-                | ControllerMessage::Alive => {}
-                answer @ (ControllerMessage::Refused { .. }
-                | ControllerMessage::Certificate { .. }
-                | ControllerMessage::NoCertificate { .. }) => return answer,
-            }
-        }
-    }
-
-    /// The first replica that fulfils a condition.
-    pub(crate) async fn replica(&mut self, wanted: impl Fn(&Replica) -> bool) -> Replica {
-        loop {
-            match self.next().await {
-                Some(ControllerMessage::Replica(replica)) => {
-                    (self.digest, self.replica) = (replica.digest(), *replica);
-                }
-                Some(ControllerMessage::Changes(changes)) => {
-                    changes.apply(&mut self.replica, &mut self.digest).unwrap();
-                }
-                Some(ControllerMessage::Alive) => {}
-                other => panic!("expected a replica, found {other:?}"),
-            }
-            if wanted(&self.replica) {
-                return self.replica.clone();
-            }
-        }
-    }
-}
-
-pub(crate) fn hello(id: &str) -> RouterMessage {
-    RouterMessage::Hello {
-        version: VERSION,
-        router: RouterId::new(id),
-        address: Some("router.example:443".into()),
-        terminators: vec![],
-        links: vec![],
-        holds: None,
-    }
-}
+use tokio::io::AsyncWriteExt as _;
 
 pub(crate) fn terminator(id: &str, router: &str, host: &str, service: &str) -> Terminator {
     Terminator {
@@ -369,11 +254,6 @@ async fn a_router_of_another_version_is_told_so() {
     channel.send(&message).await;
     let refused = channel.next().await.unwrap();
     assert!(matches!(refused, ControllerMessage::Refused { .. }), "{refused:?}");
-}
-
-/// What a router is left with that may not connect any more.
-fn nothing() -> Replica {
-    Replica { index: 1, ..Replica::default() }
 }
 
 #[tokio::test]

@@ -13,8 +13,9 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::{
+    channel::Channel,
     common::{Caller, Lab, MANAGEMENT},
-    control::{Channel, terminator},
+    control::terminator,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

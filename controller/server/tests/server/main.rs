@@ -6,6 +6,7 @@ mod advisories;
 mod auth_policies;
 mod authenticators;
 mod cas;
+mod channel;
 mod client_api;
 mod common;
 mod configs;

@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::{common::Lab, control::Channel};
+use crate::{channel::Channel, common::Lab};
 
 async fn ask(address: SocketAddr, path: &str) -> String {
     ask_of(TcpStream::connect(address).await.unwrap(), path).await

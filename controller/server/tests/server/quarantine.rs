@@ -8,8 +8,8 @@ use nightgate_model::{
 use serde_json::{Value, json};
 
 use crate::{
+    channel::Channel,
     common::{Caller, Lab, MANAGEMENT},
-    control::Channel,
 };
 
 const LIST: &str = "/edge/management/v1/quarantines";

@@ -9,8 +9,8 @@ use nightgate_pki::ForeignCertificate;
 use serde_json::Value;
 
 use crate::{
+    channel::Channel,
     common::{Credentials, Lab, MANAGEMENT, request},
-    control::Channel,
 };
 
 /// Asks for a certificate over the channel.

@@ -2,8 +2,9 @@
 //! generated from it want every field that it requires, and may send more than we use.
 
 use crate::{
+    channel::Channel,
     common::{CLIENT, Lab},
-    control::{Channel, policy, terminator},
+    control::{policy, terminator},
 };
 use nightgate_model::control::RouterMessage;
 use serde_json::{Value, json};

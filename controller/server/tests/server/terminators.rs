@@ -9,8 +9,9 @@ use nightgate_model::{
 use serde_json::{Value, json};
 
 use crate::{
+    channel::Channel,
     common::{Caller, Lab, MANAGEMENT},
-    control::{Channel, policy, terminator},
+    control::{policy, terminator},
 };
 
 /// As dialers of a router take the terminators, by id.

@@ -11,8 +11,9 @@ use nightgate_model::{
 use serde_json::{Value, json};
 
 use crate::{
+    channel::Channel,
     common::{Caller, Lab, MANAGEMENT},
-    control::{Channel, policy, terminator},
+    control::{policy, terminator},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
