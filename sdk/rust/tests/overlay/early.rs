@@ -3,18 +3,26 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use nightgate_model::replica::Replica;
 use nightgate_sdk::{Context, DialOptions, EndToEnd, Listener, Stream};
 use nightgate_wire::{
     channel::Message,
     edge::{ROUTER_CONN_IDS, content, header},
 };
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use crate::{end_to_end::Scene, path::Way, support::Overlay};
+
+/// Longer than a dial takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host and a dialer of a service that lets dials carry data, and the router between them.
 struct Ends {
@@ -41,8 +49,10 @@ impl Ends {
             instance: Some("host".into()),
             ..DialOptions::default()
         };
+        let both =
+            async { tokio::join!(self.dialer.dial_with("desk", &options), self.listener.accept()) };
         let (dialed, (accepted, _)) =
-            tokio::join!(self.dialer.dial_with("desk", &options), self.listener.accept());
+            timeout(PATIENCE, both).await.expect("both ends of a circuit");
         let dialed = dialed.unwrap();
         let early = dialed.early_data();
         (dialed, accepted, early)
@@ -91,7 +101,15 @@ async fn what_cannot_go_with_a_dial_follows_it() {
     ends.begin(b"one").await;
     // A host that begins anew has forgotten what circuits left.
     let host = Context::load(&ends.scene.identities[0]).await.unwrap();
+    let mut replica = ends.scene.overlay.router.replica();
+    let before = replica.borrow().terminators.clone();
     drop(std::mem::replace(&mut ends.listener, host.bind_identity("desk").await.unwrap()));
+    // Otherwise a dial may yet be for the listener that was.
+    let has_taken_over = |replica: &Arc<Replica>| {
+        let mut named = replica.terminators.iter().filter(|it| it.instance == "host").peekable();
+        named.peek().is_some() && named.all(|it| before.iter().all(|old| old.id != it.id))
+    };
+    drop(timeout(PATIENCE, replica.wait_for(has_taken_over)).await.expect("it has taken over"));
     for expected in [0, 4_096] {
         let (mut dialed, mut accepted, early) = ends.begin(&LONG).await;
         assert_eq!((early, accepted.early_data()), (expected, expected));
