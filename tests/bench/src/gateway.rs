@@ -2,6 +2,7 @@
 //! would put there, in turn.
 
 mod contender;
+pub mod cut_off;
 pub mod fabric;
 mod load;
 mod nightgate;

@@ -75,6 +75,30 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "mirror", about: "copies for sensors", layout: Layout::Rows, run: mirror::run },
     Suite {
+        name: "verdict",
+        about: "from an alert to the cut-off",
+        layout: Layout::Rows,
+        run: gateway::cut_off::run,
+    },
+    Suite {
+        name: "verdict-line",
+        about: "from an alert's line to the end of an identity's circuit alone",
+        layout: Layout::Rows,
+        run: gateway::cut_off::by_line,
+    },
+    Suite {
+        name: "verdict-kernel",
+        about: "from an alert's line to the drop of an address's packets alone",
+        layout: Layout::Rows,
+        run: gateway::cut_off::in_kernel,
+    },
+    Suite {
+        name: "verdict-request",
+        about: "from a malicious request to the end of its circuit alone",
+        layout: Layout::Rows,
+        run: gateway::cut_off::by_request,
+    },
+    Suite {
         name: "overlay",
         about: "encryption, controller and router",
         layout: Layout::Rows,

@@ -72,15 +72,18 @@ pub(super) fn start(nightgate: &Path, topology: Topology, way: Way) -> Result<Co
     })
 }
 
-struct Setup<'a> {
-    nightgate: &'a Path,
-    topology: &'a Topology,
-    folder: &'a Path,
-    bpf: &'a Path,
+/// A deployment of this binary in a folder.
+pub(super) struct Setup<'a> {
+    pub(super) nightgate: &'a Path,
+    pub(super) topology: &'a Topology,
+    pub(super) folder: &'a Path,
+    /// File system that keeps the gateways' firewalls.
+    pub(super) bpf: &'a Path,
 }
 
 impl Setup<'_> {
-    fn controller(&self) -> Result<Process> {
+    /// Starts the controller.
+    pub(super) fn controller(&self) -> Result<Process> {
         let namespace = &self.topology.controller;
         let mut command = namespace.command(self.nightgate);
         let address = format!("{}:443", address::CONTROLLER);
@@ -110,7 +113,8 @@ impl Setup<'_> {
         self.run("router", (&self.topology.controller, &name), (&keys, ""), "")
     }
 
-    fn run(
+    /// Enrolls and runs a router or gateway: `keys` are further lines below `router:`, `rest` further sections.
+    pub(super) fn run(
         &self,
         role: &str,
         (namespace, name): (&Namespace, &str),
@@ -142,7 +146,8 @@ impl Setup<'_> {
         Ok(process)
     }
 
-    fn operator(&self, line: &str) -> Result<String> {
+    /// Runs a command of the operator at the controller.
+    pub(super) fn operator(&self, line: &str) -> Result<String> {
         let mut command: Command = self.topology.controller.command(self.nightgate);
         command.args(line.split_whitespace()).env("NIGHTGATE_IDENTITY", self.administrator());
         run(&mut command)
