@@ -28,6 +28,8 @@ impl Features {
     pub const LOG_UNMATCHED: Self = Self(1 << 25);
     /// Some address is in quarantine: set and cleared between commits.
     pub const QUARANTINE: Self = Self(1 << 23);
+    /// Some flow or address is limited by an alert: set and cleared between commits.
+    pub const THROTTLE: Self = Self(1 << 22);
     /// Packets are traced: set and cleared between commits.
     pub const TRACE: Self = Self(1 << 26);
     /// Any of those that tell of packets.

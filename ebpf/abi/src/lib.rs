@@ -37,6 +37,7 @@ pub mod rule;
 pub mod sender;
 pub mod set;
 pub mod settings;
+pub mod throttle;
 pub mod tunnel;
 pub mod vlan;
 pub mod zone;
@@ -59,10 +60,11 @@ pub use refusal::Refusal;
 pub use rule::RuleEntry;
 pub use sender::Sender;
 pub use settings::Settings;
+pub use throttle::Throttle;
 pub use zone::{Interface, ZoneId};
 
 /// Version of everything in this crate. The kernel object carries it in [`VERSION_SECTION`].
-pub const VERSION: u32 = 31;
+pub const VERSION: u32 = 32;
 
 /// ELF section of the kernel object that holds [`VERSION`] as four bytes in the target's order.
 pub const VERSION_SECTION: &str = "nightgate_abi";

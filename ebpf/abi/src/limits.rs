@@ -47,6 +47,8 @@ pub const SOURCES: usize = 32_768;
 pub const LIMITED: usize = 32_768;
 /// Addresses that are in quarantine at one time.
 pub const QUARANTINED: usize = 4_096;
+/// Flows and addresses that alerts have limited at one time.
+pub const THROTTLED: usize = 16_384;
 /// Stretches of intercepted addresses: see [`crate::InterceptRange`]. 40 bytes each, so a bank takes at most 10 MiB.
 pub const INTERCEPT_RANGES: usize = 262_144;
 /// Stretches of intercepted ports: see [`crate::InterceptPorts`]. 16 bytes each, so a bank takes at most 16 MiB.

@@ -38,6 +38,8 @@ pub const GUARD_PREFIXES: &str = "GUARD_PREFIXES";
 pub const SOURCES: &str = "SOURCES";
 /// Until when an [`crate::Address`] is in quarantine: nanoseconds since boot by `CLOCK_MONOTONIC`.
 pub const QUARANTINE: &str = "QUARANTINE";
+/// [`crate::Throttle`] by [`crate::FlowKey`]: limits on flows and addresses.
+pub const THROTTLED: &str = "THROTTLED";
 /// [`crate::Bucket`] by [`crate::limit::LimitKey`], least recently used out first.
 pub const RATES: &str = "RATES";
 /// Flows by [`crate::limit::LimitKey`], a 64-bit number, least recently used out first.

@@ -33,6 +33,7 @@ pod!(
     crate::RuleEntry,
     crate::Settings,
     crate::Slot,
+    crate::Throttle,
     crate::ZoneId,
     crate::counter::DropKey,
     crate::event::Event,

@@ -167,6 +167,8 @@ reasons! {
     TcpPickup = "tcp-pickup", Drop;
     /// One of its addresses is in quarantine.
     Quarantined = "quarantined", Drop;
+    /// Its flow, or one of its addresses, has been limited by an alert, and is beyond that.
+    Throttled = "throttled", Drop;
     /// A rule refuses it.
     Rule = "rule", Drop;
     /// A rule rejects it.

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use nightgate_abi::{
     Active, Address, Bucket, Counter, Fallback, Flow, FlowKey, Hits, InterceptPorts,
-    InterceptRange, InterceptTable, Interface, Listener, Reason, Settings, Slot,
+    InterceptRange, InterceptTable, Interface, Listener, Reason, Settings, Slot, Throttle,
     counter::DropKey,
     ether::EtherTypes,
     event::{Event, LogKey, LogState, Trace},
@@ -105,6 +105,11 @@ pub(crate) static RATES: LruHashMap<LimitKey, Bucket, { limits::LIMITED }> = Lru
 /// Entries are made by userspace alone, when an alert asks for it.
 #[btf_map]
 pub(crate) static QUARANTINE: HashMap<Address, u64, { limits::QUARANTINED }, ON_DEMAND> =
+    HashMap::new();
+
+/// Likewise.
+#[btf_map]
+pub(crate) static THROTTLED: HashMap<FlowKey, Throttle, { limits::THROTTLED }, ON_DEMAND> =
     HashMap::new();
 
 #[btf_map]

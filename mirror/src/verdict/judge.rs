@@ -40,6 +40,17 @@ pub enum Decision {
         /// The rule.
         rule: String,
     },
+    /// Whoever began the flow sends and gets no more packets than that for a time.
+    RateLimit {
+        /// The rule.
+        rule: String,
+        /// So many packets...
+        packets: u32,
+        /// ... in so many seconds.
+        per_seconds: u32,
+        /// For how long, in seconds.
+        seconds: u64,
+    },
     /// Whoever began the flow is cut off for a time.
     Quarantine {
         /// The rule.
@@ -101,6 +112,12 @@ impl Judge {
         }
         match action {
             VerdictAction::Observe | VerdictAction::Cut => Decision::Cut { rule: rule_name },
+            VerdictAction::RateLimit(rate, time) => Decision::RateLimit {
+                rule: rule_name,
+                packets: rate.count,
+                per_seconds: rate.seconds,
+                seconds: time.as_secs(),
+            },
             VerdictAction::Quarantine(time) => {
                 Decision::Quarantine { rule: rule_name, seconds: time.as_secs() }
             }
@@ -156,6 +173,7 @@ mod tests {
   policy:
     - { id: chatter, signatures: [7], action: observe }
     - { id: web, services: [web], categories: [Leak], action: cut }
+    - { id: slow, signatures: [8], action: rate-limit, rate: 30/min, for: 1h }
     - { id: grave, severity: 2, action: quarantine, for: 10m }
   never: { identities: [alice], services: [dns], sources: [10.9.0.0/16, 'fd09::/16'] }
   actions_per_minute: 3
@@ -205,6 +223,18 @@ mod tests {
         assert_eq!(decide(&alert(2, "Other", 2), &bob), grave);
         assert_eq!(decide(&alert(3, "Leak", 1), &suspect("ssh", "bob", "")), grave);
         assert_eq!(decide(&alert(4, "Other", 3), &bob), Decision::Observe { rule: None });
+    }
+
+    #[test]
+    fn a_rate_limit_says_how_fast_and_for_how_long() {
+        let decision = judge().judge(&alert(8, "x", 1), &Suspect::default(), Duration::ZERO);
+        let slow = Decision::RateLimit {
+            rule: "slow".into(),
+            packets: 30,
+            per_seconds: 60,
+            seconds: 3_600,
+        };
+        assert_eq!(decision, slow);
     }
 
     #[test]

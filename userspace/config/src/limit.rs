@@ -81,16 +81,21 @@ impl FlowRate {
                     "write 10/s or 30/min",
                 )
             };
-            let (count, unit) = text.split_once('/').ok_or_else(malformed)?;
-            let seconds = match unit {
-                "s" => 1,
-                "min" => 60,
-                "h" => 3_600,
-                _ => return Err(malformed()),
-            };
-            let count = count.parse().ok().filter(|count| (1..=LARGEST).contains(count));
-            Ok(Self { count: count.ok_or_else(malformed)?, seconds })
+            Self::parse(text).ok_or_else(malformed)
         })
+    }
+
+    /// Reads a text such as `10/s`, `30/min` or `5/h`: a number from 1 to 1,000,000 and a unit.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (count, unit) = text.split_once('/')?;
+        let seconds = match unit {
+            "s" => 1,
+            "min" => 60,
+            "h" => 3_600,
+            _ => return None,
+        };
+        let count = count.parse().ok().filter(|count| (1..=LARGEST).contains(count))?;
+        Some(Self { count, seconds })
     }
 }
 

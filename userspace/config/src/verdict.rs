@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use crate::{
     decode::{self, Malformed},
+    limit::FlowRate,
     names::RuleId,
     node::Node,
     prefix::Prefix,
@@ -64,6 +65,9 @@ pub enum VerdictAction {
     Observe,
     /// The flow ends.
     Cut,
+    /// Whoever began the flow sends and gets no more packets than that for a time: the identity's connections by this
+    /// gateway together, or all of the address.
+    RateLimit(FlowRate, Duration),
     /// Whoever began the flow is cut off for a time: the identity at the controller where it is known, the address
     /// in the kernel else.
     Quarantine(Duration),
@@ -157,8 +161,8 @@ fn rule(
     let services = texts(reader, "services");
     let action = reader.required(&mut section, "action", |reader, node| {
         decode::checked(reader, node, |text| match text {
-            "observe" | "cut" | "quarantine" => Ok(text.to_owned()),
-            _ => Err(Malformed::new("observe, cut or quarantine", "write one of them")),
+            "observe" | "cut" | "rate-limit" | "quarantine" => Ok(text.to_owned()),
+            _ => Err(Malformed::new("observe, cut, rate-limit or quarantine", "write one of them")),
         })
     });
     let time = reader.optional(&mut section, "for", |reader, node| {
@@ -168,19 +172,37 @@ fn rule(
             )
         })
     });
+    let rate = reader.optional(&mut section, "rate", FlowRate::decode);
     reader.close(section);
-    let action = match (action?.as_str(), time?) {
-        ("observe", None) => VerdictAction::Observe,
-        ("cut", None) => VerdictAction::Cut,
-        ("quarantine", Some(time)) => VerdictAction::Quarantine(time),
-        ("quarantine", None) => {
+    let action = match (action?.as_str(), rate?, time?) {
+        ("observe", None, None) => VerdictAction::Observe,
+        ("cut", None, None) => VerdictAction::Cut,
+        ("quarantine", None, Some(time)) => VerdictAction::Quarantine(time),
+        ("rate-limit", Some(rate), Some(time)) => VerdictAction::RateLimit(rate, time),
+        ("quarantine", None, None) => {
             let remedy = "add for, such as 10m";
             reader.report(line, "quarantine without a time", "for beside it", remedy);
             return None;
         }
+        ("rate-limit", ..) => {
+            let remedy = "add both, such as rate: 100/s, for: 10m";
+            reader.report(
+                line,
+                "rate-limit without rate and time",
+                "rate and for beside it",
+                remedy,
+            );
+            return None;
+        }
+        (_, Some(_), _) => {
+            let remedy = "remove rate, or write action: rate-limit";
+            reader.report(line, "rate beside another action", "action: rate-limit", remedy);
+            return None;
+        }
         _ => {
             let remedy = "remove for, or write action: quarantine";
-            reader.report(line, "for beside another action", "action: quarantine", remedy);
+            let expected = "action: quarantine or rate-limit";
+            reader.report(line, "for beside another action", expected, remedy);
             return None;
         }
     };

@@ -17,6 +17,12 @@ fn a_policy_is_read_with_its_defaults() {
         (255, VerdictAction::Quarantine(std::time::Duration::from_secs(600)))
     );
     assert_eq!(verdict.actions_per_minute, 10);
+    let text = text + "    - { id: slow, action: rate-limit, rate: 30/min, for: 1h }\n";
+    let verdict = parse(&text, "test").unwrap().gateway.unwrap().verdict.unwrap();
+    let VerdictAction::RateLimit(rate, time) = verdict.policy[1].action else {
+        panic!("{:?}", verdict.policy[1]);
+    };
+    assert_eq!((rate.to_string(), time.as_secs()), ("30/min".to_owned(), 3_600));
 }
 
 #[test]
@@ -31,6 +37,9 @@ fn everything_wrong_is_reported_with_its_place() {
     - { id: b, action: drop }
     - { id: c, action: quarantine, for: 31d }
     - { id: d, action: cut, severity: 0, signatures: [] }
+    - { id: e, action: rate-limit, for: 1m }
+    - { id: f, action: cut, rate: 1/s }
+    - { id: g, action: rate-limit, for: 1m, rate: 0/s }
   never: { sources: [10.0.0.1/8] }
   actions_per_minute: 0
 ";
@@ -48,8 +57,11 @@ fn everything_wrong_is_reported_with_its_place() {
             ("verdict.policy[3].for", 12),
             ("verdict.policy[4].severity", 13),
             ("verdict.policy[4].signatures", 13),
-            ("verdict.never.sources[0]", 14),
-            ("verdict.actions_per_minute", 15),
+            ("verdict.policy[5]", 14),
+            ("verdict.policy[6]", 15),
+            ("verdict.policy[7].rate", 16),
+            ("verdict.never.sources[0]", 17),
+            ("verdict.actions_per_minute", 18),
         ]
     );
 }

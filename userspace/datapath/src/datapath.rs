@@ -133,6 +133,7 @@ impl Datapath {
         self.active = self.fall_back(active)?;
         self.read_note();
         self.take_over_quarantine()?;
+        self.take_over_throttles()?;
         self.stop_trace()?;
         tracing::info!(epoch = self.active.epoch(), "took over the rules in force");
         Ok(())

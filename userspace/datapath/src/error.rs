@@ -149,6 +149,12 @@ pub enum DatapathError {
         /// How many there may be.
         limit: usize,
     },
+    /// No room for another limit.
+    #[error("limit a flow or an address: {limit} are limited already; release some")]
+    ThrottlesFull {
+        /// How many there may be.
+        limit: usize,
+    },
     /// What outlives the process cannot be kept or found.
     #[error(transparent)]
     Pin(#[from] PinError),

@@ -33,6 +33,7 @@ mod pins;
 mod probe;
 mod quarantine;
 mod statistics;
+mod throttle;
 mod tunnel;
 mod vlan;
 
@@ -48,4 +49,5 @@ pub use nightgate_abi::Hook;
 pub use pins::Pins;
 pub use probe::{Probe, ProbeResult, Verdict};
 pub use statistics::{MirrorStatistics, Statistics};
+pub use throttle::Throttled;
 pub use tunnel::{Destinations, Tunnel, TunnelPlace};

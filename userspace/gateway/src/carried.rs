@@ -1,7 +1,7 @@
 //! Which circuit carries which connection: what an alert about packets has to do with an identity.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -9,6 +9,7 @@ use std::{
 
 use nightgate_model::id::{IdentityId, ServiceId};
 use nightgate_router::CircuitId;
+use tokio::sync::Notify;
 
 use crate::ends::plain;
 
@@ -33,7 +34,17 @@ pub struct Carried {
 
 /// The connections that are carried, and those that were until a moment ago. Clones are the same list.
 #[derive(Clone, Debug, Default)]
-pub struct CarriedFlows(Arc<Mutex<Known>>);
+pub struct CarriedFlows(Arc<Shared>);
+
+/// IP protocol and both ends of a connection.
+pub type Ends = (u8, [SocketAddr; 2]);
+
+#[derive(Debug, Default)]
+struct Shared {
+    known: Mutex<Known>,
+    /// A connection of a dialer that is followed has begun.
+    begun: Notify,
+}
 
 /// A connection in the list. It has ended when this is dropped.
 #[derive(Debug)]
@@ -49,6 +60,10 @@ struct Known {
     /// Those that have ended, in that order.
     ended: VecDeque<(Instant, Key, u64)>,
     last: u64,
+    /// Dialers whose new connections are told of.
+    followed: BTreeSet<IdentityId>,
+    /// Those connections, until somebody asks: as many as circuits begin meanwhile.
+    begun: Vec<(IdentityId, Ends)>,
 }
 
 #[derive(Debug)]
@@ -67,6 +82,10 @@ impl Key {
         let (a, b) = (plain(a), plain(b));
         if a <= b { Self(protocol, a, b) } else { Self(protocol, b, a) }
     }
+
+    fn ends(self) -> Ends {
+        (self.0, [self.1, self.2])
+    }
 }
 
 impl CarriedFlows {
@@ -77,6 +96,10 @@ impl CarriedFlows {
         known.forget(Instant::now());
         known.last += 1;
         let number = known.last;
+        if carried.client.is_none() && known.followed.contains(&carried.dialer) {
+            known.begun.push((carried.dialer.clone(), key.ends()));
+            self.0.begun.notify_one();
+        }
         known.flows.insert(key, Entry { carried, number });
         Listed { flows: self.clone(), key, number }
     }
@@ -88,8 +111,35 @@ impl CarriedFlows {
         known.flows.get(&Key::new(protocol, ends)).map(|entry| entry.carried.clone())
     }
 
+    /// The connections to servers here of an identity that dials from elsewhere; from now on, [`Self::begun`] tells of its
+    /// new ones.
+    pub fn follow(&self, dialer: &IdentityId) -> Vec<Ends> {
+        let mut known = self.lock();
+        known.followed.insert(dialer.clone());
+        let is_of_dialer = |(_, Entry { carried, .. }): &(&Key, &Entry)| {
+            carried.client.is_none() && carried.dialer == *dialer
+        };
+        known.flows.iter().filter(is_of_dialer).map(|(key, _)| key.ends()).collect()
+    }
+
+    /// Tells no more of an identity's new connections.
+    pub fn unfollow(&self, dialer: &IdentityId) {
+        self.lock().followed.remove(dialer);
+    }
+
+    /// The connections that have begun of those who are followed.
+    pub async fn begun(&self) -> Vec<(IdentityId, Ends)> {
+        loop {
+            let begun = std::mem::take(&mut self.lock().begun);
+            if !begun.is_empty() {
+                return begun;
+            }
+            self.0.begun.notified().await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,6 +201,23 @@ mod tests {
         let _second = flows.enter(6, ends, carried(2));
         flows.lock().forget(Instant::now() + LINGER);
         assert_eq!(flows.find(6, ends), Some(carried(2)));
+    }
+
+    #[tokio::test]
+    async fn new_connections_of_who_is_followed_are_told_of() {
+        let flows = CarriedFlows::default();
+        let server = end("10.77.0.1:80");
+        let [first, second, third] = ["10.1.0.2:1", "10.1.0.2:2", "10.1.0.2:3"].map(end);
+        let _first = flows.enter(6, [first, server], carried(1));
+        let dialer = IdentityId::new("i");
+        assert_eq!(flows.follow(&dialer), [(6, [first, server])]);
+        let of_a_client = Carried { client: Some(first.ip()), ..carried(9) };
+        let _other = flows.enter(6, [third, server], of_a_client);
+        let _second = flows.enter(6, [second, server], carried(2));
+        assert_eq!(flows.begun().await, [(dialer.clone(), (6, [second, server]))]);
+        flows.unfollow(&dialer);
+        let _third = flows.enter(6, [third, server], carried(3));
+        assert!(flows.lock().begun.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod down;
 mod explain;
 mod learning;
+mod limited;
 mod live;
 mod restore;
 mod rules;

@@ -1,4 +1,4 @@
-//! `nightgate fw quarantine`: addresses that are cut off for a while.
+//! `nightgate fw quarantine`: who is cut off or limited for a while.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
 /// `nightgate fw quarantine`
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(crate) enum CutOffCommand {
-    /// List the addresses that are cut off, and for how much longer
+    /// List the addresses that are cut off, the addresses and identities that are limited, and for how much longer
     List(ObserveArgs),
-    /// Cut an address off: what it has open ends, and nothing passes from or to it
+    /// Cut an address off: what it has open ends, and nothing passes from or to it; or let packets pass at a rate
     ///
     /// Rules do not matter, and neither does `verdict.never` of the configuration: mind your own address.
     Add(AddArgs),
-    /// Release an address before its time
+    /// Release an address, or an identity that is limited, before its time
     Release(ReleaseArgs),
 }
 
@@ -28,13 +28,17 @@ pub(crate) struct AddArgs {
     /// For how long: a number and s, m, h or d
     #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]
     time: Duration,
+    /// So many packets from and to it still pass: a number and /s, /min or /h
+    #[arg(long)]
+    rate: Option<String>,
     #[command(flatten)]
     observe: ObserveArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ReleaseArgs {
-    address: IpAddr,
+    /// The address, or the name of the identity
+    who: String,
     #[command(flatten)]
     observe: ObserveArgs,
 }
@@ -46,15 +50,19 @@ pub(crate) async fn run(command: CutOffCommand) -> anyhow::Result<()> {
             let answer = admin::ask(&args.socket, Topic::Quarantine).await?;
             args.output.print(&answer, |answer| QUARANTINE.table(answer))
         }
-        CutOffCommand::Add(AddArgs { address, time, observe }) => {
-            let request = AddressQuarantine { address, seconds: time.as_secs() };
+        CutOffCommand::Add(AddArgs { address, time, rate, observe }) => {
+            let done = match &rate {
+                Some(rate) => format!("{address} is limited to {rate}"),
+                None => format!("{address} is cut off"),
+            };
+            let request = AddressQuarantine { address, seconds: time.as_secs(), rate };
             admin::ask(&observe.socket, Request::Quarantine(request)).await?;
-            print_text(&format!("{address} is cut off"))
+            print_text(&done)
         }
-        CutOffCommand::Release(ReleaseArgs { address, observe }) => {
-            let was = admin::ask(&observe.socket, Request::Release(address)).await?;
-            anyhow::ensure!(was == true, "{address} is not cut off");
-            print_text(&format!("{address} is released"))
+        CutOffCommand::Release(ReleaseArgs { who, observe }) => {
+            let was = admin::ask(&observe.socket, Request::Release(who.clone())).await?;
+            anyhow::ensure!(was == true, "{who} is neither cut off nor limited");
+            print_text(&format!("{who} is released"))
         }
     }
 }

@@ -143,7 +143,12 @@ const VERDICTS: Columns = Columns::all(&[
     ("rule", "rule"),
     ("done", "done"),
 ]);
-pub(crate) const QUARANTINE: Columns = Columns::all(&[("address", "address"), ("left", "left_ms")]);
+pub(crate) const QUARANTINE: Columns = Columns::all(&[
+    ("address", "address"),
+    ("identity", "identity"),
+    ("rate", "rate"),
+    ("left", "left_ms"),
+]);
 const NAMES: Columns = Columns::all(&[("name", "name"), ("ipv4", "v4"), ("ipv6", "v6")]);
 
 /// Prints the circuits.

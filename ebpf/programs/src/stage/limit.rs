@@ -32,7 +32,7 @@ pub(crate) fn admit(active: Active, rule: u32, source: &Address) -> Result<(), R
         }
     }
     if let Some((rate, per)) = limits.rate {
-        take(&LimitKey::new(limits.tag, per, *source), &rate)?;
+        take(&LimitKey::new(limits.tag, per, *source), &rate, 1)?;
     }
     if let Some((_, per)) = limits.connections {
         begin(&LimitKey::new(limits.tag, per, *source));
@@ -64,13 +64,16 @@ fn of_rule(active: Active, rule: u32) -> Option<Limits> {
     Group::Filter.parameters(rule, |index| bank.get(index)).map(Limits::from_slot)
 }
 
-/// Takes a token from a bucket.
+/// Takes tokens, less than 2^16, from a bucket.
+///
+/// # Errors
+/// There are fewer.
 #[inline(always)]
-fn take(key: &LimitKey, rate: &Rate) -> Result<(), Reason> {
+pub(crate) fn take(key: &LimitKey, rate: &Rate, tokens: u32) -> Result<(), Reason> {
     // SAFETY: reads the clock.
     let now = unsafe { bpf_ktime_get_ns() };
     if maps::RATES.get_ptr(key).is_none()
-        && let Some(bucket) = Bucket::default().take(now, rate)
+        && let Some(bucket) = Bucket::default().take_many(now, rate, tokens & 0xffff)
         && maps::RATES.insert(key, bucket, u64::from(BPF_NOEXIST)).is_ok()
     {
         return Ok(());
@@ -78,7 +81,9 @@ fn take(key: &LimitKey, rate: &Rate) -> Result<(), Reason> {
     let bucket = maps::RATES.get_ptr_mut(key).ok_or(Reason::RateLimited)?;
     // SAFETY: the slot stays mapped while the program runs, and a bucket is one word.
     let taken = unsafe {
-        change(bucket.cast(), |word| Bucket(word).take(now, rate).map(|Bucket(word)| word))
+        change(bucket.cast(), |word| {
+            Bucket(word).take_many(now, rate, tokens & 0xffff).map(|Bucket(word)| word)
+        })
     };
     if taken { Ok(()) } else { Err(Reason::RateLimited) }
 }

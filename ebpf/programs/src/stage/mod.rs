@@ -21,6 +21,7 @@ pub(crate) mod report;
 mod rewrite;
 mod route;
 mod sight;
+mod throttle;
 mod track;
 mod vlan;
 mod zone;
@@ -170,6 +171,9 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
 #[inline(always)]
 fn judge_ip(ctx: &TcContext, work: &mut Work, place: &track::Place) -> Result<Reason, Reason> {
     let passage = track::pass(ctx, work, place)?;
+    if place.active.uses(Features::THROTTLE) && track::is_counted(ctx, place.hook) {
+        throttle::check(work, hook::segments(ctx))?;
+    }
     if place.active.uses(Features::CLAMP_MSS) && work.meta.tcp_flags & tcp_flags::SYN != 0 {
         clamp::clamp(ctx, work, place, &passage)?;
     }

@@ -2,7 +2,7 @@
 
 use super::{
     topology::{Family, address},
-    verdict::alerts_file,
+    verdict::{LIMIT, alerts_file},
 };
 
 /// Name of the public router.
@@ -152,6 +152,7 @@ verdict:
   alerts: [{{ eve: '{alerts}' }}]
   policy:
     - {{ id: grave, severity: 1, action: quarantine, for: 10m }}
+    - {{ id: scans, severity: 2, action: rate-limit, rate: {LIMIT}, for: 10m }}
     - {{ id: others, action: observe }}
 "
     )

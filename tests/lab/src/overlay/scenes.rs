@@ -156,7 +156,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "verdict",
-        promise: "an attack through the overlay: the sensor behind its exit alerts, the identity is cut off",
+        promise: "scan and attack through the overlay: the sensor behind its exit alerts, the identity is limited, then cut off",
         play: verdict::cut_off,
     },
     Scene {

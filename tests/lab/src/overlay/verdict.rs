@@ -17,27 +17,36 @@ use crate::{
 
 /// Who means no good, with an identity that was enrolled in good order.
 const IDENTITY: &str = "mallory";
+/// What passes of who scans.
+pub(super) const LIMIT: &str = "5/s";
 /// Where the attacker reaches the service, on its own host.
 const PROXY: &str = "127.0.0.1:8081";
 /// In the request that the rule knows.
 const ATTACK: &str = "attack-marker";
-const RULE: &str = "alert http any any -> any any (msg:\"demo attack\"; http.uri; content:\"/attack-marker\"; \
-                    priority:1; sid:1000001; rev:1;)\n";
-/// Number of the rule.
+/// In one that is less grave.
+const SCAN: &str = "scan-marker";
+const RULES: &str = "alert http any any -> any any (msg:\"demo attack\"; http.uri; content:\"/attack-marker\"; \
+                     priority:1; sid:1000001; rev:1;)\n\
+                     alert http any any -> any any (msg:\"demo scan\"; http.uri; content:\"/scan-marker\"; \
+                     priority:2; sid:1000002; rev:1;)\n";
+/// Number of the rule about the attack.
 const SID: u64 = 1_000_001;
+/// Likewise about the other.
+const SCAN_SID: u64 = 1_000_002;
 
-/// Attacks, is cut off, tries again, and is released.
+/// Scans, is limited and released; attacks, is cut off, tries again, and is released.
 pub(super) fn cut_off(deployment: &mut Deployment) -> Result<String> {
     let mut suricata = Suricata::start(
         &deployment.topology.gateway_b,
         "lan0",
         &deployment.file(IDS),
-        RULE,
+        RULES,
         Checksums::OfKernel,
     )?;
     enroll(deployment)?;
     wait_for(deployment, "harmless", "the service before the attack")?;
 
+    let limited = limit(deployment, &suricata)?;
     let started = Instant::now();
     // Whether the answer still comes is a race that the attacker may win once.
     drop(fetch(deployment, ATTACK));
@@ -59,10 +68,30 @@ pub(super) fn cut_off(deployment: &mut Deployment) -> Result<String> {
     let seen = "in quarantine after an alert, until released";
     deployment.note(Access::refused(&format!("proxy, {WEB_SERVICE}"), &by, seen));
     Ok(format!(
-        "cut off {} ms after the request, the second attempt refused, released again\n{listed}{}",
+        "cut off {} ms after the request, the second attempt refused, released again; before, {limited}\n{listed}{}",
         took.as_millis(),
         verdicts(deployment)
     ))
+}
+
+/// Scans, until packets beyond the rate that an alert leaves are dropped; gives what the gateway says of it.
+fn limit(deployment: &Deployment, suricata: &Suricata) -> Result<String> {
+    drop(fetch(deployment, SCAN));
+    suricata.wait_for_alerts(SCAN_SID, 1)?;
+    let listed = until("rate limit", PATIENCE, || {
+        let listed = deployment.ask(GATEWAY_B, "fw quarantine list")?;
+        Ok(listed.lines().find(|row| row.contains(IDENTITY)).map(str::to_owned))
+    })
+    .with_context(|| verdicts(deployment))?;
+    ensure!(listed.contains(LIMIT), "limited to {LIMIT}: {listed}");
+    until("packets beyond the limit", PATIENCE, || {
+        // Slow as it is, it may get its answer.
+        drop(fetch(deployment, "harmless"));
+        Ok(deployment.ask(GATEWAY_B, "fw counters")?.contains("throttled").then_some(()))
+    })?;
+    deployment.ask(GATEWAY_B, &format!("fw quarantine release {IDENTITY}"))?;
+    wait_for(deployment, "harmless", "the service without a limit")?;
+    Ok(format!("limited to {LIMIT} for a scan, and released"))
 }
 
 /// Folder of the sensor's files, below the deployment's.

@@ -35,10 +35,10 @@ pub enum Request {
     Flows(FlowRequest),
     /// Remove tracked flows.
     KillFlows(KillRequest),
-    /// Cut an address off for a while.
+    /// Cut an address off for a while, or limit it.
     Quarantine(AddressQuarantine),
-    /// Release an address.
-    Release(IpAddr),
+    /// Release an address, or an identity that is limited, by its name.
+    Release(String),
 }
 
 /// Which flows are told about.
@@ -77,13 +77,16 @@ pub struct KillRequest {
 }
 
 /// An address to cut off.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddressQuarantine {
     /// Which.
     pub address: IpAddr,
     /// For how long, in seconds.
     pub seconds: u64,
+    /// Packets that still pass, as `100/s`; none, if nothing does.
+    #[serde(default)]
+    pub rate: Option<String>,
 }
 
 /// Which packets are told about, and how long.

@@ -25,7 +25,7 @@ use super::{
     verdicts::{self, Verdicts},
 };
 use crate::{
-    admin::{AddressQuarantine, AdminServer, Explain, FlowRequest, Query, Request, Topic},
+    admin::{AdminServer, Explain, FlowRequest, Query, Request, Topic},
     clock::Clock,
     dns::NameTable,
     firewall::Firewall,
@@ -146,7 +146,7 @@ impl Live {
                     self.recount();
                     self.verdicts.look(&mut self.firewall);
                 }
-                alert = self.verdicts.next() => self.verdicts.handle(&alert, &mut self.firewall),
+                news = self.verdicts.next() => self.verdicts.handle(news, &mut self.firewall),
                 ended = self.records.next() => self.tell(&ended),
                 () = self.rules.expired() => self.expire().await,
                 down = self.surroundings.sensors_changed() => self.set_sensors_down(down),
@@ -336,11 +336,10 @@ impl Live {
                 let table = self.table.borrow().clone();
                 value(self.firewall.kill_flows(&request, &table, &clock()?))
             }
-            Request::Quarantine(AddressQuarantine { address, seconds }) => {
-                let time = std::time::Duration::from_secs(seconds);
-                value(verdicts::quarantine_address(&mut self.firewall, address, time))
+            Request::Quarantine(quarantine) => {
+                value(verdicts::quarantine_by_hand(&mut self.firewall, &quarantine))
             }
-            Request::Release(address) => value(self.firewall.datapath.release_address(address)),
+            Request::Release(who) => value(self.verdicts.release(&who, &mut self.firewall)),
             Request::Trace(_) => Err("a trace is told as it happens".into()),
             Request::Explain(_) => Err("an explanation may take a trial".into()),
             Request::Learn(learn) => {
@@ -369,7 +368,7 @@ impl Live {
             Topic::Sensors => value(self.firewall.sensor_reports(self.surroundings.sensors())),
             Topic::Names => value(Ok::<_, String>(NameReport::list(self.table.borrow().names()))),
             Topic::Verdicts => value(Ok::<_, String>(self.verdicts.reports())),
-            Topic::Quarantine => value(verdicts::quarantined(&self.firewall)),
+            Topic::Quarantine => value(self.verdicts.cut_off(&self.firewall)),
             Topic::Metrics => {
                 self.firewall
                     .count_packets(&self.metrics)

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use nightgate_config::Gateway;
+use nightgate_config::{FlowRate, Gateway};
 use nightgate_mirror::verdict::{Alert, Decision, Judge, Suspect};
 use nightgate_model::{
     id::IdentityId,
@@ -17,9 +17,11 @@ use nightgate_router::Router;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{error, info, warn};
 
+use super::limited::{self, Limited};
 use crate::{
+    admin::AddressQuarantine,
     alerts::{Alerts, AlertsError},
-    carried::{Carried, CarriedFlows},
+    carried::{Carried, CarriedFlows, Ends},
     clock::Clock,
     firewall::Firewall,
     report::{QuarantineReport, VerdictReport},
@@ -41,6 +43,15 @@ pub(super) struct Verdicts {
     history: VecDeque<VerdictReport>,
     /// Identities that are barred here, until the controller knows, or their time is over.
     barred: BTreeMap<IdentityId, Barred>,
+    limited: Limited,
+}
+
+/// What verdicts have to do with.
+pub(super) enum News {
+    /// An alert.
+    Alert(Alert),
+    /// Connections of identities that are limited have begun.
+    Begun(Vec<(IdentityId, Ends)>),
 }
 
 struct Barred {
@@ -62,7 +73,8 @@ impl Verdicts {
         let judge = gateway.verdict.clone().map(Judge::new);
         let (history, barred) = (VecDeque::new(), BTreeMap::new());
         let flows = CarriedFlows::default();
-        Ok(Self { alerts, judge, flows, router, started: Instant::now(), history, barred })
+        let (started, limited) = (Instant::now(), Limited::default());
+        Ok(Self { alerts, judge, flows, router, started, history, barred, limited })
     }
 
     /// The connections that alerts can be about.
@@ -70,16 +82,25 @@ impl Verdicts {
         self.flows.clone()
     }
 
-    /// The next alert.
-    pub(super) async fn next(&mut self) -> Alert {
-        match &mut self.alerts {
-            Some(alerts) => alerts.next().await,
-            None => std::future::pending().await,
+    /// What comes next.
+    pub(super) async fn next(&mut self) -> News {
+        let Some(alerts) = &mut self.alerts else { return std::future::pending().await };
+        tokio::select! {
+            begun = self.flows.begun() => News::Begun(begun),
+            alert = alerts.next() => News::Alert(alert),
+        }
+    }
+
+    /// Does what follows from it.
+    pub(super) fn handle(&mut self, news: News, firewall: &mut Firewall) {
+        match news {
+            News::Alert(alert) => self.handle_alert(&alert, firewall),
+            News::Begun(begun) => self.limited.begun(begun, firewall),
         }
     }
 
     /// Judges an alert, and acts.
-    pub(super) fn handle(&mut self, alert: &Alert, firewall: &mut Firewall) {
+    fn handle_alert(&mut self, alert: &Alert, firewall: &mut Firewall) {
         let Some(judge) = &mut self.judge else { return };
         let ends = [alert.ends.client, alert.ends.server];
         let carried = self.flows.find(alert.ends.protocol, ends);
@@ -89,6 +110,11 @@ impl Verdicts {
         let done = match &decision {
             Decision::Repeated => return,
             Decision::Cut { .. } => self.cut(alert, carried.as_ref(), firewall),
+            Decision::RateLimit { packets, per_seconds, seconds, .. } => {
+                let rate = FlowRate { count: *packets, seconds: *per_seconds };
+                let time = Duration::from_secs(*seconds);
+                self.limit(alert, carried.as_ref(), (rate, time), (&suspect, firewall))
+            }
             Decision::Quarantine { seconds, rule } => {
                 self.quarantine(alert, carried.as_ref(), (*seconds, rule), (&suspect, firewall))
             }
@@ -127,6 +153,30 @@ impl Verdicts {
         }
         let ended = firewall.end_flow_between(alert.ends).map_err(|error| error.to_string())?;
         Ok(format!("{ended} flows ended"))
+    }
+
+    /// Limits whoever began the flow: an identity that dialed from elsewhere, or a client of this gateway.
+    fn limit(
+        &mut self,
+        alert: &Alert,
+        carried: Option<&Carried>,
+        (rate, time): (FlowRate, Duration),
+        (suspect, firewall): (&Suspect, &mut Firewall),
+    ) -> Result<String, String> {
+        let seconds = time.as_secs();
+        if let Some(carried) = carried.filter(|carried| carried.client.is_none()) {
+            let identity = &carried.dialer;
+            let name = suspect.identity.as_deref().unwrap_or(identity.as_str());
+            let limit = (rate, time);
+            let connections =
+                self.limited.limit_identity((identity, name), limit, (&self.flows, firewall))?;
+            warn!(%identity, %rate, seconds, connections, "identity limited");
+            return Ok(format!("identity {identity} limited to {rate} for {seconds} s"));
+        }
+        let source = suspect.source.unwrap_or_else(|| alert.ends.client.ip());
+        limited::limit_address(firewall, source, (rate, time))?;
+        warn!(%source, %rate, seconds, "address limited");
+        Ok(format!("address {source} limited to {rate} for {seconds} s"))
     }
 
     /// Cuts off whoever began the flow: an identity that dialed from elsewhere, or a client of this gateway.
@@ -183,6 +233,24 @@ impl Verdicts {
         if let Err(error) = release_expired(firewall) {
             warn!(error, "addresses whose quarantine is over could not be released");
         }
+        if let Err(error) = self.limited.look(&self.flows, firewall) {
+            warn!(error, "limits that are over could not be released");
+        }
+    }
+
+    /// Who is cut off or limited by this gateway alone.
+    pub(super) fn cut_off(&self, firewall: &Firewall) -> Result<Vec<QuarantineReport>, String> {
+        Ok([quarantined(firewall)?, self.limited.reports(firewall)?].concat())
+    }
+
+    /// Releases an address, or an identity by its name; gives whether it was cut off or limited.
+    pub(super) fn release(&mut self, who: &str, firewall: &mut Firewall) -> Result<bool, String> {
+        let Ok(address) = who.parse() else {
+            return self.limited.release_identity(who, &self.flows, firewall);
+        };
+        let released = firewall.datapath.release_address(address);
+        let was_cut_off = released.map_err(|error| error.to_string())?;
+        Ok(limited::release_address(firewall, address)? || was_cut_off)
     }
 
     /// The latest verdicts, the newest first.
@@ -192,7 +260,7 @@ impl Verdicts {
 }
 
 /// Cuts an address off.
-pub(super) fn quarantine_address(
+fn quarantine_address(
     firewall: &mut Firewall,
     address: IpAddr,
     time: Duration,
@@ -203,19 +271,38 @@ pub(super) fn quarantine_address(
     firewall.datapath.quarantine(address, until).map_err(|error| error.to_string())
 }
 
+/// Cuts an address off or limits it, as an operator asks.
+pub(super) fn quarantine_by_hand(
+    firewall: &mut Firewall,
+    AddressQuarantine { address, seconds, rate }: &AddressQuarantine,
+) -> Result<(), String> {
+    let time = Duration::from_secs(*seconds);
+    let Some(rate) = rate else { return quarantine_address(firewall, *address, time) };
+    let rate = FlowRate::parse(rate)
+        .ok_or_else(|| format!("rate: found {rate:?}, expected such as 100/s or 30/min"))?;
+    limited::limit_address(firewall, *address, (rate, time))
+}
+
 /// The addresses that are cut off.
-pub(super) fn quarantined(firewall: &Firewall) -> Result<Vec<QuarantineReport>, String> {
+fn quarantined(firewall: &Firewall) -> Result<Vec<QuarantineReport>, String> {
     let clock = Clock::read().map_err(|error| error.to_string())?;
     let known = firewall.datapath.quarantined().map_err(|error| error.to_string())?;
     let left = |until: u64| until.saturating_sub(clock.now()) / 1_000_000;
     let reports = known.into_iter().map(|(address, until)| (address, left(until)));
-    Ok(reports.map(|(address, left_ms)| QuarantineReport { address, left_ms }).collect())
+    let report = |(address, left_ms)| QuarantineReport {
+        address: Some(address),
+        identity: None,
+        rate: None,
+        left_ms,
+    };
+    Ok(reports.map(report).collect())
 }
 
 fn release_expired(firewall: &mut Firewall) -> Result<(), String> {
-    for over in quarantined(firewall)?.into_iter().filter(|report| report.left_ms == 0) {
-        firewall.datapath.release_address(over.address).map_err(|error| error.to_string())?;
-        info!(address = %over.address, "released, its time is over");
+    let over = quarantined(firewall)?.into_iter().filter(|report| report.left_ms == 0);
+    for address in over.filter_map(|report| report.address) {
+        firewall.datapath.release_address(address).map_err(|error| error.to_string())?;
+        info!(%address, "released, its time is over");
     }
     Ok(())
 }

@@ -27,11 +27,15 @@ pub struct VerdictReport {
     pub done: String,
 }
 
-/// An address that is cut off.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+/// Who is cut off or limited by a gateway: an address, or an identity.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct QuarantineReport {
     /// The address.
-    pub address: IpAddr,
+    pub address: Option<IpAddr>,
+    /// Name of the identity.
+    pub identity: Option<String>,
+    /// Packets that still pass, as `100/s`; none, if nothing does.
+    pub rate: Option<String>,
     /// For how much longer, in milliseconds; 0 if it is over.
     pub left_ms: u64,
 }
