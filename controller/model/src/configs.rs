@@ -1,5 +1,5 @@
 //! The built-in service configurations: `intercept.v1`, `host.v1` and `host.v2` in OpenZiti's shapes, and our own
-//! `end-to-end.v1`.
+//! `end-to-end.v1` and `mirror.v1`.
 
 mod check;
 mod duration;
@@ -17,12 +17,24 @@ pub use host::{Choice, DialedAddresses, HostV1, HostV2, ListenOptions, Translati
 pub use pattern::{AddressPattern, AddressPatternError, IpPrefix};
 
 /// Names and JSON schemas (draft 7) of the built-in config types.
-pub const BUILT_IN: [(&str, &str); 4] = [
+pub const BUILT_IN: [(&str, &str); 5] = [
     (InterceptV1::TYPE, include_str!("schema/intercept.v1.json")),
     (HostV1::TYPE, include_str!("schema/host.v1.json")),
     (HostV2::TYPE, include_str!("schema/host.v2.json")),
     (EndToEndV1::TYPE, include_str!("schema/end-to-end.v1.json")),
+    (MirrorV1::TYPE, include_str!("schema/mirror.v1.json")),
 ];
+
+/// Copies of a service's plaintext for a sensor of the gateways that intercept it: config type `mirror.v1`. Its keys are
+/// those of a session in a gateway's own file, which read it; `expires` is required, and `gateways` names those that it is
+/// for.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorV1;
+
+impl MirrorV1 {
+    /// Config type name.
+    pub const TYPE: &'static str = "mirror.v1";
+}
 
 /// Transport protocol of an intercepted or hosted service.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

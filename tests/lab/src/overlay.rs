@@ -6,6 +6,7 @@ mod deployment;
 mod everyday;
 mod firewall;
 mod healing;
+mod mirroring;
 mod openziti;
 mod ports;
 mod scenes;

@@ -9,10 +9,12 @@ use std::{
 };
 
 use crate::{
+    ConfigError,
     decode::{self, Malformed},
+    files::NoFiles,
     names::{InterfaceName, SensorName, ZoneName},
     nat::{self, FlowMatch},
-    node::Node,
+    node::{self, Node},
     reader::{Reader, Section},
     rule,
 };
@@ -28,6 +30,8 @@ pub struct Mirror {
     pub sessions: Vec<Session>,
     /// What no session copies.
     pub never: NeverMirrored,
+    /// Whether the controller may ask for sessions. Default true.
+    pub remote: bool,
 }
 
 /// What no session copies, whatever it says.
@@ -160,8 +164,32 @@ pub(crate) fn decode(
         reader.list(node, |reader, node| session::decode(reader, node, &known, &mut seen))
     });
     let never = reader.optional(&mut section, "never", |reader, node| never(reader, node, zones));
+    let remote = reader.optional(&mut section, "remote", decode::boolean);
     reader.close(section);
-    Some(Mirror { sensors: sensors?, sessions: sessions?, never: never?.unwrap_or_default() })
+    Some(Mirror {
+        sensors: sensors?,
+        sessions: sessions?,
+        never: never?.unwrap_or_default(),
+        remote: remote?.unwrap_or(true),
+    })
+}
+
+/// Reads a session that stands by itself, with the keys of one in a file; JSON is YAML too. It cannot filter by zones.
+/// `name` is only named in errors.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn session(
+    text: &str,
+    name: &str,
+    sensors: &BTreeMap<SensorName, Sensor>,
+) -> Result<Session, Vec<ConfigError>> {
+    let mut files = NoFiles;
+    let mut reader = Reader::new(name, &mut files);
+    let known = Known { sensors: Some(sensors), zones: Some(&BTreeSet::new()) };
+    let session = node::parse(text, &mut reader)
+        .and_then(|root| session::decode(&mut reader, root, &known, &mut BTreeMap::new()));
+    reader.finish(session)
 }
 
 /// What sessions may name; `None` for what is wrong itself.

@@ -226,7 +226,7 @@ async fn run_parts(
     let records = FlowRecords::start(rules.gateway(), &firewall, admin.path(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
     let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names, secret);
-    live.begin();
+    live.begin().await;
     let mut accepting = listeners.run(&interceptor, idle);
     info!(id = %router.id(), ?dns, "gateway runs");
     live.run(&mut admin, &mut changes, stop).await;

@@ -1,14 +1,19 @@
 //! What the mirror needs from the host: the way to each sensor.
 
 mod health;
+mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_config::{Gateway, InterfaceName, Mirror, SensorName};
 use nightgate_mirror::{Plan, PlanError, SensorPath};
 use nightgate_netlink::{Netlink, NetlinkError};
+use tracing::warn;
 
-pub(crate) use self::health::{Healths, SensorWatch};
+pub(crate) use self::{
+    health::{Healths, SensorWatch},
+    remote::{Wish, wishes},
+};
 
 /// A mirror that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +26,39 @@ pub enum MirrorError {
     Plan(Vec<PlanError>),
 }
 
-/// Finds the way to each sensor and plans the sessions. Changes nothing.
+/// Finds the way to each sensor and plans the sessions, and those that the controller asks for behind them. One of these
+/// that does not fit is left out, and logged. Changes nothing.
 ///
 /// # Errors
-/// A sensor cannot be reached as configured.
-pub async fn plan(
+/// A sensor of the configuration's own sessions cannot be reached as configured.
+pub(crate) async fn plan(
+    netlink: &Netlink,
+    gateway: &Gateway,
+    (mirror, wishes): (&Mirror, &[Wish]),
+) -> Result<Plan, MirrorError> {
+    let mut all = mirror.clone();
+    let mut plan = plan_sessions(netlink, gateway, &all).await?;
+    for wish in wishes {
+        let Some(session) = wish.session(&all) else { continue };
+        let fits = match session {
+            Ok(session) => {
+                all.sessions.push(session);
+                plan_sessions(netlink, gateway, &all).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error),
+        };
+        match fits {
+            Ok(with_it) => plan = with_it,
+            Err(error) => {
+                warn!(error, "a mirror session that the controller asks for is left out");
+                all.sessions.truncate(plan.sessions().len());
+            }
+        }
+    }
+    Ok(plan)
+}
+
+async fn plan_sessions(
     netlink: &Netlink,
     gateway: &Gateway,
     mirror: &Mirror,

@@ -50,7 +50,7 @@ async fn a_type_of_ones_own_validates_what_there_is_and_what_comes() {
         .await
         .assert_refused(400, "COULD_NOT_VALIDATE");
     admin.delete(&path).await.assert_refused(409, "CONFLICT");
-    for built_in in ["intercept.v1", "host.v1", "host.v2", "end-to-end.v1"] {
+    for built_in in ["intercept.v1", "host.v1", "host.v2", "end-to-end.v1", "mirror.v1"] {
         let path = format!("{MANAGEMENT}/config-types/{built_in}");
         assert_eq!(admin.get(&path).await.body["data"]["name"], built_in);
         admin.patch(&path, json!({ "schema": {} })).await.assert_refused(409, "CONFLICT");

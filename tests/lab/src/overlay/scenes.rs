@@ -16,7 +16,7 @@ use super::{
     },
     deployment::{Deployment, PATIENCE, Programs},
     everyday::{self, COMMAND_MARKER, QUERY_MARKER},
-    firewall, healing, openziti, ports, sdk,
+    firewall, healing, mirroring, openziti, ports, sdk,
     topology::{Family, address},
     verdict,
 };
@@ -138,6 +138,11 @@ pub const SCENES: &[Scene] = &[
         name: "sensor",
         promise: "the sensor decodes both directions from VXLAN",
         play: look_at_sensor,
+    },
+    Scene {
+        name: "mirror on",
+        promise: "an operator has the controller turn a mirror on for another service, for a time",
+        play: mirroring::turn_on,
     },
     Scene {
         name: "circuits",

@@ -34,6 +34,7 @@ use crate::{
     intercept::{InterceptTable, Intercepts},
     interceptor::Interceptor,
     masquerade::AddressBook,
+    mirror,
     names::SyntheticRanges,
     report::{ExplainReport, NameReport, RouterReport},
 };
@@ -119,9 +120,9 @@ impl Live {
 
     /// Applies the model that is there, of the disk or already of the controller: whoever is intercepted from now on
     /// finds a service.
-    pub(super) fn begin(&mut self) {
+    pub(super) async fn begin(&mut self) {
         let replica = Arc::clone(&self.replica.borrow_and_update());
-        self.apply(&replica);
+        self.apply(&replica).await;
     }
 
     /// Works until `stop` completes.
@@ -140,7 +141,7 @@ impl Live {
                 () = &mut stop => return,
                 Ok(()) = replica.changed() => {
                     let newest = Arc::clone(&replica.borrow_and_update());
-                    self.apply(&newest);
+                    self.apply(&newest).await;
                 }
                 _ = recount.tick() => {
                     self.recount();
@@ -279,7 +280,7 @@ impl Live {
 
     /// Applies a model. The listener learns of a service before the kernel hands it connections, and
     /// clients learn its address last.
-    fn apply(&mut self, replica: &Replica) {
+    async fn apply(&mut self, replica: &Replica) {
         self.verdicts.follow(replica);
         let (table, problems) = self.intercepts.compile(replica);
         let (hosted, hosting_problems) = hosted_services(replica, &self.identity);
@@ -287,6 +288,10 @@ impl Live {
         texts.extend(hosting_problems.iter().map(ToString::to_string));
         self.log_new(texts);
 
+        let services = table.services().map(|service| service.name.as_str());
+        let wishes = mirror::wishes(replica, self.router.id(), services);
+        let gateway = self.rules.gateway();
+        self.surroundings.follow(wishes, gateway, &mut self.firewall).await;
         let table = Arc::new(table);
         self.table.send_replace(Arc::clone(&table));
         let started = std::time::Instant::now();

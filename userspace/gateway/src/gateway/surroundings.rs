@@ -12,14 +12,14 @@ use nightgate_mirror::Plan;
 use nightgate_netlink::{Netlink, Undo};
 use nightgate_telemetry::Metrics;
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::GatewayError;
 use crate::{
     dns::{DnsServer, Knowledge, NameTable, Policy},
     firewall::Firewall,
     intercept::Sources,
-    mirror::{self, Healths, SensorWatch},
+    mirror::{self, Healths, SensorWatch, Wish},
     names::HostName,
     resolver::Resolver,
     state::StateFolder,
@@ -33,6 +33,8 @@ pub(super) struct Surroundings {
     dns: BTreeMap<SocketAddr, DnsServer>,
     /// Looks after the mirror's sensors, while there are any.
     sensors: Option<(Mirror, SensorWatch)>,
+    /// What the controller asks the mirror for.
+    wishes: Vec<Wish>,
     /// How to take the mirror's interfaces back, while there are any.
     pair: Option<Undo>,
     /// The host's resolver configuration, while it is ours.
@@ -59,7 +61,8 @@ impl Surroundings {
         let knowledge = Knowledge { names, policy, metrics };
         let netlink = Netlink::connect()?;
         let (resolver, sensors) = (None, None);
-        Ok(Self { netlink, knowledge, policy: change, dns, sensors, pair, resolver, state })
+        let wishes = Vec::new();
+        Ok(Self { netlink, knowledge, policy: change, dns, sensors, wishes, pair, resolver, state })
     }
 
     /// Opens and plans what a configuration needs beyond what is there, and announces mirror sessions to the rules that
@@ -77,11 +80,45 @@ impl Surroundings {
             let server = DnsServer::start(&[address], self.knowledge.clone()).await?;
             prepared.dns.insert(address, server);
         }
-        if let Some(mirror) = &gateway.mirror {
-            let plan = mirror::plan(&self.netlink, gateway, mirror).await?;
-            prepared.mirror = Some(firewall.announce_mirror(plan)?);
-        }
+        prepared.mirror = self.plan_mirror(gateway, firewall).await?;
         Ok(prepared)
+    }
+
+    async fn plan_mirror(
+        &self,
+        gateway: &Gateway,
+        firewall: &mut Firewall,
+    ) -> Result<Option<Plan>, GatewayError> {
+        let Some(mirror) = &gateway.mirror else { return Ok(None) };
+        let plan = mirror::plan(&self.netlink, gateway, (mirror, &self.wishes)).await?;
+        Ok(Some(firewall.announce_mirror(plan)?))
+    }
+
+    /// Mirrors what the controller asks for, beside what the configuration in force says. The sessions of that keep their
+    /// numbers, so that its rules need not be put in force anew; services are part of a session with the next
+    /// [`Firewall::intercept`].
+    pub(super) async fn follow(
+        &mut self,
+        wishes: Vec<Wish>,
+        gateway: &Gateway,
+        firewall: &mut Firewall,
+    ) {
+        if wishes == self.wishes {
+            return;
+        }
+        self.wishes = wishes;
+        let settled = match self.plan_mirror(gateway, firewall).await {
+            Ok(Some(plan)) => firewall.settle_mirror(plan).map_err(GatewayError::from),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match settled {
+            Ok(()) => info!(sessions = self.wishes.len(), "mirror sessions of the controller"),
+            Err(error) => {
+                firewall.forget_announced(true);
+                error!(%error, "the mirror stays as it is; what the controller asks for is not done");
+            }
+        }
     }
 
     /// Brings DNS and mirror to what a configuration says.

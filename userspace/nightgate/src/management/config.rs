@@ -25,7 +25,7 @@ Example, data.yaml:
 pub(crate) struct CreateConfig {
     /// Unique name
     name: String,
-    /// Name or id of its type: intercept.v1, host.v1, host.v2, end-to-end.v1, or one of `nightgate config-type list`
+    /// Name or id of its type: intercept.v1, host.v1, host.v2, end-to-end.v1, mirror.v1, or one of `nightgate config-type list`
     #[arg(value_name = "TYPE")]
     kind: String,
     /// File with the document, YAML or JSON

@@ -208,6 +208,10 @@ mod tests {
                 "host.v2",
                 json!({ "terminators": [{ "protocol": "udp", "address": "::1", "port": 53 }] }),
             ),
+            (
+                "mirror.v1",
+                json!({ "sensor": ["ids"], "expires": "2026-12-01T08:00:00Z", "vlan": "service" }),
+            ),
         ] {
             assert_eq!(faults(kind, &document), "", "{document}");
         }
@@ -227,6 +231,8 @@ mod tests {
         let without = json!({ "forwardProtocol": true, "address": "a", "port": 1 });
         assert_ne!(faults("host.v1", &without), "");
         assert_ne!(faults("host.v2", &json!({ "terminators": [{ "port": 1 }] })), "");
+        let forever = json!({ "sensor": "ids" });
+        assert!(faults("mirror.v1", &forever).contains("expires"), "a mirror has an end");
     }
 
     #[test]
