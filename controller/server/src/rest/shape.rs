@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use nightgate_model::{
+    configs::MirrorV1,
     entity::{
         AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind,
         Permission, Service, ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
     },
-    id::{Identifier as _, IdentityId, RouterId, ServiceId},
+    id::{ConfigId, Identifier as _, IdentityId, RouterId, ServiceId},
 };
 use nightgate_pki::ForeignCertificate;
 use nightgate_store::{
@@ -115,6 +116,8 @@ pub(super) fn service_for(
     let documents = resolved_config(&stored.entity, model).into_iter();
     let config: Map<String, Value> = documents.filter(|(kind, _)| wanted.includes(kind)).collect();
     shaped["config"] = config.into();
+    let shared = stored.entity.configs.iter().filter(|id| is_for_clients_by_id(id, model));
+    shaped["configs"] = shared.map(|id| id.to_string()).collect();
     shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
     // Ours: clients of OpenZiti ignore it.
     shaped["nativeEnds"] = native_ends.iter().map(|permission| permission.as_str()).collect();
@@ -344,11 +347,23 @@ impl ConfigTypes {
     }
 
     fn includes(&self, kind: &str) -> bool {
-        match self {
+        let is_wanted = match self {
             Self::All => true,
             Self::Named(names) => names.iter().any(|name| name == kind),
-        }
+        };
+        is_wanted && is_for_clients(kind)
     }
+}
+
+/// Whoever uses a service is not to learn from us that it is mirrored.
+fn is_for_clients(kind: &str) -> bool {
+    kind != MirrorV1::TYPE
+}
+
+fn is_for_clients_by_id(config: &ConfigId, model: &Model) -> bool {
+    let kind = model.configs.get(config).map(|stored| &stored.entity.config_type_id);
+    let kind = kind.and_then(|id| model.config_types.get(id));
+    kind.is_none_or(|kind| is_for_clients(&kind.entity.name))
 }
 
 fn name_of_service<'a>(model: &'a Model, session: &ServiceSession) -> &'a str {

@@ -59,6 +59,33 @@ async fn a_type_of_ones_own_validates_what_there_is_and_what_comes() {
 }
 
 #[tokio::test]
+async fn clients_do_not_learn_that_a_service_is_mirrored() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let data = json!({ "sensor": "ids", "expires": "2999-01-01T00:00:00Z" });
+    let watched = json!({ "name": "watch", "configTypeId": "mirror.v1", "data": data });
+    let watch = admin.create("configs", watched).await.id;
+    let shared = admin.create("configs", host("h", 80)).await.id;
+    admin.create("services", json!({ "name": "web", "configs": [watch, shared] })).await;
+    let policy = json!({
+        "name": "p", "type": "Dial", "semantic": "AnyOf",
+        "identityRoles": ["#all"], "serviceRoles": ["#all"],
+    });
+    admin.create("service-policies", policy).await;
+    let (_, credentials) = lab.identity("alice", &[]).await;
+    let alice = lab.client(&credentials).await;
+
+    for asked in ["all", "mirror.v1", "mirror.v1,host.v1"] {
+        let services = alice.get(&format!("/services?configTypes={asked}")).await.body;
+        let text = services.to_string();
+        assert!(!text.contains("mirror.v1") && !text.contains(&watch), "{text}");
+        assert_eq!(services["data"][0]["configs"], json!([shared]));
+    }
+    let shown = admin.find("services", "web").await.1;
+    assert_eq!(shown["configs"].as_array().map(Vec::len), Some(2), "{shown}");
+}
+
+#[tokio::test]
 async fn a_shared_config_reaches_clients_of_every_service_that_has_it() {
     let lab = Lab::start().await;
     let admin = lab.admin().await;
