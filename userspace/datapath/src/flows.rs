@@ -136,10 +136,10 @@ impl Datapath {
 
     fn flow_table(&self, name: &'static str) -> Result<&MapData, DatapathError> {
         let _types_fit = map::hash::<FlowKey, Flow>(&self.ebpf, name)?;
-        match map::map(&self.ebpf, name)? {
-            Map::LruHashMap(data) => Ok(data),
-            _ => Err(DatapathError::Missing { object: name }),
-        }
+        let Map::LruHashMap(data) = map::map(&self.ebpf, name)? else {
+            return Err(DatapathError::Missing { object: name });
+        };
+        Ok(data)
     }
 
     /// Describes a flow that was in the tables a while ago, with the names that its zones and its rule had then, if that
