@@ -66,8 +66,12 @@ impl TransparentListener {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
-            while connections.try_join_next().is_some() {}
-            let (stream, client) = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                // Their tasks take memory until then, and the next connection may be long in coming.
+                Some(_ended) = connections.join_next() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, client) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or the client left before it was accepted.

@@ -87,8 +87,8 @@ impl Host for EdgeHost {
         info!(service = %service.name, server = %terminator.host, "hosting begins");
         loop {
             tokio::select! {
+                Some(_ended) = circuits.join_next() => {}
                 offer = offers.next() => {
-                    while circuits.try_join_next().is_some() {}
                     let (service, terminator) = (Arc::clone(&service), Arc::clone(&terminator));
                     circuits.spawn(self.clone().take(offer, service, terminator));
                 }

@@ -32,8 +32,11 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        let (stream, source) = match listener.accept().await {
+        let accepted = tokio::select! {
+            Some(_ended) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, source) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the program left before it was accepted.

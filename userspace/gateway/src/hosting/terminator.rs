@@ -89,8 +89,7 @@ impl Host for RouterHost {
             };
             refused = None;
             info!(service = %service.name, server = %terminator.host, "hosting begins");
-            while let Some(incoming) = next(&mut binding, &mut standing).await {
-                while circuits.try_join_next().is_some() {}
+            while let Some(incoming) = next(&mut binding, &mut standing, &mut circuits).await {
                 let (service, terminator) = (Arc::clone(&service), Arc::clone(&terminator));
                 let task = self.clone().take(incoming, service, terminator);
                 circuits.spawn(task);
@@ -208,11 +207,17 @@ impl Refusal {
     }
 }
 
-/// The next dial; tells the router meanwhile what the server's health makes of the terminator. `None` when the
-/// binding has ended.
-async fn next(binding: &mut Binding, standing: &mut watch::Receiver<Standing>) -> Option<Incoming> {
+/// The next dial; tells the router meanwhile what the server's health makes of the terminator, and lets go of circuits
+/// that have ended. `None` when the binding has ended.
+async fn next(
+    binding: &mut Binding,
+    standing: &mut watch::Receiver<Standing>,
+    circuits: &mut JoinSet<()>,
+) -> Option<Incoming> {
     loop {
         tokio::select! {
+            // Their tasks take memory until then, and the next dial may be long in coming.
+            Some(_ended) = circuits.join_next() => {}
             incoming = binding.accept() => return incoming,
             Ok(()) = standing.changed() => {
                 let Standing { precedence, cost } = *standing.borrow_and_update();
