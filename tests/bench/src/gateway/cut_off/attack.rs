@@ -1,6 +1,7 @@
 //! An identity that dials, until an alert ends its circuit and the next dial is refused.
 
 use std::{
+    collections::HashSet,
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc::{self, Receiver, Sender},
@@ -62,13 +63,14 @@ pub(super) fn measure(stage: &Stage, cause: Cause) -> Result<Taken> {
 }
 
 async fn rounds(stage: &Stage, cause: Cause, clients: &Receiver<SocketAddr>) -> Result<Taken> {
-    let mut taken = Taken::default();
+    let (mut taken, mut known) = (Taken::default(), HashSet::new());
     for round in 0..ROUNDS {
         if interrupted() {
             bail!("interrupted");
         }
-        let (closed, refused) =
-            cut_off(stage, cause, clients).await.with_context(|| format!("round {round}"))?;
+        let (closed, refused) = cut_off(stage, cause, (clients, &mut known))
+            .await
+            .with_context(|| format!("round {round}"))?;
         taken.closed.push(closed);
         taken.refused.push(refused);
         stage.release()?;
@@ -80,9 +82,15 @@ async fn rounds(stage: &Stage, cause: Cause, clients: &Receiver<SocketAddr>) -> 
 async fn cut_off(
     stage: &Stage,
     cause: Cause,
-    clients: &Receiver<SocketAddr>,
+    (clients, known): (&Receiver<SocketAddr>, &mut HashSet<SocketAddr>),
 ) -> Result<(f64, f64)> {
-    let (context, mut stream, client) = reach(stage, clients).await?;
+    // An alert about the same flow counts once in a minute.
+    let (context, mut stream, client) = loop {
+        let reached = reach(stage, clients).await?;
+        if known.insert(reached.2) {
+            break reached;
+        }
+    };
     let started = match cause {
         Cause::Line => {
             stage.alert("TCP", client, format!("{}:{PORT}", address::SERVER).parse()?)?

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use nightgate_lab::{interrupted, until};
 
 use super::{
@@ -22,6 +22,8 @@ pub(super) const PORT: u16 = 7_001;
 const INTERVAL: Duration = Duration::from_micros(200);
 /// Time without one after which none will come.
 const SILENCE: Duration = Duration::from_millis(300);
+/// First port that they come from. Each cut-off has another: an alert about the same flow counts once in a minute.
+const FIRST_PORT: u16 = 20_000;
 /// Those that have arrived before the alert.
 const BEFORE: u64 = 20;
 
@@ -31,12 +33,11 @@ pub(super) fn measure(stage: &Stage) -> Result<Vec<f64>> {
     let taker = topology.gateway_b.enter(|| UdpSocket::bind((address::LAN_B, PORT)))??;
     taker.set_read_timeout(Some(SILENCE))?;
     let mut times = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
+    for port in (FIRST_PORT..).take(ROUNDS) {
         if interrupted() {
             bail!("interrupted");
         }
-        // Another port each time, so that it is another flow.
-        let sender = topology.server.enter(|| UdpSocket::bind((address::SERVER, 0)))??;
+        let sender = topology.server.enter(|| UdpSocket::bind((address::SERVER, port)))??;
         let from = sender.local_addr()?;
         sender.connect((address::LAN_B, PORT))?;
         times.push(cut_off(stage, &sender, &taker)?);
@@ -47,9 +48,10 @@ pub(super) fn measure(stage: &Stage) -> Result<Vec<f64>> {
 
 fn cut_off(stage: &Stage, sender: &UdpSocket, taker: &UdpSocket) -> Result<f64> {
     let (start, stop, arrived) = (Instant::now(), AtomicBool::new(false), AtomicU64::new(0));
+    let deadline = start + PATIENCE;
     thread::scope(|scope| {
         scope.spawn(|| send(sender, start, &stop));
-        let last = scope.spawn(|| take(taker, &arrived));
+        let last = scope.spawn(|| take(taker, &arrived, deadline));
         let written = until("datagrams", PATIENCE, || {
             Ok((arrived.load(Ordering::Relaxed) >= BEFORE).then_some(()))
         })
@@ -63,6 +65,7 @@ fn cut_off(stage: &Stage, sender: &UdpSocket, taker: &UdpSocket) -> Result<f64> 
         }
         let last = last.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         stop.store(true, Ordering::Relaxed);
+        ensure!(Instant::now() < deadline, "the datagrams go on");
         let written = written?.duration_since(start);
         Ok(milliseconds(last.saturating_sub(written)))
     })
@@ -78,9 +81,9 @@ fn send(socket: &UdpSocket, start: Instant, stop: &AtomicBool) {
 }
 
 /// What the last one says that arrives.
-fn take(socket: &UdpSocket, arrived: &AtomicU64) -> Duration {
+fn take(socket: &UdpSocket, arrived: &AtomicU64, deadline: Instant) -> Duration {
     let (mut last, mut bytes) = (0, [0; 8]);
-    while socket.recv(&mut bytes).is_ok() {
+    while Instant::now() < deadline && socket.recv(&mut bytes).is_ok() {
         last = u64::from_be_bytes(bytes);
         arrived.fetch_add(1, Ordering::Relaxed);
     }

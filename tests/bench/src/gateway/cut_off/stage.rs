@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,8 @@ use super::{
 /// The identity that is cut off, and released.
 const ATTACKER: &str = "mallory";
 const GATEWAY: &str = "gw-b";
+/// More than the model takes from the controller to the gateway.
+const SETTLE: Duration = Duration::from_millis(250);
 /// The service that it reaches.
 pub(super) const SERVICE: &str = "web";
 /// Where a request is an attack.
@@ -104,6 +107,8 @@ impl Stage {
         let (path, bpf) = (self.folder.path(), self.bpf.path());
         let setup = Setup { nightgate: &self.binary, topology: &self.topology, folder: path, bpf };
         until("the quarantine at the controller", PATIENCE, || {
+            // The gateway has to see that it is there, or it asks for it again.
+            thread::sleep(SETTLE);
             Ok(setup.operator(&format!("quarantine release {ATTACKER}")).ok())
         })
         .map(drop)
