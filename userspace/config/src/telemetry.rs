@@ -1,6 +1,6 @@
 //! What is told of flows, and where to.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     decode::{self, Malformed},
@@ -15,6 +15,10 @@ pub struct FlowRecords {
     pub interim: Option<Duration>,
     /// A file of JSON lines.
     pub file: Option<RecordFile>,
+    /// A syslog server.
+    pub syslog: Option<Syslog>,
+    /// A collector that takes JSON lines by HTTP.
+    pub http: Option<HttpCollector>,
 }
 
 /// A file of JSON lines.
@@ -28,12 +32,45 @@ pub struct RecordFile {
     pub files: u32,
 }
 
+/// A syslog server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Syslog {
+    /// Where it is.
+    pub server: SyslogServer,
+    /// Facility (RFC 5424 section 6.2.1), 0 to 23. Default 16, local0.
+    pub facility: u8,
+}
+
+/// Where a syslog server is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SyslogServer {
+    /// An address that takes datagrams.
+    Udp(SocketAddr),
+    /// An address that takes connections.
+    Tcp(SocketAddr),
+    /// A UNIX datagram socket.
+    Unix(PathBuf),
+}
+
+/// A collector that takes JSON lines by HTTP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpCollector {
+    /// Where they are posted, `http://` or `https://`.
+    pub url: String,
+    /// File with the token that it wants (`Authorization: Bearer`, RFC 6750).
+    pub token_file: Option<PathBuf>,
+    /// File with the certificates, in PEM, that it is believed by; those of the system without one.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// Default of [`RecordFile::size`].
 const SIZE: u64 = 64 << 20;
 /// Bounds of it.
 const SIZES: (i64, i64) = (4_096, 1 << 40);
 /// Default of [`RecordFile::files`].
 const FILES: u32 = 5;
+/// Default of [`Syslog::facility`]: local0.
+const FACILITY: u8 = 16;
 /// Bounds of [`FlowRecords::interim`].
 const INTERIM: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
 
@@ -57,14 +94,61 @@ fn flows(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {
         })
     });
     let file = reader.optional(&mut section, "file", file);
+    let syslog = reader.optional(&mut section, "syslog", syslog);
+    let http = reader.optional(&mut section, "http", http);
     reader.close(section);
-    let (interim, file) = (interim?, file?);
-    if file.is_none() {
+    let (interim, file, syslog, http) = (interim?, file?, syslog?, http?);
+    if file.is_none() && syslog.is_none() && http.is_none() {
         let remedy = "say where records go, or remove `telemetry`";
-        reader.report(line, "no output", "file", remedy);
+        reader.report(line, "no output", "file, syslog or http", remedy);
         return None;
     }
-    Some(FlowRecords { interim, file })
+    Some(FlowRecords { interim, file, syslog, http })
+}
+
+fn syslog(reader: &mut Reader<'_>, node: Node) -> Option<Syslog> {
+    let mut section = reader.section(node)?;
+    let line = section.line();
+    let udp = reader.optional(&mut section, "udp", decode::socket_address);
+    let tcp = reader.optional(&mut section, "tcp", decode::socket_address);
+    let unix = reader.optional(&mut section, "unix", decode::path);
+    let facility = reader
+        .optional(&mut section, "facility", |reader, node| decode::integer(reader, node, 0, 23));
+    reader.close(section);
+    let server = match (udp?, tcp?, unix?) {
+        (Some(address), None, None) => SyslogServer::Udp(address),
+        (None, Some(address), None) => SyslogServer::Tcp(address),
+        (None, None, Some(path)) => SyslogServer::Unix(path),
+        _ => {
+            let found = "a server that is not clear";
+            reader.report(line, found, "one of udp, tcp and unix", "write one of them");
+            return None;
+        }
+    };
+    Some(Syslog { server, facility: facility?.unwrap_or(FACILITY) })
+}
+
+fn http(reader: &mut Reader<'_>, node: Node) -> Option<HttpCollector> {
+    let mut section = reader.section(node)?;
+    let url = reader.required(&mut section, "url", |reader, node| {
+        decode::checked(reader, node, |text| {
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let is_plain = text.chars().all(|character| character.is_ascii_graphic());
+            match rest {
+                Some(rest) if is_plain && !rest.is_empty() && !rest.starts_with('/') => {
+                    Ok(text.to_owned())
+                }
+                Some(_) | None => {
+                    let remedy = "write it whole, like https://logs.example:8443/flows";
+                    Err(Malformed::new("a URL of http or https", remedy))
+                }
+            }
+        })
+    });
+    let token_file = reader.optional(&mut section, "token_file", decode::path);
+    let ca_file = reader.optional(&mut section, "ca_file", decode::path);
+    reader.close(section);
+    Some(HttpCollector { url: url?, token_file: token_file?, ca_file: ca_file? })
 }
 
 fn file(reader: &mut Reader<'_>, node: Node) -> Option<RecordFile> {

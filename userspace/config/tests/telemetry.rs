@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightgate_config::{FlowRecords, RecordFile, parse};
+use nightgate_config::{FlowRecords, HttpCollector, RecordFile, Syslog, SyslogServer, parse};
 
 const HEAD: &str =
     "version: 1\nrouter: { identity: gw.json }\nzones: { lan: { interfaces: [lan0] } }\n";
@@ -14,11 +14,30 @@ fn flow_records_are_read_with_their_defaults() {
         config.gateway.unwrap().flow_records.unwrap()
     };
     let file = RecordFile { path: "/var/log/f.jsonl".into(), size: 64 << 20, files: 5 };
-    let expected = FlowRecords { interim: None, file: Some(file) };
+    let none = FlowRecords { interim: None, file: None, syslog: None, http: None };
+    let expected = FlowRecords { file: Some(file), ..none.clone() };
     assert_eq!(records("{ file: { path: /var/log/f.jsonl } }"), expected);
     let file = RecordFile { path: "/f".into(), size: 4_096, files: 1 };
-    let expected = FlowRecords { interim: Some(Duration::from_secs(300)), file: Some(file) };
+    let interim = Some(Duration::from_secs(300));
+    let expected = FlowRecords { interim, file: Some(file), ..none.clone() };
     assert_eq!(records("{ interim: 5m, file: { path: /f, size: 4096, files: 1 } }"), expected);
+    let syslog = |server, facility| Some(Syslog { server, facility });
+    let udp = SyslogServer::Udp("[2001:db8::1]:514".parse().unwrap());
+    let expected = FlowRecords { syslog: syslog(udp, 16), ..none.clone() };
+    assert_eq!(records("{ syslog: { udp: '[2001:db8::1]:514' } }"), expected);
+    let unix = SyslogServer::Unix("/dev/log".into());
+    let expected = FlowRecords { syslog: syslog(unix, 3), ..none.clone() };
+    assert_eq!(records("{ syslog: { unix: /dev/log, facility: 3 } }"), expected);
+    let http = HttpCollector {
+        url: "https://logs.example/flows".into(),
+        token_file: Some("/t".into()),
+        ca_file: None,
+    };
+    let expected = FlowRecords { http: Some(http), ..none };
+    assert_eq!(
+        records("{ http: { url: 'https://logs.example/flows', token_file: /t } }"),
+        expected
+    );
 }
 
 #[test]
@@ -31,6 +50,8 @@ fn everything_wrong_is_reported_with_its_place() {
   flows:
     interim: 9s
     file: { path: flows.jsonl, size: 4095, files: 0, keep: 3 }
+    syslog: { udp: '10.0.0.1:514', tcp: '10.0.0.1:514' }
+    http: { url: 'ftp://x' }
   packets: true
 ";
     let expected = [
@@ -39,7 +60,9 @@ fn everything_wrong_is_reported_with_its_place() {
         ("telemetry.flows.file.size", 7),
         ("telemetry.flows.file.files", 7),
         ("telemetry.flows.file.keep", 7),
-        ("telemetry.packets", 8),
+        ("telemetry.flows.syslog", 8),
+        ("telemetry.flows.http.url", 9),
+        ("telemetry.packets", 10),
     ];
     assert_eq!(found(text), expected.map(|(path, line)| (path.to_owned(), line)));
     assert_eq!(found("telemetry: { flows: {} }\n"), [("telemetry.flows".to_owned(), 4)]);

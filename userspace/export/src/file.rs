@@ -5,6 +5,8 @@ use std::io;
 use nightgate_config::RecordFile;
 use nightgate_telemetry::RotatingFile;
 
+use crate::record::Line;
+
 /// A file of JSON lines.
 #[derive(Debug)]
 pub(crate) struct FileSink(Option<RotatingFile>);
@@ -18,9 +20,9 @@ impl FileSink {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) async fn deliver(&mut self, lines: &[String]) -> io::Result<()> {
+    pub(crate) async fn deliver(&mut self, lines: &[Line<'_>]) -> io::Result<()> {
         let Some(mut file) = self.0.take() else { return Err(io::ErrorKind::NotFound.into()) };
-        let text = lines.concat();
+        let text: String = lines.iter().map(|line| line.text.as_str()).collect();
         let work = move || {
             let written = file.append(text.as_bytes());
             (file, written)

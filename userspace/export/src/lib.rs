@@ -2,7 +2,11 @@
 //! records and nothing else.
 
 mod file;
+mod http;
 mod outputs;
 mod queue;
+mod record;
+mod syslog;
 
+pub use http::HttpError;
 pub use outputs::Outputs;

@@ -9,7 +9,10 @@ use tracing::warn;
 
 use crate::{
     file::FileSink,
+    http::{HttpError, HttpSink},
     queue::{Queue, Sink},
+    record::Waiting,
+    syslog::SyslogSink,
 };
 
 /// How long the records that wait may take when the gateway stops.
@@ -20,21 +23,33 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Outputs(Vec<Queue>);
 
 impl Outputs {
-    /// Starts those of a configuration. What cannot be reached or written yet is tried with the first record.
-    pub fn start(config: &FlowRecords, metrics: &Metrics) -> Self {
+    /// Starts those of a configuration, for a gateway of this name. What cannot be reached or written yet is tried with the
+    /// first record.
+    ///
+    /// # Errors
+    /// A file that says how to reach a collector cannot be used.
+    pub fn start(config: &FlowRecords, host: &str, metrics: &Metrics) -> Result<Self, HttpError> {
         let mut queues = Vec::new();
         if let Some(file) = &config.file {
             queues.push(Queue::start("file", Sink::File(FileSink::new(file)), metrics));
         }
-        Self(queues)
+        if let Some(syslog) = &config.syslog {
+            let sink = Sink::Syslog(SyslogSink::new(syslog, host));
+            queues.push(Queue::start("syslog", sink, metrics));
+        }
+        if let Some(http) = &config.http {
+            queues.push(Queue::start("http", Sink::Http(HttpSink::new(http)?), metrics));
+        }
+        Ok(Self(queues))
     }
 
     /// Hands a record to every output: a JSON object with one field at least, to which each adds how many records it has
-    /// lost before. Returns at once.
-    pub fn submit(&self, record: &str) {
+    /// lost before, and when it was made (RFC 3339). Returns at once.
+    pub fn submit(&self, timestamp: &str, record: &str) {
         let Some(open) = record.strip_suffix('}') else { return };
-        let open = Arc::from(open);
-        self.0.iter().for_each(|queue| queue.submit(&open));
+        let waiting = Waiting { timestamp: timestamp.to_owned(), open: open.to_owned() };
+        let waiting = Arc::new(waiting);
+        self.0.iter().for_each(|queue| queue.submit(&waiting));
     }
 
     /// Delivers what waits, and ends.
@@ -61,7 +76,8 @@ mod tests {
 
     fn outputs(path: &Path, metrics: &Metrics) -> Outputs {
         let file = RecordFile { path: path.to_owned(), size: 1 << 30, files: 2 };
-        Outputs::start(&FlowRecords { interim: None, file: Some(file) }, metrics)
+        let config = FlowRecords { interim: None, file: Some(file), syslog: None, http: None };
+        Outputs::start(&config, "gw", metrics).unwrap()
     }
 
     fn lines(path: &Path) -> Vec<Value> {
@@ -77,7 +93,7 @@ mod tests {
         let outputs = outputs(&path, &metrics);
         // The queue is full before its task runs for the first time.
         for number in 0..WAITING + 3 {
-            outputs.submit(&json!({ "n": number }).to_string());
+            outputs.submit("", &json!({ "n": number }).to_string());
         }
         outputs.close().await;
         let lines = lines(&path);
@@ -101,7 +117,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let path = blocked.join("flows.jsonl");
         let outputs = outputs(&path, &metrics);
-        outputs.submit("{\"n\":1}");
+        outputs.submit("", "{\"n\":1}");
         // Meanwhile it is tried again, and succeeds.
         tokio::time::sleep(Duration::from_millis(100)).await;
         fs::remove_file(&blocked).unwrap();
@@ -111,14 +127,14 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(20), written).await.unwrap();
-        outputs.submit("{\"n\":2}");
+        outputs.submit("", "{\"n\":2}");
         outputs.close().await;
         assert_eq!(lines(&path), [json!({ "n": 1, "lost": 0 }), json!({ "n": 2, "lost": 0 })]);
 
         fs::remove_dir_all(&blocked).unwrap();
         fs::write(&blocked, "in the way").unwrap();
         let outputs = self::outputs(&path, &metrics);
-        outputs.submit("{\"n\":3}");
+        outputs.submit("", "{\"n\":3}");
         // Closed, it does not try for long.
         outputs.close().await;
         assert!(metrics.render().unwrap().contains("result=\"lost\"} 1"));

@@ -13,7 +13,12 @@ use nightgate_telemetry::{Metrics, RecordFate};
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 use tracing::{error, info};
 
-use crate::file::FileSink;
+use crate::{
+    file::FileSink,
+    http::HttpSink,
+    record::{Line, Waiting},
+    syslog::SyslogSink,
+};
 
 /// Records that wait for an output; of 1 KiB each, 16 MiB.
 pub(crate) const WAITING: usize = 16_384;
@@ -31,13 +36,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) enum Sink {
     File(FileSink),
+    Syslog(SyslogSink),
+    Http(HttpSink),
 }
 
 /// One output.
 #[derive(Debug)]
 pub(crate) struct Queue {
     name: &'static str,
-    records: mpsc::Sender<Arc<str>>,
+    records: mpsc::Sender<Arc<Waiting>>,
     unreported: Arc<AtomicU64>,
     metrics: Metrics,
     task: JoinHandle<()>,
@@ -47,7 +54,7 @@ pub(crate) struct Queue {
 struct Delivery {
     name: &'static str,
     sink: Sink,
-    records: mpsc::Receiver<Arc<str>>,
+    records: mpsc::Receiver<Arc<Waiting>>,
     /// Records that are lost, and that no delivered one has told of.
     unreported: Arc<AtomicU64>,
     metrics: Metrics,
@@ -71,8 +78,8 @@ impl Queue {
         Self { name, records: sender, unreported, metrics: metrics.clone(), task }
     }
 
-    /// Puts a record in the queue, without its last brace; it is lost if there is no room.
-    pub(crate) fn submit(&self, record: &Arc<str>) {
+    /// Puts a record in the queue; it is lost if there is no room.
+    pub(crate) fn submit(&self, record: &Arc<Waiting>) {
         if self.records.try_send(Arc::clone(record)).is_err() {
             self.unreported.fetch_add(1, Ordering::Relaxed);
             self.metrics.flow_records(self.name, RecordFate::Lost, 1);
@@ -103,7 +110,7 @@ impl Delivery {
     }
 
     /// Delivers a batch, or loses it after several tries.
-    async fn deliver(&mut self, batch: &[Arc<str>]) {
+    async fn deliver(&mut self, batch: &[Arc<Waiting>]) {
         let mut pause = PAUSE;
         let mut result = Ok(());
         for attempt in 0..TRIES {
@@ -123,15 +130,15 @@ impl Delivery {
         self.settle(batch.len() as u64, &result);
     }
 
-    async fn attempt(&mut self, batch: &[Arc<str>]) -> io::Result<()> {
+    async fn attempt(&mut self, batch: &[Arc<Waiting>]) -> io::Result<()> {
         let lost = self.unreported.swap(0, Ordering::Relaxed);
-        let lines = (0_u32..).zip(batch).map(|(number, record)| {
-            let lost = if number == 0 { lost } else { 0 };
-            format!("{record},\"lost\":{lost}}}\n")
-        });
-        let lines: Vec<String> = lines.collect();
+        let lost_before = |number| if number == 0 { lost } else { 0 };
+        let lines = (0_u32..).zip(batch).map(|(number, it)| it.line(lost_before(number)));
+        let lines: Vec<Line<'_>> = lines.collect();
         let result = match &mut self.sink {
             Sink::File(file) => file.deliver(&lines).await,
+            Sink::Syslog(server) => server.deliver(&lines).await,
+            Sink::Http(collector) => collector.deliver(&lines).await,
         };
         if result.is_err() {
             self.unreported.fetch_add(lost, Ordering::Relaxed);

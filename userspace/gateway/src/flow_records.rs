@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nightgate_config::Gateway;
 use nightgate_datapath::DatapathError;
-use nightgate_export::Outputs;
+use nightgate_export::{HttpError, Outputs};
 use nightgate_mirror::flow::Told;
 use nightgate_telemetry::Metrics;
 use tokio::sync::mpsc;
@@ -27,24 +27,40 @@ pub(crate) struct FlowRecords {
     outputs: Outputs,
 }
 
+/// Flows that cannot be told of.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowRecordsError {
+    /// The kernel refuses.
+    #[error(transparent)]
+    Tables(#[from] DatapathError),
+    /// A collector cannot be used as configured.
+    #[error(transparent)]
+    Collector(#[from] HttpError),
+}
+
+/// The kernel's word for this host.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
 impl FlowRecords {
     /// Begins to look for flows that end, if the configuration wants them told. What ended while no process looked is
     /// told as well.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses, or a file that an output needs cannot be used.
     pub(crate) fn start(
         gateway: &Gateway,
         firewall: &Firewall,
         admin_socket: &Path,
         metrics: &Metrics,
-    ) -> Result<Self, DatapathError> {
+    ) -> Result<Self, FlowRecordsError> {
         let Some(config) = &gateway.flow_records else { return Ok(Self::default()) };
+        let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+        let outputs = Outputs::start(config, host.trim(), metrics)?;
         let tables = firewall.datapath.flow_tables()?;
         let (sender, told) = mpsc::channel(WAITING);
         let mark = lookout::Mark::beside(admin_socket);
         lookout::start(tables, config.interim, mark, sender);
-        Ok(Self { told: Some(told), outputs: Outputs::start(config, metrics) })
+        Ok(Self { told: Some(told), outputs })
     }
 
     /// The next flows to tell of; never, if none are wanted.
@@ -61,8 +77,9 @@ impl FlowRecords {
     /// Tells of flows.
     pub(crate) fn tell(&self, batch: &[Told], view: &View<'_>) {
         for told in batch {
-            match serde_json::to_string(&view.record(told)) {
-                Ok(record) => self.outputs.submit(&record),
+            let record = view.record(told);
+            match serde_json::to_string(&record) {
+                Ok(text) => self.outputs.submit(&record.timestamp, &text),
                 Err(error) => warn!(%error, "a flow cannot be told of"),
             }
         }

@@ -35,7 +35,7 @@ use crate::{
     dns::{DnsError, NameTable},
     exporter::{Exporter, ExporterError},
     firewall::Firewall,
-    flow_records::FlowRecords,
+    flow_records::{FlowRecords, FlowRecordsError},
     hosting::{InstanceSecret, InstanceSecretError},
     intercept::InterceptTable,
     interceptor::Interceptor,
@@ -111,6 +111,9 @@ pub enum GatewayError {
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// Flows cannot be told of.
+    #[error(transparent)]
+    FlowRecords(#[from] FlowRecordsError),
     /// There is no configuration to use.
     #[error(transparent)]
     Configuration(#[from] ChooseError),

@@ -19,7 +19,7 @@ pub mod exporter;
 pub mod filter;
 pub mod firewall;
 pub mod flow_filter;
-mod flow_records;
+pub mod flow_records;
 pub mod gateway;
 pub mod hosting;
 pub mod intercept;
