@@ -30,7 +30,7 @@ use crate::{
     sets,
     sets::Set,
     telemetry,
-    telemetry::FlowRecords,
+    telemetry::Telemetry,
     tracking,
     tracking::Tracking,
     verdict,
@@ -88,8 +88,8 @@ pub struct Gateway {
     pub mirror: Option<Mirror>,
     /// What follows from alerts.
     pub verdict: Option<Verdict>,
-    /// What is told of flows.
-    pub flow_records: Option<FlowRecords>,
+    /// What is told of traffic beyond counters.
+    pub telemetry: Telemetry,
     /// What it hosts with.
     pub hosting: Hosting,
 }
@@ -194,7 +194,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     let mirror = reader
         .optional(section, "mirror", |reader, node| mirror::decode(reader, node, names.as_ref()));
     let verdict = reader.optional(section, "verdict", verdict::decode);
-    let flow_records = reader.optional(section, "telemetry", telemetry::decode);
+    let telemetry = reader.optional(section, "telemetry", telemetry::decode);
     let hosting = reader.optional(section, "hosting", hosting::decode);
     if let Some(None) = zones {
         let present = [
@@ -205,7 +205,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
             matches!(dns, None | Some(Some(_))),
             matches!(mirror, None | Some(Some(_))),
             matches!(verdict, None | Some(Some(_))),
-            matches!(flow_records, None | Some(Some(_))),
+            matches!(telemetry, None | Some(Some(_))),
             matches!(hosting, None | Some(Some(_))),
         ];
         let present = lines.into_iter().zip(present).filter(|(_, present)| *present);
@@ -227,7 +227,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
         dns: dns?,
         mirror: mirror?,
         verdict: verdict?,
-        flow_records: flow_records?,
+        telemetry: telemetry?.unwrap_or_default(),
         hosting: hosting?.unwrap_or_default(),
     }))
 }

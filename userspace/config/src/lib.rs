@@ -77,7 +77,9 @@ pub use prefix::Prefix;
 pub use rule::{Protocol, Rule};
 pub use sets::{Element, Set};
 pub use tcp_flags::TcpFlags;
-pub use telemetry::{FlowRecords, HttpCollector, RecordFile, Syslog, SyslogServer};
+pub use telemetry::{
+    FlowRecords, HttpCollector, PacketFiles, RecordFile, Syslog, SyslogServer, Telemetry,
+};
 pub use tracking::{FlowTables, Pickup, Timeouts, Tracking};
 pub use verdict::{AlertSource, Never, Verdict, VerdictAction, VerdictRule};
 

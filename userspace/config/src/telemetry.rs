@@ -1,12 +1,35 @@
-//! What is told of flows, and where to.
+//! What is told of flows, and where copies of packets are written.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     decode::{self, Malformed},
+    names::InterfaceName,
     node::Node,
-    reader::Reader,
+    reader::{Reader, Section},
 };
+
+/// What is told of traffic beyond counters: at least one of the two.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Telemetry {
+    /// What is told of flows.
+    pub flows: Option<FlowRecords>,
+    /// Capture files.
+    pub packets: Option<PacketFiles>,
+}
+
+/// Capture files (pcapng) of all frames of an interface, such as one that a mirror session copies to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PacketFiles {
+    /// The interface.
+    pub interface: InterfaceName,
+    /// Path of the file that is written. Those before it have a number before its extension.
+    pub path: PathBuf,
+    /// Bytes after which another file is begun. Default 64 MiB.
+    pub size: u64,
+    /// Most files, the one that is written included. Default 5.
+    pub files: u32,
+}
 
 /// What is told of flows that have ended, and where to: at least one output.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,12 +97,29 @@ const FACILITY: u8 = 16;
 /// Bounds of [`FlowRecords::interim`].
 const INTERIM: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
 
-/// Decodes `telemetry`, which has `flows` alone.
-pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {
+/// Decodes `telemetry`.
+pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Telemetry> {
     let mut section = reader.section(node)?;
-    let flows = reader.required(&mut section, "flows", flows);
+    let line = section.line();
+    let flows = reader.optional(&mut section, "flows", flows);
+    let packets = reader.optional(&mut section, "packets", packets);
     reader.close(section);
-    flows
+    let (flows, packets) = (flows?, packets?);
+    if flows.is_none() && packets.is_none() {
+        let remedy = "say what is told, or remove `telemetry`";
+        reader.report(line, "nothing to tell", "flows or packets", remedy);
+        return None;
+    }
+    Some(Telemetry { flows, packets })
+}
+
+fn packets(reader: &mut Reader<'_>, node: Node) -> Option<PacketFiles> {
+    let mut section = reader.section(node)?;
+    let interface = reader.required(&mut section, "interface", InterfaceName::decode);
+    let file = file_keys(reader, &mut section);
+    reader.close(section);
+    let RecordFile { path, size, files } = file?;
+    Some(PacketFiles { interface: interface?, path, size, files })
 }
 
 fn flows(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {
@@ -153,7 +193,14 @@ fn http(reader: &mut Reader<'_>, node: Node) -> Option<HttpCollector> {
 
 fn file(reader: &mut Reader<'_>, node: Node) -> Option<RecordFile> {
     let mut section = reader.section(node)?;
-    let path = reader.required(&mut section, "path", |reader, node| {
+    let file = file_keys(reader, &mut section);
+    reader.close(section);
+    file
+}
+
+/// Decodes what says where files are, and how many of what size.
+fn file_keys(reader: &mut Reader<'_>, section: &mut Section) -> Option<RecordFile> {
+    let path = reader.required(section, "path", |reader, node| {
         decode::checked(reader, node, |text| {
             let path = PathBuf::from(text);
             if path.is_absolute() && path.file_name().is_some() {
@@ -164,11 +211,9 @@ fn file(reader: &mut Reader<'_>, node: Node) -> Option<RecordFile> {
             }
         })
     });
-    let size = reader.optional(&mut section, "size", |reader, node| {
-        decode::integer(reader, node, SIZES.0, SIZES.1)
-    });
-    let files = reader
-        .optional(&mut section, "files", |reader, node| decode::integer(reader, node, 1, 1_000));
-    reader.close(section);
+    let size = reader
+        .optional(section, "size", |reader, node| decode::integer(reader, node, SIZES.0, SIZES.1));
+    let files =
+        reader.optional(section, "files", |reader, node| decode::integer(reader, node, 1, 1_000));
     Some(RecordFile { path: path?, size: size?.unwrap_or(SIZE), files: files?.unwrap_or(FILES) })
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use nightgate_config::{FlowRecords, HttpCollector, RecordFile, Syslog, SyslogServer, parse};
+use nightgate_config::{
+    FlowRecords, HttpCollector, PacketFiles, RecordFile, Syslog, SyslogServer, parse,
+};
 
 const HEAD: &str =
     "version: 1\nrouter: { identity: gw.json }\nzones: { lan: { interfaces: [lan0] } }\n";
@@ -11,7 +13,7 @@ const HEAD: &str =
 fn flow_records_are_read_with_their_defaults() {
     let records = |text: &str| {
         let config = parse(&format!("{HEAD}telemetry:\n  flows: {text}\n"), "test").unwrap();
-        config.gateway.unwrap().flow_records.unwrap()
+        config.gateway.unwrap().telemetry.flows.unwrap()
     };
     let file = RecordFile { path: "/var/log/f.jsonl".into(), size: 64 << 20, files: 5 };
     let none = FlowRecords { interim: None, file: None, syslog: None, http: None };
@@ -41,6 +43,17 @@ fn flow_records_are_read_with_their_defaults() {
 }
 
 #[test]
+fn capture_files_are_those_of_an_interface() {
+    let text = format!("{HEAD}telemetry: {{ packets: {{ interface: cap0, path: /c.pcapng }} }}\n");
+    let telemetry = parse(&text, "test").unwrap().gateway.unwrap().telemetry;
+    let packets = telemetry.packets.unwrap();
+    assert_eq!(packets.interface.as_str(), "cap0");
+    let PacketFiles { path, size, files, .. } = packets;
+    assert_eq!((path, size, files), ("/c.pcapng".into(), 64 << 20, 5));
+    assert_eq!(telemetry.flows, None);
+}
+
+#[test]
 fn everything_wrong_is_reported_with_its_place() {
     let found = |text: &str| -> Vec<(String, u32)> {
         let errors = parse(&format!("{HEAD}{text}"), "test").unwrap_err();
@@ -52,7 +65,8 @@ fn everything_wrong_is_reported_with_its_place() {
     file: { path: flows.jsonl, size: 4095, files: 0, keep: 3 }
     syslog: { udp: '10.0.0.1:514', tcp: '10.0.0.1:514' }
     http: { url: 'ftp://x' }
-  packets: true
+  packets: { interface: a/b, path: x }
+  frames: true
 ";
     let expected = [
         ("telemetry.flows.interim", 6),
@@ -62,10 +76,13 @@ fn everything_wrong_is_reported_with_its_place() {
         ("telemetry.flows.file.keep", 7),
         ("telemetry.flows.syslog", 8),
         ("telemetry.flows.http.url", 9),
-        ("telemetry.packets", 10),
+        ("telemetry.packets.interface", 10),
+        ("telemetry.packets.path", 10),
+        ("telemetry.frames", 11),
     ];
     assert_eq!(found(text), expected.map(|(path, line)| (path.to_owned(), line)));
     assert_eq!(found("telemetry: { flows: {} }\n"), [("telemetry.flows".to_owned(), 4)]);
+    assert_eq!(found("telemetry: {}\n"), [("telemetry".to_owned(), 4)]);
 
     let plain =
         "version: 1\nrouter: { identity: r.json }\ntelemetry: { flows: { file: { path: /f } } }\n";

@@ -53,7 +53,7 @@ impl FlowRecords {
         admin_socket: &Path,
         metrics: &Metrics,
     ) -> Result<Self, FlowRecordsError> {
-        let Some(config) = &gateway.flow_records else { return Ok(Self::default()) };
+        let Some(config) = &gateway.telemetry.flows else { return Ok(Self::default()) };
         let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
         let outputs = Outputs::start(config, host.trim(), metrics)?;
         let tables = firewall.datapath.flow_tables()?;

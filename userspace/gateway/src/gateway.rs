@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 use nightgate_abi::{INTERCEPT_MARK, listener::Transport};
 use nightgate_config::{Config, Tracking};
 use nightgate_datapath::{DatapathError, Pins};
+use nightgate_export::CaptureError;
 use nightgate_netlink::{Interception, InterfaceWatch, Netlink, NetlinkError, Undo};
 use nightgate_router::{Router, RouterConfig, StartError};
 use nightgate_ruleset::CompileError;
@@ -31,6 +32,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{AdminServer, AdminSocketError, RuleFile},
     alerts::AlertsError,
+    capture,
     datagrams::{DatagramListener, DatagramListenerError, IdleTimes},
     dns::{DnsError, NameTable},
     exporter::{Exporter, ExporterError},
@@ -111,6 +113,9 @@ pub enum GatewayError {
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// Capture files cannot be written.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     /// Flows cannot be told of.
     #[error(transparent)]
     FlowRecords(#[from] FlowRecordsError),
@@ -227,6 +232,7 @@ async fn run_parts(
     };
     let tracer = Tracer::new(&firewall)?;
     let records = FlowRecords::start(rules.gateway(), &firewall, admin.path(), &metrics)?;
+    let capture = capture::start(rules.gateway(), verdicts.flows(), router.replica(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
     let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names, secret);
     live.begin().await;
@@ -236,6 +242,7 @@ async fn run_parts(
     accepting.shutdown().await;
     router.shutdown().await;
     live.release().await;
+    drop(capture);
     Ok(())
 }
 

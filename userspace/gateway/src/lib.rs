@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod alerts;
+mod capture;
 pub mod carried;
 pub mod carry;
 pub mod change;

@@ -60,6 +60,13 @@ pub const FLOW_RECORDS: CounterMetric = CounterMetric {
     labels: &["output", "result"],
 };
 
+/// Frames for capture files.
+pub const CAPTURED_FRAMES: CounterMetric = CounterMetric {
+    name: "nightgate_captured_frames_total",
+    help: "Frames for capture files, by what became of them: delivered or lost",
+    labels: &["result"],
+};
+
 /// Packets the kernel programs saw.
 pub const KERNEL_PACKETS: CounterMetric = CounterMetric {
     name: "nightgate_kernel_packets_total",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::metrics::{
-    CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric, DATAGRAMS_LOST, DNS_ANSWERS,
-    DROPPED_PACKETS, FLOW_RECORDS, FLOWS, GaugeMetric, INTERCEPTED_CONNECTIONS, KERNEL_MEMORY,
-    KERNEL_PACKETS, RULE_BYTES, RULE_PACKETS, RULES_EPOCH,
+    CAPTURED_FRAMES, CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric,
+    DATAGRAMS_LOST, DNS_ANSWERS, DROPPED_PACKETS, FLOW_RECORDS, FLOWS, GaugeMetric,
+    INTERCEPTED_CONNECTIONS, KERNEL_MEMORY, KERNEL_PACKETS, RULE_BYTES, RULE_PACKETS, RULES_EPOCH,
 };
 
 /// The counters of one process. Clones count into the same registry.
@@ -24,6 +24,7 @@ struct Counters {
     bytes: IntCounterVec,
     dns: IntCounterVec,
     records: IntCounterVec,
+    captured: IntCounterVec,
     kernel: IntCounterVec,
     dropped: IntCounterVec,
     rule_packets: IntCounterVec,
@@ -89,7 +90,7 @@ pub enum DnsOutcome {
     Malformed,
 }
 
-/// What became of records.
+/// What became of records, or of frames.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecordFate {
     /// They are where they should be.
@@ -129,6 +130,7 @@ impl Metrics {
             bytes: register(&registry, CIRCUIT_BYTES)?,
             dns: register(&registry, DNS_ANSWERS)?,
             records: register(&registry, FLOW_RECORDS)?,
+            captured: register(&registry, CAPTURED_FRAMES)?,
             kernel: register(&registry, KERNEL_PACKETS)?,
             dropped: register(&registry, DROPPED_PACKETS)?,
             rule_packets: register(&registry, RULE_PACKETS)?,
@@ -179,6 +181,11 @@ impl Metrics {
     /// Counts records of flows; `output` is a word of a closed list.
     pub fn flow_records(&self, output: &str, fate: RecordFate, records: u64) {
         self.0.records.with_label_values(&[output, fate.as_str()]).inc_by(records);
+    }
+
+    /// Counts frames for capture files.
+    pub fn captured_frames(&self, fate: RecordFate, frames: u64) {
+        self.0.captured.with_label_values(&[fate.as_str()]).inc_by(frames);
     }
 
     /// Takes over what the kernel programs count, in place of an earlier snapshot.

@@ -17,6 +17,8 @@ pub struct RotatingFile {
     path: PathBuf,
     files: u32,
     max_bytes: u64,
+    /// What each file begins with, if these are no lines.
+    head: Vec<u8>,
     /// The file that is written to, and its length.
     open: Option<(File, u64)>,
 }
@@ -24,10 +26,16 @@ pub struct RotatingFile {
 impl RotatingFile {
     /// At most so many files, of so many bytes each, or of one line if that is longer. Nothing is opened yet.
     pub fn new(path: PathBuf, files: u32, max_bytes: u64) -> Self {
-        Self { path, files, max_bytes, open: None }
+        Self { path, files, max_bytes, head: Vec::new(), open: None }
     }
 
-    /// Adds a line, with its end. After an error, the next one opens the file anew.
+    /// Likewise, of files that each begin with `head` and hold whole pieces of any kind. None is gone on with: the first
+    /// piece begins another.
+    pub fn with_head(self, head: Vec<u8>) -> Self {
+        Self { head, ..self }
+    }
+
+    /// Adds a line, with its end, or a piece. After an error, the next one opens the file anew.
     ///
     /// # Errors
     /// The file cannot be written, renamed or opened.
@@ -42,16 +50,33 @@ impl RotatingFile {
     fn try_append(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
         if self.open.is_none() {
-            self.open = Some(open(&self.path)?);
+            self.open()?;
         }
         if self.open.as_ref().is_some_and(|(_, has)| *has > 0 && has + length > self.max_bytes) {
             self.rotate()?;
-            self.open = Some(open(&self.path)?);
+            self.open()?;
         }
         if let Some((file, has)) = &mut self.open {
             file.write_all(line)?;
             *has += length;
         }
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if self.head.is_empty() {
+            self.open = Some(open(&self.path)?);
+            return Ok(());
+        }
+        if self.path.exists() {
+            self.rotate()?;
+        }
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = File::options().create_new(true).append(true).open(&self.path)?;
+        file.write_all(&self.head)?;
+        self.open = Some((file, self.head.len() as u64));
         Ok(())
     }
 
@@ -130,6 +155,27 @@ mod tests {
         assert!(!one.path(1).exists());
         one.append(b"a line longer than a file\n").unwrap();
         assert_eq!(lines(&one.path(0)), ["a line longer than a file"]);
+    }
+
+    #[test]
+    fn files_of_pieces_begin_with_their_head_and_are_never_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let file =
+            || RotatingFile::new(folder.path().join("a/c.bin"), 3, 6).with_head(b"HEAD".to_vec());
+        let mut first = file();
+        for piece in [b"1\n", b"22", b"33"] {
+            first.append(piece).unwrap();
+        }
+        let content = |age| fs::read_to_string(first.path(age)).unwrap();
+        assert_eq!(
+            (content(0), content(1), content(2)),
+            ("HEAD33".into(), "HEAD22".into(), "HEAD1\n".into())
+        );
+        file().append(b"4").unwrap();
+        assert_eq!(
+            (content(0), content(1), content(2)),
+            ("HEAD4".into(), "HEAD33".into(), "HEAD22".into())
+        );
     }
 
     #[test]

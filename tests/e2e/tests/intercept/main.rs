@@ -1,5 +1,6 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
+mod capture_files;
 mod flood;
 mod flow_records;
 mod hosts;

@@ -1,0 +1,54 @@
+//! Capture files of what a session copies.
+
+use std::{fs, net::SocketAddr, process::Command};
+
+use nightgate_lab::run;
+
+use super::{HOSTED, Scene};
+
+#[test]
+fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
+    let mut scene = Scene::after(HOSTED);
+    let gateway = &scene.deployment.topology().gateway_a;
+    gateway.ip("link add cap0 type dummy").expect("added");
+    gateway.ip("link set cap0 mtu 9000 up").expect("up");
+    let file = scene.deployment.file("captures/web.pcapng").display().to_string();
+    let text = fs::read_to_string(scene.deployment.file("gw-a.yaml")).expect("a configuration");
+    let (text, _mirror) = text.split_once("mirror:\n").expect("a mirror");
+    let text = format!(
+        "{text}mirror:\n  sensors: {{ disk: {{ interface: cap0, encapsulation: local }} }}\n  sessions: [{{ id: web, \
+         services: [web], sensor: disk }}]\ntelemetry: {{ packets: {{ interface: cap0, path: '{file}' }} }}\n"
+    );
+    scene.deployment.write("gw-a.yaml", &text).expect("written");
+    scene.deployment.kill("gw-a").expect("killed");
+    scene.deployment.start_router("gateway", "gw-a").expect("started");
+    let web = SocketAddr::new(scene.resolve("web.corp"), 80);
+    scene.wait("the service", || Ok(scene.answers(web).then_some(())));
+
+    // The second process reads what the first one has written: each start begins another file.
+    scene.wait("packets of the page", || {
+        let packets = tshark(&file, "http.request && frame.comment contains \"service=web\"");
+        Ok(packets.contains("identity=gw-a circuit=").then_some(()))
+    });
+    let answers = tshark(&file, "http.response.code == 200 && frame.comment contains \"circuit=\"");
+    assert!(answers.contains("community_id=1:"), "{answers}");
+    assert_eq!(tshark(&file, "tcp.checksum.status == 0 || ip.checksum.status == 0"), "");
+    let metrics = scene.deployment.ask("gw-a", "metrics").expect("metrics");
+    assert!(!metrics.contains("nightgate_captured_frames_total{result=\"lost\"}"), "{metrics}");
+    assert!(metrics.contains("nightgate_captured_frames_total{result=\"delivered\"}"), "{metrics}");
+
+    scene.deployment.kill("gw-a").expect("killed");
+    scene.deployment.start_router("gateway", "gw-a").expect("started");
+    scene.wait("the service", || Ok(scene.answers(web).then_some(())));
+    scene.wait("another file", || {
+        Ok(fs::exists(file.replace(".pcapng", ".1.pcapng"))?.then_some(()))
+    });
+}
+
+/// Comments of the packets that a filter finds.
+fn tshark(file: &str, filter: &str) -> String {
+    let mut command = Command::new("tshark");
+    command.args(["-r", file, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]);
+    command.args(["-Y", filter, "-T", "fields", "-e", "frame.comment"]);
+    run(&mut command).unwrap_or_default()
+}
