@@ -10,7 +10,8 @@ use std::{
 
 use nightgate_abi::{Address, Flow, FlowKey, flow::Phase};
 use nightgate_mirror::flow::{
-    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, Verdict, schema,
+    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, TcpSummary, Verdict,
+    schema,
 };
 use serde_json::{Value, json};
 
@@ -98,6 +99,11 @@ fn full() -> FlowRecord {
             dest_ip: None,
             dest_port: None,
         }),
+        tcp: Some(TcpSummary {
+            tcp_flags: "13".into(),
+            tcp_flags_ts: "13".into(),
+            tcp_flags_tc: "12".into(),
+        }),
         flow: FlowCounts {
             pkts_toserver: 4,
             pkts_toclient: 3,
@@ -127,6 +133,7 @@ fn sparse() -> FlowRecord {
         identity: None,
         circuit: None,
         nat: None,
+        tcp: None,
         ..full()
     }
 }
@@ -134,7 +141,7 @@ fn sparse() -> FlowRecord {
 fn tables() -> String {
     let schema = Value::from(schema());
     let mut text = format!("\n{}", table(&schema, ""));
-    for object in ["flow", "nat"] {
+    for object in ["flow", "nat", "tcp"] {
         let fields = inner(&schema["properties"][object]);
         let about = fields["description"].as_str().unwrap_or_default();
         write!(text, "\n## `{object}`\n\n{about}\n\n{}", table(fields, "")).unwrap();

@@ -9,7 +9,7 @@ mod tracker;
 
 pub use community_id::{FlowEnds, community_id};
 pub use record::{
-    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, Verdict, protocol_word,
-    schema,
+    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, TcpSummary, Verdict,
+    protocol_word, schema,
 };
 pub use tracker::{Told, Tracker};

@@ -29,6 +29,8 @@ pub struct PacketFiles {
     pub size: u64,
     /// Most files, the one that is written included. Default 5.
     pub files: u32,
+    /// Where the same packets are served over TCP (pcap-over-IP), to anybody who reaches it; `None` for nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// What is told of flows that have ended, and where to: at least one output.
@@ -117,9 +119,10 @@ fn packets(reader: &mut Reader<'_>, node: Node) -> Option<PacketFiles> {
     let mut section = reader.section(node)?;
     let interface = reader.required(&mut section, "interface", InterfaceName::decode);
     let file = file_keys(reader, &mut section);
+    let listen = reader.optional(&mut section, "listen", decode::socket_address);
     reader.close(section);
     let RecordFile { path, size, files } = file?;
-    Some(PacketFiles { interface: interface?, path, size, files })
+    Some(PacketFiles { interface: interface?, path, size, files, listen: listen? })
 }
 
 fn flows(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {

@@ -44,10 +44,13 @@ fn flow_records_are_read_with_their_defaults() {
 
 #[test]
 fn capture_files_are_those_of_an_interface() {
-    let text = format!("{HEAD}telemetry: {{ packets: {{ interface: cap0, path: /c.pcapng }} }}\n");
+    let text = format!(
+        "{HEAD}telemetry: {{ packets: {{ interface: cap0, path: /c.pcapng, listen: '[::1]:9' }} }}\n"
+    );
     let telemetry = parse(&text, "test").unwrap().gateway.unwrap().telemetry;
     let packets = telemetry.packets.unwrap();
     assert_eq!(packets.interface.as_str(), "cap0");
+    assert_eq!(packets.listen, "[::1]:9".parse().ok());
     let PacketFiles { path, size, files, .. } = packets;
     assert_eq!((path, size, files), ("/c.pcapng".into(), 64 << 20, 5));
     assert_eq!(telemetry.flows, None);

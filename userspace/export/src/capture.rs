@@ -28,7 +28,10 @@ use nix::{
 };
 use tracing::{error, info};
 
-use crate::pcapng::{Packet, head, packet};
+use crate::{
+    pcapng::{Packet, head, packet},
+    readers::Readers,
+};
 
 /// Longest frame, bytes: the largest MTU of an interface, an Ethernet header and a tag.
 const FRAME: usize = 65_535 + 18;
@@ -42,6 +45,8 @@ const HOLD: Duration = Duration::from_secs(1);
 const HELD: usize = 32 << 20;
 /// How long to wait for a frame, before what there is is written, microseconds.
 const NAP: i64 = 100_000;
+/// What there is is written after this time, even while frames come.
+const EVERY: Duration = Duration::from_millis(200);
 
 /// Says what is known about a frame; an empty text if it is nothing.
 pub type Describe = Box<dyn Fn(&[u8]) -> String + Send>;
@@ -66,6 +71,8 @@ pub struct Capture {
 struct Writer {
     socket: OwnedFd,
     file: RotatingFile,
+    /// Those who read along, if anybody may.
+    readers: Option<Readers>,
     describe: Describe,
     metrics: Metrics,
     stop: Arc<AtomicBool>,
@@ -79,6 +86,7 @@ struct Writer {
     /// Frames lost that no packet has told of.
     unreported: u64,
     is_failing: bool,
+    written: Instant,
 }
 
 /// A frame that is held.
@@ -111,10 +119,14 @@ impl Capture {
         let interface = config.interface.as_str();
         let socket = open(interface)?;
         let file = RotatingFile::new(config.path.clone(), config.files, config.size);
+        let readers = config.listen.map(|address| Readers::open(address, head(interface)));
+        let expected = "a free port of an address of this host beside it";
+        let readers = readers.transpose().map_err(failed("serve", interface, expected))?;
         let stop = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             socket,
             file: file.with_head(head(interface)),
+            readers,
             describe,
             metrics: metrics.clone(),
             stop: Arc::clone(&stop),
@@ -125,6 +137,7 @@ impl Capture {
             dropped: 0,
             unreported: 0,
             is_failing: false,
+            written: Instant::now(),
         };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || writer.run());
         let expected = "room for one more thread";
@@ -159,6 +172,9 @@ impl Writer {
                 Ok(received) => {
                     self.hold(&buffer, &received);
                     self.release(HOLD, HELD);
+                    if self.written.elapsed() >= EVERY {
+                        self.write();
+                    }
                 }
                 Err(Errno::EAGAIN | Errno::EINTR) => {
                     self.release(HOLD, HELD);
@@ -195,13 +211,17 @@ impl Writer {
             self.held_bytes -= held.frame.len();
             self.lose(held.lost);
             let comment = (self.describe)(&held.frame);
-            self.chunk.extend(packet(&Packet {
+            let frame = Packet {
                 time: held.time,
                 frame: &held.frame,
                 length: held.length,
                 dropped: std::mem::take(&mut self.unreported),
                 comment: &comment,
-            }));
+            };
+            if let Some(readers) = &mut self.readers {
+                readers.add(&frame);
+            }
+            self.chunk.extend(packet(&frame));
             self.frames += 1;
             if self.chunk.len() >= CHUNK {
                 self.write();
@@ -217,6 +237,10 @@ impl Writer {
     }
 
     fn write(&mut self) {
+        self.written = Instant::now();
+        if let Some(readers) = &mut self.readers {
+            readers.serve();
+        }
         if self.chunk.is_empty() {
             return;
         }

@@ -7,6 +7,7 @@ mod http;
 mod outputs;
 mod pcapng;
 mod queue;
+mod readers;
 mod record;
 mod syslog;
 

@@ -25,7 +25,7 @@ mod option {
 }
 
 /// A frame as it is written.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet<'a> {
     /// Nanoseconds since 1970 in UTC.
     pub(crate) time: u64,

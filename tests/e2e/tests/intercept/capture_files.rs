@@ -10,8 +10,10 @@ use super::{HOSTED, Scene};
 fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
     let mut scene = Scene::after(HOSTED);
     let gateway = &scene.deployment.topology().gateway_a;
-    gateway.ip("link add cap0 type dummy").expect("added");
-    gateway.ip("link set cap0 mtu 9000 up").expect("up");
+    gateway.ip("link add cap0 type veth peer name cap1").expect("added");
+    for end in ["cap0", "cap1"] {
+        gateway.ip(&format!("link set {end} mtu 9000 up")).expect("up");
+    }
     let file = scene.deployment.file("captures/web.pcapng").display().to_string();
     let text = fs::read_to_string(scene.deployment.file("gw-a.yaml")).expect("a configuration");
     let (text, _mirror) = text.split_once("mirror:\n").expect("a mirror");

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use nightgate_abi::{Flow, FlowKey};
 use nightgate_datapath::{FlowEntry, FlowSide};
 use nightgate_mirror::flow::{
-    EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, Nat, Told, Verdict, community_id,
-    protocol_word,
+    EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, Nat, TcpSummary, Told, Verdict,
+    community_id, protocol_word,
 };
 use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_packet::protocol;
@@ -62,6 +62,7 @@ impl View<'_> {
             circuit: carried.as_ref().map(|carried| carried.circuit.to_string()),
             mirrored: entry.mirror_session.is_some(),
             nat: nat(&entry),
+            tcp: TcpSummary::new(key, flow),
             flow: FlowCounts {
                 pkts_toserver: flow.packets[0],
                 pkts_toclient: flow.packets[1],
