@@ -1,5 +1,6 @@
 //! Benchmark suites.
 
+mod cpu;
 pub mod firewall;
 pub mod gateway;
 pub mod memory;

@@ -4,6 +4,7 @@ pub mod circuit;
 pub mod cut;
 pub mod dial;
 pub mod encryption;
+mod events;
 pub mod model;
 mod operator;
 pub mod process;

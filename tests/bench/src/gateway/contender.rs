@@ -95,16 +95,9 @@ impl Contender {
         })
     }
 
-    /// Seconds that the gateways' programs have used so far: fields 14 and 15 of proc_pid_stat(5), in hundredths.
+    /// CPU seconds that the gateways' programs have used so far.
     fn time(&self) -> Result<f64> {
-        let each = self.gateways().map(|process| {
-            let path = format!("/proc/{}/stat", process.id());
-            let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-            let after_name = stat.rsplit_once(')').context("no name")?.1;
-            let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-            Ok(ticks.sum::<Result<u64, _>>()? as f64 / 100.0)
-        });
-        each.sum()
+        self.gateways().map(|process| crate::cpu::seconds(process.id())).sum()
     }
 
     fn gateways(&self) -> impl Iterator<Item = &Process> {

@@ -1,4 +1,4 @@
-//! Dials through one router, and 10,000 idle circuits in it.
+//! Dials through one router, what the controller hears of them, and 10,000 idle circuits in it.
 
 use std::{
     path::Path,
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Target, figure,
+    Target, events, figure,
     operator::{Operator, create, token_of},
     process::{Role, free_address},
 };
@@ -50,6 +50,7 @@ async fn measure() -> Result<Vec<Figure>> {
     drop(first_byte(&client).await?);
 
     let mut figures = dials(&client).await?;
+    figures.extend(events::measure(&operator.controller, &client).await?);
     figures.extend(idle(&client, &router).await?);
     Ok(figures)
 }
@@ -113,7 +114,7 @@ async fn greet(mut listener: Listener) {
 }
 
 /// Dials and waits for the first byte of the host.
-async fn first_byte(client: &Context) -> Result<Stream> {
+pub(super) async fn first_byte(client: &Context) -> Result<Stream> {
     let mut stream = client.dial("echo").await?;
     stream.read_exact(&mut [0]).await?;
     Ok(stream)

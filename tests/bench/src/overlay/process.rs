@@ -36,6 +36,11 @@ impl Role {
         command.spawn().map(Self).context("start a role")
     }
 
+    /// CPU seconds that it has used so far.
+    pub(super) fn cpu(&self) -> Result<f64> {
+        crate::cpu::seconds(self.0.id())
+    }
+
     /// Memory that it has in use, in MiB (`VmRSS` of proc_pid_status(5)).
     pub(super) fn memory(&self) -> Result<f64> {
         let path = format!("/proc/{}/status", self.0.id());

@@ -43,7 +43,8 @@ impl Transfer {
 
     /// No two blocks of all circuits are alike: what is lost, doubled or out of order shows.
     fn block(self, number: u64) -> Vec<u8> {
-        let mut block: Vec<u8> = NOISE.iter().copied().cycle().take(BLOCK).collect();
+        let mut block = NOISE.repeat(BLOCK / NOISE.len() + 1);
+        block.truncate(BLOCK);
         block[..8].copy_from_slice(&self.circuit.to_be_bytes());
         block[8..16].copy_from_slice(&number.to_be_bytes());
         block.rotate_left(usize::try_from(number).unwrap() % BLOCK);
