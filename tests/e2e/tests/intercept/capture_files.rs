@@ -1,6 +1,12 @@
 //! Capture files of what a session copies.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{
+    fs,
+    io::Read as _,
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    time::Duration,
+};
 
 use nightgate_lab::run;
 
@@ -19,7 +25,7 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
     let (text, _mirror) = text.split_once("mirror:\n").expect("a mirror");
     let text = format!(
         "{text}mirror:\n  sensors: {{ disk: {{ interface: cap0, encapsulation: local }} }}\n  sessions: [{{ id: web, \
-         services: [web], sensor: disk }}]\ntelemetry: {{ packets: {{ interface: cap0, path: '{file}' }} }}\n"
+         services: [web], sensor: disk }}]\ntelemetry: {{ packets: {{ interface: cap0, path: '{file}', listen: '127.0.0.1:57012' }} }}\n"
     );
     scene.deployment.write("gw-a.yaml", &text).expect("written");
     scene.deployment.kill("gw-a").expect("killed");
@@ -38,6 +44,21 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
     let metrics = scene.deployment.ask("gw-a", "metrics").expect("metrics");
     assert!(!metrics.contains("nightgate_captured_frames_total{result=\"lost\"}"), "{metrics}");
     assert!(metrics.contains("nightgate_captured_frames_total{result=\"delivered\"}"), "{metrics}");
+
+    let reader =
+        scene.deployment.topology().gateway_a.enter(|| TcpStream::connect("127.0.0.1:57012"));
+    let mut reader = reader.expect("entered").expect("connected");
+    reader.set_read_timeout(Some(Duration::from_secs(2))).expect("set");
+    let mut stream = Vec::new();
+    scene.wait("packets of the page over TCP", || {
+        assert!(scene.answers(web));
+        // It ends by the time; what has come until then is kept.
+        drop(reader.read_to_end(&mut stream));
+        let copy = scene.deployment.file("stream.pcapng");
+        fs::write(&copy, &stream)?;
+        let filter = "http.request && frame.comment contains \"identity=gw-a\"";
+        Ok((!tshark(&copy.display().to_string(), filter).is_empty()).then_some(()))
+    });
 
     scene.deployment.kill("gw-a").expect("killed");
     scene.deployment.start_router("gateway", "gw-a").expect("started");
