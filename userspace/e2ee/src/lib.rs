@@ -40,6 +40,7 @@
 mod error;
 mod native;
 mod openziti;
+mod proposal;
 mod protection;
 
 pub use error::{RecordError, SealError};
@@ -51,9 +52,8 @@ pub use openziti::{
     HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH, PUBLIC_KEY_LENGTH,
     PublicKey, RECORD_OVERHEAD, SessionKeys, TAG_LENGTH,
 };
-pub use protection::{
-    AgreementError, END, Method, Opener, Own, Proposal, Protection, Sealer, Share,
-};
+pub use proposal::Proposal;
+pub use protection::{AgreementError, END, Method, Opener, Own, Protection, Sealer, Share};
 
 #[cfg(test)]
 mod testing;

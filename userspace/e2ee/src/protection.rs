@@ -1,6 +1,6 @@
-//! One interface to both methods: agree on one, then seal and open.
+//! One interface to both methods: the host's side of an agreement on one, then seal and open.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use nightgate_identity::{Credentials, ProvenIdentity};
 
@@ -76,27 +76,6 @@ impl From<Arc<Credentials>> for Own {
     }
 }
 
-/// The dialer's side of an agreement, while the host has not answered.
-pub struct Proposal {
-    /// For OpenZiti's methods; none if this rests on an earlier handshake, which the host then needs to know of.
-    keys: Option<Keys>,
-    native: Option<Native>,
-}
-
-/// The dialer's share in the native method.
-struct Native {
-    dialing: native::Dialing,
-    own: Own,
-    service: String,
-    instance: String,
-}
-
-/// The dialer's share in a method of OpenZiti's.
-enum Keys {
-    X25519(KeyPair),
-    P256(PointPair),
-}
-
 /// Both directions of an encrypted circuit.
 #[derive(Debug)]
 pub struct Protection {
@@ -136,148 +115,6 @@ enum Opening {
     Native(Box<native::Opening>),
 }
 
-impl Proposal {
-    /// Proposes OpenZiti's method and, with credentials, the native one; or to rest on an earlier handshake with a host of
-    /// this service ([`Self::is_resumed`]).
-    ///
-    /// # Errors
-    /// The system has no source of randomness, or the credentials' key does not sign.
-    pub fn new(own: Option<Own>, binding: Binding<'_>) -> Result<Self, AgreementError> {
-        match Self::resumed(own.as_ref(), binding) {
-            Some(resumed) => Ok(resumed),
-            None => Self::with(Keys::X25519(KeyPair::generate()?), own, binding),
-        }
-    }
-
-    /// Proposes OpenZiti's method in the form for hosts started with AES-GCM and, with credentials, the
-    /// native one, as [`Self::new`].
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn aes_gcm(own: Option<Own>, binding: Binding<'_>) -> Result<Self, AgreementError> {
-        match Self::resumed(own.as_ref(), binding) {
-            Some(resumed) => Ok(resumed),
-            None => Self::with(Keys::P256(PointPair::generate()?), own, binding),
-        }
-    }
-
-    fn resumed(own: Option<&Own>, binding: Binding<'_>) -> Option<Self> {
-        let own = own?;
-        let turn = own.lines.as_ref()?.turn(binding, Instant::now())?;
-        let native = Native::new(native::Dialing::resume(turn, binding), own.clone(), binding);
-        Some(Self { keys: None, native: Some(native) })
-    }
-
-    fn with(keys: Keys, own: Option<Own>, binding: Binding<'_>) -> Result<Self, AgreementError> {
-        let native = own
-            .map(|own| {
-                let offered = (Cipher::offered_here(), own.lines.is_some());
-                let key = keys.public_key();
-                native::Dialing::start(&own.credentials, offered, binding, key)
-                    .map(|dialing| Native::new(dialing, own, binding))
-            })
-            .transpose()?;
-        Ok(Self { keys: Some(keys), native })
-    }
-
-    /// Whether this rests on an earlier handshake with a host of this service. A host that does not know of it, or no
-    /// longer, refuses; then tell [`Self::missed`], and propose anew.
-    pub fn is_resumed(&self) -> bool {
-        self.native.as_ref().is_some_and(|native| native.dialing.is_resumed())
-    }
-
-    /// The host refused: for a while, proposals for this service rest on no earlier handshake.
-    pub fn missed(self) {
-        if let Some(Native { own: Own { lines: Some(lines), .. }, service, instance, .. }) =
-            self.native
-        {
-            lines.missed(&service, &instance, Instant::now());
-        }
-    }
-
-    /// What to send to the host.
-    pub fn share(&self) -> Share {
-        Share {
-            public_key: self.keys.as_ref().map_or_else(Vec::new, |keys| keys.public_key().to_vec()),
-            handshake: self
-                .native
-                .as_ref()
-                .map_or_else(Vec::new, |native| native.dialing.offer().to_vec()),
-        }
-    }
-
-    /// Seals what goes with the dial, under what an earlier circuit to the host has left; none if the native method is not
-    /// proposed.
-    ///
-    /// # Errors
-    /// `plaintext` is too long for one record.
-    pub fn seal_early(
-        &mut self,
-        secret: EarlySecret,
-        plaintext: &[u8],
-    ) -> Result<Option<Vec<u8>>, AgreementError> {
-        let Some(native) = &mut self.native else { return Ok(None) };
-        Ok(Some(native.dialing.seal_early(secret, plaintext)?.to_vec()))
-    }
-
-    /// The host says that it took what went with the dial: to be told before [`Self::complete`]. If it did not, what
-    /// the ends seal from now on cannot be opened.
-    pub fn early_taken(&mut self) {
-        if let Some(native) = &mut self.native {
-            native.dialing.early_taken();
-        }
-    }
-
-    /// Completes the agreement with what the host sent. A host that does not know the native method
-    /// leads to OpenZiti's: the caller decides by [`Protection::method`] whether that will do.
-    ///
-    /// # Errors
-    /// The host sent no key, a weak one, or an answer that is not its answer to this proposal.
-    pub fn complete(
-        self,
-        public_key: &[u8],
-        handshake: &[u8],
-    ) -> Result<Protection, AgreementError> {
-        match (self.native, self.keys) {
-            (Some(native), _) if !handshake.is_empty() => native.complete(handshake),
-            (_, None) => Err(AgreementError::NoKey),
-            (_, Some(_)) if public_key.is_empty() => Err(AgreementError::NoKey),
-            (_, Some(Keys::X25519(keys))) => {
-                Protection::open_ziti(keys.dialer_keys(&PublicKey::try_from(public_key)?)?)
-            }
-            (_, Some(Keys::P256(keys))) => {
-                Ok(Protection::aes_gcm(keys.dialer_directions(public_key)?))
-            }
-        }
-    }
-}
-
-impl Native {
-    fn new(dialing: native::Dialing, own: Own, binding: Binding<'_>) -> Self {
-        let Binding { service, instance, .. } = binding;
-        Self { dialing, own, service: service.to_owned(), instance: instance.to_owned() }
-    }
-
-    fn complete(self, answer: &[u8]) -> Result<Protection, AgreementError> {
-        let Self { dialing, own, service, instance } = self;
-        let now = Now::read();
-        let mut agreed = dialing.finish(&own.credentials, answer, now)?;
-        if let (Some(lines), Some(line)) = (&own.lines, agreed.line.take()) {
-            lines.keep_dialing(&service, &instance, line, now.instant);
-        }
-        Ok(agreed.into())
-    }
-}
-
-impl Keys {
-    fn public_key(&self) -> &[u8] {
-        match self {
-            Self::X25519(keys) => keys.public_key().as_bytes(),
-            Self::P256(keys) => keys.public_key(),
-        }
-    }
-}
-
 impl Protection {
     /// The host's side of an agreement, at once: takes the native method if the dialer proposes it
     /// and there are credentials, else OpenZiti's: with `keys` or, without, with fresh ones, in the form that the dialer's
@@ -296,7 +133,7 @@ impl Protection {
     }
 
     /// As [`Self::answer`], and takes the data that came with the dial if its secret is there: the dialer has to be told
-    /// so ([`Proposal::early_taken`]).
+    /// so ([`crate::Proposal::early_taken`]).
     ///
     /// # Errors
     /// As for [`Self::answer`]. Data that cannot be taken is no error.
@@ -353,7 +190,7 @@ impl Protection {
         Ok((Share { public_key, handshake: Vec::new() }, Self::open_ziti(agreed)?))
     }
 
-    fn open_ziti(keys: SessionKeys) -> Result<Self, AgreementError> {
+    pub(crate) fn open_ziti(keys: SessionKeys) -> Result<Self, AgreementError> {
         let (outbound, inbound) = keys.into_streams()?;
         Ok(Self {
             sealer: Sealer(Sealing::OpenZiti(Box::new(outbound))),
@@ -365,7 +202,7 @@ impl Protection {
         })
     }
 
-    fn aes_gcm([outbound, inbound]: [Direction; 2]) -> Self {
+    pub(crate) fn aes_gcm([outbound, inbound]: [Direction; 2]) -> Self {
         Self {
             sealer: Sealer(Sealing::AesGcm(Box::new(outbound))),
             opener: Opener(Opening::AesGcm(Box::new(inbound))),
@@ -448,12 +285,6 @@ impl Opener {
             Opening::OpenZiti(_) | Opening::AesGcm(_) => Ok(()),
             Opening::Native(opening) => opening.finish(),
         }
-    }
-}
-
-impl std::fmt::Debug for Proposal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proposal").field("native", &self.native.is_some()).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::{EarlyId, testing::identity};
+use crate::{EarlyId, Proposal, testing::identity};
 
 const BINDING: Binding<'_> = Binding { service: "s1", instance: "", app_data: b"" };
 

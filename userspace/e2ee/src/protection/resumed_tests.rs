@@ -3,7 +3,7 @@
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
-use crate::testing::identity;
+use crate::{Proposal, testing::identity};
 
 const BINDING: Binding<'_> = Binding { service: "s1", instance: "", app_data: b"hint" };
 

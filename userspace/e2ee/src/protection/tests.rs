@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::identity;
+use crate::{Proposal, testing::identity};
 
 const BINDING: Binding<'_> = Binding { service: "s1", instance: "", app_data: b"" };
 

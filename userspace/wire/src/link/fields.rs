@@ -42,7 +42,7 @@ pub mod header {
     pub const ANCHOR: i32 = 31;
     /// Reroute, eight bytes: the circuit that asks for another path.
     pub const CIRCUIT: i32 = 32;
-    /// Reroute and Rerouted: the body of an [`super::Ack`] frame.
+    /// Reroute and Rerouted: the body of an [`crate::link::Ack`] frame.
     pub const ACK: i32 = 33;
     /// Refused and Unroute, two ids, one per line: the routers between which no link is left.
     pub const LOST: i32 = 34;
