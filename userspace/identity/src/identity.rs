@@ -54,6 +54,14 @@ pub enum IdentityError {
         /// The system's reason.
         source: io::Error,
     },
+    /// What the file holds is no identity.
+    #[error("{} cannot be used; it has to be what an enrollment wrote", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<Self>,
+    },
     /// The file cannot be written.
     #[error("write identity file {}", path.display())]
     Write {
@@ -157,13 +165,13 @@ impl Identity {
     ) -> Result<Self, IdentityError> {
         let text = fs::read_to_string(path)
             .map_err(|source| IdentityError::Read { path: path.to_owned(), source })?;
-        let path = Some(path.to_owned());
+        let path = path.to_owned();
         match Self::parse(&text, passphrase) {
-            Ok(identity) => Ok(Self { path, ..identity }),
+            Ok(identity) => Ok(Self { path: Some(path), ..identity }),
             Err(IdentityError::Passphrase { source, .. }) => {
-                Err(IdentityError::Passphrase { path, source })
+                Err(IdentityError::Passphrase { path: Some(path), source })
             }
-            Err(error) => Err(error),
+            Err(source) => Err(IdentityError::Unusable { path, source: Box::new(source) }),
         }
     }
 

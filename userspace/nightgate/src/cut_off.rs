@@ -24,6 +24,7 @@ pub(crate) enum CutOffCommand {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AddArgs {
+    /// IPv4 or IPv6 address of a client or server
     address: IpAddr,
     /// For how long: a number and s, m, h or d
     #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]

@@ -82,6 +82,19 @@ fn failed_save_leaves_nothing_behind_and_names_the_file() {
 }
 
 #[test]
+fn a_file_that_holds_no_identity_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "{}").unwrap();
+
+    let error = Identity::load(file.path()).unwrap_err();
+
+    assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+    assert!(
+        matches!(error, IdentityError::Unusable { source, .. } if matches!(*source, IdentityError::Shape(_)))
+    );
+}
+
+#[test]
 fn key_kept_outside_the_file_is_refused_by_name() {
     let json = sample().to_json().replacen("\"pem:-----BEGIN PRIVATE", "\"file:///x", 1);
 
