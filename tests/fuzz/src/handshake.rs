@@ -11,7 +11,7 @@ const BINDING: Binding<'_> = Binding { service: "s", instance: "", app_data: b""
 static OWN: LazyLock<Own> = LazyLock::new(|| {
     let identity = Identity::from_json(include_str!("identity.json")).expect("the file is whole");
     let credentials = Credentials::new(&identity).expect("the certificate is its authority's");
-    Own { credentials: Arc::new(credentials), lines: Some(Arc::default()) }
+    Own::keeping(Arc::new(credentials), &Arc::default())
 });
 
 /// What peers send: offers to a host, answers to a dialer, after a byte that says which. Without the key of an

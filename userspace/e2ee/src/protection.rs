@@ -69,6 +69,13 @@ pub struct Own {
     pub lines: Option<Arc<Lines>>,
 }
 
+impl Own {
+    /// Keeps what handshakes leave in `lines`.
+    pub fn keeping(credentials: Arc<Credentials>, lines: &Arc<Lines>) -> Self {
+        Self { credentials, lines: Some(Arc::clone(lines)) }
+    }
+}
+
 impl From<Arc<Credentials>> for Own {
     /// Keeps nothing for later circuits.
     fn from(credentials: Arc<Credentials>) -> Self {

@@ -151,8 +151,7 @@ impl Interceptor {
     }
 
     fn own(&self) -> Option<Own> {
-        let lines = Some(Arc::clone(&self.lines));
-        self.router.credentials().map(|credentials| Own { credentials, lines })
+        self.router.credentials().map(|credentials| Own::keeping(credentials, &self.lines))
     }
 
     /// A host that has proven an identity must be one that may host the service.

@@ -88,14 +88,15 @@ impl Proofs {
         hand_on: impl FnOnce(Incoming) + Send + 'static,
     ) {
         let Some(request) = incoming.offer().request.clone() else { return hand_on(incoming) };
-        if is_of_router(&request, &incoming.offer().dial) && is_direct(&request) {
+        let is_of_router = is_of_router(&request, &incoming.offer().dial);
+        if is_of_router && is_direct(&request) {
             return hand_on(incoming);
         }
         let (credentials, mut replica) = (self.credentials(), self.replica.clone());
         // A token or certificate may be newer than the replica: others must not wait for this one.
         tokio::spawn(async move {
             let dial = &incoming.offer().dial;
-            let proven = match credentials.filter(|_| is_of_router(&request, dial)) {
+            let proven = match credentials.filter(|_| is_of_router) {
                 Some(own) => of_router(&own, circuit, &request, dial, &mut replica).await,
                 None => of_client(dial, &mut replica).await,
             };

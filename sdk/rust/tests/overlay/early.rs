@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{end_to_end::Scene, path::Way, support::Overlay};
+use crate::{end_to_end::Scene, hosting::until, path::Way, support::Overlay};
 
 /// Longer than a dial takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,15 +101,14 @@ async fn what_cannot_go_with_a_dial_follows_it() {
     ends.begin(b"one").await;
     // A host that begins anew has forgotten what circuits left.
     let host = Context::load(&ends.scene.identities[0]).await.unwrap();
-    let mut replica = ends.scene.overlay.router.replica();
-    let before = replica.borrow().terminators.clone();
+    let before = ends.scene.overlay.router.replica().borrow().terminators.clone();
     drop(std::mem::replace(&mut ends.listener, host.bind_identity("desk").await.unwrap()));
     // Otherwise a dial may yet be for the listener that was.
     let has_taken_over = |replica: &Arc<Replica>| {
         let mut named = replica.terminators.iter().filter(|it| it.instance == "host").peekable();
         named.peek().is_some() && named.all(|it| before.iter().all(|old| old.id != it.id))
     };
-    drop(timeout(PATIENCE, replica.wait_for(has_taken_over)).await.expect("it has taken over"));
+    until(&ends.scene.overlay, has_taken_over).await;
     for expected in [0, 4_096] {
         let (mut dialed, mut accepted, early) = ends.begin(&LONG).await;
         assert_eq!((early, accepted.early_data()), (expected, expected));

@@ -84,7 +84,7 @@ impl Gateway {
 }
 
 /// Waits until the dialers' router knows this of the model.
-async fn until(overlay: &Overlay, known: impl FnMut(&Arc<Replica>) -> bool) {
+pub(crate) async fn until(overlay: &Overlay, known: impl FnMut(&Arc<Replica>) -> bool) {
     let mut replica = overlay.router.replica();
     timeout(PATIENCE, replica.wait_for(known)).await.expect("the router hears of it").unwrap();
 }

@@ -143,6 +143,12 @@ impl Agreed {
         let line = since.map(|since| Line::new(cipher, line, peer.clone(), since));
         Self { cipher, peer, outbound, inbound, early, early_data: None, line }
     }
+
+    /// Of a circuit on a line; `transcript` is that of the whole exchange.
+    fn on_line(role: Role, turn: Turn, transcript: &[u8; TRANSCRIPT_LENGTH]) -> Self {
+        let secrets = turn.secret.shared(|shared| Secrets::derive(shared, transcript));
+        Self::new(role, (turn.cipher, turn.peer), secrets, None)
+    }
 }
 
 impl Now {
@@ -215,9 +221,7 @@ impl Dialing {
             Basis::Fresh { secret, ciphers, keeps_line } => (secret, ciphers, keeps_line),
             Basis::Line(turn) => {
                 let second = resumed::verify(&turn, (&self.transcript, &self.offer), answer)?;
-                let transcript = sealed(&second, answer, early);
-                let secrets = turn.secret.shared(|shared| Secrets::derive(shared, &transcript));
-                return Ok(Agreed::new(Role::Dialer, (turn.cipher, turn.peer), secrets, None));
+                return Ok(Agreed::on_line(Role::Dialer, turn, &sealed(&second, answer, early)));
             }
         };
         let Answer { cipher, keeps_line, ciphertext, proof } = Answer::decode(answer)?;
@@ -277,8 +281,7 @@ fn respond_resumed(
         resumed::respond((lines, now.instant), binding, offer)?;
     let early = Taken::open(early, &turn.peer, &offered(&first, offer));
     let transcript = sealed(&second, &answer, early.sealed);
-    let secrets = turn.secret.shared(|shared| Secrets::derive(shared, &transcript));
-    let agreed = Agreed::new(Role::Host, (turn.cipher, turn.peer), secrets, None);
+    let agreed = Agreed::on_line(Role::Host, turn, &transcript);
     Ok((answer, Agreed { early_data: early.data, ..agreed }))
 }
 

@@ -13,7 +13,7 @@ fn pair() -> [Own; 2] {
 }
 
 fn keeping(id: &str) -> Own {
-    Own { credentials: Arc::new(identity(id)), lines: Some(Arc::default()) }
+    Own::keeping(Arc::new(identity(id)), &Arc::default())
 }
 
 fn propose(dialer: &Own) -> Proposal {

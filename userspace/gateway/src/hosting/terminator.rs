@@ -175,8 +175,8 @@ impl RouterHost {
     ) -> Result<(KeyShare, Protected), ProtectionError> {
         let (id, app_data) = (service.id.as_str(), incoming.app_data());
         let binding = CircuitBinding { service: id, instance, app_data };
-        let lines = Some(Arc::clone(&self.lines));
-        let own = self.router.credentials().map(|credentials| Own { credentials, lines });
+        let credentials = self.router.credentials();
+        let own = credentials.map(|credentials| Own::keeping(credentials, &self.lines));
         let dialer = incoming.key_share();
         let answered = Protected::answer(service.encryption, own.as_ref(), binding, dialer)?;
         match &answered.1.peer {
