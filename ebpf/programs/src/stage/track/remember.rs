@@ -126,15 +126,22 @@ fn is_confirmed(flow: &Flow, meta: &PacketMeta, direction: Direction) -> bool {
 
 /// Moves a flow to the table of established ones. A packet that another CPU looks up meanwhile finds it in one
 /// of them; should there be no room, it stays where it is.
+///
+/// Packets that confirm a flow may come on several CPUs at once, each of which has followed its own in the flow that
+/// opens. The first copy stands: a later one may be older, and would take back what others have said since. What this
+/// packet says, which may have come after that copy was made, it says once more.
 #[inline(never)]
 fn establish(work: &mut Work, slot: *mut Flow) {
     // SAFETY: the slot stays mapped while the program runs.
     work.flow = unsafe { *slot };
-    if Table::Established.insert(&work.key, &work.flow).is_ok() {
+    if Table::Established.insert_new(&work.key, &work.flow).is_ok() {
         Table::Opening.forget(&work.key);
         if work.flow.translation.flags != 0 {
             nat::move_aliases(work);
         }
+    } else if let Some(standing) = maps::FLOWS.get_ptr_mut(&work.key) {
+        // SAFETY: as above. It has been accepted before.
+        let _accepted = segment::follow(work, unsafe { &mut *standing }, Direction::Original);
     }
 }
 

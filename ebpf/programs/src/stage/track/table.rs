@@ -14,13 +14,14 @@ pub(crate) enum Table {
     Established,
 }
 
-/// Finds a flow, established ones first.
+/// Finds a flow, established ones first. What is in neither may have moved between the two looks: another CPU writes
+/// it to the table of established ones before it takes it out of the other.
 #[inline(always)]
 pub(crate) fn find(key: &FlowKey) -> Option<(*mut Flow, Table)> {
-    match maps::FLOWS.get_ptr_mut(key) {
-        Some(slot) => Some((slot, Table::Established)),
-        None => maps::OPENING.get_ptr_mut(key).map(|slot| (slot, Table::Opening)),
-    }
+    let established = || maps::FLOWS.get_ptr_mut(key).map(|slot| (slot, Table::Established));
+    established()
+        .or_else(|| maps::OPENING.get_ptr_mut(key).map(|slot| (slot, Table::Opening)))
+        .or_else(established)
 }
 
 impl Table {
