@@ -23,7 +23,7 @@ use crate::{
     outbox::Outbox,
     proof::Proofs,
     report::Report,
-    router::LinkStatus,
+    status::LinkStatus,
     trace::Traces,
     usage::Meter,
 };

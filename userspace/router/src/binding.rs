@@ -8,7 +8,7 @@ use nightgate_model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Circuit, CircuitClosed, actor::Event, mailbox::Mailbox};
+use crate::{Circuit, CircuitClosed, actor::Event, mailbox::Mailbox, terminators::Taken};
 
 /// A hosted service: yields dials until it is dropped or the model no longer allows it.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Binding {
     terminator: Terminator,
     incoming: mpsc::UnboundedReceiver<Incoming>,
     events: Mailbox,
+    /// Given back when the router has been told that the binding is over.
+    _taken: Taken,
 }
 
 /// Somebody dials. Dropping it refuses.
@@ -29,11 +31,11 @@ pub struct Incoming {
 
 impl Binding {
     pub(crate) fn new(
-        terminator: Terminator,
+        (terminator, taken): (Terminator, Taken),
         incoming: mpsc::UnboundedReceiver<Incoming>,
         events: Mailbox,
     ) -> Self {
-        Self { terminator, incoming, events }
+        Self { terminator, incoming, events, _taken: taken }
     }
 
     /// The next dial; `None` when the model no longer allows the hosting or the router stops.

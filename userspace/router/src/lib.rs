@@ -28,6 +28,8 @@ mod renewal;
 mod report;
 mod router;
 mod saved;
+mod status;
+mod terminators;
 mod token;
 mod trace;
 mod usage;
@@ -41,6 +43,5 @@ pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, KeyShare, Lin
 pub use nightgate_identity::{Credentials, Identity};
 pub use nightgate_wire::link::{CircuitId, Payload};
 pub use renewal::RenewError;
-pub use router::{
-    BindRequest, DialRequest, LinkStatus, Router, RouterConfig, RouterStatus, StartError,
-};
+pub use router::{BindRequest, DialRequest, Router, RouterConfig, StartError};
+pub use status::{LinkStatus, RouterStatus};

@@ -16,7 +16,7 @@ use nightgate_telemetry::{
     },
 };
 
-use crate::{Router, RouterStatus, router::LinkStatus};
+use crate::{LinkStatus, Router, RouterStatus};
 
 impl Router {
     /// The metrics of this router, in Prometheus' text format.

@@ -7,19 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use nightgate_fabric::{
-    CircuitInfo, Dial, DialRefusal, FailureCause, KeyShare, LinkInfo, MemoryInfo,
-};
+use nightgate_fabric::{Dial, DialRefusal, FailureCause, KeyShare};
 use nightgate_identity::{Credentials, Identity, IdentityError, OldestTls, TlsSetupError};
 use nightgate_model::{
     control::RouterMessage,
     entity::{Precedence, Terminator},
-    id::{IdentityId, RouterId, ServiceId, TerminatorId},
+    id::{IdentityId, RouterId, ServiceId},
     quarantine::QuarantineRequest,
     replica::Replica,
 };
 use nightgate_wire::link::CircuitId;
-use serde::Serialize;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
@@ -36,11 +33,12 @@ use crate::{
     link, listener,
     mailbox::Mailbox,
     notes::Notes,
-    outbox::Load,
     own::Own,
     proof::Proofs,
     renewal::{Renewal, keep_certificate},
     report::Report,
+    status::RouterStatus,
+    terminators::TerminatorIds,
     usage::Meter,
 };
 
@@ -98,6 +96,7 @@ pub struct Router {
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
+    terminators: TerminatorIds,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -136,47 +135,6 @@ pub struct BindRequest {
     pub precedence: Precedence,
     /// Cost, 0 to 65535; dialers prefer the lower.
     pub cost: u16,
-}
-
-/// What a router does right now.
-#[derive(Clone, Debug, Serialize)]
-pub struct RouterStatus {
-    /// Its id.
-    pub id: RouterId,
-    /// Position of its replica in the controller's history of changes; 0 before the first.
-    pub replica_index: u64,
-    /// Its links.
-    pub links: Vec<LinkStatus>,
-    /// Circuits that end here or pass through.
-    pub circuits: Vec<CircuitInfo>,
-    /// What is hosted behind it.
-    pub terminators: Vec<Terminator>,
-    /// What it keeps for circuits.
-    pub memory: MemoryInfo,
-}
-
-/// One connection of a link.
-#[derive(Clone, Debug, Serialize)]
-pub struct LinkStatus {
-    /// Whose, and how far away.
-    #[serde(flatten)]
-    pub info: LinkInfo,
-    /// Bytes that wait to be written to it.
-    pub queued: usize,
-    /// Frames that it lost since it stands, because too many waited.
-    pub dropped: u64,
-    /// Bytes of frames sent.
-    pub sent: u64,
-    /// Bytes of frames received.
-    pub received: u64,
-}
-
-impl LinkStatus {
-    pub(crate) fn new(info: LinkInfo, load: Option<Load>) -> Self {
-        let (queued, dropped) = load.map_or((0, 0), |load| (load.queued, load.dropped));
-        let (sent, received) = load.map_or((0, 0), |load| (load.sent, load.received));
-        Self { info, queued, dropped, sent, received }
-    }
 }
 
 impl Router {
@@ -220,6 +178,7 @@ impl Router {
             contact: contact.clone(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
+            terminators: TerminatorIds::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -342,9 +301,11 @@ impl Router {
     /// # Errors
     /// Somebody else hosts the service under this instance name.
     pub fn bind(&self, request: BindRequest) -> Result<Binding, InstanceTaken> {
-        instance::check(&request, &self.replica.borrow().terminators)?;
+        let known = Arc::clone(&self.replica.borrow().terminators);
+        instance::check(&request, &known)?;
+        let taken = self.terminators.take(&request, &self.id, &known);
         let terminator = Terminator {
-            id: TerminatorId::new(uuid::Uuid::new_v4().simple().to_string()),
+            id: taken.id.clone(),
             service: request.service,
             router: self.id.clone(),
             host: request.identity,
@@ -354,7 +315,7 @@ impl Router {
             cost: request.cost,
         };
         let (offers, incoming) = mpsc::unbounded_channel();
-        let binding = Binding::new(terminator.clone(), incoming, self.events.clone());
+        let binding = Binding::new((terminator.clone(), taken), incoming, self.events.clone());
         self.tell(Event::Bind { terminator, offers });
         Ok(binding)
     }

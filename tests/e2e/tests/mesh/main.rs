@@ -127,6 +127,11 @@ fn without_the_controller_circuits_go_on_and_new_ones_are_made_and_then_it_rules
     neighbours(&mesh, 1, &[2, 3]);
     wait_for_path(&mesh, &applications, "r1-r2-r5");
     running.finish(&applications);
+    // The host comes back to its router, and is found there by routers that nobody tells so.
+    mesh.kill(5).unwrap();
+    mesh.start(5).unwrap();
+    neighbours(&mesh, 5, &[2, 4]);
+    wait_for_path(&mesh, &applications, "r1-r2-r5");
     mesh.start_controller().unwrap();
     mesh.operator("policy delete dial").unwrap();
     until("end of the permission", PATIENCE, || {

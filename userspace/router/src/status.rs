@@ -1,0 +1,48 @@
+//! What there is to say of a running router.
+
+use nightgate_fabric::{CircuitInfo, LinkInfo, MemoryInfo};
+use nightgate_model::{entity::Terminator, id::RouterId};
+use serde::Serialize;
+
+use crate::outbox::Load;
+
+/// What a router does right now.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouterStatus {
+    /// Its id.
+    pub id: RouterId,
+    /// Position of its replica in the controller's history of changes; 0 before the first.
+    pub replica_index: u64,
+    /// Its links.
+    pub links: Vec<LinkStatus>,
+    /// Circuits that end here or pass through.
+    pub circuits: Vec<CircuitInfo>,
+    /// What is hosted behind it.
+    pub terminators: Vec<Terminator>,
+    /// What it keeps for circuits.
+    pub memory: MemoryInfo,
+}
+
+/// One connection of a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkStatus {
+    /// Whose, and how far away.
+    #[serde(flatten)]
+    pub info: LinkInfo,
+    /// Bytes that wait to be written to it.
+    pub queued: usize,
+    /// Frames that it lost since it stands, because too many waited.
+    pub dropped: u64,
+    /// Bytes of frames sent.
+    pub sent: u64,
+    /// Bytes of frames received.
+    pub received: u64,
+}
+
+impl LinkStatus {
+    pub(crate) fn new(info: LinkInfo, load: Option<Load>) -> Self {
+        let (queued, dropped) = load.map_or((0, 0), |load| (load.queued, load.dropped));
+        let (sent, received) = load.map_or((0, 0), |load| (load.sent, load.received));
+        Self { info, queued, dropped, sent, received }
+    }
+}
