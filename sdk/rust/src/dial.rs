@@ -14,7 +14,6 @@ use nightgate_wire::{
 use tokio::time::timeout;
 
 use crate::{
-    early,
     edge::{Channel, Closed, Port, PortKind},
     peers::PeerRefusal,
     rest::ControllerError,
@@ -253,8 +252,11 @@ pub(crate) async fn dial(
     let end_to_end = options.end_to_end.for_service(service);
     let propose = || end_to_end.propose(dialer.credentials, binding);
     let mut proposal = service.encryption_required.then(propose).transpose()?;
-    let early =
-        early::seal(proposal.as_mut(), dialer.early, (&options.early_data, &options.app_data))?;
+    let first = (&options.early_data[..], &options.app_data[..]);
+    let early = match &mut proposal {
+        Some(proposal) => proposal.seal_early(dialer.early, first)?,
+        None => None,
+    };
     let (port, events) = channel.open_port(PortKind::Circuit).map_err(lost)?;
     let mut request = connect_message(&port, session, dialer.name, proposal.as_ref(), options);
     let early = early.map_or(0, |(length, sealed)| {

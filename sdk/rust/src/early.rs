@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_e2ee::{AgreementError, EarlySecret, Proposal};
+use nightgate_e2ee::EarlySecret;
 
 /// Secrets that are kept; the oldest goes first.
 const MAX_KEPT: usize = 1_024;
@@ -14,11 +14,6 @@ const MAX_KEPT: usize = 1_024;
 /// How long a secret is good. Whoever was allowed to host the service when it was made could read what is sent under it,
 /// so not for long.
 const LIFETIME: Duration = Duration::from_secs(600);
-
-/// Most bytes that go with a dial, and most together with what the application tells the host besides: all headers of the
-/// dial have to fit into 16 KiB.
-const MAX_EARLY_DATA: usize = 4 * 1024;
-const MAX_WITH_APP_DATA: usize = 10 * 1024;
 
 /// Secrets by what they are found by: at the dialer whom they are for, at the host their name.
 #[derive(Debug)]
@@ -55,19 +50,4 @@ impl<K: PartialEq> EarlySecrets<K> {
         }
         kept
     }
-}
-
-/// Seals as much of the data as may go with a dial, if something may: how many bytes, and what to send.
-pub(crate) fn seal(
-    proposal: Option<&mut Proposal>,
-    secret: Option<EarlySecret>,
-    (data, app_data): (&[u8], &[u8]),
-) -> Result<Option<(usize, Vec<u8>)>, AgreementError> {
-    let (Some(proposal), Some(secret)) = (proposal, secret) else { return Ok(None) };
-    let room = MAX_WITH_APP_DATA.saturating_sub(app_data.len()).min(MAX_EARLY_DATA);
-    let first = &data[..data.len().min(room)];
-    if first.is_empty() {
-        return Ok(None);
-    }
-    Ok(proposal.seal_early(secret, first)?.map(|sealed| (first.len(), sealed)))
 }

@@ -52,7 +52,7 @@ pub use openziti::{
     HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH, PUBLIC_KEY_LENGTH,
     PublicKey, RECORD_OVERHEAD, SessionKeys, TAG_LENGTH,
 };
-pub use proposal::Proposal;
+pub use proposal::{MAX_EARLY_DATA, Proposal};
 pub use protection::{AgreementError, END, Method, Opener, Own, Protection, Sealer, Share};
 
 #[cfg(test)]

@@ -2,11 +2,20 @@
 
 use std::time::Instant;
 
+use nightgate_identity::ProvenIdentity;
+
 use crate::{
     native::{self, Binding, Cipher, EarlySecret, Now},
     openziti::{KeyPair, PointPair, PublicKey},
     protection::{AgreementError, Own, Protection, Share},
 };
+
+/// Most bytes that go with a dial.
+pub const MAX_EARLY_DATA: usize = 4 * 1024;
+
+/// Most bytes that go with a dial together with what the dialer tells the host besides: all headers of the dial have to fit into
+/// 16 KiB.
+const MAX_WITH_APP_DATA: usize = 10 * 1024;
 
 /// The dialer's side of an agreement, while the host has not answered.
 pub struct Proposal {
@@ -31,7 +40,7 @@ enum Keys {
 
 impl Proposal {
     /// Proposes OpenZiti's method and, with credentials, the native one; or to rest on an earlier handshake with a host of
-    /// this service ([`Self::is_resumed`]).
+    /// this service ([`Self::resumed_peer`]).
     ///
     /// # Errors
     /// The system has no source of randomness, or the credentials' key does not sign.
@@ -73,10 +82,10 @@ impl Proposal {
         Ok(Self { keys: Some(keys), native })
     }
 
-    /// Whether this rests on an earlier handshake with a host of this service. A host that does not know of it, or no
-    /// longer, refuses; then tell [`Self::missed`], and propose anew.
-    pub fn is_resumed(&self) -> bool {
-        self.native.as_ref().is_some_and(|native| native.dialing.is_resumed())
+    /// The host of this service with whom the earlier handshake was that this rests on, if it does. A host that does not
+    /// know of it, or no longer, refuses; then tell [`Self::missed`], and propose anew.
+    pub fn resumed_peer(&self) -> Option<&ProvenIdentity> {
+        self.native.as_ref().and_then(|native| native.dialing.resumed_peer())
     }
 
     /// The host refused: for a while, proposals for this service rest on no earlier handshake.
@@ -99,18 +108,23 @@ impl Proposal {
         }
     }
 
-    /// Seals what goes with the dial, under what an earlier circuit to the host has left; none if the native method is not
-    /// proposed.
+    /// Seals as much of `data` as may go with a dial, under what an earlier circuit to the host has left: what this rests on,
+    /// or else a secret. Returns how many bytes, and what to send; none if nothing may, or the native method is not proposed.
     ///
     /// # Errors
-    /// `plaintext` is too long for one record.
+    /// The record could not be sealed.
     pub fn seal_early(
         &mut self,
-        secret: EarlySecret,
-        plaintext: &[u8],
-    ) -> Result<Option<Vec<u8>>, AgreementError> {
-        let Some(native) = &mut self.native else { return Ok(None) };
-        Ok(Some(native.dialing.seal_early(secret, plaintext)?.to_vec()))
+        secret: Option<EarlySecret>,
+        (data, app_data): (&[u8], &[u8]),
+    ) -> Result<Option<(usize, Vec<u8>)>, AgreementError> {
+        let room = MAX_WITH_APP_DATA.saturating_sub(app_data.len()).min(MAX_EARLY_DATA);
+        let first = &data[..data.len().min(room)];
+        let Some(native) = self.native.as_mut().filter(|_| !first.is_empty()) else {
+            return Ok(None);
+        };
+        let sealed = native.dialing.seal_early(secret, first)?;
+        Ok(sealed.map(|sealed| (first.len(), sealed.to_vec())))
     }
 
     /// The host says that it took what went with the dial: to be told before [`Self::complete`]. If it did not, what

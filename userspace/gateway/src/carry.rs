@@ -5,10 +5,10 @@ use std::{io, time::Duration};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use nightgate_e2ee::{RecordError, SealError};
 use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, FailureCause, Payload};
-use nightgate_telemetry::Metrics;
+use nightgate_telemetry::{End, Metrics};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -59,10 +59,11 @@ pub async fn carry(
     protection: Protected,
     metrics: &Metrics,
 ) -> Result<(), CarryError> {
-    let Protected { sealer, opener, .. } = protection;
+    let Protected { sealer, opener, taken, early_data, .. } = protection;
     let Circuit { sender, mut receiver, .. } = circuit;
     let result = async {
         prepare(&stream).map_err(CarryError::Read)?;
+        begin(&mut stream, (taken, &early_data), metrics).await?;
         let (read, write) = stream.split();
         let ended = Notify::new();
         let upload = upload(read, &sender, sealer, metrics);
@@ -97,6 +98,25 @@ pub fn reset(stream: TcpStream) {
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// Deals with what went with the dial: the host's server gets it, and what the client has sent so is not sent again.
+async fn begin(
+    stream: &mut TcpStream,
+    (taken, early_data): (usize, &[u8]),
+    metrics: &Metrics,
+) -> Result<(), CarryError> {
+    if taken > 0 {
+        stream.read_exact(&mut vec![0; taken]).await.map_err(CarryError::Read)?;
+        metrics.bytes_sent(taken);
+        metrics.early_data(End::Dialer, taken);
+    }
+    if !early_data.is_empty() {
+        stream.write_all(early_data).await.map_err(CarryError::Write)?;
+        metrics.bytes_received(early_data.len());
+        metrics.early_data(End::Host, early_data.len());
+    }
+    Ok(())
 }
 
 async fn upload(

@@ -205,7 +205,7 @@ impl Flow {
         let Self { ends, service, interceptor, .. } = &self;
         let ways = [ends.client, ends.destination];
         let (circuit, protection, _listed) =
-            match interceptor.open(service, Protocol::Udp, ways).await {
+            match interceptor.open(service, Protocol::Udp, ways, None).await {
                 Ok(opened) => opened,
                 Err(error) => {
                     debug!(service = %service.name, ?ends, %error, "intercepted datagrams refused");

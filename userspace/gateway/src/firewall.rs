@@ -423,6 +423,7 @@ mirror:
             name: name.into(),
             tag: ServiceTag::new(tag.try_into().unwrap()),
             encryption: Encryption::Required,
+            early_data: false,
             dial: DialPlan::default(),
             sources: Sources::default(),
         }

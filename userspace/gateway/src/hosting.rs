@@ -17,7 +17,7 @@ mod terminator;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nightgate_model::{
-    configs::{ConfigShapeError, HostV1, hosts},
+    configs::{ConfigShapeError, EndToEndV1, HostV1, hosts},
     entity::Permission,
     id::{IdentityId, ServiceId},
     replica::Replica,
@@ -62,6 +62,8 @@ pub struct HostedService {
     pub terminators: Vec<Arc<HostedTerminator>>,
     /// Whether both ends must encrypt.
     pub encryption: Encryption,
+    /// Whether dials may carry data.
+    pub early_data: bool,
 }
 
 /// One server of a hosted service.
@@ -140,8 +142,9 @@ impl HostedService {
             let instance = host.listen.instance(own_name);
             Arc::new(HostedTerminator { host, instance })
         });
-        let (id, name) = (id.clone(), name.to_owned());
-        Ok(Self { id, name, terminators: terminators.collect(), encryption })
+        let (id, name, terminators) = (id.clone(), name.to_owned(), terminators.collect());
+        let early_data = EndToEndV1::allows_early_data(config);
+        Ok(Self { id, name, terminators, encryption, early_data })
     }
 }
 

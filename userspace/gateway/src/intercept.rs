@@ -12,7 +12,7 @@ use std::{
 
 use nightgate_abi::{Intercept, intercept::flags, limits};
 use nightgate_model::{
-    configs::{ConfigShapeError, InterceptV1, Protocol},
+    configs::{ConfigShapeError, EndToEndV1, InterceptV1, Protocol},
     entity::{Permission, Service},
     id::{IdentityId, ServiceId},
     replica::Replica,
@@ -149,6 +149,7 @@ impl Intercepts {
                 name,
                 tag,
                 encryption: Encryption::of(wanted.service),
+                early_data: EndToEndV1::allows_early_data(&wanted.service.config),
                 dial: DialPlan::new(&wanted.intercept),
                 sources: wanted.sources.clone(),
             });

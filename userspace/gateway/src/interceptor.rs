@@ -7,12 +7,13 @@ use nightgate_e2ee::{Binding, Lines, Own};
 use nightgate_model::{configs::Protocol, entity::Permission, id::IdentityId};
 use nightgate_router::{Circuit, DialRefusal, DialRequest, FailureCause, Router};
 use nightgate_telemetry::{End, Metrics};
-use tokio::{sync::watch, time::timeout};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tracing::{debug, info, warn};
 
 use crate::{
     carried::{Carried, CarriedFlows, Listed},
     intercept::{InterceptTable, InterceptedService, Passage},
+    listener::said_first,
     protection::{Offer, Protected, ProtectionError},
 };
 
@@ -73,18 +74,20 @@ impl Interceptor {
         None
     }
 
-    /// Opens a circuit, and counts it or why there is none. The last of what it gives is to be kept as long as the
-    /// circuit.
+    /// Opens a circuit, and counts it or why there is none. What the client of a `stream` sends first may go with the dial, as
+    /// far as [`Protected::taken`] says then. The last of what it gives is to be kept as long as the circuit.
     pub(crate) async fn open(
         &self,
         service: &InterceptedService,
         protocol: Protocol,
         [client, destination]: [SocketAddr; 2],
+        stream: Option<&TcpStream>,
     ) -> Result<(Circuit, Protected, Listed), DialError> {
         let name = self.table.borrow().names().name_of(destination.ip());
         let passage = Passage { protocol, client, destination, name, caller: self.caller() };
         let limit = service.dial.timeout();
-        let (circuit, protection) = match timeout(limit, self.dial(service, passage)).await {
+        let dialed = timeout(limit, self.dial(service, passage, stream)).await;
+        let (circuit, protection) = match dialed {
             Ok(dialed) => dialed?,
             Err(_elapsed) => {
                 self.metrics.circuit_refused(End::Dialer, TIMEOUT);
@@ -106,6 +109,7 @@ impl Interceptor {
         &self,
         service: &InterceptedService,
         passage: Passage,
+        stream: Option<&TcpStream>,
     ) -> Result<(Circuit, Protected), DialError> {
         let app_data = service.dial.app_data(&passage);
         let instance = service.dial.instance(&passage);
@@ -123,8 +127,13 @@ impl Interceptor {
             session: Bytes::new(),
         };
         let mut offer = Offer::new(service.encryption, self.own(), binding)?;
+        if let Some(stream) = stream.filter(|_| service.early_data)
+            && offer.resumed_peer().is_some_and(|peer| self.may_host(service, peer))
+        {
+            offer.carry_first(&said_first(stream).await, &app_data)?;
+        }
         let mut dialed = self.router.dial(request(&offer)).await;
-        if offer.is_resumed()
+        if offer.resumed_peer().is_some()
             && dialed.as_ref().is_err_and(|refusal| refusal.cause == FailureCause::Encryption)
         {
             // Another host than that of the earlier handshake, or it was started again.
@@ -161,13 +170,17 @@ impl Interceptor {
         protected: Protected,
     ) -> Result<Protected, ProtectionError> {
         let Some(peer) = &protected.peer else { return Ok(protected) };
-        let replica = self.router.replica();
-        let authorizations = &replica.borrow().authorizations;
-        if authorizations.allows(&IdentityId::new(peer), Permission::Bind, &service.id) {
+        if self.may_host(service, peer) {
             return Ok(protected);
         }
         let expected = format!("expected one that may host service {}", service.name);
         Err(ProtectionError::Peer { found: peer.clone(), expected })
+    }
+
+    fn may_host(&self, service: &InterceptedService, peer: &str) -> bool {
+        let replica = self.router.replica();
+        let authorizations = &replica.borrow().authorizations;
+        authorizations.allows(&IdentityId::new(peer), Permission::Bind, &service.id)
     }
 
     /// The name under which the host sees this gateway.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use nightgate_e2ee::MAX_EARLY_DATA;
 use nightgate_model::configs::Protocol;
 use nightgate_telemetry::End;
 use socket2::{Domain, Socket, Type};
@@ -14,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
+    time::timeout,
 };
 use tracing::{debug, warn};
 
@@ -41,6 +43,10 @@ pub struct ListenerError {
 
 /// Connections the kernel queues while they are not yet accepted.
 const BACKLOG: i32 = 4_096;
+
+/// How long a dial that may carry data waits for what its client says first: it comes right behind the packet that makes
+/// the connection, unless the server has to speak first.
+const FIRST_WORDS: Duration = Duration::from_millis(5);
 
 /// Connections carried at one time; more are reset.
 const MAX_CONNECTIONS: usize = 32_768;
@@ -117,6 +123,14 @@ fn open(address: SocketAddr) -> io::Result<TransparentListener> {
     Ok(TransparentListener { listener, address })
 }
 
+/// What the client has sent so far, or sends in a moment, as far as it may go with a dial. It stays unread.
+pub(crate) async fn said_first(stream: &TcpStream) -> Vec<u8> {
+    let mut first = vec![0; MAX_EARLY_DATA];
+    let said = timeout(FIRST_WORDS, stream.peek(&mut first)).await;
+    first.truncate(said.map_or(0, Result::unwrap_or_default));
+    first
+}
+
 impl Interceptor {
     async fn serve(&self, stream: TcpStream, client: SocketAddr) {
         let Ok(destination) = stream.local_addr() else { return };
@@ -127,7 +141,7 @@ impl Interceptor {
         };
         self.metrics.connection_intercepted();
         let (circuit, protection, _listed) = match self
-            .open(&service, Protocol::Tcp, [client, destination])
+            .open(&service, Protocol::Tcp, [client, destination], Some(&stream))
             .await
         {
             Ok(opened) => opened,

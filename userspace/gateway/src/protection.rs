@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use nightgate_e2ee::{
-    AgreementError, Binding, Own, Proposal, Protection, RecordError, SealError, Share,
+    AgreementError, Binding, EarlyOffer, Own, Proposal, Protection, RecordError, SealError, Share,
 };
 use nightgate_router::KeyShare;
 
@@ -21,6 +21,8 @@ pub enum Offer {
         proposal: Box<Proposal>,
         /// What will do.
         encryption: Encryption,
+        /// Data that goes with the dial: how many bytes, and sealed.
+        early: Option<(usize, Bytes)>,
     },
     /// Nothing is offered: the service is not encrypted.
     Plain,
@@ -35,6 +37,10 @@ pub struct Protected {
     pub opener: Opener,
     /// Id of the peer's identity, if it has proven one.
     pub peer: Option<String>,
+    /// At the dialer, how many bytes the host took with the dial.
+    pub taken: usize,
+    /// At the host, what it took with the dial.
+    pub early_data: Bytes,
 }
 
 /// The sending half of a protected circuit.
@@ -95,12 +101,28 @@ impl Offer {
             Encryption::AesGcm => Proposal::aes_gcm(own, binding)?,
             Encryption::Off => return Ok(Self::Plain),
         };
-        Ok(Self::Encrypted { proposal: Box::new(proposal), encryption })
+        Ok(Self::Encrypted { proposal: Box::new(proposal), encryption, early: None })
     }
 
-    /// Whether this rests on an earlier handshake, of which the host may not know.
-    pub fn is_resumed(&self) -> bool {
-        matches!(self, Self::Encrypted { proposal, .. } if proposal.is_resumed())
+    /// Id of the host with whom the earlier handshake was that this rests on, if it does; the host that is reached may not
+    /// know of it.
+    pub fn resumed_peer(&self) -> Option<&str> {
+        match self {
+            Self::Encrypted { proposal, .. } => proposal.resumed_peer().map(|peer| &peer.id[..]),
+            Self::Plain => None,
+        }
+    }
+
+    /// Lets the beginning of what the client has to say go with the dial, if this rests on an earlier handshake.
+    ///
+    /// # Errors
+    /// The record could not be sealed.
+    pub fn carry_first(&mut self, first: &[u8], app_data: &[u8]) -> Result<(), ProtectionError> {
+        if let Self::Encrypted { proposal, early, .. } = self {
+            let sealed = proposal.seal_early(None, (first, app_data))?;
+            *early = sealed.map(|(length, sealed)| (length, sealed.into()));
+        }
+        Ok(())
     }
 
     /// The host did not know of the earlier handshake: the next offers for the service rest on none.
@@ -113,7 +135,11 @@ impl Offer {
     /// What to send to the host.
     pub fn key_share(&self) -> KeyShare {
         match self {
-            Self::Encrypted { proposal, .. } => key_share(proposal.share()),
+            Self::Encrypted { proposal, early, .. } => {
+                let sealed = early.as_ref().map(|(_, sealed)| sealed.clone());
+                let early_data = sealed.unwrap_or_default();
+                KeyShare { early_data, ..key_share(proposal.share()) }
+            }
             Self::Plain => KeyShare::default(),
         }
     }
@@ -124,9 +150,13 @@ impl Offer {
     /// The host's key is missing, unexpected or weak, or its handshake proves no identity.
     pub fn complete(self, host: &KeyShare) -> Result<Protected, ProtectionError> {
         match self {
-            Self::Encrypted { proposal, encryption } => {
+            Self::Encrypted { mut proposal, encryption, early } => {
+                let taken = early.filter(|_| !host.early_data.is_empty()).map_or(0, |it| it.0);
+                if taken > 0 {
+                    proposal.early_taken();
+                }
                 let protection = proposal.complete(&host.public_key, &host.handshake)?;
-                Protected::from(protection).admitted(encryption)
+                Protected { taken, ..Protected::from(protection) }.admitted(encryption)
             }
             Self::Plain => Protected::plain(host),
         }
@@ -135,7 +165,7 @@ impl Offer {
 
 impl Protected {
     /// The hosting end's part of the agreement, at once: what to send to the dialer, and what comes of
-    /// it.
+    /// it. Takes data that came with the dial if it can.
     ///
     /// # Errors
     /// The dialer's key is missing, unexpected or weak, or its handshake proves no identity.
@@ -143,14 +173,17 @@ impl Protected {
         encryption: Encryption,
         own: Option<&Own>,
         binding: Binding<'_>,
-        dialer: &KeyShare,
+        (dialer, early): (&KeyShare, Option<EarlyOffer<'_>>),
     ) -> Result<(KeyShare, Self), ProtectionError> {
         match encryption {
             Encryption::Off => Ok((KeyShare::default(), Self::plain(dialer)?)),
             Encryption::Required | Encryption::AesGcm | Encryption::Native => {
                 let (key, handshake) = (&dialer.public_key, &dialer.handshake);
-                let (share, protection) = Protection::answer(None, own, binding, key, handshake)?;
-                Ok((key_share(share), Self::from(protection).admitted(encryption)?))
+                let (share, protection) =
+                    Protection::answer_early(None, own, binding, key, (handshake, early))?;
+                let took = if protection.early_data.is_some() { &[1][..] } else { &[] };
+                let share = KeyShare { early_data: Bytes::from_static(took), ..key_share(share) };
+                Ok((share, Self::from(protection).admitted(encryption)?))
             }
         }
     }
@@ -168,7 +201,13 @@ impl Protected {
         if *peer != KeyShare::default() {
             return Err(ProtectionError::Unexpected);
         }
-        Ok(Self { sealer: Sealer::Plain, opener: Opener::Plain, peer: None })
+        Ok(Self {
+            sealer: Sealer::Plain,
+            opener: Opener::Plain,
+            peer: None,
+            taken: 0,
+            early_data: Bytes::new(),
+        })
     }
 }
 
@@ -178,6 +217,8 @@ impl From<Protection> for Protected {
             sealer: Sealer::Encrypted(protection.sealer),
             opener: Opener::Encrypted(protection.opener),
             peer: protection.peer.map(|peer| peer.id),
+            taken: 0,
+            early_data: protection.early_data.map_or_else(Bytes::new, Bytes::from),
         }
     }
 }
@@ -328,6 +369,6 @@ mod tests {
         encryption: Encryption,
         dialer: &KeyShare,
     ) -> Result<(KeyShare, Protected), ProtectionError> {
-        Protected::answer(encryption, None, BINDING, dialer)
+        Protected::answer(encryption, None, BINDING, (dialer, None))
     }
 }

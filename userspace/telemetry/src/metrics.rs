@@ -46,6 +46,13 @@ pub const CIRCUIT_BYTES: CounterMetric = CounterMetric {
     labels: &["direction"],
 };
 
+/// Bytes that went with dials.
+pub const EARLY_DATA: CounterMetric = CounterMetric {
+    name: "nightgate_early_data_bytes_total",
+    help: "Bytes of plaintext that went with dials and were taken, by the end this process is",
+    labels: &["end"],
+};
+
 /// Private DNS answers.
 pub const DNS_ANSWERS: CounterMetric = CounterMetric {
     name: "nightgate_dns_answers_total",

@@ -6,7 +6,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::metrics::{
     CAPTURED_FRAMES, CIRCUIT_BYTES, CIRCUITS_OPENED, CIRCUITS_REFUSED, CounterMetric,
-    DATAGRAMS_LOST, DNS_ANSWERS, DROPPED_PACKETS, FLOW_RECORDS, FLOWS, GaugeMetric,
+    DATAGRAMS_LOST, DNS_ANSWERS, DROPPED_PACKETS, EARLY_DATA, FLOW_RECORDS, FLOWS, GaugeMetric,
     INTERCEPTED_CONNECTIONS, KERNEL_MEMORY, KERNEL_PACKETS, RULE_BYTES, RULE_PACKETS, RULES_EPOCH,
 };
 
@@ -22,6 +22,7 @@ struct Counters {
     intercepted: IntCounterVec,
     lost: IntCounterVec,
     bytes: IntCounterVec,
+    early: IntCounterVec,
     dns: IntCounterVec,
     records: IntCounterVec,
     captured: IntCounterVec,
@@ -128,6 +129,7 @@ impl Metrics {
             intercepted: register(&registry, INTERCEPTED_CONNECTIONS)?,
             lost: register(&registry, DATAGRAMS_LOST)?,
             bytes: register(&registry, CIRCUIT_BYTES)?,
+            early: register(&registry, EARLY_DATA)?,
             dns: register(&registry, DNS_ANSWERS)?,
             records: register(&registry, FLOW_RECORDS)?,
             captured: register(&registry, CAPTURED_FRAMES)?,
@@ -171,6 +173,11 @@ impl Metrics {
     /// Counts bytes of plaintext received from a circuit.
     pub fn bytes_received(&self, bytes: usize) {
         self.0.bytes.with_label_values(&["received"]).inc_by(bytes as u64);
+    }
+
+    /// Counts bytes of plaintext that went with a dial, and were taken.
+    pub fn early_data(&self, end: End, bytes: usize) {
+        self.0.early.with_label_values(&[end.as_str()]).inc_by(bytes as u64);
     }
 
     /// Counts a query at the private DNS.

@@ -1,6 +1,7 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
 mod capture_files;
+mod early;
 mod flood;
 mod flow_records;
 mod hosts;
@@ -132,8 +133,13 @@ fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again
     scene.deployment.kill("controller").expect("killed");
     scene.deployment.kill("gw-a").expect("killed");
     scene.deployment.start_router("gateway", "gw-a").expect("started");
-    until("an answer without a controller", LONG, || Ok(scene.answers(web).then_some(())))
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.deployment.log_tails(40)));
+    scene.wait("an answer without a controller", || Ok(scene.answers(web).then_some(())));
+    // Nobody tells gateway A that gateway B hosts again.
+    scene.deployment.kill("gw-b").expect("killed");
+    scene.deployment.start_router("gateway", "gw-b").expect("started");
+    scene.wait("an answer of a host that came back without a controller", || {
+        Ok(scene.answers(web).then_some(()))
+    });
 }
 
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {

@@ -3,12 +3,14 @@
 //!
 //! Before the host has answered there are no keys of the new circuit. Those of its binding would be the same for every
 //! dial: whoever took them from the host later could read what was sent before, and a router could repeat it. A secret
-//! that both ends forget when they use it allows neither (RFC 8446, sections 2.3 and 8.1, has the same for TLS).
+//! that both ends forget when they use it allows neither (RFC 8446, sections 2.3 and 8.1, has the same for TLS). A circuit on
+//! a line ([`super::lines`]) has such a secret already, which both ends know by the offer itself.
 
 use std::fmt;
 
 use super::{
     cipher::Cipher,
+    lines::Turn,
     record::{Opening, Sealing},
     schedule::{ID_LENGTH, TRANSCRIPT_LENGTH, TrafficSecret},
 };
@@ -32,7 +34,7 @@ pub struct EarlySecret {
 pub struct EarlyOffer<'a> {
     /// As it came.
     pub sealed: &'a [u8],
-    /// Gives up the secret of this name, if it is there and was not used before.
+    /// Gives up the secret of this name, if it is there and was not used before. Not asked for a circuit on a line.
     pub take: &'a dyn Fn(&EarlyId) -> Option<EarlySecret>,
 }
 
@@ -63,7 +65,30 @@ impl EarlySecret {
     }
 }
 
-impl EarlyOffer<'_> {
+/// Seals what goes with the offer of a circuit on a line: one record.
+pub(super) fn seal_on_line(
+    turn: &Turn,
+    offered: &[u8; TRANSCRIPT_LENGTH],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, SealError> {
+    Sealing::new(turn.cipher, turn.secret.for_offer(offered)).seal(plaintext, 0)
+}
+
+impl<'a> EarlyOffer<'a> {
+    /// Data for a host that keeps no secrets but lines.
+    pub fn on_line(sealed: &'a [u8]) -> Self {
+        Self { sealed, take: &|_| None }
+    }
+
+    /// The data, if it goes with the offer of this transcript, which rests on a line.
+    pub(super) fn open_on_line(
+        &self,
+        turn: &Turn,
+        offered: &[u8; TRANSCRIPT_LENGTH],
+    ) -> Option<Vec<u8>> {
+        Opening::new(turn.cipher, turn.secret.for_offer(offered)).open(self.sealed, 0).ok()
+    }
+
     /// The data, if it is this dialer's and goes with the offer of this transcript. Its secret is used up in any case.
     pub(super) fn open(&self, dialer: &str, offered: &[u8; TRANSCRIPT_LENGTH]) -> Option<Vec<u8>> {
         let (id, record) = self.sealed.split_first_chunk()?;

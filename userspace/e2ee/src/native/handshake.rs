@@ -8,7 +8,7 @@ use rustls_pki_types::UnixTime;
 
 use super::{
     cipher::Cipher,
-    early::{EarlyOffer, EarlySecret},
+    early::{self, EarlyOffer, EarlySecret},
     lines::{Line, Lines, Turn},
     message::{Answer, Offer, Proof, append_signature},
     resumed,
@@ -184,19 +184,27 @@ impl Dialing {
         Self { basis, offer, transcript, early: Vec::new(), is_early_taken: false }
     }
 
-    /// Whether the host may not know what the offer rests on.
-    pub(crate) fn is_resumed(&self) -> bool {
-        matches!(self.basis, Basis::Line(_))
+    /// With whom the line was agreed that the offer rests on; the host may not know it.
+    pub(crate) fn resumed_peer(&self) -> Option<&ProvenIdentity> {
+        match &self.basis {
+            Basis::Line(turn) => Some(&turn.peer),
+            Basis::Fresh { .. } => None,
+        }
     }
 
-    /// Seals what goes with the offer.
+    /// Seals what goes with the offer: under its line, or else under a secret.
     pub(crate) fn seal_early(
         &mut self,
-        secret: EarlySecret,
+        secret: Option<EarlySecret>,
         plaintext: &[u8],
-    ) -> Result<&[u8], SealError> {
-        self.early = secret.seal(&offered(&self.transcript, &self.offer), plaintext)?;
-        Ok(&self.early)
+    ) -> Result<Option<&[u8]>, SealError> {
+        let offered = offered(&self.transcript, &self.offer);
+        self.early = match (&self.basis, secret) {
+            (Basis::Line(turn), _) => early::seal_on_line(turn, &offered, plaintext)?,
+            (Basis::Fresh { .. }, Some(secret)) => secret.seal(&offered, plaintext)?,
+            (Basis::Fresh { .. }, None) => return Ok(None),
+        };
+        Ok(Some(&self.early))
     }
 
     /// The host says that it took what went with the offer. If that is not so, the ends have different keys.
@@ -263,7 +271,8 @@ pub(crate) fn respond(
         Answer::unsigned((cipher, keeps_line), ciphertext.as_bytes(), host.credentials)?;
     let second = transcript(&[&first, offer, &answer]);
     append_signature(&mut answer, &sign(host.credentials, HOST, &second)?);
-    let early = Taken::open(early, &peer, &offered(&first, offer));
+    let offered = offered(&first, offer);
+    let early = Taken::by(early, |early| early.open(&peer.id, &offered));
     let secrets = Secrets::derive(shared.as_bytes(), &sealed(&second, &answer, early.sealed));
     let since = keeps_line.then_some(now.instant);
     let agreed = Agreed::new(Role::Host, (cipher, peer), secrets, since);
@@ -279,7 +288,8 @@ fn respond_resumed(
     let lines = host.lines.ok_or(HandshakeError::Line)?;
     let resumed::Response { turn, answer, transcripts: [first, second] } =
         resumed::respond((lines, now.instant), binding, offer)?;
-    let early = Taken::open(early, &turn.peer, &offered(&first, offer));
+    let offered = offered(&first, offer);
+    let early = Taken::by(early, |early| early.open_on_line(&turn, &offered));
     let transcript = sealed(&second, &answer, early.sealed);
     let agreed = Agreed::on_line(Role::Host, turn, &transcript);
     Ok((answer, Agreed { early_data: early.data, ..agreed }))
@@ -293,13 +303,12 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn open(
+    fn by(
         early: Option<EarlyOffer<'a>>,
-        dialer: &ProvenIdentity,
-        offered: &[u8; TRANSCRIPT_LENGTH],
+        open: impl FnOnce(&EarlyOffer<'a>) -> Option<Vec<u8>>,
     ) -> Self {
         let Some(early) = early else { return Self::default() };
-        let data = early.open(&dialer.id, offered);
+        let data = open(&early);
         Self { sealed: data.is_some().then_some(early.sealed), data }
     }
 }

@@ -52,6 +52,12 @@ impl Pair {
     }
 }
 
+fn sealed(proposal: &mut Proposal, secret: Option<EarlySecret>) -> Vec<u8> {
+    let (length, sealed) = proposal.seal_early(secret, (b"GET /", b"")).unwrap().unwrap();
+    assert_eq!(length, 5);
+    sealed
+}
+
 fn complete(proposal: Proposal, answer: &Share) -> Protection {
     proposal.complete(&answer.public_key, &answer.handshake).unwrap()
 }
@@ -61,7 +67,7 @@ fn what_a_circuit_leaves_carries_data_with_one_later_dial() {
     let pair = Pair::new();
     let secret = pair.first();
     let mut proposal = pair.propose();
-    let sealed = proposal.seal_early(secret, b"GET /").unwrap().unwrap();
+    let sealed = sealed(&mut proposal, Some(secret));
     let share = proposal.share();
 
     let (answer, mut host) = pair.answer(&share, Some(&sealed));
@@ -82,7 +88,7 @@ fn a_host_that_has_forgotten_goes_on_without() {
     let secret = pair.first();
     pair.kept.borrow_mut().clear();
     let mut proposal = pair.propose();
-    let sealed = proposal.seal_early(secret, b"GET /").unwrap().unwrap();
+    let sealed = sealed(&mut proposal, Some(secret));
     let (answer, mut host) = pair.answer(&proposal.share(), Some(&sealed));
     assert_eq!(host.early_data, None);
     let mut dialer = complete(proposal, &answer);
@@ -99,7 +105,7 @@ fn a_lie_about_what_was_taken_ends_the_circuit() {
             pair.kept.borrow_mut().clear();
         }
         let mut proposal = pair.propose();
-        let sealed = proposal.seal_early(secret, b"GET /").unwrap().unwrap();
+        let sealed = sealed(&mut proposal, Some(secret));
         let (answer, mut host) = pair.answer(&proposal.share(), Some(&sealed));
         if told {
             proposal.early_taken();
@@ -117,7 +123,7 @@ fn data_goes_with_its_own_dial_alone_and_unchanged() {
     let mut others = Vec::new();
     for secret in secrets {
         let mut proposal = pair.propose();
-        let sealed = proposal.seal_early(secret, b"GET /").unwrap().unwrap();
+        let sealed = sealed(&mut proposal, Some(secret));
         others.push((proposal.share(), sealed));
     }
     // With the offer of another dial of the same dialer.
@@ -136,7 +142,7 @@ fn data_goes_with_its_own_dial_alone_and_unchanged() {
     let secret = pair.first();
     let thief = Arc::new(identity("mallory"));
     let mut proposal = Proposal::new(Some(thief.into()), BINDING).unwrap();
-    let sealed = proposal.seal_early(secret, b"GET /").unwrap().unwrap();
+    let sealed = sealed(&mut proposal, Some(secret));
     let (_, host) = pair.answer(&proposal.share(), Some(&sealed));
     assert_eq!(host.early_data, None);
 }

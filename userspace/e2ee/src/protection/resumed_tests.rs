@@ -27,7 +27,7 @@ fn answer(host: &Own, share: &Share) -> Result<(Share, Protection), AgreementErr
 /// A circuit between the ends, over which both have spoken; whether it rests on an earlier one.
 fn circuit([dialer, host]: &[Own; 2]) -> bool {
     let proposal = propose(dialer);
-    let is_resumed = proposal.is_resumed();
+    let is_resumed = proposal.resumed_peer().is_some();
     let (answered, host) = answer(host, &proposal.share()).unwrap();
     let dialer = proposal.complete(&answered.public_key, &answered.handshake).unwrap();
     assert_eq!(dialer.method, host.method);
@@ -66,7 +66,7 @@ fn a_line_is_for_one_service_and_instance() {
     let [dialer, host] = pair();
     circuit(&[dialer.clone(), host]);
     for binding in [Binding { service: "s2", ..BINDING }, Binding { instance: "blue", ..BINDING }] {
-        assert!(!Proposal::new(Some(dialer.clone()), binding).unwrap().is_resumed());
+        assert!(Proposal::new(Some(dialer.clone()), binding).unwrap().resumed_peer().is_none());
     }
 }
 
@@ -150,6 +150,86 @@ fn an_answer_by_another_method_is_refused() {
     assert!(matches!(refused, Err(AgreementError::NoKey)));
     let refused = propose(&pair[0]).complete(keys.public_key().as_bytes(), b"");
     assert!(matches!(refused, Err(AgreementError::NoKey)));
+}
+
+/// What a dialer would send with its dial, and its offer; the host's side with or without it.
+fn answer_early(host: &Own, share: &Share, sealed: &[u8]) -> (Share, Protection) {
+    let offered = (&share.handshake[..], Some(EarlyOffer::on_line(sealed)));
+    Protection::answer_early(None, Some(host), BINDING, &share.public_key, offered).unwrap()
+}
+
+fn seal(proposal: &mut Proposal) -> Vec<u8> {
+    let (length, sealed) = proposal.seal_early(None, (b"GET /", b"hint")).unwrap().unwrap();
+    assert_eq!(length, 5);
+    sealed
+}
+
+#[test]
+fn data_goes_with_a_dial_that_rests_on_a_line_and_with_no_other() {
+    let pair = pair();
+    let mut first = propose(&pair[0]);
+    assert_eq!(first.seal_early(None, (b"GET /", b"hint")).unwrap(), None);
+    circuit(&pair);
+    let mut proposal = propose(&pair[0]);
+    assert_eq!(proposal.resumed_peer().map(|peer| &peer.id[..]), Some("web"));
+    let sealed = seal(&mut proposal);
+    let share = proposal.share();
+    let (answered, host) = answer_early(&pair[1], &share, &sealed);
+    assert_eq!(host.early_data.as_deref(), Some(&b"GET /"[..]));
+    proposal.early_taken();
+    speak(proposal.complete(&answered.public_key, &answered.handshake).unwrap(), host);
+
+    // A router repeats the dial: it makes the host do nothing twice.
+    let offered = (&share.handshake[..], Some(EarlyOffer::on_line(&sealed)));
+    assert!(Protection::answer_early(None, Some(&pair[1]), BINDING, b"", offered).is_err());
+}
+
+#[test]
+fn data_of_another_dial_on_the_line_or_changed_on_the_way_is_left_out() {
+    let pair = pair();
+    circuit(&pair);
+    let mut proposals = [(); 3].map(|()| propose(&pair[0]));
+    let sealed = proposals.each_mut().map(seal);
+    let shares = proposals.each_ref().map(Proposal::share);
+    let mut damaged = sealed[1].clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let forged = [sealed[1].clone(), damaged, vec![7; 3]];
+    for ((proposal, share), sealed) in proposals.into_iter().zip(&shares).zip(&forged) {
+        let (answered, host) = answer_early(&pair[1], share, sealed);
+        assert_eq!(host.early_data, None);
+        speak(proposal.complete(&answered.public_key, &answered.handshake).unwrap(), host);
+    }
+}
+
+#[test]
+fn a_lie_about_data_that_went_with_a_dial_on_a_line_ends_the_circuit() {
+    for told in [true, false] {
+        let pair = pair();
+        circuit(&pair);
+        let mut proposal = propose(&pair[0]);
+        let sealed = seal(&mut proposal);
+        // The host takes it where the dialer is told that it did not.
+        let (answered, mut host) = match told {
+            true => answer(&pair[1], &proposal.share()).unwrap(),
+            false => answer_early(&pair[1], &proposal.share(), &sealed),
+        };
+        if told {
+            proposal.early_taken();
+        }
+        let mut dialer = proposal.complete(&answered.public_key, &answered.handshake).unwrap();
+        let body = dialer.sealer.seal(b"GET /", 0).unwrap();
+        assert!(host.opener.open(&body, 0).is_err());
+    }
+}
+
+#[test]
+fn only_so_much_goes_with_a_dial() {
+    let pair = pair();
+    circuit(&pair);
+    for (app_data, most) in [(0, 4_096), (9_000, 1_240), (20_000, 0)] {
+        let sealed = propose(&pair[0]).seal_early(None, (&[1; 9_000], &vec![2; app_data]));
+        assert_eq!(sealed.unwrap().map_or(0, |(length, _)| length), most);
+    }
 }
 
 proptest! {

@@ -38,7 +38,7 @@ impl Trial {
     pub(super) async fn step(self, interceptor: &Interceptor) -> String {
         let Self { service, protocol, ends } = self;
         let started = Instant::now();
-        let opening = timeout(TRIAL, interceptor.open(&service, protocol, ends));
+        let opening = timeout(TRIAL, interceptor.open(&service, protocol, ends, None));
         match opening.await {
             Ok(Ok(_circuit)) => {
                 let took = started.elapsed().as_millis();

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nightgate_e2ee::{Binding as CircuitBinding, Lines, Own};
-use nightgate_model::id::IdentityId;
+use nightgate_e2ee::{Binding as CircuitBinding, EarlyOffer, Lines, Own};
+use nightgate_model::{configs::Protocol, id::IdentityId};
 use nightgate_router::{BindRequest, Binding, Circuit, FailureCause, Incoming, KeyShare, Router};
 use nightgate_telemetry::{End, Metrics};
 use tokio::{
@@ -21,6 +21,7 @@ use super::{
     probe::Prober,
     secret::InstanceSecret,
     server::{Connection, ServerError},
+    target::{DialData, Target},
 };
 use crate::{
     carried::{Carried, CarriedFlows},
@@ -140,10 +141,10 @@ impl RouterHost {
         &self,
         incoming: &Incoming,
         service: &HostedService,
-        HostedTerminator { host, instance }: &HostedTerminator,
+        terminator: &HostedTerminator,
     ) -> Result<(Connection, KeyShare, Protected), Refusal> {
-        let (share, protection) = self.answer(service, instance, incoming)?;
-        let connection = Connection::open(host, incoming.app_data()).await?;
+        let (share, protection) = self.answer(service, terminator, incoming)?;
+        let connection = Connection::open(&terminator.host, incoming.app_data()).await?;
         Ok((connection, share, protection))
     }
 
@@ -170,7 +171,7 @@ impl RouterHost {
     fn answer(
         &self,
         service: &HostedService,
-        instance: &str,
+        HostedTerminator { host, instance }: &HostedTerminator,
         incoming: &Incoming,
     ) -> Result<(KeyShare, Protected), ProtectionError> {
         let (id, app_data) = (service.id.as_str(), incoming.app_data());
@@ -178,7 +179,14 @@ impl RouterHost {
         let credentials = self.router.credentials();
         let own = credentials.map(|credentials| Own::keeping(credentials, &self.lines));
         let dialer = incoming.key_share();
-        let answered = Protected::answer(service.encryption, own.as_ref(), binding, dialer)?;
+        // Data with a dial is the beginning of a stream: datagrams have none.
+        let takes = service.early_data
+            && Target::choose(host, &DialData::read(app_data))
+                .is_ok_and(|target| target.protocol == Protocol::Tcp);
+        let early = EarlyOffer::on_line(&dialer.early_data);
+        let early = (takes && !dialer.early_data.is_empty()).then_some(early);
+        let answered =
+            Protected::answer(service.encryption, own.as_ref(), binding, (dialer, early))?;
         match &answered.1.peer {
             Some(peer) if peer != incoming.dialer().as_str() => {
                 let expected = format!("expected {}", incoming.dialer());

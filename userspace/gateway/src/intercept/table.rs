@@ -29,6 +29,8 @@ pub struct InterceptedService {
     pub tag: ServiceTag,
     /// Whether both ends must encrypt.
     pub encryption: Encryption,
+    /// Whether what a client sends first may go with the dial.
+    pub early_data: bool,
     /// How it is dialed.
     pub dial: DialPlan,
     /// Clients that may use it.
