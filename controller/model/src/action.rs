@@ -35,4 +35,12 @@ pub enum Action {
     SetPassword,
     /// Its password was taken away.
     RemovePassword,
+    /// It got a second factor.
+    EnrollMfa,
+    /// The recovery codes of its second factor were replaced.
+    ReplaceRecoveryCodes,
+    /// Its second factor was taken away.
+    RemoveMfa,
+    /// Its second factor is asked for again.
+    RequireMfa,
 }

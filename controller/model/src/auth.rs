@@ -33,7 +33,7 @@ pub struct AuthPolicy {
     pub name: String,
     /// By what they may begin an API session.
     pub primary: PrimaryAuth,
-    /// What else they would have to show.
+    /// What else they have to show.
     #[serde(default)]
     pub secondary: SecondaryAuth,
 }
@@ -91,11 +91,11 @@ pub struct TokenAuth {
     pub allowed_signers: Vec<String>,
 }
 
-/// What an identity would have to show besides.
+/// What an identity has to show besides.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct SecondaryAuth {
-    /// Must be false.
+    /// A code of a second factor, once in each API session; without a factor, one has to be enrolled first.
     pub require_totp: bool,
     /// Must be none.
     pub required_ext_jwt_signer: Option<String>,
@@ -137,8 +137,8 @@ impl AuthPolicy {
             ))
         } else if *ext_jwt != TokenAuth::default() {
             Some("primary.extJwt: only {allowed: false, allowedSigners: []}".into())
-        } else if self.secondary != SecondaryAuth::default() {
-            Some("secondary: only {requireTotp: false, requiredExtJwtSigner: null}".into())
+        } else if self.secondary.required_ext_jwt_signer.is_some() {
+            Some("secondary.requiredExtJwtSigner: only null".into())
         } else {
             None
         }
@@ -216,12 +216,13 @@ mod tests {
             "updb":{"allowed":false},"extJwt":{"allowed":false,"allowedSigners":null}},
             "secondary":{"requireTotp":false,"requiredExtJwtSigner":null}"#;
         assert_eq!(read(sent).unsupported(), None);
+        assert_eq!(read(r#""primary":{},"secondary":{"requireTotp":true}"#).unsupported(), None);
         for more in [
             r#""primary":{"updb":{"minPasswordLength":5}}"#,
             r#""primary":{"updb":{"maxAttempts":0}}"#,
             r#""primary":{"updb":{"lockoutDurationMinutes":0}}"#,
             r#""primary":{"extJwt":{"allowed":true}}"#,
-            r#""primary":{},"secondary":{"requireTotp":true}"#,
+            r#""primary":{},"secondary":{"requiredExtJwtSigner":"s"}"#,
         ] {
             assert!(read(more).unsupported().is_some(), "{more}");
         }

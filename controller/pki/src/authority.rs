@@ -27,6 +27,7 @@ use crate::{
     pair::{KeyKind, PairFiles, make_key, parse},
     request::proven_key,
     rollover::{self, OldRoot},
+    seal::Seal,
 };
 
 const SERVER_LIFETIME: Duration = Duration::days(365);
@@ -45,6 +46,7 @@ pub struct Authority {
     server: ServerPair,
     legacy_server: Option<ServerPair>,
     session_key: TokenKey,
+    seal: Seal,
     bundle: CaBundle,
     trust_domain: String,
 }
@@ -94,6 +96,7 @@ impl Authority {
         Ok(Self {
             bundle: CaBundle::new(&anchors(&root, &intermediate, &previous, old_root.as_ref()))?,
             session_key: TokenKey::open(&dir.key("token"))?,
+            seal: Seal::open_key(&dir.key("seal"))?,
             trust_domain: fingerprint(&root),
             root,
             intermediate,
@@ -158,6 +161,11 @@ impl Authority {
     /// The key of session tokens.
     pub fn session_key(&self) -> &TokenKey {
         &self.session_key
+    }
+
+    /// What secrets are sealed with where they are kept.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// The public keys of all tokens: those of sessions first, then those of enrollments.

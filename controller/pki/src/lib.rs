@@ -18,6 +18,7 @@ mod issue;
 mod pair;
 mod request;
 mod rollover;
+mod seal;
 mod token;
 
 pub use authority::{Authority, ServerIdentity};
@@ -31,4 +32,5 @@ pub use issue::{Issued, IssuedWithKey, fingerprint};
 pub use nightgate_passphrase::{Passphrase, PassphraseError};
 pub use request::{RequestError, check as check_request};
 pub use rollover::{Described, describe, roll_over, roll_over_root};
+pub use seal::{Seal, SealError};
 pub use token::{Claims, TokenError, TokenKey};

@@ -47,7 +47,7 @@ fn with_a_passphrase_no_key_is_readable_without_it() {
     assert_eq!(sealed.trust_anchors(), plain.trust_anchors());
     assert_eq!(sealed.session_key().public_key_pem(), plain.session_key().public_key_pem());
     let labels = labels(dir.path());
-    assert_eq!(labels.len(), 4);
+    assert_eq!(labels.len(), 5);
     assert!(
         labels.values().all(|label| label == "-----BEGIN ENCRYPTED PRIVATE KEY-----"),
         "{labels:?}"

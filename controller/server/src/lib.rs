@@ -5,6 +5,7 @@
 //! to ask the controller.
 
 mod address;
+mod attempts;
 mod clock;
 mod control;
 mod controller;
@@ -14,6 +15,7 @@ mod limit;
 mod listener;
 mod maintenance;
 mod metrics;
+mod mfa;
 mod password;
 mod paths;
 mod rest;

@@ -8,7 +8,7 @@ use nightgate_model::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{AnyEntity, AuditRecord, Tags, Timestamp};
+use crate::{AnyEntity, AuditRecord, Mfa, SecondFactor, Tags, Timestamp, Whose};
 
 /// A change of the model: all of its steps or none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +42,12 @@ pub enum Step {
     SetPassword(PasswordLogin),
     /// Takes the password of an identity away.
     RemovePassword(IdentityId),
+    /// Gives an identity a second factor, in the place of one that it had, or notes which of its codes were used.
+    SetMfa(Mfa),
+    /// Takes the second factor of an identity away.
+    RemoveMfa(IdentityId),
+    /// Says how API sessions stand with a second factor.
+    SetSecondFactor(Whose, SecondFactor),
     /// Lets an identity or router authenticate with a certificate, in the place of one that it had. A router's own
     /// identity gets it too, if it has one to authenticate with.
     Certify(EnrollmentTarget, Certificate),

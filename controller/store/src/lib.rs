@@ -7,6 +7,7 @@
 mod audit;
 mod change;
 mod error;
+mod mfa;
 #[macro_use]
 mod model;
 mod sqlite;
@@ -19,6 +20,7 @@ pub use change::{
     OfferedCertificate, PasswordLogin, PendingEnrollment, Redeemed, Step,
 };
 pub use error::StoreError;
+pub use mfa::{Mfa, SecondFactor, Whose};
 pub use model::{AnyEntity, Kept, Model, Stored, Tags, Timestamp};
 pub use sqlite::SqliteStore;
 pub use store::{ApiSession, Loaded, Store, TOKEN_RESERVE};

@@ -18,7 +18,7 @@ use nightgate_model::{
 use serde_json::Value;
 
 use crate::{
-    Certificate, Change, EnrollmentId, EnrollmentTarget, PasswordLogin, PendingEnrollment,
+    Certificate, Change, EnrollmentId, EnrollmentTarget, Mfa, PasswordLogin, PendingEnrollment,
     Redeemed, Step,
 };
 
@@ -65,6 +65,8 @@ macro_rules! tables {
             pub router_certificates: BTreeMap<RouterId, Certificate>,
             /// Why identities are in quarantine.
             pub quarantines: BTreeMap<IdentityId, Quarantine>,
+            /// Second factors of identities.
+            pub mfas: BTreeMap<IdentityId, Mfa>,
             /// Names that identities log in with.
             pub usernames: BTreeMap<IdentityId, String>,
         }
@@ -196,6 +198,8 @@ impl Model {
                 Step::DeleteEnrollment(id) => drop(self.enrollments.remove(id)),
                 Step::SetPassword(login) => self.set_password(login),
                 Step::RemovePassword(identity) => drop(self.usernames.remove(identity)),
+                Step::SetMfa(mfa) => drop(self.mfas.insert(mfa.identity.clone(), mfa.clone())),
+                Step::RemoveMfa(identity) => drop(self.mfas.remove(identity)),
                 Step::Certify(EnrollmentTarget::Identity(identity), certificate) => {
                     self.certify(identity, certificate, at);
                 }
@@ -207,7 +211,7 @@ impl Model {
                         self.certify(&own, certificate, at);
                     }
                 }
-                Step::EndSessions(..) => {}
+                Step::EndSessions(..) | Step::SetSecondFactor(..) => {}
                 Step::OfferCertificate(target, offered) => {
                     let certificate = match target {
                         EnrollmentTarget::Identity(id) => self.certificates.get_mut(id),
@@ -243,6 +247,16 @@ impl Model {
     pub fn auth_policy(&self, identity: &IdentityId) -> Option<&AuthPolicy> {
         let identity = &self.identities.get(identity)?.entity;
         self.auth_policies.get(&identity.auth_policy_id).map(|stored| &stored.entity)
+    }
+
+    /// The second factor of an identity, if its holder has shown that it works.
+    pub fn verified_mfa(&self, identity: &IdentityId) -> Option<&Mfa> {
+        self.mfas.get(identity).filter(|mfa| mfa.is_verified)
+    }
+
+    /// Whether the policy of an identity asks for a second factor.
+    pub fn requires_totp(&self, identity: &IdentityId) -> bool {
+        self.auth_policy(identity).is_some_and(|policy| policy.secondary.require_totp)
     }
 
     /// What is noted beside an entity.
@@ -332,6 +346,7 @@ impl Model {
         self.certificates.remove(identity);
         self.usernames.remove(identity);
         self.quarantines.remove(identity);
+        self.mfas.remove(identity);
         let target = EnrollmentTarget::Identity(identity.clone());
         self.enrollments.retain(|_, pending| pending.target != target);
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use nightgate_model::id::{ApiSessionId, IdentityId};
 
 use crate::{
-    AuditBounds, AuditEntry, Change, Model, PasswordLogin, StoreError, Timestamp, Usage, UsageKey,
+    AuditBounds, AuditEntry, Change, Model, PasswordLogin, SecondFactor, StoreError, Timestamp,
+    Usage, UsageKey,
 };
 
 /// Everything that is read at start.
@@ -38,6 +39,8 @@ pub struct ApiSession {
     pub config_types: Vec<String>,
     /// The client said that it speaks our own method of end-to-end encryption.
     pub native: bool,
+    /// How it stands with a second factor.
+    pub second_factor: SecondFactor,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends.
@@ -104,7 +107,7 @@ pub trait Store: Send + Sync {
     /// The database fails.
     fn password(&self, username: &str) -> Result<Option<PasswordLogin>, StoreError>;
 
-    /// Adds or replaces an API session and forgets those that ended before `now`.
+    /// Adds or prolongs an API session and forgets those that ended before `now`.
     ///
     /// # Errors
     /// The identity does not exist or the database fails.

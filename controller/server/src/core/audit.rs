@@ -3,7 +3,7 @@
 use nightgate_model::{id::IdentityId, kind::EntityKind};
 use nightgate_store::{
     Action, AnyEntity, AuditRecord, Author, Certificate, EnrollmentTarget, Model,
-    OfferedCertificate, Redeemed, Step,
+    OfferedCertificate, Redeemed, SecondFactor, Step, Whose,
 };
 use serde_json::{Value, json};
 
@@ -68,6 +68,23 @@ fn record(model: &Model, author: &Author, step: &Step) -> Option<AuditRecord> {
             Some(record(Action::Quarantine, subject, before, Some(json!(quarantine))))
         }
         Step::Release(identity) => of_identity(Action::Release, identity),
+        // That a code was used is no change for anybody but its holder.
+        Step::SetMfa(mfa) => {
+            let before = model.mfas.get(&mfa.identity);
+            let was_verified = before.is_some_and(|before| before.is_verified);
+            match (was_verified, mfa.is_verified) {
+                (false, true) => of_identity(Action::EnrollMfa, &mfa.identity),
+                (true, true) if before.is_some_and(|before| before.sealed != mfa.sealed) => {
+                    of_identity(Action::ReplaceRecoveryCodes, &mfa.identity)
+                }
+                _ => None,
+            }
+        }
+        Step::RemoveMfa(identity) => of_identity(Action::RemoveMfa, identity),
+        Step::SetSecondFactor(Whose::Identity(identity), SecondFactor::Due) => {
+            of_identity(Action::RequireMfa, identity)
+        }
+        Step::SetSecondFactor(..) => None,
         Step::SetPassword(login) => of_identity(Action::SetPassword, &login.identity),
         Step::RemovePassword(identity) => of_identity(Action::RemovePassword, identity),
         Step::Certify(target, Certificate { fingerprint, .. }) => {

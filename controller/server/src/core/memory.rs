@@ -13,8 +13,8 @@ use nightgate_model::{
     kind::EntityKind,
 };
 use nightgate_store::{
-    AnyEntity, ApiSession, By, Change, Loaded, Model, PasswordLogin, Redeemed, Step, Stored,
-    TOKEN_RESERVE, Timestamp,
+    AnyEntity, ApiSession, By, Change, Loaded, Model, PasswordLogin, Redeemed, SecondFactor, Step,
+    Stored, TOKEN_RESERVE, Timestamp, Whose,
 };
 
 use super::{
@@ -166,8 +166,11 @@ impl Memory {
                 | Step::DeleteEnrollment(_)
                 | Step::Certify(..)
                 | Step::OfferCertificate(..)
+                | Step::SetMfa(_)
+                | Step::RemoveMfa(_)
                 | Step::Redeem { redeemed: Redeemed::Identity { .. }, .. }
                 | Step::Redeem { redeemed: Redeemed::Router { .. }, .. } => {}
+                Step::SetSecondFactor(whose, state) => self.set_second_factor(whose, *state),
                 Step::Decertify(identity) | Step::EndSessions(identity, By::Certificate) => {
                     self.end_sessions(|session| {
                         session.identity == *identity && session.fingerprint.is_some()
@@ -207,18 +210,48 @@ impl Memory {
         let over = self.api_sessions.extract_if(|_, live| live.session.expires_at <= now);
         for expired in over.map(|(_, live)| live.session).collect::<Vec<_>>() {
             self.tell_session(SessionChange::Expired, &expired, None);
+            self.keep_out(&expired);
         }
         self.ended_sessions.retain(|_, until| *until > now);
         if session.expires_at <= now {
-            return;
-        }
-        let services = self.api_sessions.remove(&session.id).map(|live| live.services);
-        if services.is_none() {
+            self.keep_out(&session);
+        } else if let Some(known) = self.api_sessions.get_mut(&session.id) {
+            known.session.expires_at = session.expires_at;
+        } else {
             self.tell_session(SessionChange::Created, &session, None);
+            let live = LiveApiSession { services: BTreeMap::new(), session: session.clone() };
+            self.api_sessions.insert(session.id, live);
         }
-        let live =
-            LiveApiSession { services: services.unwrap_or_default(), session: session.clone() };
-        self.api_sessions.insert(session.id, live);
+    }
+
+    /// Routers go on refusing the token of a session that has ended without its second factor.
+    fn keep_out(&mut self, session: &ApiSession) {
+        if is_refused(session) {
+            let until = Timestamp(session.expires_at.0 + TOKEN_RESERVE);
+            self.ended_sessions.insert(session.id.clone(), until);
+        }
+    }
+
+    /// How a new API session of an identity stands with a second factor.
+    pub(crate) fn second_factor_of(&self, identity: &IdentityId) -> SecondFactor {
+        if self.model.verified_mfa(identity).is_some() || self.model.requires_totp(identity) {
+            SecondFactor::Due
+        } else {
+            SecondFactor::NotNeeded
+        }
+    }
+
+    fn set_second_factor(&mut self, whose: &Whose, state: SecondFactor) {
+        let sessions = self.api_sessions.values_mut().filter(|live| match whose {
+            Whose::Session(id) => live.session.id == *id,
+            Whose::Identity(id) => live.session.identity == *id,
+        });
+        for live in sessions {
+            live.session.second_factor = state;
+            if state == SecondFactor::Due {
+                live.services.clear();
+            }
+        }
     }
 
     /// Who may do what; evaluated when first asked for after a change.
@@ -241,8 +274,15 @@ impl Memory {
             model_version: self.model_version,
             entities: self.entities(),
             live: self.live.report(),
-            ended_sessions: self.ended_sessions.keys().cloned().collect(),
+            ended_sessions: self.refused_sessions(),
         }
+    }
+
+    /// API sessions whose tokens routers refuse: those that were ended, and those that wait for a second factor.
+    fn refused_sessions(&self) -> BTreeSet<ApiSessionId> {
+        let sessions = self.api_sessions.values().map(|live| &live.session);
+        let waiting = sessions.filter(|session| is_refused(session)).map(|session| &session.id);
+        self.ended_sessions.keys().chain(waiting).cloned().collect()
     }
 
     /// The services an identity may dial or bind, by name, with what it may do.
@@ -340,6 +380,11 @@ impl Memory {
             }
         }
     }
+}
+
+/// Whether routers would take the token of a session that waits for a second factor, and must not.
+fn is_refused(session: &ApiSession) -> bool {
+    session.second_factor == SecondFactor::Due && session.fingerprint.is_some()
 }
 
 impl Entities {

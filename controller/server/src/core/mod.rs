@@ -10,6 +10,7 @@ mod publish;
 mod quarantine;
 mod renewal;
 mod replica;
+mod second_factor;
 mod trim;
 mod usage;
 
@@ -26,8 +27,8 @@ use nightgate_model::{
 };
 use nightgate_pki::{Authority, TokenError};
 use nightgate_store::{
-    AnyEntity, ApiSession, AuditEntry, AuditRecord, Author, Change, PasswordLogin, Step, Store,
-    StoreError, TOKEN_RESERVE, Timestamp,
+    AnyEntity, ApiSession, AuditEntry, AuditRecord, Author, Change, PasswordLogin, SecondFactor,
+    Step, Store, StoreError, TOKEN_RESERVE, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 
@@ -42,12 +43,13 @@ pub(crate) use self::{
     },
     renewal::{begin_using, renew_router},
     replica::resolved_config,
+    second_factor::{RequireError, require as require_second_factor},
     trim::keep_audit_short,
     usage::keep_usage,
 };
 use crate::{
-    Address, clock, events::EventLog, limit::Failures, metrics::Requests, password::Passwords,
-    rest::built_in_config_types, trust::ClientTrust,
+    Address, attempts::Attempts, clock, events::EventLog, limit::Failures, metrics::Requests,
+    password::Passwords, rest::built_in_config_types, trust::ClientTrust,
 };
 
 /// How long an API session lasts without being refreshed, in milliseconds. Short, because routers have to be told
@@ -74,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) failed_enrollments: Failures,
     /// Authentications that failed.
     pub(crate) failed_logins: Failures,
+    /// Codes of second factors that were wrong.
+    pub(crate) wrong_codes: Attempts,
     /// Hashes passwords.
     pub(crate) passwords: Passwords,
     /// What happened lately.
@@ -106,6 +110,7 @@ impl Core {
             address,
             failed_enrollments: Failures::new(MAX_FAILED_ENROLLMENTS),
             failed_logins: Failures::new(MAX_FAILED_LOGINS),
+            wrong_codes: Attempts::default(),
             passwords: Passwords::new(),
             events: Arc::new(EventLog::new()),
             requests: Requests::default(),
@@ -209,15 +214,27 @@ impl Core {
         self.blocking(move |core| core.store.password(&username)).await
     }
 
-    /// Begins or prolongs an API session.
+    /// Begins or prolongs an API session. Of one that waits for a second factor, routers are told: its token is of a later
+    /// position in the history of changes than what they knew before.
     pub(crate) async fn put_api_session(
         self: &Arc<Self>,
         session: ApiSession,
     ) -> Result<(), StoreError> {
         self.blocking(move |core| {
             let now = clock::timestamp();
+            if session.second_factor != SecondFactor::Due {
+                core.store.put_api_session(&session, now)?;
+                core.write(|memory| memory.put_api_session(session, now));
+                return Ok(());
+            }
+            let _order = core.order.lock().unwrap_or_else(PoisonError::into_inner);
             core.store.put_api_session(&session, now)?;
-            core.write(|memory| memory.put_api_session(session, now));
+            let index = core.store.advance_index()?;
+            core.write(|memory| {
+                memory.put_api_session(session, now);
+                memory.index = index;
+            });
+            core.changed.notify_one();
             Ok(())
         })
         .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use nightgate_model::{entity::Identity, token::ApiSessionClaims};
-use nightgate_store::{ApiSession, Author};
+use nightgate_store::{ApiSession, Author, SecondFactor};
 use nightgate_wire::source::Source;
 use rustls_pki_types::CertificateDer;
 
@@ -42,6 +42,9 @@ impl Caller {
     }
 }
 
+/// A caller whose API session may still wait for its second factor.
+pub(super) struct Partial(pub(super) Caller);
+
 /// A [`Caller`] who is an administrator.
 pub(super) struct Admin(pub(super) Caller);
 
@@ -57,9 +60,22 @@ impl FromRequestParts<Arc<Core>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, Failure> {
+        let Partial(caller) = Partial::from_request_parts(parts, core).await?;
+        match caller.session.second_factor {
+            SecondFactor::Due => Err(Failure::second_factor_due()),
+            SecondFactor::NotNeeded | SecondFactor::Passed(_) => Ok(caller),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Core>> for Partial {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, Failure> {
         let peer = Peer::from_request_parts(parts, core).await?;
         let token = parts.headers.get(SESSION_HEADER).and_then(|token| token.to_str().ok());
-        token.and_then(|token| authenticate(core, token, &peer)).ok_or_else(Failure::unauthorized)
+        let caller = token.and_then(|token| authenticate(core, token, &peer));
+        caller.map(Self).ok_or_else(Failure::unauthorized)
     }
 }
 

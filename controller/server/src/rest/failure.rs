@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use nightgate_model::api::{ApiError, ErrorEnvelope};
-use nightgate_pki::{ForeignError, RequestError, TokenError};
+use nightgate_pki::{ForeignError, RequestError, SealError, TokenError};
 use nightgate_store::StoreError;
 use serde_json::json;
 
@@ -26,6 +26,37 @@ impl Failure {
     pub(super) fn unauthorized() -> Self {
         let message = "the request needs a valid session in the header zt-session; authenticate";
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    /// A session that waits for its second factor.
+    pub(super) fn second_factor_due() -> Self {
+        let message = "the session waits for its second factor: POST /authenticate/mfa {\"code\"}, after \
+            POST /current-identity/mfa and /current-identity/mfa/verify if there is none yet";
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    /// A code that is wrong, too old or used. The words are OpenZiti's.
+    pub(super) fn invalid_code() -> Self {
+        Self::bad_request("MFA_INVALID_TOKEN", "the code is wrong, too old, or was used before")
+    }
+
+    /// Too many wrong codes; `wait` is in milliseconds.
+    pub(super) fn too_many_codes(wait: i64) -> Self {
+        let seconds = wait / 1000 + 1;
+        let message = format!("too many wrong codes; the next one is looked at in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "SERVER_TOO_MANY_REQUESTS", message)
+    }
+
+    /// The identity has a second factor already.
+    pub(super) fn mfa_exists() -> Self {
+        let message = "the identity has a second factor; remove it before another one is enrolled";
+        Self::new(StatusCode::CONFLICT, "MFA_EXISTS", message)
+    }
+
+    /// The identity has no second factor.
+    pub(super) fn mfa_not_enrolled() -> Self {
+        let message = "the identity has no second factor; POST /current-identity/mfa enrolls one";
+        Self::new(StatusCode::CONFLICT, "MFA_NOT_ENROLLED", message)
     }
 
     /// Authentication failed. Never says why.
@@ -192,6 +223,12 @@ impl From<TokenError> for Failure {
             | TokenError::Invalid(_)
             | TokenError::Expired => Self::internal(&error),
         }
+    }
+}
+
+impl From<SealError> for Failure {
+    fn from(error: SealError) -> Self {
+        Self::internal(&error)
     }
 }
 

@@ -12,7 +12,7 @@ use nightgate_model::{
 };
 use nightgate_pki::ForeignCertificate;
 use nightgate_store::{
-    ApiSession, EnrollmentId, Kept, Model, PendingEnrollment, Stored, Timestamp,
+    ApiSession, EnrollmentId, Kept, Model, PendingEnrollment, SecondFactor, Stored, Timestamp,
 };
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock::{rfc3339, timestamp},
     core::{Memory, ServiceSession, resolved_config},
+    mfa::LENGTHS,
 };
 
 /// A name beside an id.
@@ -51,7 +52,7 @@ pub(super) fn identity(
         "typeId": kind,
         "isAdmin": identity.is_admin,
         "isDefaultAdmin": false,
-        "isMfaEnabled": false,
+        "isMfaEnabled": memory.model.verified_mfa(&identity.id).is_some(),
         "permissions": [],
         "disabled": identity.disabled,
         "disabledUntil": identity.disabled_until.map(|at| rfc3339(Timestamp(at))),
@@ -266,10 +267,10 @@ pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str
         "lastActivityAt": rfc3339(timestamp()),
         "cachedLastActivityAt": rfc3339(timestamp()),
         "cachedUpdatedAt": rfc3339(timestamp()),
-        "authQueries": [],
+        "authQueries": auth_queries(session),
         "postureQueries": [],
-        "isMfaRequired": false,
-        "isMfaComplete": true,
+        "isMfaRequired": session.second_factor != SecondFactor::NotNeeded,
+        "isMfaComplete": session.second_factor != SecondFactor::Due,
         "isCertExtendable": method == Method::Cert && identity.kind == IdentityKind::Default,
         "improperClientCertChain": false,
         "authenticatorId": method.id(&identity.id),
@@ -277,6 +278,23 @@ pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str
         "ipAddress": "",
     });
     entity("api-sessions", session.id.as_str(), (session.created_at, timestamp()), own)
+}
+
+/// What an API session still has to show: OpenZiti's name of a one-time password by time is MFA.
+fn auth_queries(session: &ApiSession) -> Value {
+    if session.second_factor != SecondFactor::Due {
+        return json!([]);
+    }
+    let (shortest, longest) = LENGTHS;
+    json!([{
+        "typeId": "MFA",
+        "provider": "ziti",
+        "httpMethod": "POST",
+        "httpUrl": "./authenticate/mfa",
+        "minLength": shortest,
+        "maxLength": longest,
+        "format": "alphaNumeric",
+    }])
 }
 
 /// A service session, with its token.

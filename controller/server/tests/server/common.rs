@@ -217,6 +217,12 @@ impl Caller {
         self.send(method, path, Some(body.to_owned())).await
     }
 
+    /// Any request, with a code in its header.
+    pub(crate) async fn with_code(&self, method: Method, path: &str, code: &str) -> Answer {
+        let request = self.request(method, path, None).header("mfa-validation-code", code);
+        Answer::of(request.send().await.unwrap()).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         Answer::of(self.request(method, path, body).send().await.unwrap()).await
     }

@@ -20,6 +20,7 @@ mod limits;
 mod maintenance;
 mod management;
 mod metrics;
+mod mfa;
 mod native;
 mod network;
 mod openapi;

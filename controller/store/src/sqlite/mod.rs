@@ -3,6 +3,7 @@
 mod audit;
 mod credentials;
 mod maintenance;
+mod mfas;
 mod passwords;
 mod quarantines;
 mod read;

@@ -9,7 +9,7 @@ use nightgate_model::{
 use rusqlite::Connection;
 
 use super::{
-    credentials, database, passwords, quarantines,
+    credentials, database, mfas, passwords, quarantines,
     record::{Columns, Record},
 };
 use crate::{Model, StoreError, Stored, Timestamp};
@@ -32,6 +32,7 @@ pub(super) fn model(connection: &Connection) -> Result<Model, StoreError> {
         certificates: credentials::certificates(connection)?,
         router_certificates: credentials::router_certificates(connection)?,
         quarantines: quarantines::all(connection)?,
+        mfas: mfas::all(connection)?,
         usernames: passwords::usernames(connection)?,
     })
 }

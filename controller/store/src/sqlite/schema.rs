@@ -6,7 +6,7 @@ use super::database;
 use crate::StoreError;
 
 /// Step `n` turns version `n` (`user_version`) into version `n + 1`.
-const MIGRATIONS: [&str; 15] = [
+const MIGRATIONS: [&str; 16] = [
     FIRST,
     UPDATES_AND_AUDIT,
     ROUTER_POLICIES,
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 15] = [
     USAGE,
     PATHS,
     TERMINATORS,
+    SECOND_FACTORS,
 ];
 
 /// By the hour since the Unix epoch. Who is gone stays: no references.
@@ -46,6 +47,20 @@ ALTER TABLE edge_routers ADD COLUMN no_traversal INTEGER NOT NULL DEFAULT 0;
 
 const TERMINATORS: &str = "
 ALTER TABLE services ADD COLUMN terminators TEXT NOT NULL DEFAULT '[]';
+";
+
+const SECOND_FACTORS: &str = "
+CREATE TABLE mfas (
+    identity TEXT PRIMARY KEY REFERENCES identities (id) ON DELETE CASCADE,
+    id TEXT NOT NULL UNIQUE,
+    is_verified INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    last_step INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE api_sessions ADD COLUMN mfa_due INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE api_sessions ADD COLUMN mfa_passed_at INTEGER;
 ";
 
 const QUARANTINES: &str = "

@@ -12,12 +12,12 @@ use super::{
     database,
     record::{json, parse},
 };
-use crate::{ApiSession, StoreError, TOKEN_RESERVE, Timestamp};
+use crate::{ApiSession, SecondFactor, StoreError, TOKEN_RESERVE, Timestamp, Whose};
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError> {
     let read = database("read API sessions");
-    let sql = "SELECT id, identity, fingerprint, config_types, created_at, expires_at, native \
-        FROM api_sessions";
+    let sql = "SELECT id, identity, fingerprint, config_types, created_at, expires_at, native, \
+        mfa_due, mfa_passed_at FROM api_sessions";
     let mut statement = connection.prepare(sql).map_err(&read)?;
     let rows = statement
         .query_map([], |row| {
@@ -30,6 +30,11 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<ApiSession>, StoreError
                 created_at: Timestamp(row.get(4)?),
                 expires_at: Timestamp(row.get(5)?),
                 native: row.get(6)?,
+                second_factor: match (row.get(7)?, row.get(8)?) {
+                    (true, _) => SecondFactor::Due,
+                    (false, None) => SecondFactor::NotNeeded,
+                    (false, Some(at)) => SecondFactor::Passed(Timestamp(at)),
+                },
             };
             Ok((session, row.get::<_, String>(3)?))
         })
@@ -51,7 +56,13 @@ pub(super) fn put(
 ) -> Result<(), StoreError> {
     let write = database("write API session");
     let transaction = connection.unchecked_transaction().map_err(&write)?;
+    // Of a session that waits for a second factor, routers are told that it is good for nothing: as long as its token.
+    let keep = format!(
+        "INSERT OR REPLACE INTO ended_sessions SELECT id, expires_at + {TOKEN_RESERVE} \
+         FROM api_sessions WHERE fingerprint <> '' AND mfa_due AND expires_at <= ?1"
+    );
     for sql in [
+        &*keep,
         "DELETE FROM api_sessions WHERE expires_at <= ?1",
         "DELETE FROM ended_sessions WHERE until <= ?1",
     ] {
@@ -59,9 +70,10 @@ pub(super) fn put(
     }
     let config_types = json("API session config types", &session.config_types)?;
     let sql = "INSERT INTO api_sessions \
-        (id, identity, fingerprint, config_types, created_at, expires_at, native) \
-        SELECT ?1, id, ?3, ?4, ?5, ?6, ?7 FROM identities WHERE id = ?2 \
+        (id, identity, fingerprint, config_types, created_at, expires_at, native, \
+        mfa_due, mfa_passed_at) SELECT ?1, id, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM identities WHERE id = ?2 \
         ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
+    let (is_due, passed_at) = columns(session.second_factor);
     let values = params![
         session.id.as_str(),
         session.identity.as_str(),
@@ -70,6 +82,8 @@ pub(super) fn put(
         session.created_at.0,
         session.expires_at.0,
         session.native,
+        is_due,
+        passed_at,
     ];
     if transaction.execute(sql, values).map_err(&write)? == 0 {
         let id = session.identity.to_string();
@@ -91,6 +105,31 @@ pub(super) fn ended(
         })
         .map_err(&read)?;
     rows.map(|row| row.map_err(&read)).collect()
+}
+
+/// Says how API sessions stand with a second factor.
+pub(super) fn set_second_factor(
+    connection: &Connection,
+    whose: &Whose,
+    state: SecondFactor,
+) -> Result<(), StoreError> {
+    let (column, value) = match whose {
+        Whose::Session(id) => ("id", id.as_str()),
+        Whose::Identity(id) => ("identity", id.as_str()),
+    };
+    let (is_due, passed_at) = columns(state);
+    let sql =
+        format!("UPDATE api_sessions SET mfa_due = ?2, mfa_passed_at = ?3 WHERE {column} = ?1");
+    let write = database("write second factor of API sessions");
+    connection.execute(&sql, params![value, is_due, passed_at]).map(drop).map_err(write)
+}
+
+fn columns(state: SecondFactor) -> (bool, Option<i64>) {
+    match state {
+        SecondFactor::NotNeeded => (false, None),
+        SecondFactor::Due => (true, None),
+        SecondFactor::Passed(at) => (false, Some(at.0)),
+    }
 }
 
 pub(super) fn remove(connection: &Connection, id: &ApiSessionId) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use rusqlite::{
 };
 
 use super::{
-    audit, credentials, database, passwords, quarantines, read,
+    audit, credentials, database, mfas, passwords, quarantines, read,
     record::{Record, json},
     sessions,
 };
@@ -48,6 +48,11 @@ pub(super) fn apply(
             Step::DeleteEnrollment(id) => credentials::delete_enrollment(connection, id)?,
             Step::SetPassword(login) => passwords::set(connection, login)?,
             Step::RemovePassword(identity) => passwords::remove(connection, identity)?,
+            Step::SetMfa(mfa) => mfas::set(connection, mfa)?,
+            Step::RemoveMfa(identity) => mfas::remove(connection, identity)?,
+            Step::SetSecondFactor(whose, state) => {
+                sessions::set_second_factor(connection, whose, *state)?;
+            }
             Step::Certify(EnrollmentTarget::Identity(identity), certificate) => {
                 credentials::certify(connection, identity, certificate, at)?;
             }

@@ -16,8 +16,9 @@ use nightgate_model::{
     kind::EntityKind,
 };
 use nightgate_store::{
-    Action, ApiSession, AuditRecord, Author, Change, EnrollmentTarget, EnrollmentToken,
-    PasswordLogin, SqliteStore, Step, Store as _, StoreError, TOKEN_RESERVE, Timestamp,
+    Action, ApiSession, AuditRecord, Author, Change, EnrollmentTarget, EnrollmentToken, Mfa,
+    PasswordLogin, SecondFactor, SqliteStore, Step, Store as _, StoreError, TOKEN_RESERVE,
+    Timestamp, Whose,
 };
 
 use crate::support::*;
@@ -45,6 +46,7 @@ fn everything_is_there_after_reopening() {
         created_at: Timestamp(1),
         expires_at: Timestamp(900),
         native: true,
+        second_factor: SecondFactor::NotNeeded,
     };
     store.put_api_session(&session, Timestamp(1)).unwrap();
     let before = store.load().unwrap();
@@ -172,6 +174,7 @@ fn a_session_of_nobody_is_refused_and_ended_ones_are_forgotten() {
         created_at: Timestamp(1),
         expires_at: Timestamp(expires_at),
         native: true,
+        second_factor: SecondFactor::NotNeeded,
     };
     assert!(matches!(
         store.put_api_session(&session("a", 10), Timestamp(1)),
@@ -206,6 +209,7 @@ fn an_identity_that_is_disabled_loses_its_sessions() {
         created_at: Timestamp(1),
         expires_at: Timestamp(10),
         native: true,
+        second_factor: SecondFactor::NotNeeded,
     };
     store.put_api_session(&session, Timestamp(1)).unwrap();
     store.apply(&update_identity("i", "bob", false), Timestamp(2)).unwrap();
@@ -216,6 +220,58 @@ fn an_identity_that_is_disabled_loses_its_sessions() {
     let stored = &loaded.model.identities[&IdentityId::new("i")];
     assert_eq!((stored.created_at, stored.updated_at), (Timestamp(1), Timestamp(3)));
     assert_eq!((stored.entity.name.as_str(), stored.entity.disabled_until), ("bob", Some(5)));
+}
+
+#[test]
+fn second_factors_are_kept_and_a_session_that_ends_without_its_own_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.apply(&create_identity("i", "alice"), Timestamp(1)).unwrap();
+    let mfa = Mfa {
+        identity: IdentityId::new("i"),
+        id: "m".into(),
+        is_verified: true,
+        sealed: vec![0, 255, 7],
+        last_step: 59_000_000,
+        created_at: Timestamp(2),
+    };
+    store.apply(&vec![Step::SetMfa(mfa.clone())].into(), Timestamp(2)).unwrap();
+    let session = |id: &str, second_factor| ApiSession {
+        id: ApiSessionId::new(id),
+        identity: IdentityId::new("i"),
+        fingerprint: Some("00".into()),
+        config_types: Vec::new(),
+        created_at: Timestamp(1),
+        expires_at: Timestamp(10),
+        native: false,
+        second_factor,
+    };
+    for id in ["a", "b"] {
+        store.put_api_session(&session(id, SecondFactor::Due), Timestamp(3)).unwrap();
+    }
+    let passed = SecondFactor::Passed(Timestamp(4));
+    let step = Step::SetSecondFactor(Whose::Session(ApiSessionId::new("b")), passed);
+    store.apply(&vec![step].into(), Timestamp(4)).unwrap();
+
+    drop(store);
+    let store = open(dir.path());
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.model.verified_mfa(&IdentityId::new("i")), Some(&mfa));
+    let sessions = [session("a", SecondFactor::Due), session("b", passed)];
+    assert_eq!(loaded.api_sessions, sessions);
+    let later = ApiSession { expires_at: Timestamp(90), ..session("c", SecondFactor::NotNeeded) };
+    store.put_api_session(&later, Timestamp(20)).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.api_sessions, [later]);
+    let until = Timestamp(10 + TOKEN_RESERVE);
+    assert_eq!(loaded.ended_sessions, BTreeMap::from([(ApiSessionId::new("a"), until)]));
+
+    let all = Step::SetSecondFactor(Whose::Identity(IdentityId::new("i")), SecondFactor::Due);
+    let removed = Step::RemoveMfa(IdentityId::new("i"));
+    store.apply(&vec![all, removed].into(), Timestamp(30)).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.api_sessions[0].second_factor, SecondFactor::Due);
+    assert!(loaded.model.mfas.is_empty());
 }
 
 #[test]
@@ -313,6 +369,7 @@ fn a_new_password_ends_the_sessions_of_the_old_one() {
         created_at: Timestamp(1),
         expires_at: Timestamp(10),
         native: true,
+        second_factor: SecondFactor::NotNeeded,
     };
     store.put_api_session(&session("a", None), Timestamp(3)).unwrap();
     store.put_api_session(&session("b", Some("00")), Timestamp(3)).unwrap();

@@ -74,6 +74,7 @@ pub(crate) async fn authenticate(
         identity: identity.id.clone(),
         fingerprint,
         config_types: body.config_types.unwrap_or_default(),
+        second_factor: core.read(|memory| memory.second_factor_of(&identity.id)),
         native: body.end_to_end_methods.iter().any(|method| method == NATIVE_METHOD),
         created_at: now,
         expires_at: Timestamp(now.0 + API_SESSION_LIFETIME),

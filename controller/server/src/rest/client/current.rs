@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use nightgate_model::entity::EdgeRouter;
-use nightgate_store::{ApiSession, Stored, Timestamp};
+use nightgate_store::{ApiSession, SecondFactor, Stored, Timestamp};
 use serde_json::json;
 
 use crate::{
@@ -12,19 +12,21 @@ use crate::{
     core::{API_SESSION_LIFETIME, Core},
     rest::{
         Failure, answer,
-        caller::Caller,
+        caller::{Caller, Partial},
         query::{ListQuery, Names},
         shape,
     },
 };
 
-/// `GET /current-api-session`: prolongs the session, with a token that lasts as long.
+/// `GET /current-api-session`: prolongs the session, with a token that lasts as long. One that waits for its second factor
+/// is not prolonged.
 pub(crate) async fn api_session(
     State(core): State<Arc<Core>>,
-    caller: Caller,
+    Partial(caller): Partial,
 ) -> Result<Response, Failure> {
-    let session = prolonged(caller.session);
-    if is_worth_storing(&core, &session) {
+    let is_complete = caller.session.second_factor != SecondFactor::Due;
+    let session = if is_complete { prolonged(caller.session) } else { caller.session };
+    if is_complete && is_worth_storing(&core, &session) {
         core.put_api_session(session.clone()).await?;
     }
     let token = core.sign_api_session(&session)?;
@@ -34,7 +36,7 @@ pub(crate) async fn api_session(
 /// `DELETE /current-api-session`.
 pub(crate) async fn end_api_session(
     State(core): State<Arc<Core>>,
-    caller: Caller,
+    Partial(caller): Partial,
 ) -> Result<Response, Failure> {
     core.remove_api_session(caller.session.id).await?;
     Ok(answer::ok(json!({})))
@@ -49,7 +51,7 @@ pub(crate) async fn service_updates(State(core): State<Arc<Core>>, _: Caller) ->
 /// `GET /current-identity`.
 pub(crate) async fn identity(
     State(core): State<Arc<Core>>,
-    caller: Caller,
+    Partial(caller): Partial,
 ) -> Result<Response, Failure> {
     core.read(|memory| {
         let stored = memory.model.identities.get(&caller.identity.id);

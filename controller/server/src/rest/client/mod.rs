@@ -4,12 +4,13 @@ mod authenticate;
 mod authenticators;
 mod current;
 mod enroll;
+mod mfa;
 mod posture;
 mod services;
 mod sessions;
 mod version;
 
-pub(super) use self::{authenticate::authenticate, version::version};
+pub(super) use self::{authenticate::authenticate, mfa::api as mfa, version::version};
 use super::api::{Access, Api};
 
 /// All client routes, without a prefix.
@@ -40,6 +41,7 @@ pub(super) fn api() -> Api {
             current::service_updates,
         )
         .get("/current-identity", "The caller's identity", current::identity)
+        .merge(mfa::api())
         .merge(authenticators::api())
         .get("/current-identity/edge-routers", "Routers the caller may use", current::edge_routers)
         .get("/services", "Services the caller may use", services::list)

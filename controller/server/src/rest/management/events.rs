@@ -10,6 +10,7 @@ use axum::{
 };
 use futures_util::stream;
 use nightgate_model::{event, id::ApiSessionId};
+use nightgate_store::SecondFactor;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -160,6 +161,7 @@ fn may_read(memory: &Memory, session: &ApiSessionId) -> bool {
     memory.api_sessions.get(session).is_some_and(|live| {
         let identity = memory.enabled_identity(&live.session.identity);
         live.session.expires_at > clock::timestamp()
+            && live.session.second_factor != SecondFactor::Due
             && identity.is_some_and(|identity| identity.is_admin)
     })
 }

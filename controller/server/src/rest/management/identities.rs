@@ -13,7 +13,7 @@ use nightgate_model::{
     id::IdentityId,
     token::EnrollmentMethod,
 };
-use nightgate_store::{Model, PasswordLogin, Step, Stored};
+use nightgate_store::{Model, PasswordLogin, SecondFactor, Step, Stored, Whose};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::Core,
+    core::{Core, require_second_factor},
     rest::{
         Failure, answer,
         body::{Body, Raw, parse},
@@ -182,5 +182,39 @@ pub(super) async fn remove_password(
         Ok::<_, Failure>((vec![Step::RemovePassword(identity)], ()))
     })
     .await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// `DELETE /identities/{id}/mfa`: for whoever has lost the device and the recovery codes. If the policy asks for a second
+/// factor, its sessions wait until another one is enrolled.
+pub(super) async fn remove_mfa(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    core.edit(caller.author(), move |memory| {
+        let identity = entities::find::<Identity>(&memory.model, &id)?.entity.id.clone();
+        if !memory.model.mfas.contains_key(&identity) {
+            return Err(Failure::not_found("the second factor"));
+        }
+        let left = if memory.model.requires_totp(&identity) {
+            SecondFactor::Due
+        } else {
+            SecondFactor::NotNeeded
+        };
+        let sessions = Step::SetSecondFactor(Whose::Identity(identity.clone()), left);
+        Ok((vec![Step::RemoveMfa(identity), sessions], ()))
+    })
+    .await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// `POST /identities/{id}/require-mfa`: its circuits end, and until a code is given no others begin.
+pub(super) async fn require_mfa(
+    State(core): State<Arc<Core>>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    require_second_factor(&core, caller.author(), IdentityId::new(id), String::new()).await?;
     Ok(answer::ok(json!({})))
 }

@@ -44,6 +44,7 @@ pub(super) fn api() -> Api {
     Api::new(Access::Anybody)
         .get("/version", "Versions and where the interfaces are", client::version)
         .post("/authenticate", "Begin an API session", client::authenticate)
+        .merge(client::mfa())
         .at(Access::Administrator)
         .get("/summary", "How many there are of each kind", summary::summary)
         .merge(entities::api::<Identity>())
@@ -53,6 +54,12 @@ pub(super) fn api() -> Api {
         .put("/identities/{id}/password", "Let it log in with a password", identities::set_password)
         .takes(schema::of::<SetPassword>())
         .delete("/identities/{id}/password", "Take that away", identities::remove_password)
+        .delete("/identities/{id}/mfa", "Take its second factor away", identities::remove_mfa)
+        .post(
+            "/identities/{id}/require-mfa",
+            "Ask all its sessions for the second factor again",
+            identities::require_mfa,
+        )
         .merge(quarantines::api())
         .merge(authenticators::api())
         .merge(enrollments::api())
