@@ -64,6 +64,9 @@ struct Kept {
 impl Context {
     /// Authenticates with the identity's certificate and starts connecting to edge routers.
     ///
+    /// An identity that has a second factor can do nothing until a code is shown: see
+    /// [`is_second_factor_due`](Self::is_second_factor_due).
+    ///
     /// # Errors
     /// The identity is unusable, or the controller did not answer or refused it.
     pub async fn load(identity: &Identity) -> Result<Self, AuthenticateError> {
@@ -71,7 +74,8 @@ impl Context {
         let credentials = credentials(identity);
         let native = credentials.is_some();
         let controller = Arc::new(Controller::authenticate(identity, native).await?);
-        let routers = controller.edge_routers().await?;
+        let routers =
+            if controller.is_due() { Vec::new() } else { controller.edge_routers().await? };
         let pool = Pool::new(edge, Arc::clone(&controller));
         pool.add(&routers);
         let inner = Arc::new(Inner {

@@ -120,6 +120,8 @@ struct ApiSession {
     identity: AuthenticatedAs,
     obtained: Instant,
     life: Duration,
+    /// It waits for a second factor, and is good for nothing else.
+    is_due: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,9 @@ struct ApiSessionAnswer {
     expires_at: String,
     expiration_seconds: Option<u64>,
     identity: AuthenticatedAs,
+    /// Questions that have to be answered before anything else.
+    #[serde(default)]
+    auth_queries: Vec<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -210,6 +215,36 @@ impl Controller {
 
     pub(crate) fn identity(&self) -> AuthenticatedAs {
         self.session.borrow().identity.clone()
+    }
+
+    /// Whether the API session waits for a second factor.
+    pub(crate) fn is_due(&self) -> bool {
+        self.session.borrow().is_due
+    }
+
+    /// Returns when the API session waits for a second factor, or does not any more.
+    pub(crate) async fn becomes_due(&self, is_due: bool) {
+        // It fails when nobody can change it any more: this has the sender.
+        drop(self.session.subscribe().wait_for(|session| session.is_due == is_due).await);
+    }
+
+    /// Answers the question for a second factor. The token is another one then, which routers that have not heard of the
+    /// answer wait for.
+    pub(crate) async fn show_second_factor(&self, code: &str) -> Result<(), ControllerError> {
+        let body = json!({ "code": code }).to_string();
+        let make = || self.post("/authenticate/mfa", &body);
+        let operation = "show the second factor";
+        let _: Envelope<serde_json::Value> = self.authenticated(operation, make).await?;
+        self.renew().await
+    }
+
+    /// Sends a request of the interface for second factors, which sessions that wait for one may do too.
+    pub(crate) async fn about_second_factor<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        make: impl Fn(&Rest) -> reqwest::RequestBuilder,
+    ) -> Result<T, ControllerError> {
+        Ok(self.authenticated(operation, || make(&self.rest())).await?.data)
     }
 
     /// Half of what is left of the API session's life: when to renew it.
@@ -305,7 +340,7 @@ impl Controller {
     }
 
     /// Sends a request with the token, and once more with a new one if the controller no longer
-    /// knows the API session.
+    /// knows the API session. One that waits for a second factor stays: another one would wait too.
     async fn authenticated<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -315,7 +350,10 @@ impl Controller {
         let request = make().header(SESSION_HEADER, &*token);
         match self.rest().envelope(operation, request).await {
             Err(error) if error.is_unauthorized() => {
-                self.reopen(&token).await?;
+                self.renew().await?;
+                if self.is_due() && *self.token() == *token {
+                    return Err(error);
+                }
                 let request = make().header(SESSION_HEADER, &*self.token());
                 self.rest().envelope(operation, request).await
             }
@@ -343,6 +381,7 @@ impl ApiSession {
             identity: answer.identity,
             obtained: Instant::now(),
             life,
+            is_due: !answer.auth_queries.is_empty(),
         }
     }
 }

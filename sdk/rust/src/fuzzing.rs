@@ -2,7 +2,7 @@
 
 use nightgate_model::api::Envelope;
 
-use crate::{bundle, controller, service::Service, token};
+use crate::{bundle, controller, second_factor, service::Service, token};
 
 /// Reads bytes as every kind of answer of a controller, and as an enrollment token.
 pub fn read_answer(bytes: &[u8]) {
@@ -19,4 +19,5 @@ pub fn read_answer(bytes: &[u8]) {
         }
     }
     controller::read_sessions(bytes);
+    second_factor::read_answers(bytes);
 }

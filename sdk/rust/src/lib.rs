@@ -56,6 +56,7 @@ mod peers;
 mod rest;
 #[cfg(test)]
 mod scripted;
+mod second_factor;
 mod service;
 mod stream;
 mod tls;
@@ -83,6 +84,7 @@ pub use nightgate_model::{
 pub use nightgate_wire::FailureCause;
 pub use offer::{Offer, OfferLost};
 pub use rest::ControllerError;
+pub use second_factor::SecondFactorEnrollment;
 pub use service::Service;
 pub use stream::{Stream, TracedHop};
 pub use token::{TokenError, enrollment_method};

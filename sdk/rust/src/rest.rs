@@ -124,6 +124,11 @@ impl Rest {
         self.http.post(format!("{}{path}", self.base))
     }
 
+    /// A DELETE of the client API; `path` starts with a slash.
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
+        self.http.delete(format!("{}{path}", self.base))
+    }
+
     /// A GET outside the client API; `path` starts with a slash.
     pub(crate) fn get_root(&self, path: &str) -> RequestBuilder {
         self.http.get(format!("{}{path}", self.root))

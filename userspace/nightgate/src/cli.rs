@@ -24,6 +24,7 @@ use crate::{
         EntityCommand, EventArgs, ExplainArgs, ExportArgs, FabricCommand, IdentityCommand,
         LoginArgs, LogoutArgs, QuarantineCommand, SessionCommand, TerminatorCommand, UsageArgs,
     },
+    mfa::MfaCommand,
     observe::{self, ObserveArgs},
     proxy::ProxyArgs,
     quickstart::QuickstartArgs,
@@ -107,6 +108,9 @@ pub(crate) enum Command {
     TraceRoute(TraceRouteArgs),
     /// Redeem the enrollment token of an identity
     Enroll(EnrollArgs),
+    /// Give an identity a second factor, and show its codes
+    #[command(subcommand)]
+    Mfa(MfaCommand),
     /// Log in to a controller with a password; management commands use the session
     Login(LoginArgs),
     /// End the session of `login`
@@ -310,6 +314,7 @@ impl Command {
             Self::Proxy(args) => args.run().await,
             Self::TraceRoute(args) => args.run().await,
             Self::Enroll(args) => enroll::enroll(&args).await,
+            Self::Mfa(command) => command.run().await,
             Self::Login(args) => args.run().await,
             Self::Logout(args) => args.run().await,
             Self::Identity(command) => command.run().await,

@@ -14,6 +14,7 @@ mod identity_file;
 mod learn;
 mod lint;
 mod management;
+mod mfa;
 mod observe;
 mod output;
 mod pki;

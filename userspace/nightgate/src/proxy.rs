@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use nightgate_sdk::Context;
+use nightgate_tunnel::take_codes;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -38,6 +39,7 @@ impl ProxyArgs {
             .with_context(|| format!("listen on {}; name another address", self.listen))?;
         print_text(&format!("{} is at {}", self.service, listener.local_addr()?))?;
         let mut connections = JoinSet::new();
+        connections.spawn(take_codes(context.clone(), Some(self.identity.clone())));
         loop {
             tokio::select! {
                 accepted = listener.accept() => {

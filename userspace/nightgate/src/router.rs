@@ -64,6 +64,7 @@ async fn answer(query: Query, router: &Router) {
         | Request::KillFlows(_)
         | Request::Quarantine(_)
         | Request::Release(_)
+        | Request::SecondFactor(_)
         | Request::Apply(_)
         | Request::Confirm
         | Request::Rollback

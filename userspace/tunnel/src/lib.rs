@@ -10,6 +10,7 @@ mod flows;
 mod hosting;
 pub mod policy;
 mod process;
+mod second_factor;
 mod sockets;
 mod source;
 pub mod table;
@@ -19,4 +20,5 @@ mod udp;
 
 pub use flows::FlowReport;
 pub use process::Process;
+pub use second_factor::{socket_of, take_codes};
 pub use tunneler::{TunnelConfig, TunnelError, host, run};

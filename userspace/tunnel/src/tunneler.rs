@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
     hosting::OwnHosting,
     policy::Policy,
     process::Process,
+    second_factor::take_codes,
     sockets::Sockets,
     source,
     table::{Table, TableProblem},
@@ -129,6 +130,8 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let mut tasks = JoinSet::new();
     spawn_all(&mut tasks, sockets, &shared).map_err(TunnelError::Sockets)?;
     tasks.spawn(refresh(Arc::clone(&shared)));
+    let file = config.identity.path().map(Path::to_owned);
+    tasks.spawn(take_codes(shared.context.clone(), file));
     info!(identity = %shared.context.identity_name(), cgroups = ?place.cgroups, "tunneler runs");
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,6 +187,7 @@ pub async fn host(
     let keep = async {
         let mut hosting = OwnHosting::new(context.clone());
         loop {
+            context.second_factor_becomes_due(false).await;
             match context.services().await {
                 Ok(services) => hosting.apply(&services),
                 Err(error) => warn!(
@@ -194,9 +198,10 @@ pub async fn host(
             tokio::time::sleep(REFRESH).await;
         }
     };
+    let codes = take_codes(context.clone(), identity.path().map(Path::to_owned));
     tokio::select! {
         () = stop => Ok(()),
-        () = keep => Ok(()),
+        ((), ()) = async { tokio::join!(keep, codes) } => Ok(()),
     }
 }
 
@@ -205,6 +210,7 @@ async fn refresh(shared: Arc<Shared>) {
     let mut logged = BTreeSet::new();
     let mut hosting = OwnHosting::new(shared.context.clone());
     loop {
+        shared.context.second_factor_becomes_due(false).await;
         match shared.context.services().await {
             Ok(services) => {
                 hosting.apply(&services);

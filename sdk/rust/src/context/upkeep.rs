@@ -18,7 +18,12 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Renews the API session before it expires and follows the list of edge routers.
 pub(super) async fn keep_up(inner: Arc<Inner>) {
-    tokio::join!(keep_session(&inner), keep_routers(&inner), keep_certificate(&inner));
+    tokio::join!(
+        keep_session(&inner),
+        keep_routers(&inner),
+        keep_certificate(&inner),
+        say_due(&inner)
+    );
 }
 
 /// Renews the certificate in time, where the new one can be kept.
@@ -43,6 +48,19 @@ async fn keep_session(inner: &Inner) {
             tracing::warn!(error = &error as &dyn Error, "API session not renewed");
             sleep(RENEWAL_PAUSE).await;
         }
+    }
+}
+
+/// Says once that a code is waited for.
+async fn say_due(inner: &Inner) {
+    loop {
+        inner.controller.becomes_due(true).await;
+        let identity = inner.controller.identity().name;
+        tracing::warn!(
+            identity,
+            "the second factor is due: nothing is dialed or hosted until a code is shown"
+        );
+        inner.controller.becomes_due(false).await;
     }
 }
 

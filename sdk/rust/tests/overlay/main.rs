@@ -18,6 +18,7 @@ mod path;
 mod peers;
 mod renewal;
 mod routers;
+mod second_factor;
 mod support;
 
 use std::{io, net::Ipv6Addr, sync::Arc};

@@ -39,6 +39,8 @@ pub enum Request {
     Quarantine(AddressQuarantine),
     /// Release an address, or an identity that is limited, by its name.
     Release(String),
+    /// Show the controller this code of the identity's second factor.
+    SecondFactor(String),
 }
 
 /// Which flows are told about.

@@ -345,6 +345,7 @@ impl Live {
                 value(verdicts::quarantine_by_hand(&mut self.firewall, &quarantine))
             }
             Request::Release(who) => value(self.verdicts.release(&who, &mut self.firewall)),
+            Request::SecondFactor(_) => Err("a gateway has no second factor".into()),
             Request::Trace(_) => Err("a trace is told as it happens".into()),
             Request::Explain(_) => Err("an explanation may take a trial".into()),
             Request::Learn(learn) => {

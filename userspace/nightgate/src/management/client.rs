@@ -44,9 +44,16 @@ pub(super) struct EventStream {
     buffer: Vec<u8>,
 }
 
+/// Environment variable with a code of the second factor.
+const MFA_CODE: &str = "NIGHTGATE_MFA_CODE";
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ApiSession {
     token: String,
+    /// What has to be shown before anything else.
+    #[serde(default)]
+    auth_queries: Vec<Value>,
 }
 
 impl ManagementClient {
@@ -63,8 +70,27 @@ impl ManagementClient {
         let session: ApiSession = client.send(request.json(&body)).await.with_context(|| {
             format!("authenticate at {} with {}", identity.controller(), identity_file.display())
         })?;
-        client.token = session.token;
+        client.show_second_factor(session, std::env::var(MFA_CODE).ok().as_deref()).await?;
         Ok(client)
+    }
+
+    /// Goes on with a session that has begun, and shows a code of the second factor if it is asked for.
+    async fn show_second_factor(
+        &mut self,
+        session: ApiSession,
+        code: Option<&str>,
+    ) -> anyhow::Result<()> {
+        self.token = session.token;
+        if session.auth_queries.is_empty() {
+            return Ok(());
+        }
+        let code = code.with_context(|| {
+            format!(
+                "the identity has a second factor, or has to enroll one (`nightgate mfa enroll`): give its code by \
+                 {MFA_CODE} for one command, or by `nightgate login --mfa-code CODE` for many"
+            )
+        })?;
+        self.create_at("authenticate/mfa", &json!({ "code": code })).await
     }
 
     /// Goes on with the session of the last login, and prolongs it.
@@ -89,15 +115,17 @@ impl ManagementClient {
         session: &StoredSession,
         username: &str,
         password: &str,
+        code: Option<&str>,
     ) -> anyhow::Result<String> {
-        let client = Self::anybody(session)?;
+        let mut client = Self::anybody(session)?;
         let request = client.http.post(client.url("authenticate")).query(&[("method", "password")]);
         let body = json!({ "username": username, "password": password });
-        let session: ApiSession = client
+        let begun: ApiSession = client
             .send(request.json(&body))
             .await
             .with_context(|| format!("log in to {}", session.controller))?;
-        Ok(session.token)
+        client.show_second_factor(begun, code).await?;
+        Ok(client.token)
     }
 
     /// Ends a session.

@@ -34,6 +34,10 @@ pub(crate) enum IdentityCommand {
     SetPassword(SetPasswordArgs),
     /// Take the password of an identity away; sessions that began with it end
     RemovePassword(NameArgs),
+    /// Take the second factor of an identity away: for whoever has lost the app and the recovery codes
+    RemoveMfa(NameArgs),
+    /// Ask all sessions of an identity for its second factor again: its circuits end until a code is given
+    RequireMfa(NameArgs),
     /// Set, change or remove the passphrase of an identity file; asks no controller
     ///
     /// The present passphrase comes from where programs take it (NIGHTGATE_KEY_PASSPHRASE_FILE, the systemd credential
@@ -132,6 +136,10 @@ impl IdentityCommand {
                 change_password(&args.which, Some(&wanted), "has a new password").await
             }
             Self::RemovePassword(args) => change_password(&args, None, "has no password").await,
+            Self::RemoveMfa(args) => remove_mfa(&args).await,
+            Self::RequireMfa(args) => {
+                act(&args, "require-mfa", &(), "is asked for its second factor").await
+            }
             Self::Passphrase(args) => args.run(),
         }
     }
@@ -140,7 +148,7 @@ impl IdentityCommand {
 impl Managed for Identity {
     type Create = CreateIdentity;
     type Update = UpdateIdentity;
-    const COLUMNS: &'static [&'static str] = &["attributes", "admin", "state", "session"];
+    const COLUMNS: &'static [&'static str] = &["attributes", "admin", "state", "session", "mfa"];
     const ENROLL: &'static str = "nightgate enroll";
 
     fn wanted(args: CreateIdentity) -> anyhow::Result<IdentitySpec> {
@@ -174,6 +182,7 @@ impl Managed for Identity {
             yes_or_no(identity.is_admin).into(),
             state(identity).into(),
             yes_or_no(shown.more["hasApiSession"] == true).into(),
+            yes_or_no(shown.more["isMfaEnabled"] == true).into(),
         ]
     }
 }
@@ -188,6 +197,13 @@ async fn act(
     let found: Named = client.find(EntityKind::Identity, &args.name).await?;
     client.act(EntityKind::Identity, &found.id, action, body).await?;
     print_text(&format!("{} {done}", found.name))
+}
+
+async fn remove_mfa(args: &NameArgs) -> anyhow::Result<()> {
+    let client = args.management.connect().await?;
+    let found: Named = client.find(EntityKind::Identity, &args.name).await?;
+    client.delete_at(&format!("identities/{}/mfa", found.id)).await?;
+    print_text(&format!("{} has no second factor", found.name))
 }
 
 async fn change_password(

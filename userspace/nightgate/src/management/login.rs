@@ -31,6 +31,9 @@ pub(crate) struct LoginArgs {
     /// File with the controller's root certificate, PEM; not needed again for the same controller
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Code of the second factor, if the identity has one
+    #[arg(long, value_name = "CODE")]
+    mfa_code: Option<String>,
     #[command(flatten)]
     password: PasswordArgs,
     #[command(flatten)]
@@ -83,7 +86,8 @@ impl LoginArgs {
         };
         let mut session = StoredSession { controller, ca, token: None };
         let password = self.password.read()?;
-        let token = ManagementClient::log_in(&session, &self.username, &password).await?;
+        let code = self.mfa_code.as_deref();
+        let token = ManagementClient::log_in(&session, &self.username, &password, code).await?;
         session.token = Some(token);
         session.save(&path)?;
         print_text(&format!("logged in to {} as {}", session.controller, self.username))

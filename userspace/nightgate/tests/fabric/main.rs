@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
 
 mod lost;
+mod mfa;
 mod observe;
 mod offline;
 mod overlay;

@@ -134,6 +134,13 @@ impl Overlay {
         logs.collect()
     }
 
+    /// Hosts what the identity of a file may host; what the program says is in `tunnel.log`.
+    pub(crate) fn start_hosting(&self, identity: &str) -> Process {
+        let mut command = self.nightgate();
+        command.args(["tunnel", "host", "--identity", identity]);
+        Process::start(command, &self.path("tunnel.log"))
+    }
+
     /// Creates a router and enrolls it.
     pub(crate) fn enroll_router(&self, name: &'static str) -> RouterFile {
         let listen = free_address();
