@@ -1,6 +1,6 @@
 //! Applications in namespaces of their own that send each other what both can compute.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::LazyLock, time::Duration};
 
 use nightgate_lab::{Mesh, Namespace};
 use nightgate_sdk::{Context, Identity, Listener, Stream};
@@ -43,11 +43,11 @@ impl Transfer {
 
     /// No two blocks of all circuits are alike: what is lost, doubled or out of order shows.
     fn block(self, number: u64) -> Vec<u8> {
-        let mut block = NOISE.repeat(BLOCK / NOISE.len() + 1);
-        block.truncate(BLOCK);
+        static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| PERIOD.repeat(BLOCK / PERIOD.len() + 2));
+        let begin = usize::try_from(number).unwrap() % PERIOD.len();
+        let mut block = NOISE[begin..begin + BLOCK].to_vec();
         block[..8].copy_from_slice(&self.circuit.to_be_bytes());
         block[8..16].copy_from_slice(&number.to_be_bytes());
-        block.rotate_left(usize::try_from(number).unwrap() % BLOCK);
         block
     }
 
@@ -74,7 +74,7 @@ impl Transfer {
 }
 
 /// A period that no block's length is a multiple of.
-const NOISE: [u8; 251] = {
+const PERIOD: [u8; 251] = {
     let mut noise = [0; 251];
     let mut state = 1_u32;
     let mut at = 0;
