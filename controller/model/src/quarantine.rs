@@ -10,7 +10,7 @@ pub const LONGEST: u64 = 30 * 86_400;
 /// Longest text of a field that says why, in bytes.
 pub const LONGEST_TEXT: usize = 1_024;
 
-/// An identity in quarantine: it is disabled until then, and this says why.
+/// An identity in quarantine: it is disabled until then, or until it has shown its second factor again, and this says why.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quarantine {
@@ -24,6 +24,9 @@ pub struct Quarantine {
     pub reason: String,
     /// Name of the router or administrator that asked for it.
     pub by: String,
+    /// A code of its second factor ends it; it can authenticate meanwhile, and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_factor: bool,
     /// The alert that it followed from; none if a person decided.
     pub evidence: Option<Evidence>,
 }
@@ -62,6 +65,9 @@ pub struct QuarantineRequest {
     pub seconds: u64,
     /// Why, for people.
     pub reason: String,
+    /// If the identity has a second factor, a code of it ends the quarantine, and nothing else does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_factor: bool,
     /// The alert.
     pub evidence: Option<Evidence>,
 }
@@ -77,6 +83,7 @@ impl QuarantineRequest {
             since: now,
             until,
             reason: cut(self.reason),
+            second_factor: false,
             by: by.to_owned(),
             evidence: self.evidence.map(Evidence::cut),
         }
@@ -125,6 +132,7 @@ mod tests {
             identity: IdentityId::new("i"),
             seconds: u64::MAX,
             reason: "ä".repeat(1_000),
+            second_factor: false,
             evidence: Some(Evidence { signature: "x".repeat(5_000), ..Evidence::default() }),
         };
         let quarantine = request.begun(1_000, "gw");

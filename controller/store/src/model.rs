@@ -254,6 +254,11 @@ impl Model {
         self.mfas.get(identity).filter(|mfa| mfa.is_verified)
     }
 
+    /// Whether an identity is allowed nothing before it has shown its second factor again.
+    pub fn awaits_code(&self, identity: &IdentityId) -> bool {
+        self.quarantines.get(identity).is_some_and(|quarantine| quarantine.second_factor)
+    }
+
     /// Whether the policy of an identity asks for a second factor.
     pub fn requires_totp(&self, identity: &IdentityId) -> bool {
         self.auth_policy(identity).is_some_and(|policy| policy.secondary.require_totp)

@@ -58,6 +58,13 @@ pub enum Decision {
         /// For how long, in seconds.
         seconds: u64,
     },
+    /// The identity that began the flow has to show its second factor again.
+    RequireMfa {
+        /// The rule.
+        rule: String,
+        /// For how long it is cut off if it has none, in seconds.
+        seconds: u64,
+    },
     /// A rule asks for an action, and the configuration forbids one about this identity, service or source.
     Spared {
         /// The rule.
@@ -121,6 +128,9 @@ impl Judge {
             VerdictAction::Quarantine(time) => {
                 Decision::Quarantine { rule: rule_name, seconds: time.as_secs() }
             }
+            VerdictAction::RequireMfa(time) => {
+                Decision::RequireMfa { rule: rule_name, seconds: time.as_secs() }
+            }
         }
     }
 
@@ -174,6 +184,7 @@ mod tests {
     - { id: chatter, signatures: [7], action: observe }
     - { id: web, services: [web], categories: [Leak], action: cut }
     - { id: slow, signatures: [8], action: rate-limit, rate: 30/min, for: 1h }
+    - { id: odd, signatures: [9], action: require-mfa, for: 10m }
     - { id: grave, severity: 2, action: quarantine, for: 10m }
   never: { identities: [alice], services: [dns], sources: [10.9.0.0/16, 'fd09::/16'] }
   actions_per_minute: 3
@@ -223,6 +234,14 @@ mod tests {
         assert_eq!(decide(&alert(2, "Other", 2), &bob), grave);
         assert_eq!(decide(&alert(3, "Leak", 1), &suspect("ssh", "bob", "")), grave);
         assert_eq!(decide(&alert(4, "Other", 3), &bob), Decision::Observe { rule: None });
+    }
+
+    #[test]
+    fn a_second_factor_is_asked_for_with_a_time_for_those_who_have_none() {
+        let decision = judge().judge(&alert(9, "x", 1), &suspect("web", "bob", ""), Duration::ZERO);
+        assert_eq!(decision, Decision::RequireMfa { rule: "odd".into(), seconds: 600 });
+        let spared = judge().judge(&alert(9, "x", 1), &suspect("web", "alice", ""), Duration::ZERO);
+        assert!(matches!(spared, Decision::Spared { .. }), "{spared:?}");
     }
 
     #[test]

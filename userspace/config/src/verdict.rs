@@ -71,6 +71,9 @@ pub enum VerdictAction {
     /// Whoever began the flow is cut off for a time: the identity at the controller where it is known, the address
     /// in the kernel else.
     Quarantine(Duration),
+    /// The identity that began the flow has to show its second factor again before it may do anything else. If it has
+    /// none, or it is not known, what [`Self::Quarantine`] does for this time.
+    RequireMfa(Duration),
 }
 
 /// What nothing is done to.
@@ -161,8 +164,11 @@ fn rule(
     let services = texts(reader, "services");
     let action = reader.required(&mut section, "action", |reader, node| {
         decode::checked(reader, node, |text| match text {
-            "observe" | "cut" | "rate-limit" | "quarantine" => Ok(text.to_owned()),
-            _ => Err(Malformed::new("observe, cut, rate-limit or quarantine", "write one of them")),
+            "observe" | "cut" | "rate-limit" | "quarantine" | "require-mfa" => Ok(text.to_owned()),
+            _ => Err(Malformed::new(
+                "observe, cut, rate-limit, quarantine or require-mfa",
+                "write one of them",
+            )),
         })
     });
     let time = reader.optional(&mut section, "for", |reader, node| {
@@ -178,10 +184,16 @@ fn rule(
         ("observe", None, None) => VerdictAction::Observe,
         ("cut", None, None) => VerdictAction::Cut,
         ("quarantine", None, Some(time)) => VerdictAction::Quarantine(time),
+        ("require-mfa", None, Some(time)) => VerdictAction::RequireMfa(time),
         ("rate-limit", Some(rate), Some(time)) => VerdictAction::RateLimit(rate, time),
         ("quarantine", None, None) => {
             let remedy = "add for, such as 10m";
             reader.report(line, "quarantine without a time", "for beside it", remedy);
+            return None;
+        }
+        ("require-mfa", None, None) => {
+            let found = "require-mfa without a time for whoever has no second factor";
+            reader.report(line, found, "for beside it", "add for, such as 10m");
             return None;
         }
         ("rate-limit", ..) => {
@@ -201,7 +213,7 @@ fn rule(
         }
         _ => {
             let remedy = "remove for, or write action: quarantine";
-            let expected = "action: quarantine or rate-limit";
+            let expected = "action: quarantine, require-mfa or rate-limit";
             reader.report(line, "for beside another action", expected, remedy);
             return None;
         }

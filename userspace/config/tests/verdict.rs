@@ -23,6 +23,12 @@ fn a_policy_is_read_with_its_defaults() {
         panic!("{:?}", verdict.policy[1]);
     };
     assert_eq!((rate.to_string(), time.as_secs()), ("30/min".to_owned(), 3_600));
+    let text = text + "    - { id: again, action: require-mfa, for: 2m }\n";
+    let verdict = parse(&text, "test").unwrap().gateway.unwrap().verdict.unwrap();
+    let time = std::time::Duration::from_secs(120);
+    assert_eq!(verdict.policy[2].action, VerdictAction::RequireMfa(time));
+    let wrong = text.replace(", for: 2m", "");
+    assert!(parse(&wrong, "test").unwrap_err()[0].to_string().contains("require-mfa"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use nightgate_model::{
     authorization::Authorizations,
     id::{IdentityId, RouterId, ServiceId},
     kind::EntityKind,
+    quarantine::Quarantine,
 };
 use nightgate_policy::{Entities, Touched, authorize, reauthorize};
 use nightgate_store::{Model, Step, Stored};
@@ -61,10 +62,11 @@ impl Changed {
                 self.add_entity(entity.kind(), entity.id())
             }
             Step::Delete(kind, id) => self.add_entity(*kind, id),
+            Step::Quarantine(Quarantine { identity, .. }) | Step::Release(identity) => {
+                self.identities.insert(identity.clone());
+            }
             // These change nothing that policies look at.
             Step::SetTags(..)
-            | Step::Quarantine(_)
-            | Step::Release(_)
             | Step::Enroll(..)
             | Step::DeleteEnrollment(_)
             | Step::SetPassword(_)
@@ -105,7 +107,10 @@ impl Changed {
     }
 
     fn of<'a>(&self, model: &'a Model) -> Touched<'a> {
-        let entity = |id| (IdentityId::clone(id), model.identities.get(id).map(|it| &it.entity));
+        let entity = |id| {
+            let known = model.identities.get(id).filter(|_| !model.awaits_code(id));
+            (IdentityId::clone(id), known.map(|it| &it.entity))
+        };
         let service = |id| (ServiceId::clone(id), model.services.get(id).map(|it| &it.entity));
         let router = |id| (RouterId::clone(id), model.routers.get(id).map(|it| &it.entity));
         Touched {
@@ -123,7 +128,9 @@ impl Changed {
 
 fn all(model: &Model) -> Entities<'_> {
     Entities {
-        identities: all_of(model.identities.values()),
+        identities: all_of(
+            model.identities.values().filter(|it| !model.awaits_code(&it.entity.id)),
+        ),
         services: all_of(model.services.values()),
         routers: all_of(model.routers.values()),
         policies: all_of(model.policies.values()),

@@ -10,7 +10,6 @@ mod publish;
 mod quarantine;
 mod renewal;
 mod replica;
-mod second_factor;
 mod trim;
 mod usage;
 
@@ -40,10 +39,10 @@ pub(crate) use self::{
     quarantine::{
         QuarantineError, begin as begin_quarantine,
         begin_for_router as begin_quarantine_for_router, release as release_quarantine,
+        require_second_factor, steps_to_remove_factor,
     },
     renewal::{begin_using, renew_router},
     replica::resolved_config,
-    second_factor::{RequireError, require as require_second_factor},
     trim::keep_audit_short,
     usage::keep_usage,
 };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use nightgate_model::{
     entity::{EdgeRouter, Identity, IdentityKind},
     id::{IdentityId, RouterId},
-    quarantine::{Quarantine, QuarantineRequest},
+    quarantine::{LONGEST, Quarantine, QuarantineRequest},
 };
-use nightgate_store::{Author, Model, Step, StoreError};
+use nightgate_store::{Author, Model, SecondFactor, Step, StoreError, Whose};
 
 use super::Core;
 use crate::clock;
@@ -35,6 +35,9 @@ pub(crate) enum QuarantineError {
     /// Alerts must not lock operators out.
     #[error("the identity is an administrator; disable it by hand if it has to be")]
     Administrator,
+    /// There is nothing to ask for.
+    #[error("the identity has no second factor to ask for; put it in quarantine instead")]
+    NoFactor,
     /// Alerts must not take a gateway from everybody behind it.
     #[error("the identity is a router's; disable the router by hand if it has to be")]
     Router,
@@ -44,7 +47,7 @@ pub(crate) enum QuarantineError {
 }
 
 /// Puts an identity in quarantine at once: it is disabled, its sessions and circuits end. A later end takes the
-/// place of an earlier one.
+/// place of an earlier one. If a code of its second factor is enough, and it has one, it is asked for it instead.
 ///
 /// # Errors
 /// The identity is unknown, an administrator's or a router's, or the store fails.
@@ -56,12 +59,52 @@ pub(crate) async fn begin(
     let now = clock::timestamp().0;
     let identity = request.identity.clone();
     let (by, reason) = (author.name.clone(), request.reason.clone());
+    let asks_for_code = core
+        .edit(author.clone(), move |memory| {
+            let may_ask = request.second_factor;
+            let quarantine = request.begun(now, &author.name);
+            let steps = may_ask.then(|| steps_to_ask(&memory.model, &quarantine)).flatten();
+            let asks = steps.is_some();
+            let steps = match steps {
+                Some(steps) => steps,
+                None => steps_to_begin(&memory.model, quarantine)?,
+            };
+            Ok::<_, QuarantineError>((steps, asks))
+        })
+        .await?;
+    if asks_for_code {
+        tracing::warn!(%identity, by, reason, "identity is asked for its second factor again");
+    } else {
+        tracing::warn!(%identity, by, reason, "identity in quarantine");
+    }
+    Ok(())
+}
+
+/// Asks an identity for its second factor again, as an operator wants it.
+///
+/// # Errors
+/// The identity is unknown or has no second factor, or the store fails.
+pub(crate) async fn require_second_factor(
+    core: &Arc<Core>,
+    author: Author,
+    identity: IdentityId,
+) -> Result<(), QuarantineError> {
+    let now = clock::timestamp().0;
+    let (by, asked) = (author.name.clone(), identity.clone());
     core.edit(author.clone(), move |memory| {
+        if !memory.model.identities.contains_key(&identity) {
+            return Err(QuarantineError::Unknown);
+        }
+        let seconds = LONGEST;
+        let reason = String::new();
+        let request =
+            QuarantineRequest { identity, seconds, reason, second_factor: true, evidence: None };
         let quarantine = request.begun(now, &author.name);
-        Ok::<_, QuarantineError>((steps_to_begin(&memory.model, quarantine)?, ()))
+        let steps = steps_to_ask(&memory.model, &quarantine).ok_or(QuarantineError::NoFactor)?;
+        Ok((steps, ()))
     })
     .await?;
-    tracing::warn!(%identity, by, reason, "identity in quarantine");
+    tracing::warn!(identity = %asked, by, "identity is asked for its second factor again");
     Ok(())
 }
 
@@ -82,7 +125,7 @@ pub(crate) async fn begin_for_router(
     begin(core, Author { id: router.to_string(), name }, request).await
 }
 
-/// Ends a quarantine: the identity is as it was before.
+/// Ends a quarantine: the identity is as it was before, but sessions that wait for a code go on waiting.
 ///
 /// # Errors
 /// The identity is not in quarantine, or the store fails.
@@ -99,6 +142,21 @@ pub(crate) async fn release(
     .await?;
     tracing::info!(identity = %released, "identity released from quarantine");
     Ok(())
+}
+
+/// What asks for a second factor again; `None` if there is none to ask for. Who is in a quarantine that ends by its time
+/// stays there.
+fn steps_to_ask(model: &Model, wanted: &Quarantine) -> Option<Vec<Step>> {
+    let identity = &wanted.identity;
+    model.verified_mfa(identity)?;
+    let asked = Step::SetSecondFactor(Whose::Identity(identity.clone()), SecondFactor::Due);
+    if model.quarantines.get(identity).is_some_and(|known| !known.second_factor) {
+        return Some(vec![asked]);
+    }
+    let millis = i64::try_from(LONGEST * 1_000).unwrap_or(i64::MAX);
+    let until = wanted.since.saturating_add(millis);
+    let quarantine = Quarantine { second_factor: true, until, ..wanted.clone() };
+    Some(vec![Step::Quarantine(quarantine), asked])
 }
 
 fn steps_to_begin(model: &Model, wanted: Quarantine) -> Result<Vec<Step>, QuarantineError> {
@@ -123,6 +181,15 @@ fn steps_to_begin(model: &Model, wanted: Quarantine) -> Result<Vec<Step>, Quaran
     }
     steps.push(Step::Quarantine(quarantine));
     Ok(steps)
+}
+
+/// What takes the second factor of an identity away. If its policy asks for one, its sessions wait for another.
+pub(crate) fn steps_to_remove_factor(model: &Model, identity: &IdentityId) -> Vec<Step> {
+    let left =
+        if model.requires_totp(identity) { SecondFactor::Due } else { SecondFactor::NotNeeded };
+    let sessions = Step::SetSecondFactor(Whose::Identity(identity.clone()), left);
+    let released = model.awaits_code(identity).then(|| Step::Release(identity.clone()));
+    [Step::RemoveMfa(identity.clone()), sessions].into_iter().chain(released).collect()
 }
 
 /// `None` if the identity is in no quarantine.

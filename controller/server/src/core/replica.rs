@@ -6,7 +6,7 @@ use std::{
 };
 
 use nightgate_model::{
-    entity::{Permission, Service},
+    entity::{Identity, Permission, Service},
     id::{IdentityId, ServiceId},
     replica::{Replica, ReplicaIdentity, ReplicaRouter},
 };
@@ -125,7 +125,8 @@ fn services(snapshot: &Snapshot) -> impl Iterator<Item = (ServiceId, Service)> {
 fn identities(snapshot: &Snapshot) -> impl Iterator<Item = (IdentityId, ReplicaIdentity)> {
     let model = &snapshot.entities.model;
     let identities = model.identities.values().map(|stored| &stored.entity);
-    identities.filter(|identity| !identity.disabled).map(|identity| {
+    let is_known = |identity: &&Identity| !identity.disabled && !model.awaits_code(&identity.id);
+    identities.filter(is_known).map(|identity| {
         let replicated = ReplicaIdentity {
             name: identity.name.clone(),
             fingerprint: identity.fingerprint.clone(),

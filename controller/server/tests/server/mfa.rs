@@ -2,7 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nightgate_model::id::ApiSessionId;
+use nightgate_model::{
+    control::RouterMessage,
+    id::{ApiSessionId, IdentityId},
+    quarantine::{Evidence, QuarantineRequest},
+    replica::Replica,
+};
 use reqwest::Method;
 use serde_json::json;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
@@ -224,4 +229,71 @@ async fn a_policy_can_ask_for_a_second_factor_of_those_who_have_none_yet() {
     // Without its factor it waits again, for another one.
     assert_eq!(admin.delete(&format!("{path}/mfa")).await.status, 200);
     caller.get("/services").await.assert_refused(401, "UNAUTHORIZED");
+}
+
+#[tokio::test]
+async fn an_alert_asks_for_the_second_factor_again_and_puts_those_without_in_quarantine() {
+    let lab = Lab::start().await;
+    let admin = lab.admin().await;
+    let (alice, alices) = lab.identity("alice", &[]).await;
+    let (bob, bobs) = lab.identity("bob", &[]).await;
+    let (gateway, router) = lab.router("gw", true).await;
+    let path = format!("{MANAGEMENT}/edge-routers/{gateway}");
+    let permitted = admin.patch(&path, json!({ "roleAttributes": ["quarantine"] })).await;
+    assert_eq!(permitted.status, 200, "{}", permitted.body);
+    let client = lab.client(&alices).await;
+    let app = App::enroll(&client).await;
+    let other = lab.client(&bobs).await;
+    let mut channel = Channel::hello(&lab, &gateway, &router).await;
+    let (a, b) = (IdentityId::new(&alice), IdentityId::new(&bob));
+    channel.replica(|replica| replica.identities.contains_key(&a)).await;
+
+    for identity in [&a, &b] {
+        let request = QuarantineRequest {
+            identity: identity.clone(),
+            seconds: 600,
+            reason: "odd query (7)".into(),
+            second_factor: true,
+            evidence: Some(Evidence::default()),
+        };
+        channel.send(&RouterMessage::Quarantine(request)).await;
+    }
+
+    let is_out = |replica: &Replica, id| !replica.identities.contains_key(id);
+    channel.replica(|replica| is_out(replica, &a) && is_out(replica, &b)).await;
+    client.get("/services").await.assert_refused(401, "UNAUTHORIZED");
+    other.get("/current-identity").await.assert_refused(401, "UNAUTHORIZED");
+    let listed = admin.get(&format!("{MANAGEMENT}/quarantines")).await.body["data"].clone();
+    let shown: Vec<_> = listed.as_array().unwrap().iter().collect();
+    let of = |name: &str| shown.iter().find(|it| it["identity"]["name"] == name).unwrap();
+    assert_eq!((&of("alice")["secondFactor"], &of("alice")["by"]), (&json!(true), &json!("gw")));
+    assert_eq!(of("bob")["secondFactor"], false);
+    // A session that begins meanwhile waits too, and a wrong code changes nothing; over a restart.
+    let lab = lab.restart().await;
+    let admin = lab.admin().await;
+    let (client, session) = log_in(&lab, &alices).await;
+    assert_eq!(session["isMfaComplete"], false);
+    show(&client, "000000").await.assert_refused(400, "MFA_INVALID_TOKEN");
+    let mut channel = Channel::hello(&lab, &gateway, &router).await;
+    channel.replica(|replica| is_out(replica, &a) && replica.index > 1).await;
+
+    assert_eq!(show(&client, &app.code(0)).await.status, 200);
+
+    let back = channel.replica(|replica| !is_out(replica, &a)).await;
+    assert!(!back.ended_sessions.contains(&id_of(&session)) && is_out(&back, &b));
+    assert_eq!(client.get("/services").await.status, 200);
+    let listed = admin.get(&format!("{MANAGEMENT}/quarantines")).await.body["data"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    let audit = admin.get(&format!("{MANAGEMENT}/audit")).await.body.to_string();
+    for what in ["\"requireMfa\"", "\"quarantine\"", "\"release\"", "odd query (7)"] {
+        assert!(audit.contains(what), "{what} in {audit}");
+    }
+    // An operator takes it off the list; the sessions go on waiting.
+    let path = format!("{MANAGEMENT}/identities/{alice}");
+    assert_eq!(admin.post(&format!("{path}/require-mfa"), json!({})).await.status, 200);
+    channel.replica(|replica| is_out(replica, &a)).await;
+    let released = admin.delete(&format!("{MANAGEMENT}/quarantines/{alice}")).await;
+    assert_eq!(released.status, 200, "{}", released.body);
+    channel.replica(|replica| !is_out(replica, &a)).await;
+    client.get("/services").await.assert_refused(401, "UNAUTHORIZED");
 }

@@ -19,6 +19,7 @@ fn request(identity: &str, seconds: u64) -> RouterMessage {
         identity: IdentityId::new(identity),
         seconds,
         reason: "alert 1000001 (uri)".into(),
+        second_factor: false,
         evidence: Some(Evidence { service: "web".into(), severity: 1, ..Evidence::default() }),
     })
 }

@@ -54,6 +54,15 @@ pub(super) enum News {
     Begun(Vec<(IdentityId, Ends)>),
 }
 
+/// How somebody is cut off.
+struct Order<'a> {
+    seconds: u64,
+    /// The rule that says so.
+    rule: &'a str,
+    /// A code of the second factor ends it, where there is one.
+    second_factor: bool,
+}
+
 struct Barred {
     until: Instant,
     asked: Instant,
@@ -116,7 +125,12 @@ impl Verdicts {
                 self.limit(alert, carried.as_ref(), (rate, time), (&suspect, firewall))
             }
             Decision::Quarantine { seconds, rule } => {
-                self.quarantine(alert, carried.as_ref(), (*seconds, rule), (&suspect, firewall))
+                let order = Order { seconds: *seconds, rule, second_factor: false };
+                self.quarantine(alert, carried.as_ref(), &order, (&suspect, firewall))
+            }
+            Decision::RequireMfa { seconds, rule } => {
+                let order = Order { seconds: *seconds, rule, second_factor: true };
+                self.quarantine(alert, carried.as_ref(), &order, (&suspect, firewall))
             }
             Decision::Observe { .. } | Decision::Spared { .. } | Decision::Limited { .. } => {
                 Ok("nothing".into())
@@ -184,7 +198,7 @@ impl Verdicts {
         &mut self,
         alert: &Alert,
         carried: Option<&Carried>,
-        (seconds, rule): (u64, &str),
+        &Order { seconds, rule, second_factor }: &Order<'_>,
         (suspect, firewall): (&Suspect, &mut Firewall),
     ) -> Result<String, String> {
         let time = Duration::from_secs(seconds);
@@ -193,6 +207,7 @@ impl Verdicts {
                 identity: carried.dialer.clone(),
                 seconds,
                 reason: format!("{} ({})", alert.signature, alert.signature_id),
+                second_factor,
                 evidence: Some(evidence(alert, suspect, carried)),
             };
             self.router.bar(carried.dialer.clone());
@@ -201,7 +216,13 @@ impl Verdicts {
             let (until, asked) = (now + time, now);
             self.barred.insert(identity.clone(), Barred { until, asked, request });
             warn!(%identity, rule, seconds, "identity cut off, the controller is asked to keep it so");
-            return Ok(format!("identity {identity} cut off for {seconds} s"));
+            return Ok(if second_factor {
+                format!(
+                    "identity {identity} cut off until it shows its second factor, or for {seconds} s"
+                )
+            } else {
+                format!("identity {identity} cut off for {seconds} s")
+            });
         }
         if let Some(carried) = carried {
             self.router.cut(carried.circuit);

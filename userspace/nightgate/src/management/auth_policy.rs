@@ -66,6 +66,9 @@ struct Rules {
     /// For how long, 1 to 1440 minutes [default: 5]
     #[arg(long, value_name = "MINUTES")]
     lockout: Option<u32>,
+    /// Sessions wait for a second factor, also of those who have to enroll one first [default: false]
+    #[arg(long, value_name = "BOOL")]
+    totp: Option<bool>,
 }
 
 impl Rules {
@@ -115,15 +118,20 @@ impl Managed for AuthPolicy {
     type Create = CreateAuthPolicy;
     type Update = UpdateAuthPolicy;
     const COLUMNS: &'static [&'static str] =
-        &["certificate", "password", "shortest", "attempts", "lockout"];
+        &["certificate", "password", "shortest", "attempts", "lockout", "second factor"];
 
     fn wanted(args: CreateAuthPolicy) -> anyhow::Result<AuthPolicySpec> {
+        let require_totp = args.rules.totp.unwrap_or_default();
+        let secondary = SecondaryAuth { require_totp, ..SecondaryAuth::default() };
         let primary = args.rules.on(PrimaryAuth::default());
-        Ok(AuthPolicySpec { name: args.name, primary, secondary: SecondaryAuth::default() })
+        Ok(AuthPolicySpec { name: args.name, primary, secondary })
     }
 
     fn changes(args: UpdateAuthPolicy) -> anyhow::Result<Map<String, Value>> {
         let mut changes = given(&args)?;
+        if let Some(totp) = args.rules.totp {
+            changes.insert("secondary".into(), json!({ "requireTotp": totp }));
+        }
         let primary = args.rules.fields();
         if primary.as_object().is_some_and(|primary| !primary.is_empty()) {
             changes.insert("primary".into(), primary);
@@ -143,6 +151,7 @@ impl Managed for AuthPolicy {
             updb.min_password_length.to_string(),
             updb.max_attempts.to_string(),
             format!("{} min", updb.lockout_duration_minutes),
+            yes_or_no(shown.entity.secondary.require_totp).into(),
         ]
     }
 }

@@ -46,6 +46,8 @@ struct Shown {
     since: String,
     until: String,
     by: String,
+    #[serde(default, rename = "secondFactor")]
+    second_factor: bool,
     reason: String,
     evidence: Option<Evidence>,
 }
@@ -78,7 +80,11 @@ async fn list(args: &ManagementArgs) -> anyhow::Result<()> {
             table.row([
                 shown.identity.name.clone(),
                 shown.since.clone(),
-                shown.until.clone(),
+                if shown.second_factor {
+                    "it shows its second factor".into()
+                } else {
+                    shown.until.clone()
+                },
                 shown.by.clone(),
                 known(&shown.reason),
                 known(&evidence.service),

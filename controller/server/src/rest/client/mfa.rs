@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
-    core::{Core, Memory, RequireError},
+    core::{Core, Memory, steps_to_remove_factor},
     mfa::{Factor, Used},
     rest::{
         Failure, answer,
@@ -113,13 +113,16 @@ async fn authenticate(
     Body(Code { code }): Body<Code>,
 ) -> Result<Response, Failure> {
     let (session, seal) = (caller.session.id.clone(), Arc::clone(&core));
-    with_code(&core, &caller, code, move |_, factor: Checked| {
+    with_code(&core, &caller, code, move |memory, factor: Checked| {
         if !factor.mfa.is_verified {
             return Err(Failure::mfa_not_enrolled());
         }
+        let asked = memory.model.awaits_code(&factor.mfa.identity);
+        let released = asked.then(|| Step::Release(factor.mfa.identity.clone()));
+        let used = Step::SetMfa(factor.after_use(&seal)?);
         let passed =
             Step::SetSecondFactor(Whose::Session(session), SecondFactor::Passed(factor.at));
-        Ok(vec![Step::SetMfa(factor.after_use(&seal)?), passed])
+        Ok([used, passed].into_iter().chain(released).collect())
     })
     .await?;
     Ok(answer::ok(json!({})))
@@ -133,15 +136,7 @@ async fn remove(
     Raw(body): Raw,
 ) -> Result<Response, Failure> {
     let identity = caller.identity.id.clone();
-    let steps = move |memory: &Memory| {
-        let left = if memory.model.requires_totp(&identity) {
-            SecondFactor::Due
-        } else {
-            SecondFactor::NotNeeded
-        };
-        let sessions = Step::SetSecondFactor(Whose::Identity(identity.clone()), left);
-        vec![Step::RemoveMfa(identity), sessions]
-    };
+    let steps = move |memory: &Memory| steps_to_remove_factor(&memory.model, &identity);
     let known =
         core.read(|memory| memory.model.mfas.get(&caller.identity.id).map(|mfa| mfa.is_verified));
     if known.ok_or_else(|| Failure::not_found("the second factor"))? {
@@ -267,14 +262,4 @@ fn code_of(headers: &HeaderMap, body: &[u8]) -> Result<String, Failure> {
 
 fn detail(mfa: &Mfa, own: Value) -> Value {
     entity("current-identity/mfa", &mfa.id, (mfa.created_at, mfa.created_at), own)
-}
-
-impl From<RequireError> for Failure {
-    fn from(error: RequireError) -> Self {
-        match error {
-            RequireError::Unknown => Self::not_found("the identity"),
-            RequireError::NoFactor => Self::conflict(error.to_string()),
-            RequireError::Store(error) => error.into(),
-        }
-    }
 }

@@ -56,8 +56,12 @@ fn explanation(memory: &Memory, parameters: &Parameters) -> Explanation {
         if let Some(quarantine) = memory.model.quarantines.get(&identity.id) {
             let until = rfc3339(Timestamp(quarantine.until));
             let Quarantine { by, reason, .. } = quarantine;
-            let detail =
-                format!("{} is in quarantine until {until}, by {by}: {reason}", identity.name);
+            let state = if quarantine.second_factor {
+                "has to show its second factor again".to_owned()
+            } else {
+                format!("is in quarantine until {until}")
+            };
+            let detail = format!("{} {state}, by {by}: {reason}", identity.name);
             steps.insert(0, step("quarantine", false, detail));
         }
         if *permission == Permission::Dial {

@@ -13,7 +13,7 @@ use nightgate_model::{
     id::IdentityId,
     token::EnrollmentMethod,
 };
-use nightgate_store::{Model, PasswordLogin, SecondFactor, Step, Stored, Whose};
+use nightgate_store::{Model, PasswordLogin, Step, Stored};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::{Core, require_second_factor},
+    core::{Core, require_second_factor, steps_to_remove_factor},
     rest::{
         Failure, answer,
         body::{Body, Raw, parse},
@@ -197,13 +197,7 @@ pub(super) async fn remove_mfa(
         if !memory.model.mfas.contains_key(&identity) {
             return Err(Failure::not_found("the second factor"));
         }
-        let left = if memory.model.requires_totp(&identity) {
-            SecondFactor::Due
-        } else {
-            SecondFactor::NotNeeded
-        };
-        let sessions = Step::SetSecondFactor(Whose::Identity(identity.clone()), left);
-        Ok((vec![Step::RemoveMfa(identity), sessions], ()))
+        Ok((steps_to_remove_factor(&memory.model, &identity), ()))
     })
     .await?;
     Ok(answer::ok(json!({})))
@@ -215,6 +209,6 @@ pub(super) async fn require_mfa(
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    require_second_factor(&core, caller.author(), IdentityId::new(id), String::new()).await?;
+    require_second_factor(&core, caller.author(), IdentityId::new(id)).await?;
     Ok(answer::ok(json!({})))
 }

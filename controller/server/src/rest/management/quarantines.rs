@@ -71,6 +71,7 @@ impl Listed for Quarantines {
             "since": rfc3339(Timestamp(quarantine.since)),
             "until": rfc3339(Timestamp(quarantine.until)),
             "by": quarantine.by,
+            "secondFactor": quarantine.second_factor,
             "reason": quarantine.reason,
             "evidence": quarantine.evidence,
         })
@@ -97,8 +98,13 @@ async fn create(
         return Err(Failure::invalid(expected));
     }
     let Wanted { identity_id, seconds, reason } = wanted;
-    let request =
-        QuarantineRequest { identity: identity_id.clone(), seconds, reason, evidence: None };
+    let request = QuarantineRequest {
+        identity: identity_id.clone(),
+        seconds,
+        reason,
+        second_factor: false,
+        evidence: None,
+    };
     begin_quarantine(&core, caller.author(), request).await?;
     Ok(answer::ok(json!({ "id": identity_id })))
 }
@@ -119,6 +125,7 @@ impl From<QuarantineError> for Failure {
             QuarantineError::Free => Self::not_found("the quarantine"),
             QuarantineError::NotPermitted { .. }
             | QuarantineError::Administrator
+            | QuarantineError::NoFactor
             | QuarantineError::Router => Self::conflict(error.to_string()),
             QuarantineError::Store(error) => error.into(),
         }
