@@ -265,6 +265,26 @@ impl Sealer {
             Sealing::Native(sealing) => sealing.seal(plaintext, flags),
         }
     }
+
+    /// As [`Self::seal`], in the place of the plaintext if the method can. Room for [`Self::overhead`] more bytes saves a
+    /// copy.
+    ///
+    /// # Errors
+    /// As for [`Self::seal`].
+    pub fn seal_in_place(&mut self, plaintext: Vec<u8>, flags: u32) -> Result<Vec<u8>, SealError> {
+        match &mut self.0 {
+            Sealing::OpenZiti(_) | Sealing::AesGcm(_) => self.seal(&plaintext, flags),
+            Sealing::Native(sealing) => sealing.seal_in_place(plaintext, flags),
+        }
+    }
+
+    /// Bytes that [`Self::seal_in_place`] adds to a plaintext.
+    pub fn overhead(&self) -> usize {
+        match &self.0 {
+            Sealing::OpenZiti(_) | Sealing::AesGcm(_) => 0,
+            Sealing::Native(sealing) => sealing.overhead(),
+        }
+    }
 }
 
 impl Opener {

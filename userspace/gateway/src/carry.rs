@@ -1,8 +1,14 @@
 //! Carries one TCP connection over one circuit.
 
-use std::{io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use nightgate_e2ee::{RecordError, SealError};
 use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, FailureCause, Payload};
 use nightgate_telemetry::{End, Metrics};
@@ -15,6 +21,7 @@ use tokio::{
     },
     sync::Notify,
 };
+use tokio_util::io::poll_read_buf;
 
 use crate::protection::{Opener, Protected, Sealer};
 
@@ -120,7 +127,7 @@ async fn begin(
 }
 
 async fn upload(
-    connection: ReadHalf<'_>,
+    mut connection: ReadHalf<'_>,
     circuit: &CircuitSender,
     mut sealer: Sealer,
     metrics: &Metrics,
@@ -128,20 +135,11 @@ async fn upload(
     if let Some(header) = sealer.header() {
         send(circuit, 0, header).await;
     }
-    let most = sealer.max_plaintext();
-    let mut plaintext = BytesMut::new();
+    let mut plaintext = Vec::new();
     loop {
-        plaintext.reserve(most);
-        let length = match connection.try_read_buf(&mut (&mut plaintext).limit(most)) {
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // A connection that is silent keeps no buffer.
-                plaintext = BytesMut::new();
-                connection.readable().await.map_err(CarryError::Read)?;
-                continue;
-            }
-            Err(error) => return Err(CarryError::Read(error)),
-        };
+        let length = poll_fn(|context| read(&mut connection, &sealer, &mut plaintext, context))
+            .await
+            .map_err(CarryError::Read)?;
         if length == 0 {
             send(circuit, FIN, sealer.seal(&mut plaintext, FIN)?).await;
             return Ok(());
@@ -149,6 +147,23 @@ async fn upload(
         metrics.bytes_sent(length);
         send(circuit, 0, sealer.seal(&mut plaintext, 0)?).await;
     }
+}
+
+/// Reads what one message can carry. A connection that is silent keeps no buffer, and one that had less to give than
+/// was asked for is not asked again before it has more.
+fn read(
+    connection: &mut ReadHalf<'_>,
+    sealer: &Sealer,
+    plaintext: &mut Vec<u8>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let most = sealer.max_plaintext();
+    plaintext.reserve_exact(most + sealer.overhead());
+    let read = poll_read_buf(Pin::new(connection), context, &mut (&mut *plaintext).limit(most));
+    if read.is_pending() {
+        *plaintext = Vec::new();
+    }
+    read
 }
 
 /// Sends one message; returns never if the circuit is closed, because then the receiving half says

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nightgate_model::configs::Protocol;
 use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, Payload};
 use nightgate_telemetry::{DatagramLoss, End, Metrics};
@@ -73,7 +73,7 @@ const QUEUED_BYTES: usize = 64 << 20;
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// A datagram that waits, and its share of [`QUEUED_BYTES`].
-type Queued = (BytesMut, OwnedSemaphorePermit);
+type Queued = (Vec<u8>, OwnedSemaphorePermit);
 
 /// A flow that is carried.
 struct Flow {
@@ -197,7 +197,7 @@ impl Full {
 fn queued(datagram: &[u8], room: &Arc<Semaphore>) -> Option<Queued> {
     let length = u32::try_from(datagram.len()).ok().filter(|length| *length > 0)?;
     let permit = Arc::clone(room).try_acquire_many_owned(length).ok()?;
-    Some((BytesMut::from(datagram), permit))
+    Some((datagram.to_vec(), permit))
 }
 
 impl Flow {
@@ -273,7 +273,7 @@ impl Flow {
 async fn upload(
     circuit: &CircuitSender,
     sealer: &mut Sealer,
-    datagram: &mut BytesMut,
+    datagram: &mut Vec<u8>,
 ) -> Result<(), String> {
     let body = sealer.seal(datagram, 0).map_err(|error| error.to_string())?;
     send(circuit, body).await

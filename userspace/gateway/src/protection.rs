@@ -1,7 +1,9 @@
 //! What travels in a circuit's messages: sealed records where the service demands encryption, plain
 //! bytes where it does not.
 
-use bytes::{Bytes, BytesMut};
+use std::mem::take;
+
+use bytes::Bytes;
 use nightgate_e2ee::{
     AgreementError, Binding, EarlyOffer, Own, Proposal, Protection, RecordError, SealError, Share,
 };
@@ -253,14 +255,24 @@ impl Sealer {
     ///
     /// # Errors
     /// The record could not be sealed.
-    pub fn seal(&mut self, plaintext: &mut BytesMut, flags: u32) -> Result<Bytes, SealError> {
+    pub fn seal(&mut self, plaintext: &mut Vec<u8>, flags: u32) -> Result<Bytes, SealError> {
+        let fills = plaintext.len() >= plaintext.capacity() / 2;
+        let body = match self {
+            Self::Encrypted(sealer) if fills => sealer.seal_in_place(take(plaintext), flags)?,
+            // A message that waits for its acknowledgement keeps no more memory than it needs.
+            Self::Encrypted(sealer) => sealer.seal(plaintext, flags)?,
+            Self::Plain if fills => take(plaintext),
+            Self::Plain => plaintext.to_vec(),
+        };
+        plaintext.clear();
+        Ok(body.into())
+    }
+
+    /// Bytes of room behind a plaintext that save a copy when it is sealed.
+    pub fn overhead(&self) -> usize {
         match self {
-            Self::Encrypted(sealer) => {
-                let record = sealer.seal(plaintext, flags)?;
-                plaintext.clear();
-                Ok(record.into())
-            }
-            Self::Plain => Ok(plaintext.split().freeze()),
+            Self::Encrypted(sealer) => sealer.overhead(),
+            Self::Plain => 0,
         }
     }
 }
@@ -305,7 +317,7 @@ mod tests {
         let mut dialer = offer.complete(&share).unwrap();
 
         assert_eq!(host.opener.open(dialer.sealer.header().unwrap(), 0).unwrap(), "");
-        let sealed = dialer.sealer.seal(&mut BytesMut::from("marker"), 0).unwrap();
+        let sealed = dialer.sealer.seal(&mut b"marker".to_vec(), 0).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"marker"));
         assert_eq!(host.opener.open(sealed, 0).unwrap(), "marker");
     }
@@ -317,7 +329,7 @@ mod tests {
         let mut dialer = offer.complete(&share).unwrap();
 
         assert_eq!(dialer.sealer.header(), None);
-        let sealed = dialer.sealer.seal(&mut BytesMut::from("marker"), 0).unwrap();
+        let sealed = dialer.sealer.seal(&mut b"marker".to_vec(), 0).unwrap();
         assert_eq!(sealed.len(), 6 + nightgate_e2ee::TAG_LENGTH);
         assert_eq!(host.opener.open(sealed, 0).unwrap(), "marker");
     }
@@ -330,7 +342,7 @@ mod tests {
         let mut dialer = offer.complete(&share).unwrap();
 
         assert_eq!(dialer.sealer.header(), None);
-        let message = dialer.sealer.seal(&mut BytesMut::from("hello"), 0).unwrap();
+        let message = dialer.sealer.seal(&mut b"hello".to_vec(), 0).unwrap();
         assert_eq!(host.opener.open(message, 0).unwrap(), "hello");
     }
 

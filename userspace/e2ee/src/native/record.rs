@@ -62,16 +62,33 @@ impl Sealing {
 
     /// Seals one record, whose message will carry these flags.
     pub(crate) fn seal(&mut self, plaintext: &[u8], flags: u32) -> Result<Vec<u8>, SealError> {
+        let mut record = Vec::with_capacity(plaintext.len() + self.overhead());
+        record.extend_from_slice(plaintext);
+        self.seal_in_place(record, flags)
+    }
+
+    /// As [`Self::seal`]. Room for [`Self::overhead`] more bytes saves a copy.
+    pub(crate) fn seal_in_place(
+        &mut self,
+        plaintext: Vec<u8>,
+        flags: u32,
+    ) -> Result<Vec<u8>, SealError> {
         if self.ended {
             return Err(SealError::Ended);
         }
         let Direction { key, number, .. } = &self.direction;
+        let length = plaintext.len();
         let record = key
             .seal(*number, plaintext, &flags.to_le_bytes())
-            .ok_or(SealError::Length { length: plaintext.len() })?;
+            .ok_or(SealError::Length { length })?;
         self.direction.advance();
         self.ended = flags & END != 0;
         Ok(record)
+    }
+
+    /// Bytes that a record is longer than its plaintext.
+    pub(crate) const fn overhead(&self) -> usize {
+        self.direction.cipher.overhead()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, io, time::Duration};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use nightgate_e2ee::{RecordError, SealError};
 use nightgate_router::{Circuit, CircuitSender, Payload};
 use nightgate_telemetry::Metrics;
@@ -91,12 +91,12 @@ pub(super) async fn carry(
 ///
 /// # Errors
 /// The server's host has answered that nobody listens, or the system fails.
-pub async fn receive(socket: &UdpSocket) -> io::Result<BytesMut> {
+pub async fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
     loop {
         socket.readable().await?;
         let received: io::Result<_> = ROOM.with_borrow_mut(|room| {
             let length = socket.try_recv(room)?;
-            Ok(BytesMut::from(&room[..length]))
+            Ok(room[..length].to_vec())
         });
         match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -107,7 +107,7 @@ pub async fn receive(socket: &UdpSocket) -> io::Result<BytesMut> {
 
 /// Tells the dialer that nothing more comes.
 async fn end(circuit: &CircuitSender, mut sealer: Sealer) -> Result<(), DatagramError> {
-    let end = sealer.seal(&mut BytesMut::new(), FIN)?;
+    let end = sealer.seal(&mut Vec::new(), FIN)?;
     send(circuit, FIN, end).await;
     Ok(())
 }

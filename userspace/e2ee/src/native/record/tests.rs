@@ -176,10 +176,10 @@ proptest! {
     }
 }
 
-const CIPHERS: [Cipher; 2] = [Cipher::Aegis256, Cipher::ChaCha20Poly1305];
+const CIPHERS: [Cipher; 3] = [Cipher::Aegis256X4, Cipher::Aegis256, Cipher::ChaCha20Poly1305];
 
 fn cipher() -> impl Strategy<Value = Cipher> {
-    prop_oneof![Just(Cipher::Aegis256), Just(Cipher::ChaCha20Poly1305)]
+    proptest::sample::select(&CIPHERS[..])
 }
 
 fn direction(cipher: Cipher) -> (Sealing, Opening) {
