@@ -284,9 +284,7 @@ impl Opener {
     /// The message is not what the peer sealed next.
     pub fn open(&mut self, message: Bytes, flags: u32) -> Result<Bytes, RecordError> {
         match self {
-            Self::Encrypted(opener) => opener
-                .open(&message, flags)
-                .map(|plaintext| plaintext.map(Bytes::from).unwrap_or_default()),
+            Self::Encrypted(opener) => open(opener, message, flags),
             Self::Plain => Ok(message),
         }
     }
@@ -301,6 +299,23 @@ impl Opener {
             Self::Encrypted(opener) => opener.finish(),
             Self::Plain => Ok(()),
         }
+    }
+}
+
+/// Opens a message, where it is if nobody else has it.
+fn open(
+    opener: &mut nightgate_e2ee::Opener,
+    message: Bytes,
+    flags: u32,
+) -> Result<Bytes, RecordError> {
+    let message = if opener.opens_in_place() { message.try_into_mut() } else { Err(message) };
+    match message {
+        Ok(mut record) => {
+            let length = opener.open_in_place(&mut record, flags)?;
+            record.truncate(length);
+            Ok(record.freeze())
+        }
+        Err(message) => Ok(opener.open(&message, flags)?.map(Bytes::from).unwrap_or_default()),
     }
 }
 

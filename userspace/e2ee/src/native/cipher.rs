@@ -122,23 +122,24 @@ impl RecordKey {
         Some(plaintext)
     }
 
-    /// Opens record `number`; `None` if it is not what was sealed under that number.
-    pub(super) fn open(&self, number: u64, record: &[u8], associated: &[u8]) -> Option<Vec<u8>> {
+    /// Opens record `number` where it is, and returns the length of its plaintext; `None` if it is not what was sealed under
+    /// that number, which may be lost then.
+    pub(super) fn open(&self, number: u64, record: &mut [u8], associated: &[u8]) -> Option<usize> {
         if let Self::ChaCha20Poly1305(key, mask) = self {
             let nonce = chacha::Nonce::from_bytes(nonce(mask, number));
-            return chacha::decrypt(record, Some(associated), &nonce, key).ok();
+            let plaintext = chacha::decrypt(record, Some(associated), &nonce, key).ok()?;
+            record.get_mut(..plaintext.len())?.copy_from_slice(&plaintext);
+            return Some(plaintext.len());
         }
-        let (sealed, tag) = record.split_last_chunk::<AEGIS_TAG>()?;
-        let mut plaintext = sealed.to_vec();
-        let opened =
-            match self {
-                Self::Aegis256(key) => Aegis256::new(&key.key, &key.nonce(number))
-                    .decrypt_in_place(&mut plaintext, tag, associated),
-                Self::Aegis256X4(key) => Aegis256X4::new(&key.key, &key.nonce(number))
-                    .decrypt_in_place(&mut plaintext, tag, associated),
-                Self::ChaCha20Poly1305(..) => unreachable!("returned above"),
-            };
-        opened.ok().map(|()| plaintext)
+        let (sealed, tag) = record.split_last_chunk_mut::<AEGIS_TAG>()?;
+        let opened = match self {
+            Self::Aegis256(key) => Aegis256::new(&key.key, &key.nonce(number))
+                .decrypt_in_place(sealed, tag, associated),
+            Self::Aegis256X4(key) => Aegis256X4::new(&key.key, &key.nonce(number))
+                .decrypt_in_place(sealed, tag, associated),
+            Self::ChaCha20Poly1305(..) => unreachable!("returned above"),
+        };
+        opened.ok().map(|()| sealed.len())
     }
 }
 
@@ -193,13 +194,14 @@ mod tests {
         let plaintext = [4, 5, 6, 7].repeat(30);
         let associated = [1, 2, 3, 4].repeat(2);
 
-        let sealed = key.seal(0, plaintext.clone(), &associated).unwrap();
+        let mut sealed = key.seal(0, plaintext.clone(), &associated).unwrap();
 
         let (ciphertext, tag) = sealed.split_at(plaintext.len());
         assert_eq!(ciphertext[..8], [0xbf, 0xc2, 0x08, 0x5b, 0x7e, 0x80, 0x17, 0xda]);
         assert_eq!(ciphertext[112..], [0xdd, 0x65, 0x64, 0x65, 0xfe, 0xd6, 0x1f, 0x09]);
         assert_eq!(tag[..8], [0x78, 0x47, 0xea, 0xce, 0x74, 0x40, 0x9e, 0xe5]);
         assert_eq!(tag[24..], [0x51, 0x4c, 0x87, 0x9a, 0x19, 0x0b, 0x97, 0x8c]);
-        assert_eq!(key.open(0, &sealed, &associated), Some(plaintext));
+        assert_eq!(key.open(0, &mut sealed, &associated), Some(plaintext.len()));
+        assert_eq!(sealed[..plaintext.len()], plaintext);
     }
 }

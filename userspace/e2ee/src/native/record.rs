@@ -99,6 +99,18 @@ impl Opening {
 
     /// Opens the body of a message that carried these flags.
     pub(crate) fn open(&mut self, record: &[u8], flags: u32) -> Result<Vec<u8>, RecordError> {
+        let mut plaintext = record.to_vec();
+        let length = self.open_in_place(&mut plaintext, flags)?;
+        plaintext.truncate(length);
+        Ok(plaintext)
+    }
+
+    /// As [`Self::open`], and returns the length of the plaintext, which is where the record was.
+    pub(crate) fn open_in_place(
+        &mut self,
+        record: &mut [u8],
+        flags: u32,
+    ) -> Result<usize, RecordError> {
         let opened = match self.state {
             State::Open => self.open_next(record, flags),
             State::Ended => Err(RecordError::AfterEnd),
@@ -121,13 +133,13 @@ impl Opening {
         }
     }
 
-    fn open_next(&mut self, record: &[u8], flags: u32) -> Result<Vec<u8>, RecordError> {
+    fn open_next(&mut self, record: &mut [u8], flags: u32) -> Result<usize, RecordError> {
         let Direction { key, number, .. } = &self.direction;
-        let plaintext = key
+        let length = key
             .open(*number, record, &flags.to_le_bytes())
             .ok_or(RecordError::Authentication { length: record.len() })?;
         self.direction.advance();
-        Ok(plaintext)
+        Ok(length)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use nightgate_fabric::LinkId;
 use nightgate_wire::link::Frame;
 use tokio::{
@@ -23,8 +23,9 @@ const WRITE_BATCH: usize = 128 * 1024;
 /// Bytes that TLS takes at once: a batch and the frame that exceeds it, so that they are one system call.
 pub(super) const TLS_BUFFER: usize = 2 * WRITE_BATCH;
 
-/// Bytes that are read at once.
-const READ: usize = 64 * 1024;
+/// Bytes that are read at once where a frame may begin: many small ones, or the first piece of a large one, whose rest is
+/// then read by itself. It lies alone in its memory, and is opened there.
+const READ: usize = 4 * 1024;
 
 /// Bytes of one connection that the actor has not handled yet, at most: a neighbour that floods this router
 /// waits, and nobody else.
@@ -101,8 +102,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if let Some(frame) = Frame::decode(&mut self.buffer)? {
             return Ok(Some(frame));
         }
-        self.buffer.reserve(READ);
-        if self.stream.read_buf(&mut self.buffer).await? == 0 {
+        let most = Frame::missing(&self.buffer)?.unwrap_or(READ);
+        self.buffer.reserve(most);
+        if self.stream.read_buf(&mut (&mut self.buffer).limit(most)).await? == 0 {
             return Err(LinkError::Closed);
         }
         Ok(Frame::decode(&mut self.buffer)?)

@@ -1,5 +1,7 @@
 //! Frames of links as bytes.
 
+use std::mem::take;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{Ack, Frame, LinkFrameError, MAX_BODY, Numbered, PathId, Payload, Wish};
@@ -133,23 +135,46 @@ impl Frame {
     /// # Errors
     /// The bytes are not a frame. The link cannot be read any further.
     pub fn decode(input: &mut BytesMut) -> Result<Option<Self>, LinkFrameError> {
+        let Some(prefix) = Prefix::read(input)? else { return Ok(None) };
+        let length = PREFIX + prefix.length;
+        if input.len() < length {
+            return Ok(None);
+        }
+        // What is the frame's alone stays so: whoever takes it may write to it.
+        let mut frame = if input.len() == length { take(input) } else { input.split_to(length) };
+        frame.advance(PREFIX);
+        decode_body(prefix.kind, prefix.path, frame.freeze()).map(Some)
+    }
+
+    /// Bytes that are missing from the frame that `input` begins with; `None` if it does not say yet how long that is.
+    ///
+    /// # Errors
+    /// The frame is too long.
+    pub fn missing(input: &[u8]) -> Result<Option<usize>, LinkFrameError> {
+        let prefix = Prefix::read(input)?;
+        Ok(prefix.map(|prefix| (PREFIX + prefix.length).saturating_sub(input.len())))
+    }
+}
+
+/// What each frame begins with.
+struct Prefix {
+    length: usize,
+    kind: u8,
+    path: PathId,
+}
+
+impl Prefix {
+    fn read(mut input: &[u8]) -> Result<Option<Self>, LinkFrameError> {
         if input.len() < PREFIX {
             return Ok(None);
         }
-        let mut prefix = &input[..PREFIX];
-        let length = prefix.get_u32() as usize;
-        let kind = prefix.get_u8();
-        prefix.advance(3);
-        let path = PathId(prefix.get_u64());
+        let length = input.get_u32() as usize;
         if length > MAX_BODY {
             return Err(LinkFrameError::TooLong { length });
         }
-        if input.len() < PREFIX + length {
-            input.reserve(PREFIX + length - input.len());
-            return Ok(None);
-        }
-        input.advance(PREFIX);
-        decode_body(kind, path, input.split_to(length).freeze()).map(Some)
+        let kind = input.get_u8();
+        input.advance(3);
+        Ok(Some(Self { length, kind, path: PathId(input.get_u64()) }))
     }
 }
 
