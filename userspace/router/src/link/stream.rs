@@ -110,3 +110,31 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Frame::decode(&mut self.buffer)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use nightgate_wire::link::{Numbered, PathId, Payload};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_come_as_they_were_and_a_large_one_is_alone_in_its_memory() {
+        let lengths = [0, 100, 70_000, 5_000, 1, 65_536, 30];
+        let frames = lengths.map(|length| {
+            let body = Bytes::from(vec![7; length]);
+            let payload = Payload { flags: 0, uuid: Bytes::new(), body };
+            Frame::Payload(PathId(1), Numbered { sequence: 1, echo: 0, payload })
+        });
+        let mut wire = BytesMut::new();
+        frames.iter().for_each(|frame| frame.encode(&mut wire));
+        let mut reader = FrameReader::new(&wire[..]);
+        for frame in frames {
+            let read = reader.next().await.unwrap();
+            assert_eq!(read, frame);
+            let Frame::Payload(_, Numbered { payload, .. }) = read else { unreachable!() };
+            assert!(payload.body.len() <= READ || payload.body.is_unique());
+        }
+        assert!(matches!(reader.next().await, Err(LinkError::Closed)));
+    }
+}

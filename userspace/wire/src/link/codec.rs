@@ -266,6 +266,8 @@ mod tests {
         assert_eq!(wire.len(), frame.encoded_len());
         let mut partial = BytesMut::from(&wire[..wire.len() - 1]);
         assert_eq!(Frame::decode(&mut partial), Ok(None));
+        let known = partial.len() >= PREFIX;
+        assert_eq!(Frame::missing(&partial), Ok(known.then_some(1)));
         assert_eq!(Frame::decode(&mut wire), Ok(Some(frame)));
         assert!(wire.is_empty());
     }
