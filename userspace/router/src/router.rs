@@ -303,7 +303,9 @@ impl Router {
     pub fn bind(&self, request: BindRequest) -> Result<Binding, InstanceTaken> {
         let known = Arc::clone(&self.replica.borrow().terminators);
         instance::check(&request, &known)?;
-        let taken = self.terminators.take(&request, &self.id, &known);
+        // A controller that is there tells the others of new ones, and the host when it has.
+        let known = if self.contact.borrow().is_there { &[] } else { &known[..] };
+        let taken = self.terminators.take(&request, &self.id, known);
         let terminator = Terminator {
             id: taken.id.clone(),
             service: request.service,

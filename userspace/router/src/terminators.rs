@@ -24,8 +24,8 @@ pub(crate) struct Taken {
 }
 
 impl TerminatorIds {
-    /// The id under which the model has the same host at this router already, or a new one. So others find a host again that
-    /// comes back while no controller can tell them of it.
+    /// The id of one of `known` that is the same host at this router, or a new one. With that of the model, others find a host
+    /// again that comes back while no controller can tell them of it.
     pub(crate) fn take(
         &self,
         request: &BindRequest,
