@@ -20,8 +20,8 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::{
         socket::{
-            AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, bind,
-            recvmsg, setsockopt, socket, sockopt,
+            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol,
+            SockType, bind, recvmsg, setsockopt, socket, sockopt,
         },
         time::{TimeSpec, TimeVal},
     },
@@ -70,6 +70,8 @@ pub struct Capture {
 /// The thread's part.
 struct Writer {
     socket: OwnedFd,
+    /// Of the interface.
+    index: usize,
     file: RotatingFile,
     /// Those who read along, if anybody may.
     readers: Option<Readers>,
@@ -117,7 +119,7 @@ impl Capture {
         metrics: &Metrics,
     ) -> Result<Self, CaptureError> {
         let interface = config.interface.as_str();
-        let socket = open(interface)?;
+        let (socket, index) = open(interface)?;
         let file = RotatingFile::new(config.path.clone(), config.files, config.size);
         let readers = config.listen.map(|address| Readers::open(address, head(interface)));
         let expected = "a free port of an address of this host beside it";
@@ -125,6 +127,7 @@ impl Capture {
         let stop = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             socket,
+            index,
             file: file.with_head(head(interface)),
             readers,
             describe,
@@ -168,7 +171,7 @@ impl Writer {
     fn run(mut self) {
         let mut buffer = vec![0; FRAME];
         while !self.stop.load(Ordering::Relaxed) {
-            match receive(&self.socket, &mut buffer) {
+            match receive(&self.socket, self.index, &mut buffer) {
                 Ok(received) => {
                     self.hold(&buffer, &received);
                     self.release(HOLD, HELD);
@@ -261,8 +264,8 @@ impl Writer {
     }
 }
 
-/// Opens a packet socket, packet(7), for all frames of an interface.
-fn open(interface: &str) -> Result<OwnedFd, CaptureError> {
+/// Opens a packet socket, packet(7), for all frames of an interface, whose index it gives as well.
+fn open(interface: &str) -> Result<(OwnedFd, usize), CaptureError> {
     let rights = "to run as root or with CAP_NET_RAW";
     let opened =
         socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll);
@@ -280,16 +283,20 @@ fn open(interface: &str) -> Result<OwnedFd, CaptureError> {
         .and_then(|()| setsockopt(&socket, sockopt::RxqOvfl, &1))
         .and_then(|()| setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(0, NAP)));
     configured.map_err(failed("capture from", interface, rights))?;
-    Ok(socket)
+    Ok((socket, address.ifindex()))
 }
 
-/// Waits a while for a frame.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Received, Errno> {
+/// Waits a while for a frame of the interface. Until the socket was bound, it has heard all others too: the frames of those are
+/// nothing.
+fn receive(socket: &OwnedFd, index: usize, buffer: &mut [u8]) -> Result<Received, Errno> {
     let mut control = cmsg_space!(TimeSpec, u32);
     let mut parts = [io::IoSliceMut::new(buffer)];
     // Gives the whole length of a frame that does not fit.
     let flags = MsgFlags::MSG_TRUNC;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let message = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    if message.address.is_none_or(|from| from.ifindex() != index) {
+        return Err(Errno::EAGAIN);
+    }
     let mut received = Received { length: message.bytes, time: 0, dropped: None };
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmTimestampns(time) = part {

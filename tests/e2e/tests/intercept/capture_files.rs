@@ -40,6 +40,8 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
     });
     let answers = tshark(&file, "http.response.code == 200 && frame.comment contains \"circuit=\"");
     assert!(answers.contains("community_id=1:"), "{answers}");
+    // Of no other interface, from the first moment on.
+    assert_eq!(tshark(&file, "ip.addr == 192.0.2.0/24"), "");
     assert_eq!(tshark(&file, "tcp.checksum.status == 0 || ip.checksum.status == 0"), "");
     let metrics = scene.deployment.ask("gw-a", "metrics").expect("metrics");
     assert!(!metrics.contains("nightgate_captured_frames_total{result=\"lost\"}"), "{metrics}");
