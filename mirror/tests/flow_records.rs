@@ -10,8 +10,8 @@ use std::{
 
 use nightgate_abi::{Address, Flow, FlowKey, flow::Phase};
 use nightgate_mirror::flow::{
-    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, TcpSummary, Verdict,
-    schema,
+    DnsAsked, DnsQuery, EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat,
+    TcpSummary, TlsClient, Verdict, schema,
 };
 use serde_json::{Value, json};
 
@@ -104,6 +104,13 @@ fn full() -> FlowRecord {
             tcp_flags_ts: "13".into(),
             tcp_flags_tc: "12".into(),
         }),
+        tls: Some(TlsClient {
+            sni: Some("web.corp".into()),
+            ja4: "t13d1516h2_8daaf6152771_e5627efa2ab1".into(),
+        }),
+        dns: Some(DnsAsked {
+            queries: vec![DnsQuery { rrname: "web.corp".into(), rrtype: "A".into() }],
+        }),
         flow: FlowCounts {
             pkts_toserver: 4,
             pkts_toclient: 3,
@@ -134,17 +141,19 @@ fn sparse() -> FlowRecord {
         circuit: None,
         nat: None,
         tcp: None,
+        tls: None,
+        dns: None,
         ..full()
     }
 }
 
 fn tables() -> String {
     let schema = Value::from(schema());
-    let mut text = format!("\n{}", table(&schema, ""));
-    for object in ["flow", "nat", "tcp"] {
+    let mut text = format!("\n{}", table(&schema));
+    for object in ["dns", "flow", "nat", "tcp", "tls"] {
         let fields = inner(&schema["properties"][object]);
         let about = fields["description"].as_str().unwrap_or_default();
-        write!(text, "\n## `{object}`\n\n{about}\n\n{}", table(fields, "")).unwrap();
+        write!(text, "\n## `{object}`\n\n{about}\n\n{}", table(fields)).unwrap();
     }
     text.push('\n');
     text
@@ -161,11 +170,19 @@ fn inner(value: &Value) -> &Value {
     alternatives.map_or(value, |alternatives| &alternatives[0])
 }
 
-fn table(object: &Value, prefix: &str) -> String {
-    let mut text = String::from("| field | value | what it is |\n|---|---|---|\n");
+fn table(object: &Value) -> String {
+    format!("| field | value | what it is |\n|---|---|---|\n{}", rows(object, ""))
+}
+
+/// The fields of an object, and those of the objects in its lists.
+fn rows(object: &Value, prefix: &str) -> String {
+    let mut text = String::new();
     for (field, value) in object["properties"].as_object().unwrap() {
         let about = one_line(&value["description"]);
         writeln!(text, "| `{prefix}{field}` | {} | {about} |", kind(value)).unwrap();
+        if value["items"]["properties"].is_object() {
+            text += &rows(&value["items"], &format!("{prefix}{field}[]."));
+        }
     }
     text
 }

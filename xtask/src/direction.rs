@@ -80,7 +80,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("lab", &[]),
     ("datapath-tests", &["lab", "datapath", "ruleset", "config", "packet", "abi"]),
     ("e2e-tests", &["lab", "netlink", "sdk"]),
-    ("fuzz", &["wire", "packet", "config", "model", "pki", "e2ee", "identity", "sdk"]),
+    ("fuzz", &["wire", "packet", "config", "model", "pki", "e2ee", "identity", "mirror", "sdk"]),
     (
         "bench",
         &[

@@ -3,13 +3,17 @@
 //! [`Tracker`] finds out from one look at the flow tables after the other which flows have ended; [`FlowRecord`] is what
 //! is told of each.
 
+mod client_hello;
 mod community_id;
 mod record;
+mod tls;
 mod tracker;
 
+pub use client_hello::{HelloReader, Look};
 pub use community_id::{FlowEnds, community_id};
 pub use record::{
-    EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat, TcpSummary, Verdict,
-    protocol_word, schema,
+    DnsAsked, DnsQuery, EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat,
+    TcpSummary, Verdict, protocol_word, schema,
 };
+pub use tls::TlsClient;
 pub use tracker::{Told, Tracker};

@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 use sha1::{Digest as _, Sha1};
 
+use super::tls::TlsClient;
+
 /// A flow that has ended, or goes on for long. Fields that have no value are absent.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
@@ -73,6 +75,12 @@ pub struct FlowRecord {
     /// of all others, these four are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpSummary>,
+    /// What the client said of TLS, of connections that an overlay circuit carried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsClient>,
+    /// What was asked of the gateway's private DNS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsAsked>,
     /// How much it carried, and when.
     pub flow: FlowCounts,
 }
@@ -130,6 +138,24 @@ pub struct Nat {
     /// Port that the source knows the destination by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dest_port: Option<u16>,
+}
+
+/// What was asked of the gateway's private DNS.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct DnsAsked {
+    /// The first four questions.
+    pub queries: Vec<DnsQuery>,
+}
+
+/// A question.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct DnsQuery {
+    /// The name, without the dot at its end.
+    pub rrname: String,
+    /// Type of the records asked for, such as `AAAA`.
+    pub rrtype: String,
 }
 
 /// TCP flags that were seen.

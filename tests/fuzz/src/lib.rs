@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use bytes::BytesMut;
 use nightgate_config::{FileError, Files, parse_with};
 use nightgate_identity::Identity;
+use nightgate_mirror::flow::{HelloReader, Look};
 use nightgate_model::{
     api::{CreateEnrollment, EnrollRouter, IdentityEnrollment},
     filter::Query,
@@ -42,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "certificate", run: certificate },
     Target { name: "certificate_request", run: certificate_request },
     Target { name: "channel_frame", run: channel_frame },
+    Target { name: "client_hello", run: client_hello },
     Target { name: "config", run: config },
     Target { name: "filter", run: filter },
     Target { name: "handshake", run: handshake::handshake },
@@ -72,6 +74,21 @@ pub fn certificate_request(data: &[u8]) {
     if let Err(error) = nightgate_pki::check_request(data) {
         assert!(!error.to_string().is_empty());
     }
+}
+
+/// What clients of intercepted connections say first: it is read the same whole and in two pieces.
+pub fn client_hello(data: &[u8]) {
+    let whole = HelloReader::default().look(data);
+    if let Look::Hello(client) = &whole {
+        assert!(client.ja4.len() == 36 && client.ja4.is_ascii(), "{client:?}");
+    }
+    let mut reader = HelloReader::default();
+    let (first, second) = data.split_at(data.len() / 2);
+    let cut = match reader.look(first) {
+        Look::Undecided => reader.look(second),
+        decided => decided,
+    };
+    assert_eq!(cut, whole);
 }
 
 /// The edge channel: whatever is accepted means the same after encoding it again.

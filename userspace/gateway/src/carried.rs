@@ -3,15 +3,19 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use nightgate_mirror::flow::TlsClient;
 use nightgate_model::id::{IdentityId, ServiceId};
 use nightgate_router::CircuitId;
 use tokio::sync::Notify;
 
-use crate::ends::plain;
+use crate::{ends::plain, sight::Sight};
 
 /// A connection that has ended is known for this long: sensors look at a stream when it is over.
 const LINGER: Duration = Duration::from_secs(60);
@@ -44,6 +48,8 @@ struct Shared {
     known: Mutex<Known>,
     /// A connection of a dialer that is followed has begun.
     begun: Notify,
+    /// Whether somebody wants to know what clients say first.
+    is_looked_at: AtomicBool,
 }
 
 /// A connection in the list. It has ended when this is dropped.
@@ -71,6 +77,8 @@ struct Entry {
     carried: Carried,
     /// Tells it from others that had the same addresses.
     number: u64,
+    /// What its client has said of TLS.
+    tls: Option<Box<TlsClient>>,
 }
 
 /// Protocol and both ends, the lower one first.
@@ -100,7 +108,7 @@ impl CarriedFlows {
             known.begun.push((carried.dialer.clone(), key.ends()));
             self.0.begun.notify_one();
         }
-        known.flows.insert(key, Entry { carried, number });
+        known.flows.insert(key, Entry { carried, number, tls: None });
         Listed { flows: self.clone(), key, number }
     }
 
@@ -109,6 +117,17 @@ impl CarriedFlows {
         let mut known = self.lock();
         known.forget(Instant::now());
         known.flows.get(&Key::new(protocol, ends)).map(|entry| entry.carried.clone())
+    }
+
+    /// What the client of the connection between two ends has said of TLS, if anybody has looked.
+    pub fn tls(&self, protocol: u8, ends: [SocketAddr; 2]) -> Option<TlsClient> {
+        let known = self.lock();
+        known.flows.get(&Key::new(protocol, ends))?.tls.as_deref().cloned()
+    }
+
+    /// Whether what clients say first is looked at in connections that begin from now on.
+    pub fn look(&self, is_looked_at: bool) {
+        self.0.is_looked_at.store(is_looked_at, Ordering::Relaxed);
     }
 
     /// The connections to servers here of an identity that dials from elsewhere; from now on, [`Self::begun`] tells of its
@@ -140,6 +159,24 @@ impl CarriedFlows {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listed {
+    /// Looks at what the client says first, if that is wanted, and notes it.
+    pub fn sight(&self) -> Sight {
+        let Self { flows, key, number } = self;
+        if !flows.0.is_looked_at.load(Ordering::Relaxed) {
+            return Sight::default();
+        }
+        let (flows, key, number) = (flows.clone(), *key, *number);
+        Sight::new(move |client| {
+            if let Some(entry) = flows.lock().flows.get_mut(&key)
+                && entry.number == number
+            {
+                entry.tls = Some(Box::new(client));
+            }
+        })
     }
 }
 

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use crate::protection::{Opener, Protected, Sealer};
+use crate::{
+    protection::{Opener, Protected, Sealer},
+    sight::{Sight, Sights},
+};
 
 /// Data flag (header 1010) that ends a direction.
 const FIN: u32 = 1;
@@ -54,7 +57,7 @@ pub enum CarryError {
 
 /// Carries bytes both ways until both directions have ended or the circuit is closed.
 ///
-/// Either side's half close is passed on. Nothing is read from one side before the other has taken
+/// What either side says first is shown to `sights`. Either side's half close is passed on. Nothing is read from one side before the other has taken
 /// what came earlier. The connection is reset on an error, so that a stream that was cut never looks
 /// complete.
 ///
@@ -64,17 +67,18 @@ pub async fn carry(
     mut stream: TcpStream,
     circuit: Circuit,
     protection: Protected,
+    mut sights: Sights,
     metrics: &Metrics,
 ) -> Result<(), CarryError> {
     let Protected { sealer, opener, taken, early_data, .. } = protection;
     let Circuit { sender, mut receiver, .. } = circuit;
     let result = async {
         prepare(&stream).map_err(CarryError::Read)?;
-        begin(&mut stream, (taken, &early_data), metrics).await?;
+        begin(&mut stream, (taken, &early_data), &mut sights, metrics).await?;
         let (read, write) = stream.split();
         let ended = Notify::new();
-        let upload = upload(read, &sender, sealer, metrics);
-        let download = download(&mut receiver, write, opener, &ended, metrics);
+        let upload = upload(read, &sender, sealer, sights.connection, metrics);
+        let download = download(&mut receiver, write, (opener, sights.circuit), &ended, metrics);
         tokio::pin!(upload, download);
         let (mut sent, mut received) = (false, false);
         while !(sent && received) {
@@ -111,14 +115,18 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 async fn begin(
     stream: &mut TcpStream,
     (taken, early_data): (usize, &[u8]),
+    sights: &mut Sights,
     metrics: &Metrics,
 ) -> Result<(), CarryError> {
     if taken > 0 {
-        stream.read_exact(&mut vec![0; taken]).await.map_err(CarryError::Read)?;
+        let mut first = vec![0; taken];
+        stream.read_exact(&mut first).await.map_err(CarryError::Read)?;
+        sights.connection.look(&first);
         metrics.bytes_sent(taken);
         metrics.early_data(End::Dialer, taken);
     }
     if !early_data.is_empty() {
+        sights.circuit.look(early_data);
         stream.write_all(early_data).await.map_err(CarryError::Write)?;
         metrics.bytes_received(early_data.len());
         metrics.early_data(End::Host, early_data.len());
@@ -130,6 +138,7 @@ async fn upload(
     mut connection: ReadHalf<'_>,
     circuit: &CircuitSender,
     mut sealer: Sealer,
+    mut sight: Sight,
     metrics: &Metrics,
 ) -> Result<(), CarryError> {
     if let Some(header) = sealer.header() {
@@ -144,6 +153,7 @@ async fn upload(
             send(circuit, FIN, sealer.seal(&mut plaintext, FIN)?).await;
             return Ok(());
         }
+        sight.look(&plaintext);
         metrics.bytes_sent(length);
         send(circuit, 0, sealer.seal(&mut plaintext, 0)?).await;
     }
@@ -177,7 +187,7 @@ async fn send(circuit: &CircuitSender, flags: u32, body: Bytes) {
 async fn download(
     circuit: &mut CircuitReceiver,
     mut connection: WriteHalf<'_>,
-    mut opener: Opener,
+    (mut opener, mut sight): (Opener, Sight),
     ended: &Notify,
     metrics: &Metrics,
 ) -> Result<(), CarryError> {
@@ -187,6 +197,7 @@ async fn download(
             continue;
         }
         let plaintext = opener.open(body, flags)?;
+        sight.look(&plaintext);
         metrics.bytes_received(plaintext.len());
         connection.write_all(&plaintext).await.map_err(CarryError::Write)?;
         if flags & FIN != 0 {

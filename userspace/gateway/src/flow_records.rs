@@ -15,16 +15,26 @@ use tracing::warn;
 
 pub(crate) use describe::View;
 
-use crate::firewall::Firewall;
+use crate::{asked::Asked, carried::CarriedFlows, firewall::Firewall};
 
 /// Batches of ended flows that wait to be described; the lookout waits for room.
 const WAITING: usize = 16;
+
+/// Who knows more of flows than the kernel does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    /// The circuits that carry them, and what their clients say first.
+    pub(crate) carried: CarriedFlows,
+    /// What is asked of the private DNS.
+    pub(crate) asked: Asked,
+}
 
 /// What becomes of ended flows. Without outputs, nothing looks for them.
 #[derive(Debug, Default)]
 pub(crate) struct FlowRecords {
     told: Option<mpsc::Receiver<Vec<Told>>>,
     outputs: Outputs,
+    sources: Sources,
 }
 
 /// Flows that cannot be told of.
@@ -50,17 +60,22 @@ impl FlowRecords {
     pub(crate) fn start(
         gateway: &Gateway,
         firewall: &Firewall,
+        sources: Sources,
         admin_socket: &Path,
         metrics: &Metrics,
     ) -> Result<Self, FlowRecordsError> {
-        let Some(config) = &gateway.telemetry.flows else { return Ok(Self::default()) };
+        let Some(config) = &gateway.telemetry.flows else {
+            return Ok(Self { sources, ..Self::default() });
+        };
         let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
         let outputs = Outputs::start(config, host.trim(), metrics)?;
         let tables = firewall.datapath.flow_tables()?;
         let (sender, told) = mpsc::channel(WAITING);
         let mark = lookout::Mark::beside(admin_socket);
         lookout::start(tables, config.interim, mark, sender);
-        Ok(Self { told: Some(told), outputs })
+        sources.carried.look(true);
+        sources.asked.want(true);
+        Ok(Self { told: Some(told), outputs, sources })
     }
 
     /// The next flows to tell of; never, if none are wanted.
@@ -77,7 +92,7 @@ impl FlowRecords {
     /// Tells of flows.
     pub(crate) fn tell(&self, batch: &[Told], view: &View<'_>) {
         for told in batch {
-            let record = view.record(told);
+            let record = view.record(told, &self.sources);
             match serde_json::to_string(&record) {
                 Ok(text) => self.outputs.submit(&record.timestamp, &text),
                 Err(error) => warn!(%error, "a flow cannot be told of"),

@@ -32,12 +32,13 @@ use tracing::{info, warn};
 use crate::{
     admin::{AdminServer, AdminSocketError, RuleFile},
     alerts::AlertsError,
+    asked::Asked,
     capture,
     datagrams::{DatagramListener, DatagramListenerError, IdleTimes},
     dns::{DnsError, NameTable},
     exporter::{Exporter, ExporterError},
     firewall::Firewall,
-    flow_records::{FlowRecords, FlowRecordsError},
+    flow_records::{FlowRecords, FlowRecordsError, Sources},
     hosting::{InstanceSecret, InstanceSecretError},
     intercept::InterceptTable,
     interceptor::Interceptor,
@@ -199,7 +200,9 @@ async fn run_parts(
 
     let (table, newest_table) = watch::channel(Arc::new(InterceptTable::default()));
     let (names, newest_names) = watch::channel(Arc::new(NameTable::default()));
-    let mut surroundings = Surroundings::new(newest_names, metrics.clone(), rules.state().clone())?;
+    let asked = Asked::default();
+    let mut surroundings =
+        Surroundings::new(newest_names, (metrics.clone(), asked.clone()), rules.state().clone())?;
     let prepared = surroundings.prepare(rules.gateway(), &mut firewall).await?;
     if let Err(error) = surroundings.settle(rules.gateway(), prepared, &mut firewall).await {
         surroundings.close().await;
@@ -231,7 +234,8 @@ async fn run_parts(
         settled: settle(&router),
     };
     let tracer = Tracer::new(&firewall)?;
-    let records = FlowRecords::start(rules.gateway(), &firewall, admin.path(), &metrics)?;
+    let sources = Sources { carried: verdicts.flows(), asked };
+    let records = FlowRecords::start(rules.gateway(), &firewall, sources, admin.path(), &metrics)?;
     let capture = capture::start(rules.gateway(), verdicts.flows(), router.replica(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
     let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names, secret);

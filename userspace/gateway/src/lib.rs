@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod alerts;
+pub mod asked;
 mod capture;
 pub mod carried;
 pub mod carry;
@@ -33,5 +34,6 @@ pub mod protection;
 pub mod report;
 pub mod resolver;
 mod rule_file;
+pub mod sight;
 pub mod state;
 pub mod trace;

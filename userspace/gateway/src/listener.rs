@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use crate::{
     carry::{carry, reset},
     interceptor::Interceptor,
+    sight::Sights,
 };
 
 /// A listening socket that accepts connections to any destination address.
@@ -140,7 +141,7 @@ impl Interceptor {
             return reset(stream);
         };
         self.metrics.connection_intercepted();
-        let (circuit, protection, _listed) = match self
+        let (circuit, protection, listed) = match self
             .open(&service, Protocol::Tcp, [client, destination], Some(&stream))
             .await
         {
@@ -150,7 +151,8 @@ impl Interceptor {
                 return reset(stream);
             }
         };
-        if let Err(error) = carry(stream, circuit, protection, &self.metrics).await {
+        let sights = Sights { connection: listed.sight(), ..Sights::default() };
+        if let Err(error) = carry(stream, circuit, protection, sights, &self.metrics).await {
             debug!(service = %service.name, %client, %destination, %error, "intercepted connection ended");
         }
     }

@@ -4,13 +4,17 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
 };
 
 use nightgate_lab::{HttpServer, overlay::address};
 use serde_json::Value;
 
 use super::{HOSTED, LONG, Scene};
+
+/// What OpenSSL says first to `db.corp`.
+const CLIENT_HELLO: &[u8] =
+    include_bytes!("../../../fuzz/corpus/client_hello/5e74fef52023e8b814c7ede9f1e4d6d6ce2433f1");
 
 #[test]
 fn every_flow_is_told_of_once_with_who_reached_what() {
@@ -58,6 +62,8 @@ fn every_flow_is_told_of_once_with_who_reached_what() {
     assert_eq!((&hosted["identity"], &hosted["service"]), (&"gw-a".into(), &"web".into()));
     assert_eq!((&hosted["src_zone"], &hosted["rule"]), (&"local".into(), &"web".into()));
 
+    scene.tells_names(web);
+
     let record = scene.record("gw-a", &is_from(forwarded));
     assert!(record.get("service").is_none() && record["rule"] == "out", "{record:#}");
     assert!(record["nat"]["src_ip"].is_string() && record["src_ip"] == address::CLIENT[0]);
@@ -74,11 +80,34 @@ impl Scene {
         let file = self.flow_file(gateway);
         let text = text.expect("a configuration")
             + &format!(
-                "timeouts: {{ icmp: 2s }}\ntelemetry: {{ flows: {{ file: {{ path: '{file}' }} }} }}\n"
+                "timeouts: {{ icmp: 2s, udp_opening: 2s, udp: 2s }}\ntelemetry: {{ flows: {{ file: {{ path: '{file}' }} }} }}\n"
             );
         self.deployment.write(&format!("{gateway}.yaml"), &text).expect("written");
         self.deployment.kill(gateway).expect("killed");
         self.deployment.start_router("gateway", gateway).expect("started");
+    }
+
+    /// What a client says of TLS is told at both ends of its circuit, and what it asked of DNS where it did.
+    fn tells_names(&self, web: SocketAddr) {
+        let mut stream = self.connect(web);
+        let (first, second) = CLIENT_HELLO.split_at(100);
+        stream.write_all(first).expect("sent");
+        stream.flush().expect("sent");
+        stream.write_all(second).expect("sent");
+        let port = stream.local_addr().expect("an address").port();
+        stream.shutdown(Shutdown::Write).expect("ended");
+        // The server speaks no TLS: whatever it says, it is told of.
+        drop(stream.read_to_end(&mut Vec::new()));
+        drop(stream);
+        let record = self.record("gw-a", &is_from(port));
+        let hosted = self.record("gw-b", &|other| other["circuit"] == record["circuit"]);
+        for record in [record, hosted] {
+            assert_eq!(record["tls"]["sni"], "db.corp", "{record:#}");
+            assert_eq!(record["tls"]["ja4"], "t13d1812h2_85036bcba153_d41ae481755e");
+        }
+        let asked = |record: &Value| record["dns"]["queries"][0]["rrname"] == "web.corp";
+        let record = self.record("gw-a", &asked);
+        assert_eq!((&record["proto"], &record["dest_port"]), (&"UDP".into(), &53.into()));
     }
 
     /// A connection ends while no process runs; the next one tells of it, and of nothing twice.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nightgate_packet::protocol;
 use nightgate_telemetry::{DnsOutcome, Metrics};
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
@@ -24,6 +25,7 @@ use super::{
     limit::Limiter,
     upstream,
 };
+use crate::asked::Asked;
 
 /// The private DNS, over UDP and TCP. Dropping it closes its sockets.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Knowledge {
     pub policy: watch::Receiver<Arc<Policy>>,
     /// Counts.
     pub metrics: Metrics,
+    /// What they are asked.
+    pub asked: Asked,
 }
 
 #[derive(Clone)]
@@ -129,7 +133,7 @@ impl Responder {
     }
 
     fn answer(&self, query: &[u8], client: SocketAddr) -> Next {
-        let Knowledge { names, policy, metrics } = &self.knowledge;
+        let Knowledge { names, policy, metrics, .. } = &self.knowledge;
         let policy = policy.borrow();
         if !policy.allows(client.ip()) {
             metrics.dns_answered(DnsOutcome::Refused);
@@ -168,6 +172,7 @@ async fn serve_udp(socket: UdpSocket, responder: Responder) {
     let socket = Arc::new(socket);
     let mut asking = JoinSet::new();
     let mut buffer = [0; DATAGRAM_LENGTH];
+    let port = socket.local_addr().map_or(0, |own| own.port());
     loop {
         while asking.try_join_next().is_some() {}
         let (length, client) = match socket.recv_from(&mut buffer).await {
@@ -181,6 +186,7 @@ async fn serve_udp(socket: UdpSocket, responder: Responder) {
         if !responder.admits(client) {
             continue;
         }
+        responder.knowledge.asked.note(protocol::UDP, client, port, &buffer[..length]);
         match responder.answer(&buffer[..length], client) {
             Next::Answer(message) => send(&socket, client, message).await,
             Next::Ask(inquiry, servers, permit) => {
@@ -233,8 +239,10 @@ async fn serve_connection(
     client: SocketAddr,
     responder: &Responder,
 ) -> io::Result<()> {
+    let port = stream.local_addr()?.port();
     loop {
         let Some(query) = timeout(IDLE, framing::read(&mut stream)).await?? else { return Ok(()) };
+        responder.knowledge.asked.note(protocol::TCP, client, port, &query);
         let answer = match responder.answer(&query, client) {
             Next::Answer(message) => message,
             Next::Ask(inquiry, servers, _permit) => {
@@ -340,7 +348,8 @@ mod tests {
         let (table, names) = watch::channel(Arc::new(NameTable::default()));
         let (change, policy) = watch::channel(Arc::new(policy));
         let listen = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let knowledge = Knowledge { names, policy, metrics: Metrics::new().unwrap() };
+        let knowledge =
+            Knowledge { names, policy, metrics: Metrics::new().unwrap(), asked: Asked::default() };
         let server = DnsServer::start(&listen, knowledge).await.unwrap();
         (table, change, server)
     }
@@ -351,7 +360,8 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let (_table, names) = watch::channel(Arc::new(NameTable::default()));
         let (_change, policy) = watch::channel(Arc::new(Policy::default()));
-        let knowledge = Knowledge { names, policy, metrics: Metrics::new().unwrap() };
+        let knowledge =
+            Knowledge { names, policy, metrics: Metrics::new().unwrap(), asked: Asked::default() };
 
         let error = DnsServer::start(&[address], knowledge).await.unwrap_err();
 

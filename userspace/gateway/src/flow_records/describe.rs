@@ -5,17 +5,15 @@ use std::{net::SocketAddr, time::Duration};
 use nightgate_abi::{Flow, FlowKey};
 use nightgate_datapath::{FlowEntry, FlowSide};
 use nightgate_mirror::flow::{
-    EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, Nat, TcpSummary, Told, Verdict,
-    community_id, protocol_word,
+    DnsAsked, EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, Nat, TcpSummary,
+    Told, Verdict, community_id, protocol_word,
 };
 use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_packet::protocol;
 
+use super::Sources;
 use crate::{
-    carried::{Carried, CarriedFlows},
-    clock::Clock,
-    firewall::Firewall,
-    intercept::InterceptTable,
+    asked::Asked, carried::Carried, clock::Clock, firewall::Firewall, intercept::InterceptTable,
 };
 
 /// What a flow's numbers mean.
@@ -23,7 +21,6 @@ use crate::{
 pub(crate) struct View<'a> {
     pub(crate) firewall: &'a Firewall,
     pub(crate) table: &'a InterceptTable,
-    pub(crate) carried: &'a CarriedFlows,
     pub(crate) replica: &'a Replica,
     pub(crate) gateway: &'a IdentityId,
     pub(crate) clock: Clock,
@@ -31,11 +28,11 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// The record of a flow.
-    pub(super) fn record(&self, told: &Told) -> FlowRecord {
+    pub(super) fn record(&self, told: &Told, sources: &Sources) -> FlowRecord {
         let Told { key, flow, reason } = told;
         let entry = self.firewall.datapath.describe_flow(key, flow);
         let ends = [entry.origin.address, entry.responder.address];
-        let carried = self.carried.find(key.protocol, ends);
+        let carried = sources.carried.find(key.protocol, ends);
         let is_message = [protocol::ICMP, protocol::ICMPV6].contains(&key.protocol);
         let port = |end: SocketAddr| (!is_message && end.port() != 0).then(|| end.port());
         let interface = |index| self.firewall.datapath.interface_name(index);
@@ -63,6 +60,8 @@ impl View<'_> {
             mirrored: entry.mirror_session.is_some(),
             nat: nat(&entry),
             tcp: TcpSummary::new(key, flow),
+            tls: sources.carried.tls(key.protocol, ends),
+            dns: asked(told, ends, &sources.asked),
             flow: FlowCounts {
                 pkts_toserver: flow.packets[0],
                 pkts_toclient: flow.packets[1],
@@ -101,6 +100,16 @@ impl View<'_> {
 fn flow_ends(key: &FlowKey, [source, destination]: [SocketAddr; 2]) -> FlowEnds {
     let message = [key.icmp_type, key.icmp_code];
     FlowEnds { protocol: key.protocol, source, destination, message }
+}
+
+/// What a flow to the private DNS has asked; known until it has ended.
+fn asked(told: &Told, [client, server]: [SocketAddr; 2], asked: &Asked) -> Option<DnsAsked> {
+    let protocol = told.key.protocol;
+    let found = asked.find(protocol, client, server.port())?;
+    if told.reason != EndReason::ActiveTimeout {
+        asked.forget(protocol, client, server.port());
+    }
+    Some(found)
 }
 
 fn zone(side: &FlowSide) -> Option<String> {

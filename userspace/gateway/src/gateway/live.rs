@@ -169,7 +169,6 @@ impl Live {
         let view = View {
             firewall: &self.firewall,
             table: &table,
-            carried: &self.interceptor.flows,
             replica: &replica.borrow(),
             gateway: &self.identity,
             clock,

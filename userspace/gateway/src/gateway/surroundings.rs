@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::GatewayError;
 use crate::{
+    asked::Asked,
     dns::{DnsServer, Knowledge, NameTable, Policy},
     firewall::Firewall,
     intercept::Sources,
@@ -53,12 +54,12 @@ impl Surroundings {
     /// Nothing yet.
     pub(super) fn new(
         names: watch::Receiver<Arc<NameTable>>,
-        metrics: Metrics,
+        (metrics, asked): (Metrics, Asked),
         state: StateFolder,
     ) -> Result<Self, GatewayError> {
         let (dns, pair) = (BTreeMap::new(), None);
         let (change, policy) = watch::channel(Arc::default());
-        let knowledge = Knowledge { names, policy, metrics };
+        let knowledge = Knowledge { names, policy, metrics, asked };
         let netlink = Netlink::connect()?;
         let (resolver, sensors) = (None, None);
         let wishes = Vec::new();

@@ -24,9 +24,10 @@ use super::{
     target::{DialData, Target},
 };
 use crate::{
-    carried::{Carried, CarriedFlows},
+    carried::{Carried, CarriedFlows, Listed},
     carry::carry,
     protection::{Protected, ProtectionError},
+    sight::{Sight, Sights},
 };
 
 /// What all terminators of a gateway share.
@@ -120,7 +121,7 @@ impl RouterHost {
         let ended = match incoming.accept(share).await {
             Ok(circuit) => {
                 self.metrics.circuit_opened(End::Host);
-                let _listed = connection.ends().map(|(protocol, ends)| {
+                let listed = connection.ends().map(|(protocol, ends)| {
                     let (service, circuit) = (service.id.clone(), circuit.id);
                     self.flows.enter(
                         protocol,
@@ -128,7 +129,8 @@ impl RouterHost {
                         Carried { service, dialer: by, circuit, client: None },
                     )
                 });
-                self.carry(connection, circuit, protection).await
+                let sight = listed.as_ref().map(Listed::sight).unwrap_or_default();
+                self.carry(connection, circuit, protection, sight).await
             }
             Err(error) => Err(error.to_string()),
         };
@@ -153,11 +155,15 @@ impl RouterHost {
         connection: Connection,
         circuit: Circuit,
         protection: Protected,
+        sight: Sight,
     ) -> Result<(), String> {
         match connection {
-            Connection::Stream(stream) => carry(stream, circuit, protection, &self.metrics)
-                .await
-                .map_err(|error| error.to_string()),
+            Connection::Stream(stream) => {
+                let sights = Sights { circuit: sight, ..Sights::default() };
+                carry(stream, circuit, protection, sights, &self.metrics)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
             Connection::Datagrams(socket) => {
                 datagram::carry(socket, circuit, protection, self.udp_idle, &self.metrics)
                     .await
