@@ -11,7 +11,7 @@ use std::{
 use nightgate_abi::{Address, Flow, FlowKey, flow::Phase};
 use nightgate_mirror::flow::{
     DnsAsked, DnsQuery, EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat,
-    TcpSummary, TlsClient, Verdict, schema,
+    ProcessSummary, TcpSummary, TlsClient, Verdict, schema,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +92,14 @@ fn full() -> FlowRecord {
         service: Some("web".into()),
         identity: Some("alice".into()),
         circuit: Some("1f".into()),
+        process: Some(ProcessSummary {
+            pid: 4_711,
+            command: "psql".into(),
+            executable: Some("/usr/bin/psql".into()),
+            uid: 1_000,
+            gid: 100,
+            cgroup: Some("/user.slice".into()),
+        }),
         mirrored: true,
         nat: Some(Nat {
             src_ip: "192.0.2.1".parse().ok(),
@@ -112,8 +120,8 @@ fn full() -> FlowRecord {
             queries: vec![DnsQuery { rrname: "web.corp".into(), rrtype: "A".into() }],
         }),
         flow: FlowCounts {
-            pkts_toserver: 4,
-            pkts_toclient: 3,
+            pkts_toserver: Some(4),
+            pkts_toclient: Some(3),
             bytes_toserver: 400,
             bytes_toclient: 300,
             start: "2026-11-22T03:04:03.000006Z".into(),
@@ -139,6 +147,7 @@ fn sparse() -> FlowRecord {
         service: None,
         identity: None,
         circuit: None,
+        process: None,
         nat: None,
         tcp: None,
         tls: None,
@@ -150,7 +159,7 @@ fn sparse() -> FlowRecord {
 fn tables() -> String {
     let schema = Value::from(schema());
     let mut text = format!("\n{}", table(&schema));
-    for object in ["dns", "flow", "nat", "tcp", "tls"] {
+    for object in ["dns", "flow", "nat", "process", "tcp", "tls"] {
         let fields = inner(&schema["properties"][object]);
         let about = fields["description"].as_str().unwrap_or_default();
         write!(text, "\n## `{object}`\n\n{about}\n\n{}", table(fields)).unwrap();

@@ -47,7 +47,20 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "export",
         ],
     ),
-    ("tunnel", &["sdk", "gateway", "datapath", "model", "abi"]),
+    (
+        "tunnel",
+        &[
+            "sdk",
+            "gateway",
+            "datapath",
+            "mirror",
+            "config",
+            "export",
+            "model",
+            "abi",
+            "telemetry",
+        ],
+    ),
     // controller/
     ("model", &[]),
     ("policy", &["model"]),

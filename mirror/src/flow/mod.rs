@@ -13,7 +13,7 @@ pub use client_hello::{HelloReader, Look};
 pub use community_id::{FlowEnds, community_id};
 pub use record::{
     DnsAsked, DnsQuery, EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat,
-    TcpSummary, Verdict, protocol_word, schema,
+    ProcessSummary, TcpSummary, Verdict, protocol_word, schema,
 };
 pub use tls::TlsClient;
 pub use tracker::{Told, Tracker};

@@ -18,7 +18,7 @@ pub struct FlowRecord {
     pub timestamp: String,
     /// What it is about.
     pub event_type: EventType,
-    /// Name of the gateway.
+    /// Name of the gateway, or of the tunneler's identity.
     pub host: String,
     /// Tells the flow from others, also from later ones with the same ends. Its records all have it, before and after a
     /// restart of the gateway.
@@ -63,9 +63,12 @@ pub struct FlowRecord {
     /// The identity that dialed the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// The circuit that carried it.
+    /// The circuit that carried it; a tunneler does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit: Option<String>,
+    /// The program that began it, where a tunneler tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessSummary>,
     /// Whether a mirror session copied it.
     pub mirrored: bool,
     /// How its ends appear to each other, if that is translated.
@@ -140,6 +143,26 @@ pub struct Nat {
     pub dest_port: Option<u16>,
 }
 
+/// The program that began it.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct ProcessSummary {
+    /// Process id, in the tunneler's namespace.
+    pub pid: u32,
+    /// Name of its thread, up to 15 bytes.
+    pub command: String,
+    /// Path of its executable; absent if it had ended before it could be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Path of its cgroup v2 from the root of the hierarchy; absent as `executable` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+}
+
 /// What was asked of the gateway's private DNS.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
@@ -207,11 +230,13 @@ fn seen(sender: &Sender) -> u8 {
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct FlowCounts {
-    /// Packets from its source, as the kernel hands them on: large segments count once.
-    pub pkts_toserver: u64,
+    /// Packets from its source, as the kernel hands them on: large segments count once. A tunneler sees none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pkts_toserver: Option<u64>,
     /// Packets to its source, likewise.
-    pub pkts_toclient: u64,
-    /// Bytes from its source, link layer included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pkts_toclient: Option<u64>,
+    /// Bytes from its source, link layer included; where a tunneler tells, what the program has sent.
     pub bytes_toserver: u64,
     /// Bytes to its source, likewise.
     pub bytes_toclient: u64,

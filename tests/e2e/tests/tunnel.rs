@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
 
 use nightgate_lab::{Cgroup, Namespace, Process, overlay::Programs, run, temporary_folder, until};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -100,7 +101,12 @@ impl Scene {
 #[test]
 fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
     let scene = Scene::start();
-    let mut tunnel = scene.tunnel("tunnel", &[]);
+    let outputs = scene.file("flow-records.yaml");
+    let records = scene.file("flows.jsonl");
+    let text = format!("file: {{ path: '{}' }}\n", records.display());
+    fs::write(&outputs, text).expect("written");
+    let outputs = outputs.display().to_string();
+    let mut tunnel = scene.tunnel("tunnel", &["--flow-records", &outputs]);
     for place in PLACES {
         let page = scene.curl(place);
         let text = String::from_utf8_lossy(&page.stdout);
@@ -128,6 +134,8 @@ fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
         program.join().expect("ended");
     });
 
+    names_programs(&records);
+
     let reverse = "import socket; print(socket.gethostbyaddr(socket.gethostbyname('web.corp'))[0])";
     let said = scene.program(&["python3", "-c", reverse]);
     assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "web.corp", "{said:?}");
@@ -154,6 +162,32 @@ fn programs_reach_a_service_that_listens_nowhere_and_its_flows_name_them() {
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
     tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+/// Every connection that has ended is told of, with the program that made it.
+fn names_programs(records: &Path) {
+    let found = until("the records of three connections", LONG, || {
+        let text = fs::read_to_string(records).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let parsed = whole.lines().map(|line| serde_json::from_str(line).expect("a record"));
+        let is_curl = |record: &Value| record["process"]["command"] == "curl";
+        let records: Vec<Value> = parsed.filter(is_curl).collect();
+        Ok((records.len() >= PLACES.len()).then_some(records))
+    });
+    let found = found.expect("the records of three connections");
+    assert_eq!(found.len(), PLACES.len(), "{found:#?}");
+    assert_eq!(found[0]["dest_ip"], PLACES[0]);
+    assert_eq!(found[1]["dest_ip"], "fd09::9");
+    for record in &found {
+        let process = &record["process"];
+        let executable = process["executable"].as_str().unwrap_or_default();
+        assert!(executable.ends_with("/curl") && process["uid"] == 0, "{record:#}");
+        assert_eq!((&record["service"], &record["identity"]), (&"web".into(), &"laptop".into()));
+        assert_eq!((&record["proto"], &record["dest_port"]), (&"TCP".into(), &80.into()));
+        let flow = &record["flow"];
+        assert_eq!(flow["reason"], "end-of-flow", "{record:#}");
+        assert!(flow["bytes_toclient"].as_u64() > Some(100), "{record:#}");
+    }
 }
 
 #[test]

@@ -104,3 +104,16 @@ pub fn parse_with(
     let config = node::parse(text, &mut reader).and_then(|root| config::decode(&mut reader, root));
     reader.finish(config)
 }
+
+/// Parses what is told of flows where no gateway is configured: the keys of `telemetry.flows`. `file` is only named in
+/// errors.
+///
+/// # Errors
+/// Everything that is wrong with the text, in the order of its lines.
+pub fn parse_flow_records(text: &str, file: &str) -> Result<FlowRecords, Vec<ConfigError>> {
+    let mut files = files::NoFiles;
+    let mut reader = reader::Reader::new(file, &mut files);
+    let records =
+        node::parse(text, &mut reader).and_then(|root| telemetry::decode_flows(&mut reader, root));
+    reader.finish(records)
+}

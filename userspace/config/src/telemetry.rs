@@ -103,7 +103,7 @@ const INTERIM: (Duration, Duration) = (Duration::from_secs(10), Duration::from_s
 pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Telemetry> {
     let mut section = reader.section(node)?;
     let line = section.line();
-    let flows = reader.optional(&mut section, "flows", flows);
+    let flows = reader.optional(&mut section, "flows", decode_flows);
     let packets = reader.optional(&mut section, "packets", packets);
     reader.close(section);
     let (flows, packets) = (flows?, packets?);
@@ -125,7 +125,8 @@ fn packets(reader: &mut Reader<'_>, node: Node) -> Option<PacketFiles> {
     Some(PacketFiles { interface: interface?, path, size, files, listen: listen? })
 }
 
-fn flows(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {
+/// Decodes `telemetry.flows`.
+pub(crate) fn decode_flows(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {
     let mut section = reader.section(node)?;
     let line = section.line();
     let interim = reader.optional(&mut section, "interim", |reader, node| {
@@ -142,7 +143,7 @@ fn flows(reader: &mut Reader<'_>, node: Node) -> Option<FlowRecords> {
     reader.close(section);
     let (interim, file, syslog, http) = (interim?, file?, syslog?, http?);
     if file.is_none() && syslog.is_none() && http.is_none() {
-        let remedy = "say where records go, or remove `telemetry`";
+        let remedy = "say where records go, or have none";
         reader.report(line, "no output", "file, syslog or http", remedy);
         return None;
     }

@@ -1,4 +1,4 @@
-//! Records of flows on their way out of the gateway: each output has a queue of its own, so that a slow one costs its own
+//! Records of flows on their way out of the gateway or tunneler: each output has a queue of its own, so that a slow one costs its own
 //! records and nothing else. And copies of frames, to capture files.
 
 mod capture;
@@ -13,4 +13,4 @@ mod syslog;
 
 pub use capture::{Capture, CaptureError, Describe};
 pub use http::HttpError;
-pub use outputs::Outputs;
+pub use outputs::{Outputs, host_name};

@@ -18,12 +18,20 @@ use crate::{
 /// How long the records that wait may take when the gateway stops.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// The kernel's word for this host.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
+/// The name of this host, as syslog messages tell it; empty if the kernel does not say.
+pub fn host_name() -> String {
+    std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned()
+}
+
 /// All outputs of a gateway.
 #[derive(Debug, Default)]
 pub struct Outputs(Vec<Queue>);
 
 impl Outputs {
-    /// Starts those of a configuration, for a gateway of this name. What cannot be reached or written yet is tried with the
+    /// Starts those of a configuration, for a host of this name. What cannot be reached or written yet is tried with the
     /// first record.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nightgate_config::Gateway;
 use nightgate_datapath::DatapathError;
-use nightgate_export::{HttpError, Outputs};
+use nightgate_export::{HttpError, Outputs, host_name};
 use nightgate_mirror::flow::Told;
 use nightgate_telemetry::Metrics;
 use tokio::sync::mpsc;
@@ -48,9 +48,6 @@ pub enum FlowRecordsError {
     Collector(#[from] HttpError),
 }
 
-/// The kernel's word for this host.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-
 impl FlowRecords {
     /// Begins to look for flows that end, if the configuration wants them told. What ended while no process looked is
     /// told as well.
@@ -67,8 +64,7 @@ impl FlowRecords {
         let Some(config) = &gateway.telemetry.flows else {
             return Ok(Self { sources, ..Self::default() });
         };
-        let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
-        let outputs = Outputs::start(config, host.trim(), metrics)?;
+        let outputs = Outputs::start(config, &host_name(), metrics)?;
         let tables = firewall.datapath.flow_tables()?;
         let (sender, told) = mpsc::channel(WAITING);
         let mark = lookout::Mark::beside(admin_socket);

@@ -1,9 +1,9 @@
 //! Reads the configuration file of a router or gateway.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use nightgate_config::{Config, ConfigError, Endpoint, LinkGroup, Links};
+use nightgate_config::{Config, ConfigError, Endpoint, FlowRecords, LinkGroup, Links};
 use nightgate_gateway::admin::RuleFile;
 use nightgate_router::{LinkConfig, Offline, RouterConfig};
 
@@ -90,11 +90,19 @@ pub(crate) fn read(
 }
 
 /// What a configuration says; the error lists everything that is wrong with it.
-pub(crate) fn listed(parsed: Result<Config, Vec<ConfigError>>) -> anyhow::Result<Config> {
+pub(crate) fn listed<T>(parsed: Result<T, Vec<ConfigError>>) -> anyhow::Result<T> {
     parsed.map_err(|errors| {
         let lines = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
         anyhow!("{} in the configuration:{lines}", count(errors.len()))
     })
+}
+
+/// What a file says is told of flows.
+pub(crate) fn flow_records(file: &Path) -> anyhow::Result<FlowRecords> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("read {name}: expected where flow records go"))?;
+    listed(nightgate_config::parse_flow_records(&text, &name))
 }
 
 fn count(errors: usize) -> String {
@@ -103,8 +111,6 @@ fn count(errors: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use nightgate_gateway::admin::{Topic, ask};
 use nightgate_tunnel::{FlowReport, TunnelConfig, policy::Policy};
 
 use crate::{
-    identity_file,
+    config_file, identity_file,
     output::{OutputArgs, Table},
     signals::StopSignals,
 };
@@ -44,6 +44,10 @@ pub(crate) struct RunArgs {
     /// Which programs may use which services (docs/tunneler.md); without it, all may use all
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Where a record of every flow that has ended goes: YAML with `file`, `syslog`, `http` and `interim`, as under
+    /// `telemetry.flows` of a gateway (docs/flow-records.md)
+    #[arg(long, value_name = "FILE")]
+    flow_records: Option<PathBuf>,
     /// Leave DNS alone: services are reached by the addresses of their intercept.v1 only
     #[arg(long)]
     no_dns: bool,
@@ -101,6 +105,7 @@ impl TunnelCommand {
 impl RunArgs {
     async fn run(self) -> anyhow::Result<()> {
         let policy = self.policy.as_deref().map(Policy::load).transpose()?;
+        let records = self.flow_records.as_deref().map(config_file::flow_records).transpose()?;
         let mut signals = StopSignals::new()?;
         let cgroups = if self.cgroup.is_empty() { vec![whole_host()?] } else { self.cgroup };
         let config = TunnelConfig {
@@ -109,6 +114,7 @@ impl RunArgs {
             fail_closed: self.fail_closed.then(|| self.bpf.join("nightgate/tunnel")),
             dns: !self.no_dns,
             policy: policy.unwrap_or_default(),
+            records,
             admin_socket: self.admin.admin_socket,
         };
         nightgate_tunnel::run(config, signals.wait()).await.context("run the tunneler")

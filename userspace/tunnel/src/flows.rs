@@ -1,4 +1,4 @@
-//! What is carried right now, for people.
+//! What is carried right now, for people; and what it was when it has ended, for the records of flows.
 
 use std::{
     collections::BTreeMap,
@@ -7,19 +7,26 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use nightgate_gateway::{clock::Clock, sight::Sight};
+use nightgate_mirror::flow::{EndReason, TlsClient};
 use nightgate_model::configs::Protocol;
 use serde::{Deserialize, Serialize};
 
-use crate::process::Process;
+use crate::{
+    process::Process,
+    records::{Records, Told},
+};
 
 /// A connection or UDP flow of a program.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FlowReport {
     /// By which protocol.
     pub protocol: Protocol,
+    /// Whence the program sent.
+    pub source: SocketAddr,
     /// Where the program wanted to.
     pub destination: SocketAddr,
     /// The name it asked for, if it was one of a service.
@@ -44,12 +51,20 @@ pub(crate) struct Flows(Arc<Mutex<Table>>);
 struct Table {
     next: u64,
     flows: BTreeMap<u64, Entry>,
+    /// Where ended ones are told of, if anywhere.
+    records: Option<Records>,
 }
 
 #[derive(Debug)]
 struct Entry {
     what: FlowReport,
     since: Instant,
+    /// The same in nanoseconds since boot (`CLOCK_MONOTONIC`).
+    start: u64,
+    /// When it was told of last.
+    told: Instant,
+    /// What its program has said of TLS.
+    tls: Option<TlsClient>,
     counts: Arc<Counts>,
 }
 
@@ -66,30 +81,58 @@ pub(crate) struct Entered {
     flows: Flows,
     number: u64,
     pub(crate) counts: Arc<Counts>,
+    /// How it has ended, and how long it had been silent then.
+    ending: (EndReason, Duration),
 }
 
 impl Flows {
+    /// None yet; those that end are told to `records`.
+    pub(crate) fn new(records: Option<Records>) -> Self {
+        let flows = Self::default();
+        flows.lock().records = records;
+        flows
+    }
+
     /// Enters a flow that begins now.
     pub(crate) fn enter(&self, what: FlowReport) -> Entered {
         let counts = Arc::new(Counts::default());
         let mut table = self.lock();
         let number = table.next;
         table.next = number.wrapping_add(1);
-        let entry = Entry { what, since: Instant::now(), counts: Arc::clone(&counts) };
+        let (since, start) = (Instant::now(), now());
+        let counted = Arc::clone(&counts);
+        let entry = Entry { what, since, start, told: since, tls: None, counts: counted };
         table.flows.insert(number, entry);
-        Entered { flows: self.clone(), number, counts }
+        // Whoever does not come to say how it ends was stopped.
+        let ending = (EndReason::ForcedEnd, Duration::ZERO);
+        Entered { flows: self.clone(), number, counts, ending }
     }
 
     /// All of them, the oldest first.
     pub(crate) fn report(&self) -> Vec<FlowReport> {
         let table = self.lock();
-        let report = |entry: &Entry| FlowReport {
-            age: entry.since.elapsed().as_secs(),
-            sent: entry.counts.sent.load(Ordering::Relaxed),
-            received: entry.counts.received.load(Ordering::Relaxed),
-            ..entry.what.clone()
+        table.flows.values().map(Entry::report).collect()
+    }
+
+    /// Tells of those that have not been told of for the time that the records ask for.
+    pub(crate) fn tell_long(&self) {
+        let Table { flows, records, .. } = &mut *self.lock();
+        let Some((records, interim)) = records.as_ref().and_then(|it| Some((it, it.interim?)))
+        else {
+            return;
         };
-        table.flows.values().map(report).collect()
+        for entry in flows.values_mut().filter(|entry| entry.told.elapsed() >= interim) {
+            entry.told = Instant::now();
+            entry.tell(records, (EndReason::ActiveTimeout, Duration::ZERO));
+        }
+    }
+
+    /// Tells of what is left, and delivers the records that wait; what ends later is told of no more.
+    pub(crate) async fn close(&self) {
+        let records = self.lock().end_all();
+        if let Some(records) = records {
+            records.outputs.close().await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -97,8 +140,64 @@ impl Flows {
     }
 }
 
+impl Table {
+    fn end_all(&mut self) -> Option<Records> {
+        let records = self.records.take()?;
+        for entry in self.flows.values() {
+            entry.tell(&records, (EndReason::ForcedEnd, Duration::ZERO));
+        }
+        Some(records)
+    }
+}
+
+impl Entry {
+    fn report(&self) -> FlowReport {
+        FlowReport {
+            age: self.since.elapsed().as_secs(),
+            sent: self.counts.sent.load(Ordering::Relaxed),
+            received: self.counts.received.load(Ordering::Relaxed),
+            ..self.what.clone()
+        }
+    }
+
+    fn tell(&self, records: &Records, (reason, silence): (EndReason, Duration)) {
+        let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+        let times = [self.start, now().saturating_sub(silence).max(self.start)];
+        records.tell(&Told { what: &self.report(), tls: self.tls.as_ref(), times, reason });
+    }
+}
+
+impl Entered {
+    /// It ends for this reason, after it has been silent for so long.
+    pub(crate) fn end(&mut self, reason: EndReason, silence: Duration) {
+        self.ending = (reason, silence);
+    }
+
+    /// Looks at what the program says first, if anybody is told of it.
+    pub(crate) fn sight(&self) -> Sight {
+        if self.flows.lock().records.is_none() {
+            return Sight::default();
+        }
+        let (flows, number) = (self.flows.clone(), self.number);
+        Sight::new(move |client| {
+            if let Some(entry) = flows.lock().flows.get_mut(&number) {
+                entry.tls = Some(client);
+            }
+        })
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.flows.lock().flows.remove(&self.number);
+        let table = &mut *self.flows.lock();
+        if let Some(entry) = table.flows.remove(&self.number)
+            && let Some(records) = &table.records
+        {
+            entry.tell(records, self.ending);
+        }
     }
+}
+
+fn now() -> u64 {
+    Clock::read().map_or(0, |clock| clock.now())
 }

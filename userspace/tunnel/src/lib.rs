@@ -10,6 +10,7 @@ mod flows;
 mod hosting;
 pub mod policy;
 mod process;
+mod records;
 mod second_factor;
 mod sockets;
 mod source;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use nightgate_abi::tunnel::{DNS_SERVICE, Origin};
-use nightgate_gateway::carry::reset;
+use nightgate_gateway::{carry::reset, sight::Sight};
+use nightgate_mirror::flow::EndReason;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -96,17 +97,20 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
             return;
         }
     };
-    let entered = shared.flows.enter(call.report());
+    let mut entered = shared.flows.enter(call.report());
     let prepared = stream.set_nodelay(true);
-    let mut counted = Counted { stream: &mut stream, counts: &entered.counts };
+    let mut counted = Counted { stream: &mut stream, counts: &entered.counts, sight: entered.sight() };
     let ended = match prepared {
         Ok(()) => copy_bidirectional(&mut counted, &mut overlay).await,
         Err(error) => Err(error),
     };
-    if let Err(error) = ended {
-        debug!(service = %call.service, %error, "connection lost");
-        // What was cut must not look complete.
-        reset(stream);
+    match ended {
+        Ok(_) => entered.end(EndReason::EndOfFlow, Duration::ZERO),
+        Err(error) => {
+            debug!(service = %call.service, %error, "connection lost");
+            // What was cut must not look complete.
+            reset(stream);
+        }
     }
 }
 
@@ -114,6 +118,7 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
 struct Counted<'a> {
     stream: &'a mut TcpStream,
     counts: &'a Counts,
+    sight: Sight,
 }
 
 impl AsyncRead for Counted<'_> {
@@ -124,7 +129,9 @@ impl AsyncRead for Counted<'_> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *self.stream).poll_read(context, buffer))?;
-        let read = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        self.sight.look(read);
+        let read = u64::try_from(read.len()).unwrap_or(u64::MAX);
         self.counts.sent.fetch_add(read, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use nightgate_abi::tunnel::{Origin, OriginKey, flag};
+use nightgate_config::FlowRecords;
 use nightgate_datapath::{DatapathError, Destinations, Tunnel, TunnelPlace};
+use nightgate_export::{HttpError, Outputs, host_name};
 use nightgate_gateway::{
     admin::{AdminServer, AdminSocketError, Query, Request, Topic},
     intercept::{DialPlan, Passage},
@@ -18,6 +20,7 @@ use nightgate_gateway::{
 };
 use nightgate_model::configs::Protocol;
 use nightgate_sdk::{AuthenticateError, Context, DialError, DialOptions, Identity, Stream};
+use nightgate_telemetry::{Metrics, MetricsError};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tracing::{error, info, warn};
 
@@ -26,6 +29,7 @@ use crate::{
     hosting::OwnHosting,
     policy::Policy,
     process::Process,
+    records::Records,
     second_factor::take_codes,
     sockets::Sockets,
     source,
@@ -47,6 +51,8 @@ pub struct TunnelConfig {
     pub dns: bool,
     /// Which programs may use which services.
     pub policy: Policy,
+    /// What is told of flows that have ended, and where to; `None` for nothing.
+    pub records: Option<FlowRecords>,
     /// Where operators look in.
     pub admin_socket: PathBuf,
 }
@@ -63,6 +69,12 @@ pub enum TunnelError {
     /// The hooks cannot be attached.
     #[error(transparent)]
     Hooks(#[from] DatapathError),
+    /// The metrics of its flow records clash.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A collector of flow records cannot be used as configured.
+    #[error(transparent)]
+    Collector(#[from] HttpError),
     /// The identity cannot join the overlay.
     #[error("join the overlay")]
     Join(#[from] AuthenticateError),
@@ -119,13 +131,14 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let mut admin = AdminServer::start(&config.admin_socket)?;
     let sockets = Sockets::open().map_err(TunnelError::Sockets)?;
     let context = Context::load(&config.identity).await?;
+    let records = records(&config, &context)?;
     let place = place(&config, &sockets).map_err(TunnelError::Sockets)?;
     let shared = Arc::new(Shared {
         context,
         hooks: Mutex::new(Tunnel::start(&place)?),
         table: Mutex::new(Table::new()),
         policy: config.policy,
-        flows: Flows::default(),
+        flows: Flows::new(records),
     });
     let mut tasks = JoinSet::new();
     spawn_all(&mut tasks, sockets, &shared).map_err(TunnelError::Sockets)?;
@@ -139,12 +152,23 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     loop {
         tokio::select! {
             () = &mut stop => break,
-            _ = heartbeat.tick() => shared.live(),
+            _ = heartbeat.tick() => {
+                shared.live();
+                shared.flows.tell_long();
+            }
             Some(query) = admin.next() => answer(query, &shared),
         }
     }
     tasks.shutdown().await;
+    shared.flows.close().await;
     Ok(())
+}
+
+fn records(config: &TunnelConfig, context: &Context) -> Result<Option<Records>, TunnelError> {
+    let Some(wanted) = &config.records else { return Ok(None) };
+    let outputs = Outputs::start(wanted, &host_name(), &Metrics::new()?)?;
+    let (identity, interim) = (context.identity_name(), wanted.interim);
+    Ok(Some(Records { outputs, identity, interim }))
 }
 
 fn place(config: &TunnelConfig, sockets: &Sockets) -> io::Result<TunnelPlace> {
@@ -356,6 +380,7 @@ impl Call {
     pub(crate) fn report(&self) -> FlowReport {
         FlowReport {
             protocol: self.protocol,
+            source: self.source,
             destination: self.destination,
             name: self.name.as_ref().map(ToString::to_string),
             service: self.service.clone(),

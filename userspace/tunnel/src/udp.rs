@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use nightgate_abi::tunnel::{DNS_SERVICE, Origin, OriginKey};
+use nightgate_mirror::flow::EndReason;
 use nightgate_sdk::{MAX_MESSAGE, Messages};
 use tokio::{
     net::UdpSocket,
@@ -125,12 +126,13 @@ async fn carry(
     match shared.admit(&origin, source) {
         Ok(call) => match shared.dial(&call).await {
             Ok(overlay) => {
-                let entered = shared.flows.enter(call.report());
+                let mut entered = shared.flows.enter(call.report());
                 let messages = overlay.into_messages();
                 let place = (socket.as_ref(), source);
-                if let Err(error) = exchange(place, &mut waiting, &messages, &entered.counts).await
-                {
-                    debug!(service = %call.service, %error, "flow lost");
+                match exchange(place, &mut waiting, &messages, &entered.counts).await {
+                    Ok(EndReason::IdleTimeout) => entered.end(EndReason::IdleTimeout, IDLE),
+                    Ok(reason) => entered.end(reason, Duration::ZERO),
+                    Err(error) => debug!(service = %call.service, %error, "flow lost"),
                 }
             }
             Err(error) => {
@@ -146,13 +148,13 @@ async fn carry(
     }
 }
 
-/// Carries datagrams both ways until the flow is silent or the other end has ended it.
+/// Carries datagrams both ways until the flow is silent or the other end has ended it; gives which of the two.
 async fn exchange(
     (socket, source): (&UdpSocket, SocketAddr),
     waiting: &mut mpsc::Receiver<Bytes>,
     messages: &Messages,
     counts: &Counts,
-) -> std::io::Result<()> {
+) -> std::io::Result<EndReason> {
     let count = |counter: &std::sync::atomic::AtomicU64, length: usize| {
         counter.fetch_add(u64::try_from(length).unwrap_or(u64::MAX), Ordering::Relaxed);
     };
@@ -160,7 +162,7 @@ async fn exchange(
     loop {
         tokio::select! {
             datagram = waiting.recv() => {
-                let Some(datagram) = datagram else { return Ok(()) };
+                let Some(datagram) = datagram else { return Ok(EndReason::ForcedEnd) };
                 // An empty one cannot be told from no message at all.
                 if !datagram.is_empty() {
                     messages.send(&datagram).await?;
@@ -168,11 +170,14 @@ async fn exchange(
                 }
             }
             message = messages.recv() => {
-                let Some(message) = message? else { return Ok(()) };
+                let Some(message) = message? else { return Ok(EndReason::EndOfFlow) };
                 socket.send_to(&message, source).await?;
                 count(&counts.received, message.len());
             }
-            () = tokio::time::sleep_until(silent_at) => return messages.shutdown().await,
+            () = tokio::time::sleep_until(silent_at) => {
+                messages.shutdown().await?;
+                return Ok(EndReason::IdleTimeout);
+            }
         }
         silent_at = Instant::now() + IDLE;
     }
