@@ -10,8 +10,8 @@ use std::{
 
 use nightgate_abi::{Address, Flow, FlowKey, flow::Phase};
 use nightgate_mirror::flow::{
-    DnsAsked, DnsQuery, EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat,
-    ProcessSummary, TcpSummary, TlsClient, Verdict, schema,
+    DnsAsked, DnsQuery, DropSummary, EndReason, EventType, FlowCounts, FlowId, FlowRecord,
+    FlowState, Nat, ProcessSummary, TcpSummary, TlsClient, Verdict, schema,
 };
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ fn full() -> FlowRecord {
         proto: "TCP".into(),
         icmp_type: Some(8),
         icmp_code: Some(0),
-        community_id: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into(),
+        community_id: Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into()),
         src_zone: Some("lan".into()),
         dest_zone: Some("overlay".into()),
         verdict: Verdict::Accept,
@@ -119,7 +119,13 @@ fn full() -> FlowRecord {
         dns: Some(DnsAsked {
             queries: vec![DnsQuery { rrname: "web.corp".into(), rrtype: "A".into() }],
         }),
-        flow: FlowCounts {
+        drop: Some(DropSummary {
+            reason: "rule".into(),
+            hook: "ingress".into(),
+            len: 60,
+            suppressed: 7,
+        }),
+        flow: Some(FlowCounts {
             pkts_toserver: Some(4),
             pkts_toclient: Some(3),
             bytes_toserver: 400,
@@ -130,7 +136,7 @@ fn full() -> FlowRecord {
             duration_ms: 1_500,
             state: FlowState::from(Phase::Closed),
             reason: EndReason::EndOfFlow,
-        },
+        }),
     }
 }
 
@@ -152,6 +158,9 @@ fn sparse() -> FlowRecord {
         tcp: None,
         tls: None,
         dns: None,
+        flow: None,
+        drop: None,
+        community_id: None,
         ..full()
     }
 }
@@ -159,7 +168,7 @@ fn sparse() -> FlowRecord {
 fn tables() -> String {
     let schema = Value::from(schema());
     let mut text = format!("\n{}", table(&schema));
-    for object in ["dns", "flow", "nat", "process", "tcp", "tls"] {
+    for object in ["dns", "drop", "flow", "nat", "process", "tcp", "tls"] {
         let fields = inner(&schema["properties"][object]);
         let about = fields["description"].as_str().unwrap_or_default();
         write!(text, "\n## `{object}`\n\n{about}\n\n{}", table(fields)).unwrap();

@@ -49,17 +49,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "tunnel",
-        &[
-            "sdk",
-            "gateway",
-            "datapath",
-            "mirror",
-            "config",
-            "export",
-            "model",
-            "abi",
-            "telemetry",
-        ],
+        &["sdk", "gateway", "datapath", "mirror", "config", "export", "model", "abi", "telemetry"],
     ),
     // controller/
     ("model", &[]),

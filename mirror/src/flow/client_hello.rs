@@ -235,7 +235,7 @@ mod tests {
 
     /// Something with its length before it, in so many bytes.
     fn with_length(bytes: usize, content: &[u8]) -> Vec<u8> {
-        let length = (content.len() as u32).to_be_bytes();
+        let length = u32::try_from(content.len()).unwrap().to_be_bytes();
         [&length[4 - bytes..], content].concat()
     }
 

@@ -12,8 +12,8 @@ mod tracker;
 pub use client_hello::{HelloReader, Look};
 pub use community_id::{FlowEnds, community_id};
 pub use record::{
-    DnsAsked, DnsQuery, EndReason, EventType, FlowCounts, FlowId, FlowRecord, FlowState, Nat,
-    ProcessSummary, TcpSummary, Verdict, protocol_word, schema,
+    DnsAsked, DnsQuery, DropSummary, EndReason, EventType, FlowCounts, FlowId, FlowRecord,
+    FlowState, Nat, ProcessSummary, TcpSummary, Verdict, protocol_word, schema,
 };
 pub use tls::TlsClient;
 pub use tracker::{Told, Tracker};

@@ -10,7 +10,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::tls::TlsClient;
 
-/// A flow that has ended, or goes on for long. Fields that have no value are absent.
+/// A flow that has ended, or goes on for long, or a packet that was refused. Fields that have no value are absent.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct FlowRecord {
@@ -44,8 +44,9 @@ pub struct FlowRecord {
     /// Its code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp_code: Option<u8>,
-    /// Community ID, version 1 with seed 0, by which other tools know the flow too.
-    pub community_id: String,
+    /// Community ID, version 1 with seed 0, by which other tools know the flow too; absent of refused ICMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub community_id: Option<String>,
     /// Zone that it came from; absent if rules of long ago judged it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub src_zone: Option<String>,
@@ -54,7 +55,7 @@ pub struct FlowRecord {
     pub dest_zone: Option<String>,
     /// What the rules said.
     pub verdict: Verdict,
-    /// The rule that accepted it, absent as zones are.
+    /// The rule that decided, absent as zones are, and if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// The service, if it was carried by the overlay or intercepted for it.
@@ -84,8 +85,12 @@ pub struct FlowRecord {
     /// What was asked of the gateway's private DNS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsAsked>,
-    /// How much it carried, and when.
-    pub flow: FlowCounts,
+    /// How much it carried, and when; absent of refused packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowCounts>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<DropSummary>,
 }
 
 /// What a record is about.
@@ -94,6 +99,8 @@ pub struct FlowRecord {
 pub enum EventType {
     /// A flow.
     Flow,
+    /// A packet that was refused, and that a rule with `log` or `log_unmatched` has logged.
+    Drop,
 }
 
 /// What the rules said.
@@ -102,6 +109,8 @@ pub enum EventType {
 pub enum Verdict {
     /// It passed.
     Accept,
+    /// It was refused, with or without an answer.
+    Drop,
 }
 
 /// A number below 2^53, which every reader of JSON takes exactly.
@@ -193,6 +202,21 @@ pub struct TcpSummary {
     pub tcp_flags_tc: String,
 }
 
+/// A packet that was refused.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct DropSummary {
+    /// Why, in the word of `nightgate fw drops`.
+    pub reason: String,
+    /// Side of the interface that refused it: `ingress` or `egress`.
+    pub hook: String,
+    /// Its bytes, link layer included.
+    pub len: u32,
+    /// Packets that the same rule has refused since the record before, and that nothing tells of: 10 are told of in a
+    /// second, 20 at once.
+    pub suppressed: u64,
+}
+
 /// Bits of [`nightgate_abi::Facts::word`] below the TCP flags of the first packet.
 const BELOW_FLAGS: u32 = 48;
 
@@ -209,8 +233,17 @@ impl TcpSummary {
         let opens = destination.has(sent::ANYTHING) && is_opened && !is_refused;
         let ts = first | seen(source);
         let tc = seen(destination) | if opens { tcp_flags::SYN } else { 0 };
+        Some(Self::of(ts, tc))
+    }
+
+    /// That of what both ends have sent.
+    pub fn of(source: u8, destination: u8) -> Self {
         let hex = |flags: u8| format!("{flags:02x}");
-        Some(Self { tcp_flags: hex(ts | tc), tcp_flags_ts: hex(ts), tcp_flags_tc: hex(tc) })
+        Self {
+            tcp_flags: hex(source | destination),
+            tcp_flags_ts: hex(source),
+            tcp_flags_tc: hex(destination),
+        }
     }
 }
 

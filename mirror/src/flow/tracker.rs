@@ -54,6 +54,11 @@ impl Tracker {
         Self { before, interim, ..Self::default() }
     }
 
+    /// Changes the interval at which flows that go on are told of.
+    pub fn set_interim(&mut self, interim: Option<u64>) {
+        self.interim = interim;
+    }
+
     /// Begins a look at `now`, in nanoseconds since boot (`CLOCK_MONOTONIC`).
     pub fn begin(&mut self, now: u64) {
         self.look += 1;

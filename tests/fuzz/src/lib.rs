@@ -84,10 +84,10 @@ pub fn client_hello(data: &[u8]) {
     }
     let mut reader = HelloReader::default();
     let (first, second) = data.split_at(data.len() / 2);
-    let cut = match reader.look(first) {
-        Look::Undecided => reader.look(second),
-        decided => decided,
-    };
+    let mut cut = reader.look(first);
+    if cut == Look::Undecided {
+        cut = reader.look(second);
+    }
     assert_eq!(cut, whole);
 }
 

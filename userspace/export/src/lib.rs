@@ -13,4 +13,4 @@ mod syslog;
 
 pub use capture::{Capture, CaptureError, Describe};
 pub use http::HttpError;
-pub use outputs::{Outputs, host_name};
+pub use outputs::{Outputs, Sinks, host_name};

@@ -4,13 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use nightgate_config::FlowRecords;
 use nightgate_telemetry::Metrics;
-use tokio::time::timeout;
-use tracing::warn;
 
 use crate::{
     file::FileSink,
     http::{HttpError, HttpSink},
-    queue::{Queue, Sink},
+    queue::{Queue, Retired, Sink},
     record::Waiting,
     syslog::SyslogSink,
 };
@@ -28,27 +26,65 @@ pub fn host_name() -> String {
 
 /// All outputs of a gateway.
 #[derive(Debug, Default)]
-pub struct Outputs(Vec<Queue>);
+pub struct Outputs {
+    queues: Vec<Queue>,
+    /// Those that the configuration does not name any more, until they have delivered what waits.
+    retired: Vec<Retired>,
+}
 
-impl Outputs {
-    /// Starts those of a configuration, for a host of this name. What cannot be reached or written yet is tried with the
-    /// first record.
+/// What a configuration asks for, ready to deliver.
+#[derive(Debug)]
+pub struct Sinks(Vec<(&'static str, Sink)>);
+
+impl Sinks {
+    /// Those of a configuration, for a host of this name. What cannot be reached or written yet is tried with the first
+    /// record.
     ///
     /// # Errors
     /// A file that says how to reach a collector cannot be used.
-    pub fn start(config: &FlowRecords, host: &str, metrics: &Metrics) -> Result<Self, HttpError> {
-        let mut queues = Vec::new();
+    pub fn new(config: &FlowRecords, host: &str) -> Result<Self, HttpError> {
+        let mut sinks = Vec::new();
         if let Some(file) = &config.file {
-            queues.push(Queue::start("file", Sink::File(FileSink::new(file)), metrics));
+            sinks.push(("file", Sink::File(FileSink::new(file))));
         }
         if let Some(syslog) = &config.syslog {
-            let sink = Sink::Syslog(SyslogSink::new(syslog, host));
-            queues.push(Queue::start("syslog", sink, metrics));
+            sinks.push(("syslog", Sink::Syslog(SyslogSink::new(syslog, host))));
         }
         if let Some(http) = &config.http {
-            queues.push(Queue::start("http", Sink::Http(HttpSink::new(http)?), metrics));
+            sinks.push(("http", Sink::Http(HttpSink::new(http)?)));
         }
-        Ok(Self(queues))
+        Ok(Self(sinks))
+    }
+}
+
+impl Outputs {
+    /// Starts those of a configuration, for a host of this name.
+    ///
+    /// # Errors
+    /// As [`Sinks::new`].
+    pub fn start(config: &FlowRecords, host: &str, metrics: &Metrics) -> Result<Self, HttpError> {
+        let mut outputs = Self::default();
+        outputs.change(Some(Sinks::new(config, host)?), metrics);
+        Ok(outputs)
+    }
+
+    /// Goes on with those of another configuration, or none. What waits for an output goes by its new way, or by the old one
+    /// if it has no new one.
+    pub fn change(&mut self, sinks: Option<Sinks>, metrics: &Metrics) {
+        let mut before = std::mem::take(&mut self.queues);
+        for (name, sink) in sinks.into_iter().flat_map(|sinks| sinks.0) {
+            let place = before.iter().position(|queue| queue.name() == name);
+            let queue = match place.map(|place| before.swap_remove(place)) {
+                Some(queue) => {
+                    queue.replace(sink);
+                    queue
+                }
+                None => Queue::start(name, sink, metrics),
+            };
+            self.queues.push(queue);
+        }
+        self.retired.retain(|retired| !retired.is_finished());
+        self.retired.extend(before.into_iter().map(Queue::retire));
     }
 
     /// Hands a record to every output: a JSON object with one field at least, to which each adds how many records it has
@@ -57,17 +93,15 @@ impl Outputs {
         let Some(open) = record.strip_suffix('}') else { return };
         let waiting = Waiting { timestamp: timestamp.to_owned(), open: open.to_owned() };
         let waiting = Arc::new(waiting);
-        self.0.iter().for_each(|queue| queue.submit(&waiting));
+        self.queues.iter().for_each(|queue| queue.submit(&waiting));
     }
 
     /// Delivers what waits, and ends.
     pub async fn close(self) {
-        for queue in self.0 {
-            let abort = queue.abort_handle();
-            if timeout(GRACE, queue.close()).await.is_err() {
-                warn!("flow records that waited are lost");
-                abort.abort();
-            }
+        let Self { queues, mut retired } = self;
+        retired.extend(queues.into_iter().map(Queue::retire));
+        for output in retired {
+            output.close(GRACE).await;
         }
     }
 }
@@ -78,14 +112,18 @@ mod tests {
 
     use nightgate_config::RecordFile;
     use serde_json::{Value, json};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::queue::WAITING;
 
-    fn outputs(path: &Path, metrics: &Metrics) -> Outputs {
+    fn config(path: &Path) -> FlowRecords {
         let file = RecordFile { path: path.to_owned(), size: 1 << 30, files: 2 };
-        let config = FlowRecords { interim: None, file: Some(file), syslog: None, http: None };
-        Outputs::start(&config, "gw", metrics).unwrap()
+        FlowRecords { interim: None, file: Some(file), syslog: None, http: None }
+    }
+
+    fn outputs(path: &Path, metrics: &Metrics) -> Outputs {
+        Outputs::start(&config(path), "gw", metrics).unwrap()
     }
 
     fn lines(path: &Path) -> Vec<Value> {
@@ -146,5 +184,45 @@ mod tests {
         // Closed, it does not try for long.
         outputs.close().await;
         assert!(metrics.render().unwrap().contains("result=\"lost\"} 1"));
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_by_the_new_way_and_by_the_old_one_if_there_is_no_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first.jsonl", "second.jsonl"].map(|name| folder.path().join(name));
+        let metrics = Metrics::new().unwrap();
+        let mut outputs = outputs(&first, &metrics);
+        // Its task has not run yet.
+        outputs.submit("", "{\"n\":1}");
+        outputs.change(Some(Sinks::new(&config(&second), "gw").unwrap()), &metrics);
+        outputs.submit("", "{\"n\":2}");
+        outputs.change(None, &metrics);
+        outputs.submit("", "{\"n\":3}");
+        outputs.close().await;
+        assert!(!first.exists());
+        assert_eq!(lines(&second), [json!({ "n": 1, "lost": 0 }), json!({ "n": 2, "lost": 0 })]);
+    }
+
+    #[tokio::test]
+    async fn an_output_that_is_named_no_more_is_tried_until_it_has_what_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("logs");
+        fs::write(&blocked, "in the way").unwrap();
+        let metrics = Metrics::new().unwrap();
+        let path = blocked.join("flows.jsonl");
+        let mut outputs = outputs(&path, &metrics);
+        outputs.submit("", "{\"n\":1}");
+        outputs.change(None, &metrics);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fs::remove_file(&blocked).unwrap();
+        let delivered = async {
+            while !outputs.retired[0].is_finished() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), delivered).await.unwrap();
+        assert_eq!(lines(&path), [json!({ "n": 1, "lost": 0 })]);
+        outputs.change(None, &metrics);
+        assert!(outputs.retired.is_empty());
     }
 }

@@ -3,15 +3,19 @@
 use std::{
     io,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use nightgate_telemetry::{Metrics, RecordFate};
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
-use tracing::{error, info};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tracing::{error, info, warn};
 
 use crate::{
     file::FileSink,
@@ -46,8 +50,18 @@ pub(crate) struct Queue {
     name: &'static str,
     records: mpsc::Sender<Arc<Waiting>>,
     unreported: Arc<AtomicU64>,
+    orders: Arc<Orders>,
     metrics: Metrics,
     task: JoinHandle<()>,
+}
+
+/// What a delivery is told while it works.
+#[derive(Debug, Default)]
+struct Orders {
+    /// What is to deliver from the next try on.
+    sink: Mutex<Option<Sink>>,
+    /// The process ends: nothing is tried for long.
+    is_ending: AtomicBool,
 }
 
 /// The other end of it.
@@ -57,6 +71,7 @@ struct Delivery {
     records: mpsc::Receiver<Arc<Waiting>>,
     /// Records that are lost, and that no delivered one has told of.
     unreported: Arc<AtomicU64>,
+    orders: Arc<Orders>,
     metrics: Metrics,
     /// Whether the last batch was lost, so that it is logged once.
     is_failing: bool,
@@ -66,16 +81,18 @@ impl Queue {
     pub(crate) fn start(name: &'static str, sink: Sink, metrics: &Metrics) -> Self {
         let (sender, records) = mpsc::channel(WAITING);
         let unreported = Arc::new(AtomicU64::new(0));
+        let orders = Arc::new(Orders::default());
         let delivery = Delivery {
             name,
             sink,
             records,
             unreported: Arc::clone(&unreported),
+            orders: Arc::clone(&orders),
             metrics: metrics.clone(),
             is_failing: false,
         };
         let task = tokio::spawn(delivery.run());
-        Self { name, records: sender, unreported, metrics: metrics.clone(), task }
+        Self { name, records: sender, unreported, orders, metrics: metrics.clone(), task }
     }
 
     /// Puts a record in the queue; it is lost if there is no room.
@@ -86,17 +103,48 @@ impl Queue {
         }
     }
 
-    /// Ends it when it has delivered what waits.
-    pub(crate) async fn close(self) {
-        drop(self.records);
-        if let Err(error) = self.task.await {
-            error!(output = self.name, %error, "records that waited are lost");
-        }
+    /// Which output it is.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// Ends it at once.
-    pub(crate) fn abort_handle(&self) -> tokio::task::AbortHandle {
-        self.task.abort_handle()
+    /// Delivers by another sink from now on, also what waits.
+    pub(crate) fn replace(&self, sink: Sink) {
+        *self.orders.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    }
+
+    /// Takes no more records, and delivers those that wait as long as it takes.
+    pub(crate) fn retire(self) -> Retired {
+        let Self { name, orders, task, .. } = self;
+        Retired { name, orders, task }
+    }
+}
+
+/// An output that gets no more records.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    name: &'static str,
+    orders: Arc<Orders>,
+    task: JoinHandle<()>,
+}
+
+impl Retired {
+    /// Whether it has delivered everything.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Ends it when it has tried to deliver what waits, or after a time, with what waits lost.
+    pub(crate) async fn close(mut self, limit: Duration) {
+        self.orders.is_ending.store(true, Ordering::Relaxed);
+        match timeout(limit, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(output = self.name, %error, "records that waited are lost"),
+            Err(_elapsed) => {
+                warn!(output = self.name, "records that waited are lost");
+                self.task.abort();
+            }
+        }
     }
 }
 
@@ -122,8 +170,8 @@ impl Delivery {
             if result.is_ok() {
                 break;
             }
-            // Nobody waits for the end of the process.
-            if self.records.is_closed() {
+            // Nobody waits for long for the end of the process.
+            if self.orders.is_ending.load(Ordering::Relaxed) {
                 break;
             }
         }
@@ -131,6 +179,9 @@ impl Delivery {
     }
 
     async fn attempt(&mut self, batch: &[Arc<Waiting>]) -> io::Result<()> {
+        if let Some(sink) = self.orders.sink.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.sink = sink;
+        }
         let lost = self.unreported.swap(0, Ordering::Relaxed);
         let lost_before = |number| if number == 0 { lost } else { 0 };
         let lines = (0_u32..).zip(batch).map(|(number, it)| it.line(lost_before(number)));

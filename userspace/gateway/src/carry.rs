@@ -57,9 +57,9 @@ pub enum CarryError {
 
 /// Carries bytes both ways until both directions have ended or the circuit is closed.
 ///
-/// What either side says first is shown to `sights`. Either side's half close is passed on. Nothing is read from one side before the other has taken
-/// what came earlier. The connection is reset on an error, so that a stream that was cut never looks
-/// complete.
+/// What either side says first is shown to `sights`. Either side's half close is passed on. Nothing is read
+/// from one side before the other has taken what came earlier. The connection is reset on an error, so that a
+/// stream that was cut never looks complete.
 ///
 /// # Errors
 /// The connection or the circuit broke, or the circuit carried what its peer did not seal.

@@ -123,8 +123,8 @@ fn fixed_differences(started: &Config, next: &Config) -> Vec<(&'static str, &'st
     const RESTART: &str = "restart the gateway to change it";
     const TABLES: &str = "the tables are made anew by a start after `nightgate gateway down`";
     let verdict = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.verdict.clone());
-    let telemetry =
-        |config: &Config| config.gateway.as_ref().map(|gateway| gateway.telemetry.clone());
+    let packets =
+        |config: &Config| config.gateway.as_ref().map(|gateway| gateway.telemetry.packets.clone());
     let hosting = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.hosting.clone());
     let flows = |config: &Config| config.gateway.as_ref().map(|gateway| gateway.tracking.flows);
     let has_other_flows = next.gateway.is_some() && flows(started) != flows(next);
@@ -143,7 +143,7 @@ fn fixed_differences(started: &Config, next: &Config) -> Vec<(&'static str, &'st
         ("router", RESTART, started.router != next.router),
         ("admin_socket", RESTART, started.admin_socket != next.admin_socket),
         ("verdict", RESTART, verdict(started) != verdict(next)),
-        ("telemetry", RESTART, telemetry(started) != telemetry(next)),
+        ("telemetry.packets", RESTART, packets(started) != packets(next)),
         ("hosting", RESTART, hosting(started) != hosting(next)),
         ("flows", TABLES, has_other_flows),
         ("dns.range_v4 or dns.range_v6", RESTART, has_other_ranges),

@@ -235,7 +235,8 @@ async fn run_parts(
     };
     let tracer = Tracer::new(&firewall)?;
     let sources = Sources { carried: verdicts.flows(), asked };
-    let records = FlowRecords::start(rules.gateway(), &firewall, sources, admin.path(), &metrics)?;
+    let mut records = FlowRecords::new(sources, admin.path(), metrics.clone());
+    records.settle(records.prepare(rules.gateway(), &firewall)?);
     let capture = capture::start(rules.gateway(), verdicts.flows(), router.replica(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
     let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names, secret);

@@ -246,7 +246,7 @@ pub(crate) enum FirewallCommand {
     Learn(LearnArgs),
     /// Show what became of packets, and why
     Counters(ObserveArgs),
-    /// Show what a file would change in a running gateway: zones, rules, private DNS, mirror; changes nothing
+    /// Show what a file would change in a running gateway: zones, rules, private DNS, mirror, flow records; changes nothing
     Plan(PlanArgs),
     /// Put a file in force in a running gateway: zones, rules, private DNS and mirror
     ///

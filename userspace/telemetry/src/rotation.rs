@@ -35,6 +35,12 @@ impl RotatingFile {
         Self { head, ..self }
     }
 
+    /// The same, with nothing opened yet.
+    pub(crate) fn unopened(&self) -> Self {
+        let Self { path, files, max_bytes, head, .. } = self;
+        Self { head: head.clone(), ..Self::new(path.clone(), *files, *max_bytes) }
+    }
+
     /// Adds a line, with its end, or a piece. After an error, the next one opens the file anew.
     ///
     /// # Errors

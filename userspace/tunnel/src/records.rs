@@ -65,7 +65,7 @@ impl Records {
             proto: protocol_word(protocol),
             icmp_type: None,
             icmp_code: None,
-            community_id: community_id(&FlowEnds { protocol, source, destination, message }),
+            community_id: Some(community_id(&FlowEnds { protocol, source, destination, message })),
             src_zone: None,
             dest_zone: None,
             verdict: Verdict::Accept,
@@ -79,7 +79,8 @@ impl Records {
             tcp: None,
             tls: tls.cloned(),
             dns: None,
-            flow: FlowCounts {
+            drop: None,
+            flow: Some(FlowCounts {
                 pkts_toserver: None,
                 pkts_toclient: None,
                 bytes_toserver: what.sent,
@@ -90,7 +91,7 @@ impl Records {
                 duration_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
                 state: state(*reason),
                 reason: *reason,
-            },
+            }),
         }
     }
 }

@@ -99,7 +99,8 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
     };
     let mut entered = shared.flows.enter(call.report());
     let prepared = stream.set_nodelay(true);
-    let mut counted = Counted { stream: &mut stream, counts: &entered.counts, sight: entered.sight() };
+    let mut counted =
+        Counted { stream: &mut stream, counts: &entered.counts, sight: entered.sight() };
     let ended = match prepared {
         Ok(()) => copy_bidirectional(&mut counted, &mut overlay).await,
         Err(error) => Err(error),

@@ -1,13 +1,12 @@
 //! The file of events: `events/events.jsonl` in the controller's directory, and those before it.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use nightgate_telemetry::RotatingFile;
+use nightgate_telemetry::{LineFile, RotatingFile};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -43,16 +42,14 @@ pub(crate) async fn write_events(
         return;
     }
     let mut reader = log.read_after(0);
-    let mut file = file(&dir, bounds);
+    let mut file = LineFile::new(file(&dir, bounds));
     loop {
         let batch = tokio::select! {
             biased;
             batch = reader.next() => batch,
             () = stop.cancelled() => return write_rest(&mut reader, file).await,
         };
-        let written;
-        (file, written) = write(file, batch).await;
-        if let Err(error) = written {
+        if let Err(error) = file.append(texts(&batch)).await {
             let dir = dir.display();
             tracing::error!(%error, %dir, "cannot write events; those that do not wait are lost");
             tokio::time::sleep(RETRY).await;
@@ -60,30 +57,20 @@ pub(crate) async fn write_events(
     }
 }
 
-async fn write_rest(reader: &mut Reader, mut file: RotatingFile) {
+async fn write_rest(reader: &mut Reader, mut file: LineFile) {
     loop {
         let batch = reader.take();
         if batch.is_empty() {
             return;
         }
-        let written;
-        (file, written) = write(file, batch).await;
-        if let Err(error) = written {
+        if let Err(error) = file.append(texts(&batch)).await {
             return tracing::error!(%error, "cannot write the last events");
         }
     }
 }
 
-/// Writes to the disk, on a thread that may block.
-async fn write(mut file: RotatingFile, batch: Vec<Arc<Line>>) -> (RotatingFile, io::Result<()>) {
-    let work = move || {
-        let written = batch.iter().try_for_each(|line| file.append(line.text.as_bytes()));
-        (file, written)
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+fn texts(batch: &[Arc<Line>]) -> Vec<String> {
+    batch.iter().map(|line| line.text.clone()).collect()
 }
 
 /// The file of events.
@@ -107,9 +94,9 @@ mod tests {
         }
         let batch = log.read_after(0).take();
         let max_bytes = batch.iter().take(2).map(|line| line.text.len() as u64).sum();
-        let file = file(dir.path(), EventBounds { files: 3, max_bytes });
-        let (file, written) = write(file, batch).await;
-        written.unwrap();
+        let bounds = EventBounds { files: 3, max_bytes };
+        LineFile::new(file(dir.path(), bounds)).append(texts(&batch)).await.unwrap();
+        let file = file(dir.path(), bounds);
         let lines = |age| -> Vec<u64> {
             let text = std::fs::read_to_string(file.path(age)).unwrap();
             let lost =

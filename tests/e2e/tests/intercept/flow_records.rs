@@ -5,9 +5,10 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
+    time::Duration,
 };
 
-use nightgate_lab::{HttpServer, overlay::address};
+use nightgate_lab::{HttpServer, overlay::address, run};
 use serde_json::Value;
 
 use super::{HOSTED, LONG, Scene};
@@ -63,6 +64,7 @@ fn every_flow_is_told_of_once_with_who_reached_what() {
     assert_eq!((&hosted["src_zone"], &hosted["rule"]), (&"local".into(), &"web".into()));
 
     scene.tells_names(web);
+    scene.tells_refusals();
 
     let record = scene.record("gw-a", &is_from(forwarded));
     assert!(record.get("service").is_none() && record["rule"] == "out", "{record:#}");
@@ -71,6 +73,7 @@ fn every_flow_is_told_of_once_with_who_reached_what() {
     assert_eq!(echo["icmp_type"], 8, "{echo:#}");
 
     scene.is_told_after_a_crash(public);
+    scene.is_told_elsewhere(public);
 }
 
 impl Scene {
@@ -80,7 +83,7 @@ impl Scene {
         let file = self.flow_file(gateway);
         let text = text.expect("a configuration")
             + &format!(
-                "timeouts: {{ icmp: 2s, udp_opening: 2s, udp: 2s }}\ntelemetry: {{ flows: {{ file: {{ path: '{file}' }} }} }}\n"
+                "timeouts: {{ icmp: 2s, udp_opening: 2s, udp: 2s }}\nlog_unmatched: true\ntelemetry: {{ flows: {{ file: {{ path: '{file}' }} }} }}\n"
             );
         self.deployment.write(&format!("{gateway}.yaml"), &text).expect("written");
         self.deployment.kill(gateway).expect("killed");
@@ -110,6 +113,23 @@ impl Scene {
         assert_eq!((&record["proto"], &record["dest_port"]), (&"UDP".into(), &53.into()));
     }
 
+    /// What no rule accepts is told of with its reason, as it is logged.
+    fn tells_refusals(&self) {
+        let gateway = SocketAddr::new(address::GATEWAY_A[0].parse().expect("an address"), 9);
+        let connect = || TcpStream::connect_timeout(&gateway, Duration::from_millis(500));
+        let client = &self.deployment.topology().client;
+        client.enter(connect).expect("entered").expect_err("refused");
+        let is_refused =
+            |record: &Value| record["event_type"] == "drop" && record["dest_port"] == 9;
+        let record = self.record("gw-a", &is_refused);
+        assert_eq!(record["verdict"], "drop", "{record:#}");
+        assert_eq!((&record["src_zone"], &record["dest_zone"]), (&"lan".into(), &"local".into()));
+        assert_eq!(record["in_iface"], "lan0", "{record:#}");
+        assert_eq!(record["drop"]["reason"], "no-rule", "{record:#}");
+        assert_eq!(record["tcp"]["tcp_flags_ts"], "02", "{record:#}");
+        assert!(record.get("flow").is_none() && record["community_id"].is_string());
+    }
+
     /// A connection ends while no process runs; the next one tells of it, and of nothing twice.
     fn is_told_after_a_crash(&mut self, public: SocketAddr) {
         let stream = self.connect(public);
@@ -127,6 +147,20 @@ impl Scene {
         let metrics = self.deployment.ask("gw-a", "metrics").expect("metrics");
         let delivered = "nightgate_flow_records_total{output=\"file\",result=\"delivered\"}";
         assert!(metrics.contains(delivered), "{metrics}");
+    }
+
+    /// Another file, without a restart.
+    fn is_told_elsewhere(&self, public: SocketAddr) {
+        let text = fs::read_to_string(self.deployment.file("gw-a.yaml"));
+        let [before, after] = ["gw-a", "gw-a-2"].map(|name| self.flow_file(name));
+        let text = text.expect("a configuration").replace(&before, &after);
+        let path = self.deployment.write("gw-a.yaml", &text).expect("written");
+        let line = format!("fw apply {}", path.display());
+        let said = run(&mut self.deployment.question("gw-a", &line)).expect("applied");
+        assert!(said.contains("flow-records"), "{said}");
+        let port = fetch(self.connect(public));
+        self.record("gw-a-2", &is_from(port));
+        assert!(!self.records("gw-a").iter().any(is_from(port)), "in the file before too");
     }
 
     /// The record that a condition holds for, when it is there.

@@ -5,7 +5,7 @@ use std::{
     fmt::Display,
 };
 
-use nightgate_config::{Gateway, RuleId};
+use nightgate_config::{FlowRecords, Gateway, RuleId};
 use serde::Serialize;
 
 /// One difference between two configurations.
@@ -57,6 +57,8 @@ pub enum Subject {
     Sensor,
     /// A session of the mirror.
     MirrorSession,
+    /// What is told of flows: an output, or how often.
+    FlowRecords,
 }
 
 /// Everything that differs, in the order of a configuration file.
@@ -102,7 +104,21 @@ pub(super) fn differences(old: &Gateway, new: &Gateway) -> Vec<Difference> {
     found.extend(named(Subject::DnsAddress, &addresses(old), &addresses(new)));
     found.extend(named(Subject::Sensor, &sensors(old), &sensors(new)));
     found.extend(named(Subject::MirrorSession, &sessions(old), &sessions(new)));
+    found.extend(named(Subject::FlowRecords, &flow_records(old), &flow_records(new)));
     found
+}
+
+/// What is told of flows, each part by itself.
+fn flow_records(gateway: &Gateway) -> BTreeMap<&'static str, FlowRecords> {
+    let none = FlowRecords { interim: None, file: None, syslog: None, http: None };
+    let all = gateway.telemetry.flows.clone().unwrap_or_else(|| none.clone());
+    let parts = [
+        ("interim", FlowRecords { interim: all.interim, ..none.clone() }),
+        ("file", FlowRecords { file: all.file, ..none.clone() }),
+        ("syslog", FlowRecords { syslog: all.syslog, ..none.clone() }),
+        ("http", FlowRecords { http: all.http, ..none.clone() }),
+    ];
+    parts.into_iter().filter(|(_, part)| *part != none).collect()
 }
 
 /// Differences of things that have no order.

@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use nightgate_abi::{Flow, FlowKey};
-use nightgate_datapath::{FlowEntry, FlowSide};
+use nightgate_abi::{Address, Flow, FlowKey, Hook};
+use nightgate_datapath::{FlowEntry, FlowSide, PacketEnds, PacketEvent};
 use nightgate_mirror::flow::{
-    DnsAsked, EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, Nat, TcpSummary,
-    Told, Verdict, community_id, protocol_word,
+    DnsAsked, DropSummary, EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, Nat,
+    TcpSummary, Told, Verdict, community_id, protocol_word,
 };
 use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_packet::protocol;
@@ -49,7 +49,7 @@ impl View<'_> {
             proto: protocol_word(key.protocol),
             icmp_type: is_message.then_some(key.icmp_type),
             icmp_code: is_message.then_some(key.icmp_code),
-            community_id: community_id(&flow_ends(key, ends)),
+            community_id: Some(community_id(&flow_ends(key, ends))),
             src_zone: zone(&entry.origin),
             dest_zone: zone(&entry.responder),
             verdict: Verdict::Accept,
@@ -63,7 +63,8 @@ impl View<'_> {
             tcp: TcpSummary::new(key, flow),
             tls: sources.carried.tls(key.protocol, ends),
             dns: asked(told, ends, &sources.asked),
-            flow: FlowCounts {
+            drop: None,
+            flow: Some(FlowCounts {
                 pkts_toserver: Some(flow.packets[0]),
                 pkts_toclient: Some(flow.packets[1]),
                 bytes_toserver: flow.bytes[0],
@@ -74,8 +75,54 @@ impl View<'_> {
                 duration_ms: u64::try_from(duration(flow).as_millis()).unwrap_or(u64::MAX),
                 state: flow.phase().into(),
                 reason: *reason,
-            },
+            }),
         }
+    }
+
+    /// The record of a packet that was refused; `None` if it has no addresses.
+    pub(super) fn refused(&self, packet: &PacketEvent) -> Option<FlowRecord> {
+        let PacketEnds { protocol, source, destination, tcp_flags } = packet.ip?;
+        let is_message = [protocol::ICMP, protocol::ICMPV6].contains(&protocol);
+        let port = |end: SocketAddr| (!is_message && end.port() != 0).then(|| end.port());
+        let [from, to] = [source, destination].map(|end| (Address::from(end.ip()), end.port()));
+        let (key, _) = FlowKey::new(protocol, from, to);
+        let ends = FlowEnds { protocol, source, destination, message: [0; 2] };
+        let is_ingress = packet.hook == Hook::Ingress;
+        Some(FlowRecord {
+            timestamp: self.date(packet.at),
+            event_type: EventType::Drop,
+            host: self.identity(self.gateway),
+            flow_id: FlowId::new(&key, &Flow { first_seen: packet.at, ..Flow::default() }),
+            in_iface: is_ingress.then(|| packet.interface.clone()),
+            src_ip: source.ip(),
+            src_port: port(source),
+            dest_ip: destination.ip(),
+            dest_port: port(destination),
+            proto: protocol_word(protocol),
+            icmp_type: None,
+            icmp_code: None,
+            community_id: (!is_message).then(|| community_id(&ends)),
+            src_zone: packet.from.as_ref().map(ToString::to_string),
+            dest_zone: packet.to.as_ref().map(ToString::to_string),
+            verdict: Verdict::Drop,
+            rule: packet.rule.as_ref().map(ToString::to_string),
+            service: None,
+            identity: None,
+            circuit: None,
+            process: None,
+            mirrored: false,
+            nat: None,
+            tcp: (protocol == protocol::TCP).then(|| TcpSummary::of(tcp_flags, 0)),
+            tls: None,
+            dns: None,
+            flow: None,
+            drop: Some(DropSummary {
+                reason: packet.reason.as_str().into(),
+                hook: packet.hook.as_str().into(),
+                len: packet.length,
+                suppressed: packet.suppressed,
+            }),
+        })
     }
 
     fn date(&self, nanoseconds: u64) -> String {

@@ -5,6 +5,10 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -24,7 +28,7 @@ const BATCH: usize = 256;
 
 /// Up to when ended flows have been told: nanoseconds since boot (`CLOCK_MONOTONIC`), in a file that is gone after a
 /// boot as the flows are. The next process goes on from there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Mark(PathBuf);
 
 impl Mark {
@@ -43,15 +47,30 @@ impl Mark {
     }
 }
 
+/// Nanoseconds after which flows that go on are told of, 0 for never; it may change while somebody looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interim(Arc<AtomicU64>);
+
+impl Interim {
+    pub(super) fn set(&self, interim: Option<Duration>) {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(interim.map_or(0, nanoseconds), Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time != 0)
+    }
+}
+
 /// Begins to look, until nobody listens any more.
 pub(super) fn start(
     tables: FlowTables,
-    interim: Option<Duration>,
+    interim: Interim,
     mark: Mark,
     told: mpsc::Sender<Vec<Told>>,
 ) {
     let work = move || {
-        if let Err(error) = look_out(&tables, interim, &mark, &told) {
+        if let Err(error) = look_out(&tables, &interim, &mark, &told) {
             error!(%error, "flows cannot be looked at; none are told of");
         }
     };
@@ -62,7 +81,7 @@ pub(super) fn start(
 
 fn look_out(
     tables: &FlowTables,
-    interim: Option<Duration>,
+    interim: &Interim,
     mark: &Mark,
     told: &mpsc::Sender<Vec<Told>>,
 ) -> io::Result<()> {
@@ -72,10 +91,10 @@ fn look_out(
         |error| warn!(%error, path = %mark.0.display(), "a restart will miss ended flows"),
     );
     let file = file.ok();
-    let interim = interim.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-    let mut tracker = Tracker::new(before, interim);
+    let mut tracker = Tracker::new(before, interim.read());
     while !told.is_closed() {
         let now = Clock::read()?.now();
+        tracker.set_interim(interim.read());
         match look(tables, &mut tracker, now) {
             Ok(found) => {
                 for batch in found.chunks(BATCH) {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use nightgate_config::{Gateway, Prefix, SensorName};
+use nightgate_datapath::PacketEvent;
 use nightgate_mirror::flow::Told;
 use nightgate_model::{id::IdentityId, replica::Replica};
 use nightgate_netlink::InterfaceWatch;
@@ -153,7 +154,10 @@ impl Live {
                 down = self.surroundings.sensors_changed() => self.set_sensors_down(down),
                 () = changes.changed() => self.follow_interfaces().await,
                 () = self.learning.due() => self.learning.look(&mut self.firewall, &self.rules),
-                news = self.tracer.news() => self.tracer.handle(news, &mut self.firewall),
+                news = self.tracer.news() => {
+                    let refused = self.tracer.handle(news, &mut self.firewall);
+                    self.tell_refused(&refused);
+                }
                 Some(query) = admin.next() => self.serve(query).await,
             }
         }
@@ -161,6 +165,18 @@ impl Live {
 
     /// Tells of flows that have ended.
     fn tell(&self, ended: &[Told]) {
+        self.with_view(|view| self.records.tell(ended, view));
+    }
+
+    /// Tells of packets that were refused.
+    fn tell_refused(&self, packets: &[PacketEvent]) {
+        if !packets.is_empty() && self.records.are_told() {
+            self.with_view(|view| self.records.tell_refused(packets, view));
+        }
+    }
+
+    /// Does something with what the numbers of flows mean now.
+    fn with_view(&self, work: impl FnOnce(&View<'_>)) {
         let clock = match clock() {
             Ok(clock) => clock,
             Err(error) => return error!(error, "flows cannot be told of"),
@@ -173,7 +189,7 @@ impl Live {
             gateway: &self.identity,
             clock,
         };
-        self.records.tell(ended, &view);
+        work(&view);
     }
 
     fn set_sensors_down(&mut self, down: BTreeSet<SensorName>) {
@@ -201,7 +217,7 @@ impl Live {
     }
 
     async fn expire(&mut self) {
-        let mut host = Host::new(&mut self.firewall, &mut self.surroundings);
+        let mut host = Host::new(&mut self.firewall, &mut self.surroundings, &mut self.records);
         self.rules.expire(&mut host).await;
         self.intercept();
     }
@@ -322,7 +338,8 @@ impl Live {
                 Err("the gateway learns: end that first, by `nightgate fw learn --stop`".into())
             }
             Request::Apply(apply) => {
-                let mut host = Host::new(&mut self.firewall, &mut self.surroundings);
+                let mut host =
+                    Host::new(&mut self.firewall, &mut self.surroundings, &mut self.records);
                 let applied = self.rules.apply(&mut host, apply).await;
                 self.addresses.apply(&mut self.firewall).await;
                 self.intercept();
@@ -330,7 +347,8 @@ impl Live {
             }
             Request::Confirm => value(self.rules.confirm(&mut self.firewall)),
             Request::Rollback => {
-                let mut host = Host::new(&mut self.firewall, &mut self.surroundings);
+                let mut host =
+                    Host::new(&mut self.firewall, &mut self.surroundings, &mut self.records);
                 let rolled_back = self.rules.rollback(&mut host).await;
                 self.intercept();
                 value(rolled_back)

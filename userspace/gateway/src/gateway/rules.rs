@@ -8,11 +8,12 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::surroundings::Surroundings;
+use super::surroundings::{Prepared, Surroundings};
 use crate::{
     admin::{Apply, RuleFile},
     change::{Candidate, Difference},
     firewall::Firewall,
+    flow_records::{self, FlowRecords},
     state::{StateError, StateFolder},
 };
 
@@ -20,11 +21,35 @@ use crate::{
 pub(super) struct Host<'a> {
     firewall: &'a mut Firewall,
     surroundings: &'a mut Surroundings,
+    records: &'a mut FlowRecords,
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(firewall: &'a mut Firewall, surroundings: &'a mut Surroundings) -> Self {
-        Self { firewall, surroundings }
+    pub(super) fn new(
+        firewall: &'a mut Firewall,
+        surroundings: &'a mut Surroundings,
+        records: &'a mut FlowRecords,
+    ) -> Self {
+        Self { firewall, surroundings, records }
+    }
+
+    /// Opens what a configuration needs beyond its rules. Nothing changes yet.
+    async fn prepare(
+        &mut self,
+        gateway: &Gateway,
+    ) -> Result<(Prepared, flow_records::Prepared), String> {
+        let records = self.records.prepare(gateway, self.firewall);
+        let records = records.map_err(|error| error.to_string())?;
+        let prepared = self.surroundings.prepare(gateway, self.firewall).await;
+        Ok((prepared.map_err(|error| error.to_string())?, records))
+    }
+
+    /// Goes back to what a configuration says of flow records, if it can be had.
+    fn return_records(&mut self, gateway: &Gateway) {
+        match self.records.prepare(gateway, self.firewall) {
+            Ok(records) => self.records.settle(records),
+            Err(error) => error!(%error, "flow records cannot be put back, they stay as they are"),
+        }
     }
 }
 
@@ -161,8 +186,7 @@ impl Rules {
                 return Err(why);
             }
         }
-        let prepared = host.surroundings.prepare(&next.gateway, host.firewall).await;
-        let prepared = prepared.map_err(|error| error.to_string())?;
+        let (prepared, records) = host.prepare(&next.gateway).await?;
         let differences = self.current.differences(&next);
         if apply.confirm_within.is_none()
             && let Err(error) = self.keep(&next)
@@ -177,6 +201,7 @@ impl Rules {
             self.keep(&self.current)?;
             return Err(error.to_string());
         }
+        host.records.settle(records);
         let settled = host.surroundings.settle(&next.gateway, prepared, host.firewall).await;
         self.previous = Some(std::mem::replace(&mut self.current, next));
         self.deadline = time.map(|time| Instant::now() + time);
@@ -219,6 +244,7 @@ impl Rules {
         if let Some(prepared) = prepared {
             host.surroundings.go_back(&previous.gateway, prepared, host.firewall).await;
         }
+        host.return_records(&previous.gateway);
         let differences = self.current.differences(&previous);
         let was_kept = self.deadline.is_none();
         (self.current, self.previous, self.deadline) = (previous, None, None);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nightgate_abi::{Reason, event::Event};
-use nightgate_datapath::{DatapathError, Events};
+use nightgate_abi::{Reason, event::Event, reason::Kind};
+use nightgate_datapath::{DatapathError, Events, PacketEvent};
 use serde::Serialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
@@ -98,23 +98,29 @@ impl Tracer {
         }
     }
 
-    /// Does what the news ask for.
-    pub(super) fn handle(&mut self, news: News, firewall: &mut Firewall) {
-        self.read_log(firewall);
+    /// Does what the news ask for; gives the packets that were refused and logged.
+    pub(super) fn handle(&mut self, news: News, firewall: &mut Firewall) -> Vec<PacketEvent> {
+        let refused = self.read_log(firewall);
         self.read_traces(firewall);
         match news {
             News::Records => {}
             News::Over => self.stop(firewall),
         }
+        refused
     }
 
-    fn read_log(&mut self, firewall: &Firewall) {
+    fn read_log(&mut self, firewall: &Firewall) -> Vec<PacketEvent> {
+        let mut refused = Vec::new();
         while let Some(event) = self.log.read() {
             let packet = firewall.datapath.describe_event(&event);
             if let (Some(packet), Ok(clock)) = (packet, clock()) {
                 PacketReport::new(&packet, &clock).log(packet.suppressed);
+                if packet.reason.kind() == Kind::Drop {
+                    refused.push(packet);
+                }
             }
         }
+        refused
     }
 
     fn read_traces(&mut self, firewall: &mut Firewall) {
