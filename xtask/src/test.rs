@@ -36,8 +36,8 @@ pub(crate) enum Part {
     /// The mesh of routers as processes, built for release, with 1 GiB on each of 20 circuits (NIGHTGATE_MESH_MIB). Needs
     /// root. Only if asked for.
     NightlyNet,
-    /// The kernel programs, with 1,000,000 packets of what is never mirrored (NIGHTGATE_NEVER_PACKETS). Needs root. Only if
-    /// asked for.
+    /// The kernel programs, with 1,000,000 packets of what is never mirrored (NIGHTGATE_NEVER_PACKETS), and a sensor that is
+    /// stopped for 60 s (NIGHTGATE_STOPPED_SECONDS). Needs root. Only if asked for.
     NightlyBpf,
     /// The controller killed 200 times under writes (NIGHTGATE_KILL_ROUNDS). Only if asked for.
     NightlyKill,
@@ -51,6 +51,9 @@ const MEBIBYTES: (&str, &str) = ("NIGHTGATE_MESH_MIB", "1024");
 
 /// Packets that are never mirrored, and how many of them in a night.
 const NEVER: (&str, &str) = ("NIGHTGATE_NEVER_PACKETS", "1000000");
+
+/// How long a sensor is stopped, in seconds, and how long in a night.
+const STOPPED: (&str, &str) = ("NIGHTGATE_STOPPED_SECONDS", "60");
 
 /// How often the controller is killed in a night.
 const KILLS: (&str, &str) = ("NIGHTGATE_KILL_ROUNDS", "200");
@@ -106,8 +109,13 @@ impl Part {
                 "nightgate-datapath-tests",
                 "--test",
                 "mirror_never",
+                "--test",
+                "mirror",
                 "--",
+                "--test-threads=1",
                 "--nocapture",
+                "never_mirrored",
+                "stopped",
             ],
             Self::NightlyKill => {
                 &["-p", "nightgate", "--test", "controller_death", "--", "what_was_acknowledged"]
@@ -122,14 +130,14 @@ impl Part {
         }
     }
 
-    /// A variable that makes it last, unless it has a value already.
-    fn at_length(self) -> Option<(&'static str, &'static str)> {
+    /// Variables that make it last, unless they have values already.
+    fn at_length(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Unit | Self::Bpf | Self::Net => None,
-            Self::Nightly => Some(SEEDS),
-            Self::NightlyNet => Some(MEBIBYTES),
-            Self::NightlyBpf => Some(NEVER),
-            Self::NightlyKill => Some(KILLS),
+            Self::Unit | Self::Bpf | Self::Net => &[],
+            Self::Nightly => &[SEEDS],
+            Self::NightlyNet => &[MEBIBYTES],
+            Self::NightlyBpf => &[NEVER, STOPPED],
+            Self::NightlyKill => &[KILLS],
         }
     }
 }
@@ -195,11 +203,8 @@ fn run_part(workspace: &Workspace, part: Part) -> Result<Outcome> {
     if env::var_os("CI").is_some() && env::var_os(RANDOM_SEED).is_none() {
         command.env(RANDOM_SEED, "1");
     }
-    if let Some((name, value)) = part.at_length()
-        && env::var_os(name).is_none()
-    {
-        command.env(name, value);
-    }
+    let at_length = part.at_length().iter();
+    command.envs(at_length.filter(|(name, _)| env::var_os(name).is_none()).copied());
     let (succeeded, counts) = run_and_count(&mut command)?;
     let leftovers = nightgate_lab::leftovers()?
         .into_iter()

@@ -76,6 +76,12 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "mirror", about: "copies for sensors", layout: Layout::Rows, run: mirror::run },
     Suite {
+        name: "mirror-latency",
+        about: "how long forwarded datagrams take beside a sensor in each state alone",
+        layout: Layout::Rows,
+        run: mirror::latency,
+    },
+    Suite {
         name: "verdict",
         about: "from an alert to the cut-off",
         layout: Layout::Rows,

@@ -1,4 +1,7 @@
-//! What copies for sensors cost: program time of one packet, and a forwarded connection with and without.
+//! What copies for sensors cost: program time of one packet, a forwarded connection with and without, and how long datagrams
+//! take whatever the sensor does.
+
+mod latency;
 
 use std::{
     io::Write as _,
@@ -65,7 +68,19 @@ pub fn run() -> Result<Vec<Figure>> {
     let mut lanes = [off?, other?, everything?, barrier?];
     let mut figures = program_times(&mut lanes)?;
     figures.extend(throughput(&lanes)?);
+    let [off, _, mirrored, _] = &lanes;
+    figures.extend(latency::run(off, mirrored)?);
     Ok(figures)
+}
+
+/// How long datagrams take, alone.
+///
+/// # Errors
+/// As for [`run`].
+pub fn latency() -> Result<Vec<Figure>> {
+    catch_interrupts()?;
+    sweep()?;
+    latency::run(&Lane::new(Case::Off)?, &Lane::new(Case::Everything)?)
 }
 
 fn program_times(lanes: &mut [Lane; 4]) -> Result<Vec<Figure>> {
@@ -148,7 +163,7 @@ struct Lane {
     client: Namespace,
     gateway: Namespace,
     server: Namespace,
-    _sensor: Namespace,
+    sensor: Namespace,
     datapath: Datapath,
     lan: IfIndex,
     case: Case,
@@ -186,7 +201,7 @@ impl Lane {
         }
         gateway.ip("neigh add 10.9.0.2 dev mon0 lladdr 02:00:00:00:09:02 nud permanent")?;
         let (datapath, lan) = gateway.enter(|| install(case))??;
-        Ok(Self { client, gateway, server, _sensor: sensor, datapath, lan, case })
+        Ok(Self { client, gateway, server, sensor, datapath, lan, case })
     }
 
     /// Nanoseconds of one run.

@@ -17,6 +17,7 @@ mod mesh;
 mod namespace;
 pub mod overlay;
 mod process;
+mod recorder;
 mod run;
 mod suricata;
 mod wait;
@@ -35,6 +36,7 @@ pub use self::{
     mesh::{Mesh, MeshTopology},
     namespace::Namespace,
     process::Process,
+    recorder::Recorder,
     run::{RunId, temporary_folder},
     suricata::{Checksums, Suricata, SuricataStatistics},
     wait::until,

@@ -5,5 +5,6 @@ mod copies;
 mod encapsulations;
 mod overload;
 mod sensors;
+mod stopped;
 mod support;
 mod suricata;
