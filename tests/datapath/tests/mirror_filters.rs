@@ -68,8 +68,8 @@ fn each_packet_of_a_forwarded_flow_is_due_once_to_the_lowest_session() {
             (CLIENT, "192.0.2.1:80", [2, 0]),
             ("[2001:db8:1::2]:4000", "[2001:db8:9::1]:89", [2, 0]),
             (CLIENT, "192.0.2.1:90", [0, 2]),
-            // Skipped by the entry that comes first, for all sessions.
-            (CLIENT, "192.0.2.1:81", [0, 0]),
+            // Skipped by the first session, not by the second.
+            (CLIENT, "192.0.2.1:81", [0, 2]),
             (CLIENT, "192.0.2.66:80", [0, 0]),
             ("[2001:db8:1::2]:4000", "[2001:db8:9::66]:80", [0, 0]),
         ];

@@ -16,6 +16,7 @@ mod forest;
 mod guard;
 mod image;
 mod intercept;
+mod intersection;
 mod learn;
 mod limit;
 mod lint;

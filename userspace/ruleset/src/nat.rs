@@ -170,7 +170,7 @@ pub(crate) fn resolve(
 }
 
 /// A rule that restricts nothing but zones.
-fn rule_of(id: &RuleId, from: BTreeSet<ZoneId>, to: BTreeSet<ZoneId>) -> CompiledRule {
+pub(crate) fn rule_of(id: &RuleId, from: BTreeSet<ZoneId>, to: BTreeSet<ZoneId>) -> CompiledRule {
     CompiledRule {
         id: id.clone(),
         from,
