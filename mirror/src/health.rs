@@ -11,6 +11,8 @@ pub enum Trouble {
     NoRoute,
     /// Nobody answers for its address, or for that of the router before it.
     NoNeighbour,
+    /// It does not answer echo requests.
+    NoAnswer,
     /// Its port takes no connections.
     PortClosed,
 }
@@ -24,6 +26,7 @@ impl Trouble {
             Self::LinkDown => "link-down",
             Self::NoRoute => "no-route",
             Self::NoNeighbour => "no-neighbour",
+            Self::NoAnswer => "no-answer",
             Self::PortClosed => "port-closed",
         }
     }

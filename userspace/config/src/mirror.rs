@@ -43,8 +43,8 @@ pub struct NeverMirrored {
     pub filter: Vec<FilterEntry>,
 }
 
-/// An entry of a session's filter. The entries of all sessions are one list, in the order of the sessions: the first
-/// that matches a flow decides.
+/// An entry of a session's filter, of which the first that matches a flow decides. Of the sessions that take a flow, the
+/// first one copies it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FilterEntry {
     /// Which flows.
@@ -58,7 +58,7 @@ pub struct FilterEntry {
 pub enum Sense {
     /// The session copies them.
     Copy,
-    /// No filter does.
+    /// It does not; sessions after it may.
     Skip,
 }
 
@@ -86,11 +86,13 @@ pub struct SensorCheck {
     pub failures: u32,
     /// TCP port of it that has to take connections; `None` for no such check.
     pub tcp: Option<u16>,
+    /// Whether it has to answer echo requests.
+    pub ping: bool,
 }
 
 impl Default for SensorCheck {
     fn default() -> Self {
-        Self { every: Duration::from_secs(1), failures: 3, tcp: None }
+        Self { every: Duration::from_secs(1), failures: 3, tcp: None, ping: false }
     }
 }
 
@@ -300,11 +302,13 @@ fn sensor(reader: &mut Reader<'_>, node: Node) -> Option<Sensor> {
     }
     let udp_port = udp_port.or_else(|| encapsulation.udp_port());
     let check = check?.unwrap_or_default();
-    if check.tcp.is_some() && address.is_none() {
-        reader.under("check", |reader| {
-            let remedy = "remove the key: a sensor on the wire has no address";
-            reader.report(line, "tcp", "no port with encapsulation local", remedy);
-        });
+    for (key, is_there) in [("tcp", check.tcp.is_some()), ("ping", check.ping)] {
+        if is_there && address.is_none() {
+            reader.under("check", |reader| {
+                let remedy = "remove the key: a sensor on the wire has no address";
+                reader.report(line, key, "neither tcp nor ping with encapsulation local", remedy);
+            });
+        }
     }
     Some(Sensor { interface: interface?, encapsulation, address, udp_port, check })
 }
@@ -324,12 +328,14 @@ fn check(reader: &mut Reader<'_>, node: Node) -> Option<SensorCheck> {
     let tcp = reader.optional(&mut section, "tcp", |reader, node| {
         decode::integer(reader, node, 1, u16::MAX.into())
     });
+    let ping = reader.optional(&mut section, "ping", decode::boolean);
     reader.close(section);
     let default = SensorCheck::default();
     Some(SensorCheck {
         every: every?.unwrap_or(default.every),
         failures: failures?.unwrap_or(default.failures),
         tcp: tcp?,
+        ping: ping?.unwrap_or_default(),
     })
 }
 

@@ -244,10 +244,11 @@ fn checks_of_sensors_have_to_be_possible() {
         + "mirror:\n  sensors:\n"
         + "    a: { address: 10.9.0.2, interface: mon0, check: { every: 5s, failures: 2, tcp: 22 } }\n"
         + "    b: { address: 10.9.0.2, interface: mon0, check: { every: 0s, failures: 0 } }\n"
-        + "    c: { interface: mon0, encapsulation: local, check: { tcp: 22 } }\n  sessions: []\n";
+        + "    c: { interface: mon0, encapsulation: local, check: { tcp: 22 } }\n"
+        + "    d: { interface: mon0, encapsulation: local, check: { ping: true } }\n  sessions: []\n";
     let errors = parse(&text, "gw.yaml").unwrap_err();
     let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
-    let expected = ["b.check.every", "b.check.failures", "c.check"];
+    let expected = ["b.check.every", "b.check.failures", "c.check", "d.check"];
     assert_eq!(paths, expected.map(|path| format!("mirror.sensors.{path}")));
 }
 

@@ -1,6 +1,7 @@
 //! What the mirror needs from the host: the way to each sensor.
 
 mod health;
+mod ping;
 mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,4 +12,5 @@ pub use firewall::{DropReport, MirrorReport, ReasonReport, RuleReport};
 pub use flows::{FlowError, FlowReport, KillReport};
 pub use router::{NameReport, RouterReport};
 pub use sensor::SensorReport;
+pub(crate) use sensor::{QueueDrops, mirror_metrics};
 pub use verdict::{QuarantineReport, VerdictReport};

@@ -18,6 +18,7 @@ mod mirror_pair;
 mod neighbour;
 mod offload;
 mod prefix;
+mod queue;
 mod route;
 mod sysctl;
 mod undo;

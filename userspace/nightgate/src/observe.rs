@@ -130,6 +130,7 @@ const SENSORS: Columns = Columns::all(&[
     ("changes", "changes"),
     ("packets", "packets"),
     ("bytes", "bytes"),
+    ("queue drops", "queue_drops"),
 ]);
 const VERDICTS: Columns = Columns::all(&[
     ("at", "judged_at"),

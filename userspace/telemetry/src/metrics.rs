@@ -74,6 +74,48 @@ pub const CAPTURED_FRAMES: CounterMetric = CounterMetric {
     labels: &["result"],
 };
 
+/// Copies of mirror sessions.
+pub const MIRROR_COPIES: CounterMetric = CounterMetric {
+    name: "nightgate_mirror_copies_total",
+    help: "Frames that a mirror session was due (matched, of which all others are parts), by what became of them",
+    labels: &["session", "outcome"],
+};
+
+/// Sensors in order.
+pub const SENSOR_UP: GaugeMetric = GaugeMetric {
+    name: "nightgate_sensor_up",
+    help: "Whether a sensor is in order: 1, or 0 while it gets no copies",
+    labels: &["sensor"],
+};
+
+/// Changes of sensors' state.
+pub const SENSOR_CHANGES: CounterMetric = CounterMetric {
+    name: "nightgate_sensor_changes_total",
+    help: "How often a sensor was taken out or came back",
+    labels: &["sensor"],
+};
+
+/// Copies for sensors.
+pub const SENSOR_COPIES: CounterMetric = CounterMetric {
+    name: "nightgate_sensor_copies_total",
+    help: "Frames that have left for a sensor",
+    labels: &["sensor"],
+};
+
+/// Bytes for sensors.
+pub const SENSOR_BYTES: CounterMetric = CounterMetric {
+    name: "nightgate_sensor_bytes_total",
+    help: "Bytes of the frames that have left for a sensor, without what they are put into",
+    labels: &["sensor"],
+};
+
+/// Queues towards sensors.
+pub const SENSOR_QUEUE_DROPS: CounterMetric = CounterMetric {
+    name: "nightgate_sensor_queue_drops_total",
+    help: "Packets that the queue of the interface towards a sensor has dropped, of whatever kind",
+    labels: &["sensor"],
+};
+
 /// Packets the kernel programs saw.
 pub const KERNEL_PACKETS: CounterMetric = CounterMetric {
     name: "nightgate_kernel_packets_total",

@@ -37,7 +37,7 @@ use crate::{
     masquerade::AddressBook,
     mirror,
     names::SyntheticRanges,
-    report::{ExplainReport, NameReport, RouterReport},
+    report::{ExplainReport, NameReport, RouterReport, SensorReport, mirror_metrics},
 };
 
 /// Time between two counts of connections for the rules that limit them.
@@ -330,6 +330,21 @@ impl Live {
         self.problems = problems;
     }
 
+    async fn sensor_reports(&self) -> Result<Vec<SensorReport>, String> {
+        let drops = self.surroundings.queue_drops().await;
+        let reports = self.firewall.sensor_reports(self.surroundings.sensors(), &drops);
+        reports.map_err(|error| error.to_string())
+    }
+
+    async fn mirror_metrics(&self) -> Result<String, String> {
+        let sensors = self.sensor_reports().await?;
+        if sensors.is_empty() {
+            return Ok(String::new());
+        }
+        let copies = self.firewall.mirror_reports().map_err(|error| error.to_string())?;
+        mirror_metrics(&copies, &sensors).map_err(|error| error.to_string())
+    }
+
     async fn answer(&mut self, request: Request) -> Result<serde_json::Value, String> {
         match request {
             Request::Show(topic) => self.show(topic).await,
@@ -388,7 +403,7 @@ impl Live {
             Topic::Rules => value(self.firewall.rule_reports(&clock()?)),
             Topic::Flows => self.flows(&FlowRequest::default()),
             Topic::Mirror => value(self.firewall.mirror_reports()),
-            Topic::Sensors => value(self.firewall.sensor_reports(self.surroundings.sensors())),
+            Topic::Sensors => value(self.sensor_reports().await),
             Topic::Names => value(Ok::<_, String>(NameReport::list(self.table.borrow().names()))),
             Topic::Verdicts => value(Ok::<_, String>(self.verdicts.reports())),
             Topic::Quarantine => value(self.verdicts.cut_off(&self.firewall)),
@@ -398,7 +413,8 @@ impl Live {
                     .map_err(|error| format!("read the kernel's counters: {error}"))?;
                 let gateway = self.metrics.render().map_err(|error| error.to_string())?;
                 let router = self.router.metrics().await.map_err(|error| error.to_string())?;
-                value(Ok::<_, String>(gateway + &router))
+                let mirror = self.mirror_metrics().await?;
+                value(Ok::<_, String>(gateway + &mirror + &router))
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     intercept::Sources,
     mirror::{self, Healths, SensorWatch, Wish},
     names::HostName,
+    report::QueueDrops,
     resolver::Resolver,
     state::StateFolder,
 };
@@ -185,6 +186,19 @@ impl Surroundings {
     /// The sensors and their health.
     pub(super) fn sensors(&self) -> Option<(&Mirror, Healths)> {
         self.sensors.as_ref().map(|(mirror, watch)| (mirror, watch.healths()))
+    }
+
+    /// What the queues of the interfaces towards sensors have dropped, as far as the kernel says.
+    pub(super) async fn queue_drops(&self) -> QueueDrops {
+        let mut drops = QueueDrops::new();
+        for sensor in self.sensors.iter().flat_map(|(mirror, _)| mirror.sensors.values()) {
+            if let Ok(interface) = self.netlink.interface(sensor.interface.as_str()).await
+                && let Ok(found) = self.netlink.queue_drops(interface.index).await
+            {
+                drops.insert(sensor.interface.clone(), found);
+            }
+        }
+        drops
     }
 
     /// Points the host's resolver at the private DNS, or gives it back.

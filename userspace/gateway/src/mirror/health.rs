@@ -1,4 +1,5 @@
-//! Looks after sensors: whether their link is up, somebody answers for their address, and a port of theirs is open.
+//! Looks after sensors: whether their link is up, somebody answers for their address, they answer echo requests, and a port of
+//! theirs is open.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{info, warn};
+
+use super::ping::ping;
 
 /// The health of sensors by their names.
 pub(crate) type Healths = BTreeMap<SensorName, Health>;
@@ -69,9 +72,12 @@ async fn look_after(
 ) {
     let mut ticks = interval(sensor.check.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Identifier and sequence number: another sensor's answer is of another address.
+    let mut token = std::process::id();
     loop {
         ticks.tick().await;
-        let check = check(&sensor, &netlink).await;
+        token = token.wrapping_add(1);
+        let check = check(&sensor, &netlink, token.to_be_bytes()).await;
         told.send_if_modified(|healths| {
             let Some(health) = healths.get_mut(&name) else { return false };
             let before = *health;
@@ -93,7 +99,8 @@ fn log(sensor: &SensorName, trouble: Option<Trouble>) {
     }
 }
 
-async fn check(sensor: &Sensor, netlink: &Netlink) -> Result<(), Trouble> {
+/// Checks once; `token` tells an echo request from those before.
+async fn check(sensor: &Sensor, netlink: &Netlink, token: [u8; 4]) -> Result<(), Trouble> {
     let interface = netlink.interface(sensor.interface.as_str()).await;
     let interface = interface.map_err(|_why| Trouble::NoInterface)?;
     if !interface.is_running {
@@ -108,6 +115,10 @@ async fn check(sensor: &Sensor, netlink: &Netlink) -> Result<(), Trouble> {
     match netlink.ask_neighbour(neighbour, interface.index).await {
         Ok(Neighbour::Known) => {}
         Ok(Neighbour::Unknown) | Err(_) => return Err(Trouble::NoNeighbour),
+    }
+    if sensor.check.ping {
+        let to = (address, sensor.interface.as_str());
+        ping(to, token, sensor.check.every).await.map_err(|_why| Trouble::NoAnswer)?;
     }
     match sensor.check.tcp {
         Some(port) => connect(address, port, sensor.check.every).await,

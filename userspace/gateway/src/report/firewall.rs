@@ -50,10 +50,10 @@ pub struct RuleReport {
 /// An element of the answer to [`crate::admin::Topic::Mirror`].
 #[derive(Clone, Debug, Serialize)]
 pub struct MirrorReport {
-    session: String,
-    outcome: &'static str,
-    packets: u64,
-    bytes: u64,
+    pub(super) session: String,
+    pub(super) outcome: &'static str,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
 }
 
 impl Firewall {
