@@ -121,6 +121,32 @@ fn fragments_and_errors_of_what_never_is_mirrored_are_not() {
 }
 
 #[test]
+fn an_error_about_a_mirrored_flow_is_due_once_like_its_packets() {
+    with_world(RULES, |world| {
+        let request = tcp(CLIENT, "192.0.2.1:80", SYN);
+        world.receive(LAN, &request);
+        let to_client = icmp_data("192.0.2.9", "10.1.0.2", 3, 1, &request[14..]);
+        let found = dues(world, |world| {
+            assert_eq!(world.receive(WAN, &to_client).reason, Reason::Forwarded);
+            world.forward(WAN, LAN, &to_client);
+        });
+        assert_eq!(found, [1, 0]);
+        let (there, back) = (udp(CLIENT, "192.0.2.1:53"), udp("192.0.2.1:53", CLIENT));
+        exchange(world, &there, &back);
+        let to_server = icmp_data("10.1.0.2", "192.0.2.1", 3, 3, &back[14..]);
+        let found = dues(world, |world| {
+            assert_eq!(world.receive(LAN, &to_server).reason, Reason::Forwarded);
+            world.forward(LAN, WAN, &to_server);
+        });
+        assert_eq!(found, [0, 1]);
+        let own = tcp("10.2.0.1:5000", "192.0.2.1:443", SYN);
+        world.send(WAN, &own);
+        let to_gateway = icmp_data("192.0.2.9", "10.2.0.1", 3, 1, &own[14..]);
+        assert_eq!(dues(world, |world| drop(world.receive(WAN, &to_gateway))), [0, 1]);
+    });
+}
+
+#[test]
 fn flows_are_mirrored_as_the_rules_in_force_say_from_their_next_packet_on() {
     with_world(RULES, |world| {
         let (there, back) =

@@ -55,6 +55,8 @@ pub(crate) struct Work {
     scale: Option<u8>,
     /// What an ICMP error quotes. Set by `related`.
     quoted: PacketMeta,
+    /// How an ICMP error passes with the flow that it is about. Set by `related`.
+    related: track::Passage,
     /// Set by `track` and `related`.
     key: FlowKey,
     /// Set by `judge`; its facts, which are those of the flow's first packet, by `track`.
@@ -154,7 +156,14 @@ fn pass(ctx: &TcContext, hook: Hook, active: Active) -> Result<Reason, Reason> {
     if parsed == Parsed::IcmpError {
         related::read(ctx, work)?;
         let way = related::pass(ctx, work, &place)?;
-        nat::translate_error(ctx, work)?;
+        // As it is inside, like all packets of its flow.
+        if hook == Hook::Egress {
+            mirror::copy(ctx, &place, &work.related);
+            nat::translate_error(ctx, work)?;
+        } else {
+            nat::translate_error(ctx, work)?;
+            mirror::copy(ctx, &place, &work.related);
+        }
         return Ok(way);
     }
     if parsed == Parsed::LaterFragment {

@@ -12,7 +12,7 @@ use crate::{
     maps,
     stage::{
         Work, act, lend, nat, report,
-        track::{self, Place, remember},
+        track::{self, Passage, Place, remember},
     },
 };
 
@@ -75,6 +75,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Re
         report::count_rules(ctx, place.active, flow, now);
         remember::count_beside(ctx, quoted.slot, direction);
     }
+    work.related = Passage::of(flow, direction);
     let way = act::way(place.hook, [flow.from, flow.to], direction);
     nat::describe_error(ctx, work, place, &quoted, now);
     if way == Reason::Intercepted {
