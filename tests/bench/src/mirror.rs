@@ -51,6 +51,8 @@ enum Case {
     Other,
     /// Every flow, towards an interface that cuts segments into frames.
     Everything,
+    /// Every flow, as it is: what is left of a copy without its encapsulation.
+    Plain,
     /// Every flow, towards another interface: the barrier makes the frames.
     Barrier,
 }
@@ -63,12 +65,12 @@ enum Case {
 pub fn run() -> Result<Vec<Figure>> {
     catch_interrupts()?;
     sweep()?;
-    let [off, other, everything, barrier] =
-        [Case::Off, Case::Other, Case::Everything, Case::Barrier].map(Lane::new);
-    let mut lanes = [off?, other?, everything?, barrier?];
+    let [off, other, everything, plain, barrier] =
+        [Case::Off, Case::Other, Case::Everything, Case::Plain, Case::Barrier].map(Lane::new);
+    let mut lanes = [off?, other?, everything?, plain?, barrier?];
     let mut figures = program_times(&mut lanes)?;
     figures.extend(throughput(&lanes)?);
-    let [off, _, mirrored, _] = &lanes;
+    let [off, _, mirrored, ..] = &lanes;
     figures.extend(latency::run(off, mirrored)?);
     Ok(figures)
 }
@@ -83,10 +85,10 @@ pub fn latency() -> Result<Vec<Figure>> {
     latency::run(&Lane::new(Case::Off)?, &Lane::new(Case::Everything)?)
 }
 
-fn program_times(lanes: &mut [Lane; 4]) -> Result<Vec<Figure>> {
+fn program_times(lanes: &mut [Lane; 5]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for length in FRAMES {
-        let [off, other, everything, barrier] = best(lanes, &udp(length))?;
+        let [off, other, everything, plain, barrier] = best(lanes, &udp(length))?;
         let case = |what: &str| format!("{what}, {length}-byte frame");
         figures.push(figure(case("forwarded, no session"), "program time", off, "ns", None));
         let extra = (other - off).max(0.0);
@@ -99,6 +101,8 @@ fn program_times(lanes: &mut [Lane; 4]) -> Result<Vec<Figure>> {
         ));
         let copy = everything - off;
         figures.push(figure(case("copy in VXLAN"), "added", copy, "ns", Some(COPY_TARGET)));
+        let copy = plain - off;
+        figures.push(figure(case("copy without encapsulation"), "added", copy, "ns", None));
         let copy = barrier - off;
         figures.push(figure(case("the same through the barrier"), "added", copy, "ns", None));
     }
@@ -110,8 +114,8 @@ fn program_times(lanes: &mut [Lane; 4]) -> Result<Vec<Figure>> {
 }
 
 /// The best program time of a frame in each lane.
-fn best(lanes: &mut [Lane; 4], frame: &[u8]) -> Result<[f64; 4]> {
-    let mut best = [f64::INFINITY; 4];
+fn best(lanes: &mut [Lane; 5], frame: &[u8]) -> Result<[f64; 5]> {
+    let mut best = [f64::INFINITY; 5];
     for _ in 0..ROUNDS {
         for (lane, best) in lanes.iter_mut().zip(&mut best) {
             *best = best.min(lane.program_time(frame)?);
@@ -120,8 +124,8 @@ fn best(lanes: &mut [Lane; 4], frame: &[u8]) -> Result<[f64; 4]> {
     Ok(best)
 }
 
-fn throughput(lanes: &[Lane; 4]) -> Result<Vec<Figure>> {
-    let [off, _, everything, barrier] = lanes;
+fn throughput(lanes: &[Lane; 5]) -> Result<Vec<Figure>> {
+    let [off, _, everything, _, barrier] = lanes;
     let (mut without, mut with, mut through) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         if interrupted() {
@@ -219,7 +223,7 @@ impl Lane {
         let copied = self.copies(Outcome::Mirrored)? - before;
         let expected = match self.case {
             Case::Off | Case::Other => 0,
-            Case::Everything | Case::Barrier => REPEAT.into(),
+            Case::Everything | Case::Plain | Case::Barrier => REPEAT.into(),
         };
         ensure!(copied == expected, "{copied} copies instead of {expected}");
         Ok(result.duration.as_secs_f64() * 1e9)
@@ -262,7 +266,7 @@ fn install(case: Case) -> Result<(Datapath, IfIndex)> {
             "mirror:\n  sensors: { ids: { interface: mon0, address: 10.9.0.2 } }\n  sessions:\n    - { id: other, \
              sensor: ids, filter: { from: lan, to: wan, protocol: tcp, destination_ports: [9] } }\n"
         }
-        Case::Everything | Case::Barrier => {
+        Case::Everything | Case::Plain | Case::Barrier => {
             "mirror:\n  sensors: { ids: { interface: mon0, address: 10.9.0.2 } }\n  sessions:\n    - { id: all, \
              sensor: ids, filter: { from: lan, to: wan } }\n"
         }
@@ -299,8 +303,13 @@ fn set_session(datapath: &mut Datapath, case: Case) -> Result<()> {
         source: Address::from_v4([10, 9, 0, 1]),
         ifindex: IfIndex::of("mon0")?.get(),
         udp_port: 4_789,
-        encapsulation: Encapsulation::Vxlan.number(),
-        cuts: (case == Case::Everything).into(),
+        encapsulation: match case {
+            Case::Plain => Encapsulation::Local.number(),
+            Case::Off | Case::Other | Case::Everything | Case::Barrier => {
+                Encapsulation::Vxlan.number()
+            }
+        },
+        cuts: (case != Case::Barrier).into(),
     };
     datapath.set_mirror_sensor(1, sensor)?;
     let mut session = MirrorSession { vni: 42, ..MirrorSession::default() };
