@@ -108,22 +108,22 @@ fn figures(mut times: [Vec<f64>; STATES.len()]) -> Vec<Figure> {
 }
 
 /// Bits in a second that are a tenth of what is sent to a sensor, by earlier times of exchanges.
-fn rate(times: &[f64]) -> u64 {
+fn rate(times: &[f64]) -> f64 {
     /// Microseconds of an exchange before one has been measured.
     const FIRST: f64 = 50.0;
     let mean =
         if times.is_empty() { FIRST } else { times.iter().sum::<f64>() / times.len() as f64 };
-    (2.0 * (COPY * 8) as f64 * 1e6 / mean / 10.0) as u64
+    2.0 * (COPY * 8) as f64 * 1e6 / mean / 10.0
 }
 
-fn begin(state: State, lane: &Lane, sensor: &Recorder, rate: u64) -> Result<()> {
+fn begin(state: State, lane: &Lane, sensor: &Recorder, rate: f64) -> Result<()> {
     match state {
         State::Off | State::OffAgain | State::InOrder => Ok(()),
         State::Stopped => sensor.freeze(),
         State::Overloaded => {
             let queue = "burst 8kb limit 64kb";
             lane.gateway
-                .shell(&format!("tc qdisc add dev mon0 root tbf rate {rate}bit {queue}"))?;
+                .shell(&format!("tc qdisc add dev mon0 root tbf rate {rate:.0}bit {queue}"))?;
             Ok(())
         }
     }
