@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     activity::{Activity, CircuitNote, UsageDelta},
     entity::Terminator,
-    id::{RouterId, TerminatorId},
+    id::{IdentityId, RouterId, TerminatorId},
     quarantine::QuarantineRequest,
     replica::{ChangeSet, Digest, LinkReport, Replica},
 };
@@ -77,7 +77,8 @@ pub enum RouterMessage {
         /// The request.
         request: String,
     },
-    /// An alert of an intrusion detection system asks to cut an identity off.
+    /// An alert of an intrusion detection system asks to cut an identity off. The answer is
+    /// [`ControllerMessage::QuarantineBegun`], unless it is refused.
     Quarantine(QuarantineRequest),
     /// All links of this router, after one came, went or changed cost.
     Links {
@@ -120,6 +121,13 @@ pub enum ControllerMessage {
     NoCertificate {
         /// Why.
         reason: String,
+    },
+    /// The identity that the router asked to cut off is in quarantine.
+    QuarantineBegun {
+        /// Which.
+        identity: IdentityId,
+        /// Index of the model from which on that is so, unless somebody has released it.
+        index: u64,
     },
     /// Nothing has changed, and the controller is there.
     Alive,

@@ -1,5 +1,6 @@
 //! The gateway as a whole: starts its parts in order, and takes everything back at the end.
 
+mod barred;
 mod down;
 mod explain;
 mod learning;

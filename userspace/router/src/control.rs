@@ -32,6 +32,7 @@ use crate::{
     mailbox::Mailbox,
     notes::Notes,
     own::Own,
+    quarantines::Quarantines,
     renewal::{Answer, Renewal},
     report::Report,
     router::{RouterConfig, StartError},
@@ -78,6 +79,7 @@ pub(crate) struct Channel {
     activity: watch::Receiver<Arc<Activity>>,
     notes: Notes,
     meter: Meter,
+    quarantines: Quarantines,
 }
 
 /// What the controller is told.
@@ -87,6 +89,7 @@ pub(crate) struct Told {
     pub(crate) wished: mpsc::UnboundedReceiver<RouterMessage>,
     pub(crate) notes: Notes,
     pub(crate) meter: Meter,
+    pub(crate) quarantines: Quarantines,
 }
 
 impl Channel {
@@ -107,6 +110,7 @@ impl Channel {
             activity: told.activity,
             notes: told.notes,
             meter: told.meter,
+            quarantines: told.quarantines,
         })
     }
 
@@ -326,6 +330,9 @@ impl Channel {
                 }
                 ControllerMessage::NoCertificate { reason } => {
                     self.renewal.answer(Answer::Refused { reason });
+                }
+                ControllerMessage::QuarantineBegun { identity, index } => {
+                    self.quarantines.begun(&identity, index);
                 }
                 ControllerMessage::Alive => {}
             }

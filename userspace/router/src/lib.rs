@@ -24,6 +24,7 @@ mod notes;
 mod outbox;
 mod own;
 mod proof;
+mod quarantines;
 mod renewal;
 mod report;
 mod router;

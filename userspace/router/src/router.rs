@@ -35,6 +35,7 @@ use crate::{
     notes::Notes,
     own::Own,
     proof::Proofs,
+    quarantines::Quarantines,
     renewal::{Renewal, keep_certificate},
     report::Report,
     status::RouterStatus,
@@ -93,6 +94,7 @@ pub struct Router {
     pub(crate) dials: DialCounts,
     pub(crate) notes: Notes,
     pub(crate) meter: Meter,
+    quarantines: Quarantines,
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
@@ -175,6 +177,7 @@ impl Router {
             dials: DialCounts::default(),
             notes: Notes::default(),
             meter: Meter::default(),
+            quarantines: Quarantines::default(),
             contact: contact.clone(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
@@ -195,7 +198,8 @@ impl Router {
         let (activity_writer, activity) = watch::channel(Arc::default());
         router.spawn(watch_activity(router.clone(), activity_writer));
         let (notes, meter) = (router.notes.clone(), router.meter.clone());
-        let told = control::Told { report, activity, wished, notes, meter };
+        let quarantines = router.quarantines.clone();
+        let told = control::Told { report, activity, wished, notes, meter, quarantines };
         let channel = (id, router.events.clone(), router.renewal.clone());
         let control = control::Channel::new(&config, channel, told)?;
         router.spawn(control.run(replica_writer, contact_writer));
@@ -247,9 +251,12 @@ impl Router {
     }
 
     /// Asks the controller to put an identity in quarantine. What it decides comes with the model; while it is away
-    /// the wish waits, and may be lost with a connection that breaks.
-    pub fn ask_for_quarantine(&self, request: QuarantineRequest) {
+    /// the wish waits, and may be lost with a connection that breaks. Gives the index of the model in which it is done, as
+    /// soon as the controller has said so.
+    pub fn ask_for_quarantine(&self, request: QuarantineRequest) -> oneshot::Receiver<u64> {
+        let answer = self.quarantines.asked(request.identity.clone());
         self.wish(RouterMessage::Quarantine(request));
+        answer
     }
 
     pub(crate) fn wish(&self, wish: RouterMessage) {

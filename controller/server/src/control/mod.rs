@@ -9,6 +9,7 @@ use nightgate_model::{
     activity::{MAX_NOTES, MAX_USAGE},
     control::{ALIVE_EVERY, ControllerMessage, Holding, RouterMessage, VERSION},
     id::RouterId,
+    quarantine::QuarantineRequest,
     replica::Replica,
 };
 use nightgate_store::{Model, StoreError};
@@ -198,6 +199,12 @@ async fn hear<R: AsyncRead + Unpin>(
                 drop(answers.send(answer).await);
                 Ok(())
             }
+            Ok(RouterMessage::Quarantine(request)) => {
+                if let Some(answer) = begun(core, connection, request).await {
+                    drop(answers.send(answer).await);
+                }
+                Ok(())
+            }
             Ok(message) => handle_report(core, connection, message),
             Err(error) => Err(error.into()),
         };
@@ -221,6 +228,25 @@ async fn renewed(core: &Arc<Core>, connection: &Connection, request: &str) -> Co
     }
 }
 
+/// The answer to a router that asks for a quarantine, if it is not refused.
+async fn begun(
+    core: &Arc<Core>,
+    connection: &Connection,
+    request: QuarantineRequest,
+) -> Option<ControllerMessage> {
+    let (router, identity) = (&connection.router, request.identity.clone());
+    match begin_quarantine_for_router(core, router, request).await {
+        Ok(()) => {
+            let index = core.read(|memory| memory.index);
+            Some(ControllerMessage::QuarantineBegun { identity, index })
+        }
+        Err(error) => {
+            tracing::warn!(%router, %identity, %error, "quarantine refused");
+            None
+        }
+    }
+}
+
 fn handle_report(
     core: &Arc<Core>,
     connection: &Connection,
@@ -229,21 +255,13 @@ fn handle_report(
     match message {
         RouterMessage::Hello { .. } => return Err(ControlError::SecondHello),
         // They are answered, and change nothing that is known.
-        RouterMessage::WholeWanted | RouterMessage::Renew { .. } => {}
+        RouterMessage::WholeWanted | RouterMessage::Renew { .. } | RouterMessage::Quarantine(_) => {
+        }
         RouterMessage::TerminatorAdded(terminator) => {
             core.update_live(|live| live.add_terminator(connection, terminator))?;
         }
         RouterMessage::TerminatorRemoved { id } => {
             core.update_live(|live| live.remove_terminator(connection, &id));
-        }
-        RouterMessage::Quarantine(request) => {
-            let (core, router) = (Arc::clone(core), connection.router.clone());
-            tokio::spawn(async move {
-                let identity = request.identity.clone();
-                if let Err(error) = begin_quarantine_for_router(&core, &router, request).await {
-                    tracing::warn!(%router, %identity, %error, "quarantine refused");
-                }
-            });
         }
         RouterMessage::Activity(activity) => {
             core.write(|memory| memory.live.set_activity(connection, *activity))?;

@@ -91,7 +91,8 @@ impl Channel {
                 | ControllerMessage::Alive => {}
                 answer @ (ControllerMessage::Refused { .. }
                 | ControllerMessage::Certificate { .. }
-                | ControllerMessage::NoCertificate { .. }) => return answer,
+                | ControllerMessage::NoCertificate { .. }
+                | ControllerMessage::QuarantineBegun { .. }) => return answer,
             }
         }
     }

@@ -390,7 +390,8 @@ async fn a_router_is_told_changes_and_the_whole_only_if_it_has_to_be() {
             other @ (ControllerMessage::Refused { .. }
             | ControllerMessage::Replica(_)
             | ControllerMessage::Certificate { .. }
-            | ControllerMessage::NoCertificate { .. }) => {
+            | ControllerMessage::NoCertificate { .. }
+            | ControllerMessage::QuarantineBegun { .. }) => {
                 panic!("it needs changes only, found {other:?}")
             }
         }

@@ -1,7 +1,7 @@
 //! Identities cut off for a while, by routers and by operators.
 
 use nightgate_model::{
-    control::RouterMessage,
+    control::{ControllerMessage, RouterMessage},
     id::IdentityId,
     quarantine::{Evidence, QuarantineRequest},
 };
@@ -42,7 +42,12 @@ async fn an_alert_of_a_permitted_router_cuts_an_identity_off_until_it_is_release
 
     channel.send(&request(&alice, 3_600)).await;
     let id = IdentityId::new(&alice);
-    channel.replica(|replica| !replica.identities.contains_key(&id) && replica.index > 1).await;
+    let answer = channel.answer().await;
+    let ControllerMessage::QuarantineBegun { identity, index } = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(identity, id);
+    assert!(index > 1, "{index}");
     client.get("/current-identity").await.assert_refused(401, "UNAUTHORIZED");
     let again = lab.caller(Some(&credentials)).post("/authenticate?method=cert", json!({})).await;
     again.assert_refused(401, "INVALID_AUTH");

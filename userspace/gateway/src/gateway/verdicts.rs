@@ -17,7 +17,10 @@ use nightgate_router::Router;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{error, info, warn};
 
-use super::limited::{self, Limited};
+use super::{
+    barred::{Barred, Step},
+    limited::{self, Limited},
+};
 use crate::{
     admin::AddressQuarantine,
     alerts::{Alerts, AlertsError},
@@ -29,9 +32,6 @@ use crate::{
 
 /// Verdicts that are told about.
 const REMEMBERED: usize = 1_000;
-
-/// Time between two tries to have an identity put in quarantine by the controller.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Applies the policy to the alerts that come in.
 pub(super) struct Verdicts {
@@ -61,12 +61,6 @@ struct Order<'a> {
     rule: &'a str,
     /// A code of the second factor ends it, where there is one.
     second_factor: bool,
-}
-
-struct Barred {
-    until: Instant,
-    asked: Instant,
-    request: QuarantineRequest,
 }
 
 impl Verdicts {
@@ -211,10 +205,10 @@ impl Verdicts {
                 evidence: Some(evidence(alert, suspect, carried)),
             };
             self.router.bar(carried.dialer.clone());
-            self.router.ask_for_quarantine(request.clone());
-            let (now, identity) = (Instant::now(), carried.dialer.clone());
-            let (until, asked) = (now + time, now);
-            self.barred.insert(identity.clone(), Barred { until, asked, request });
+            let answer = self.router.ask_for_quarantine(request.clone());
+            let identity = carried.dialer.clone();
+            let barred = Barred::new(request, (Instant::now(), time), answer);
+            self.barred.insert(identity.clone(), barred);
             warn!(%identity, rule, seconds, "identity cut off, the controller is asked to keep it so");
             return Ok(if second_factor {
                 format!(
@@ -233,24 +227,31 @@ impl Verdicts {
         Ok(format!("address {source} cut off for {seconds} s"))
     }
 
-    /// Takes a newer model: what the controller has decided about identities holds from now on.
+    /// Takes a model: what the controller has decided about identities holds from now on, and it is asked again for what it
+    /// has not done.
     pub(super) fn follow(&mut self, replica: &Replica) {
-        self.barred.retain(|identity, _| replica.identities.contains_key(identity));
-    }
-
-    /// Lets go what is over, and asks the controller again for what it has not done.
-    pub(super) fn look(&mut self, firewall: &mut Firewall) {
         let now = Instant::now();
         let router = &self.router;
         self.barred.retain(|identity, barred| {
-            if now >= barred.until {
-                router.unbar(identity.clone());
-            } else if now.duration_since(barred.asked) >= ASK_AGAIN {
-                barred.asked = now;
-                router.ask_for_quarantine(barred.request.clone());
+            let is_known = replica.identities.contains_key(identity);
+            match barred.look(now, (replica.index, is_known)) {
+                Step::Wait => true,
+                Step::Ask => {
+                    barred.asked(now, router.ask_for_quarantine(barred.request.clone()));
+                    true
+                }
+                Step::Leave => {
+                    router.unbar(identity.clone());
+                    false
+                }
             }
-            now < barred.until
         });
+    }
+
+    /// Lets go what is over, and asks the controller again.
+    pub(super) fn look(&mut self, firewall: &mut Firewall) {
+        let replica = self.router.replica().borrow().clone();
+        self.follow(&replica);
         if let Err(error) = release_expired(firewall) {
             warn!(error, "addresses whose quarantine is over could not be released");
         }
