@@ -20,7 +20,7 @@ pub const ALPN: &[u8] = b"nightgate-ctrl";
 pub const CONTENT_TYPE: i32 = 70_000;
 
 /// Version of the message set. Both ends refuse another one.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// Time between two messages of the controller, if only [`ControllerMessage::Alive`], in seconds.
 pub const ALIVE_EVERY: u64 = 15;

@@ -75,6 +75,7 @@ mod tests {
             identity: IdentityId::new("alice"),
             seconds: HOUR.as_secs(),
             reason: String::new(),
+            second_factor: false,
             evidence: None,
         };
         let (told, answer) = oneshot::channel();
