@@ -107,7 +107,7 @@ impl Channel {
                 Some(ControllerMessage::Changes(changes)) => {
                     changes.apply(&mut self.replica, &mut self.digest).unwrap();
                 }
-                Some(ControllerMessage::Alive) => {}
+                Some(ControllerMessage::Alive | ControllerMessage::QuarantineBegun { .. }) => {}
                 other => panic!("expected a replica, found {other:?}"),
             }
             if wanted(&self.replica) {
