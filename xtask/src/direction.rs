@@ -49,7 +49,18 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "tunnel",
-        &["sdk", "gateway", "datapath", "mirror", "config", "export", "model", "abi", "telemetry"],
+        &[
+            "sdk",
+            "gateway",
+            "datapath",
+            "netlink",
+            "mirror",
+            "config",
+            "export",
+            "model",
+            "abi",
+            "telemetry",
+        ],
     ),
     // controller/
     ("model", &[]),

@@ -46,6 +46,7 @@ pod!(
     crate::tunnel::Doors,
     crate::tunnel::Origin,
     crate::tunnel::OriginKey,
+    crate::tunnel::Taken,
     crate::tunnel::Source,
     crate::tunnel::TunnelSettings,
     crate::vlan::VlanKey,

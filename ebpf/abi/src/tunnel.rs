@@ -1,5 +1,5 @@
 //! What the tunneler's hooks share with it: which connections of the host's own programs they turn to it, and
-//! what they tell of each.
+//! what they tell of each. Hooks are on cgroups, or, where these are not to be had, on interfaces.
 
 use crate::Address;
 
@@ -15,7 +15,12 @@ pub mod maps {
     pub const ORIGINS: &str = "TUNNEL_ORIGINS";
     /// Socket cookie by [`super::Source`], least recently used out first.
     pub const SOURCES: &str = "TUNNEL_SOURCES";
+    /// Number of the service by [`super::Taken`], least recently used out first: what hooks on interfaces have taken.
+    pub const TAKEN: &str = "TUNNEL_TAKEN";
 }
+
+/// Mark of what the tunneler itself sends where its hooks are on interfaces, so that they leave it alone.
+pub const OWN_MARK: u32 = 0x4e47_0002;
 
 /// UDP ports of the tunneler in each family, so that a socket may talk to as many intercepted destinations: each
 /// reaches the tunneler at another port, by which it tells them apart.
@@ -80,7 +85,8 @@ const _: () = assert!(size_of::<Doors>() == 196);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Door {
-    /// Number of the service, chosen by the tunneler; neither 0 nor [`DNS_SERVICE`].
+    /// Number of the service, chosen by the tunneler; not [`DNS_SERVICE`], and 0 for ports that are not intercepted,
+    /// whatever doors come after.
     pub service: u32,
     /// First port.
     pub low: u16,
@@ -167,6 +173,41 @@ impl Source {
     #[inline(always)]
     pub const fn new(address: Address, port: u16, protocol: u8) -> Self {
         Self { address, port, protocol, pad: [0; 5] }
+    }
+}
+
+/// Key of [`maps::TAKEN`]: the ends of a connection or UDP flow, as its packets have them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Taken {
+    /// The program's address.
+    pub source: Address,
+    /// Where it wanted to.
+    pub destination: Address,
+    /// The program's port.
+    pub source_port: u16,
+    /// Port that it wanted.
+    pub destination_port: u16,
+    /// IP protocol: 6 or 17.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+const _: () = assert!(size_of::<Taken>() == 40);
+
+impl Taken {
+    /// The ends as those of an answer have them.
+    #[inline(always)]
+    pub const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+            pad: [0; 3],
+        }
     }
 }
 

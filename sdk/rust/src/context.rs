@@ -109,6 +109,11 @@ impl Context {
         self.inner.controller.identity().name
     }
 
+    /// Addresses (`host:port`) of the edge routers that this context connects to.
+    pub fn router_addresses(&self) -> Vec<String> {
+        self.inner.pool.addresses()
+    }
+
     /// The services the identity may dial or host, as the controller lists them now.
     ///
     /// # Errors

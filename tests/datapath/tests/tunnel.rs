@@ -11,7 +11,7 @@ use std::{
 };
 
 use nightgate_abi::tunnel::{DNS_SERVICE, Door, Doors, Origin, OriginKey, flag};
-use nightgate_datapath::{Destinations, Tunnel, TunnelPlace};
+use nightgate_datapath::{Destinations, Tunnel, TunnelHooks, TunnelPlace};
 use nightgate_lab::{BpfFileSystem, Namespace, temporary_folder, until};
 
 const TCP: u8 = 6;
@@ -86,7 +86,7 @@ impl Sockets {
 
     fn place(cgroup: &Cgroup, flags: u32) -> TunnelPlace {
         TunnelPlace {
-            cgroups: vec![cgroup.0.clone()],
+            hooks: TunnelHooks::Cgroups(vec![cgroup.0.clone()]),
             tcp_port: 4_001,
             udp_ports: std::array::from_fn(|slot| 4_100 + u16::try_from(slot).expect("a few")),
             flags,

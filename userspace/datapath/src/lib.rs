@@ -50,4 +50,4 @@ pub use pins::Pins;
 pub use probe::{Probe, ProbeResult, Verdict};
 pub use statistics::{MirrorStatistics, Statistics};
 pub use throttle::Throttled;
-pub use tunnel::{Destinations, Tunnel, TunnelPlace};
+pub use tunnel::{Destinations, Tunnel, TunnelHooks, TunnelInterface, TunnelPlace};

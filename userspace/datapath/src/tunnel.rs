@@ -1,8 +1,10 @@
 //! The tunneler's hooks: what programs of this host connect and send to intercepted destinations goes to the
 //! tunneler's sockets.
 
+mod interfaces;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     net::{IpAddr, SocketAddr},
@@ -20,12 +22,13 @@ use aya::{
 };
 use nightgate_abi::{
     Address,
-    tunnel::{Doors, Origin, OriginKey, SLOTS, Source, TunnelSettings, listener, maps},
+    tunnel::{Doors, Origin, OriginKey, SLOTS, Source, Taken, TunnelSettings, listener, maps},
 };
 use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     error::DatapathError,
+    interface::IfIndex,
     map::{self, failed},
     namespace, object, pins,
 };
@@ -51,14 +54,36 @@ const UDP: u8 = 17;
 /// Ports that are intercepted at the addresses of a prefix: address, length, ports.
 pub type Destinations = BTreeMap<(IpAddr, u8), Doors>;
 
+/// What the hooks are attached to.
+#[derive(Clone, Debug)]
+pub enum TunnelHooks {
+    /// Folders of the cgroups whose programs are turned to the tunneler.
+    Cgroups(Vec<PathBuf>),
+    /// Interfaces that the host's packets leave by: what they send to intercepted destinations is handed to transparent
+    /// sockets, by a mark ([`nightgate_abi::INTERCEPT_MARK`]) that policy routing has to deliver to this host. Which
+    /// program has sent it is not known.
+    Interfaces(Vec<TunnelInterface>),
+}
+
+/// An interface that the host's packets leave by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TunnelInterface {
+    /// Its number.
+    pub index: IfIndex,
+    /// Its name.
+    pub name: String,
+    /// Whether its packets have Ethernet headers.
+    pub has_ethernet: bool,
+}
+
 /// Where the hooks are, and what they turn connections to.
 #[derive(Clone, Debug)]
 pub struct TunnelPlace {
-    /// Folders of the cgroups whose programs are turned to the tunneler.
-    pub cgroups: Vec<PathBuf>,
+    /// What they are attached to.
+    pub hooks: TunnelHooks,
     /// TCP port of the tunneler at 127.0.0.1 and at ::1.
     pub tcp_port: u16,
-    /// Its UDP ports at both.
+    /// Its UDP ports at both; hooks on interfaces use the first alone.
     pub udp_ports: [u16; SLOTS as usize],
     /// Any of [`nightgate_abi::tunnel::flag`].
     pub flags: u32,
@@ -73,8 +98,11 @@ pub struct Tunnel {
     settings: TunnelSettings,
     destinations: Destinations,
     /// Dropped one after the other: programs see their own addresses again first.
-    _held: Vec<FdLink>,
+    held: Vec<FdLink>,
     pinned: Vec<PinnedLink>,
+    pins: Option<PathBuf>,
+    /// Interfaces that have hooks.
+    covered: BTreeSet<IfIndex>,
 }
 
 impl Tunnel {
@@ -96,23 +124,21 @@ impl Tunnel {
             ebpf: object::load_tunnel()?,
             settings,
             destinations: Destinations::new(),
-            _held: Vec::new(),
+            held: Vec::new(),
             pinned: Vec::new(),
+            pins: place.pins.clone(),
+            covered: BTreeSet::new(),
         };
         tunnel.write_settings()?;
         tunnel.write_listeners()?;
-        let loopback = tunnel.attach_loopback()?;
-        let mut hooks = vec![("loopback".to_owned(), loopback)];
-        for (index, path) in place.cgroups.iter().enumerate() {
-            let cgroup = open_cgroup(path)?;
-            for program in HOOKS {
-                hooks.push((format!("{index}-{program}"), tunnel.attach(program, &cgroup)?));
-            }
+        let hooks = match &place.hooks {
+            TunnelHooks::Cgroups(cgroups) => tunnel.attach_to_cgroups(cgroups)?,
+            TunnelHooks::Interfaces(interfaces) => tunnel.attach_to_interfaces(interfaces)?,
+        };
+        if let Some(folder) = &place.pins {
+            clear(folder)?;
         }
-        match &place.pins {
-            Some(folder) => tunnel.pinned = pin_all(hooks, folder)?,
-            None => tunnel._held = hooks.into_iter().map(|(_, link)| link).collect(),
-        }
+        tunnel.keep(hooks)?;
         Ok(tunnel)
     }
 
@@ -200,19 +226,30 @@ impl Tunnel {
         })
     }
 
-    fn attach_loopback(&mut self) -> Result<FdLink, DatapathError> {
-        let program: &mut SchedClassifier = self
-            .ebpf
-            .program_mut(LOOPBACK)
-            .ok_or(DatapathError::Missing { object: LOOPBACK })?
-            .try_into()
-            .map_err(refused("find", LOOPBACK))?;
-        let attach = |program: &mut SchedClassifier| {
-            program.load()?;
-            let id = program.attach("lo", TcAttachType::Egress)?;
-            FdLink::try_from(program.take_link(id)?).map_err(unusable)
-        };
-        attach(program).map_err(refused("attach", LOOPBACK))
+    fn attach_to_cgroups(
+        &mut self,
+        cgroups: &[PathBuf],
+    ) -> Result<Vec<(String, FdLink)>, DatapathError> {
+        let loopback = self.attach_to_interface(LOOPBACK, "lo", TcAttachType::Egress)?;
+        let mut hooks = vec![("loopback".to_owned(), loopback)];
+        for (index, path) in cgroups.iter().enumerate() {
+            let cgroup = open_cgroup(path)?;
+            for program in HOOKS {
+                hooks.push((format!("{index}-{program}"), self.attach(program, &cgroup)?));
+            }
+        }
+        Ok(hooks)
+    }
+
+    /// Keeps hooks attached: for as long as this lives, or as they are pinned.
+    fn keep(&mut self, hooks: Vec<(String, FdLink)>) -> Result<(), DatapathError> {
+        for (name, link) in hooks {
+            match &self.pins {
+                Some(folder) => self.pinned.push(pin(link, &folder.join(name))?),
+                None => self.held.push(link),
+            }
+        }
+        Ok(())
     }
 
     fn attach(&mut self, name: &'static str, cgroup: &File) -> Result<FdLink, DatapathError> {
@@ -245,9 +282,8 @@ impl Drop for Tunnel {
     }
 }
 
-/// Pins the hooks in a folder, in the place of those that an earlier tunneler has left there: from then on, only
-/// the new ones are at work.
-fn pin_all(hooks: Vec<(String, FdLink)>, folder: &Path) -> Result<Vec<PinnedLink>, DatapathError> {
+/// Takes away the hooks that an earlier tunneler has left in a folder: from then on, only the new ones are at work.
+fn clear(folder: &Path) -> Result<(), DatapathError> {
     if let Some(root) = folder.ancestors().nth(2) {
         pins::mount_bpf(root)?;
     }
@@ -256,15 +292,12 @@ fn pin_all(hooks: Vec<(String, FdLink)>, folder: &Path) -> Result<Vec<PinnedLink
         let left = left.map_err(pins::failed("list", folder))?.path();
         fs::remove_file(&left).map_err(pins::failed("remove", &left))?;
     }
-    hooks
-        .into_iter()
-        .map(|(name, link)| {
-            let path = folder.join(name);
-            link.pin(&path).map_err(|error| {
-                pins::failed("pin a link at", &path)(io::Error::other(error)).into()
-            })
-        })
-        .collect()
+    Ok(())
+}
+
+fn pin(link: FdLink, path: &Path) -> Result<PinnedLink, DatapathError> {
+    link.pin(path)
+        .map_err(|error| pins::failed("pin a link at", path)(io::Error::other(error)).into())
 }
 
 fn open_cgroup(path: &Path) -> Result<File, DatapathError> {

@@ -5,7 +5,7 @@
 //! while, for no datagram says that it is the last one.
 
 mod flows;
-mod socket;
+pub mod socket;
 
 use std::{
     io,
@@ -92,7 +92,7 @@ impl DatagramListener {
     pub fn open(loopback: IpAddr) -> Result<Self, DatagramListenerError> {
         let open = || {
             Ok(Self {
-                receiver: Receiver::open(loopback)?,
+                receiver: Receiver::open(SocketAddr::new(loopback, 0))?,
                 sender: Arc::new(Sender::open(loopback)?),
             })
         };

@@ -140,7 +140,7 @@ pub enum GatewayError {
 const ROUTING_TABLE: u32 = 0x4e47;
 
 /// How packets for the gateway's listeners find them.
-const INTERCEPTION: Interception = Interception { mark: INTERCEPT_MARK, table: ROUTING_TABLE };
+pub const INTERCEPTION: Interception = Interception { mark: INTERCEPT_MARK, table: ROUTING_TABLE };
 
 /// Runs a gateway until `stop` completes.
 ///

@@ -60,7 +60,12 @@ impl TransparentListener {
     /// The process lacks CAP_NET_ADMIN, or the family is switched off.
     pub fn open(loopback: IpAddr) -> Result<Self, ListenerError> {
         let address = SocketAddr::new(loopback, 0);
-        open(address).map_err(|source| ListenerError { address, source })
+        let open = || {
+            let listener = listen_transparently(address)?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        };
+        open().map_err(|source| ListenerError { address, source })
     }
 
     /// Where it listens.
@@ -106,7 +111,12 @@ impl TransparentListener {
 pub const LOOPBACKS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-fn open(address: SocketAddr) -> io::Result<TransparentListener> {
+/// Listens at an address for connections that are assigned to it in the kernel, whatever their destination, which is then
+/// the local address of what is accepted.
+///
+/// # Errors
+/// The process lacks CAP_NET_ADMIN, or the address is not to be had.
+pub fn listen_transparently(address: SocketAddr) -> io::Result<TcpListener> {
     let socket =
         Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     match address {
@@ -119,9 +129,7 @@ fn open(address: SocketAddr) -> io::Result<TransparentListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let address = listener.local_addr()?;
-    Ok(TransparentListener { listener, address })
+    TcpListener::from_std(socket.into())
 }
 
 /// What the client has sent so far, or sends in a moment, as far as it may go with a dial. It stays unread.

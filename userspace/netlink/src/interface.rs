@@ -89,6 +89,25 @@ impl Netlink {
             .ok_or_else(|| NetlinkError::NoInterface { name: name.to_owned() })
     }
 
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
+        let listed = self.handle.link().get().execute().try_collect::<Vec<_>>().await;
+        let messages = listed
+            .map_err(|error| NetlinkError::request("list", "interfaces".to_owned(), error))?;
+        let name = |message: &LinkMessage| {
+            message.attributes.iter().find_map(|attribute| {
+                if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
+            })
+        };
+        messages
+            .iter()
+            .filter_map(|message| Some(interface_from(&name(message)?, message)))
+            .collect()
+    }
+
     pub(crate) async fn find_interface(
         &self,
         name: &str,

@@ -2,7 +2,10 @@ use rtnetlink::{
     AddressMessageBuilder, Error as RequestError,
     packet_route::{address::AddressMessage, route::RouteMessage, rule::RuleMessage},
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use crate::{
     error::{NetlinkError, is_errno},
@@ -25,6 +28,7 @@ pub(crate) enum Step {
     RemoveAddress { interface: String, index: u32, address: Prefix },
     RemoveRoute { object: String, message: Box<RouteMessage> },
     RemoveRule { object: String, message: Box<RuleMessage> },
+    Restore { path: String, before: String },
 }
 
 impl Undo {
@@ -61,6 +65,13 @@ impl Netlink {
 
     async fn undo_step(&self, step: Step) -> Result<(), NetlinkError> {
         let (object, result) = match step {
+            Step::Restore { path, before } => {
+                return fs::write(&path, before).map_err(|source| NetlinkError::Sysctl {
+                    path,
+                    value: "what it was",
+                    source,
+                });
+            }
             Step::DeleteLink { name, index } => {
                 (format!("interface {name}"), self.handle.link().del(index).execute().await)
             }

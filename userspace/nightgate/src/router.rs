@@ -56,7 +56,8 @@ async fn answer(query: Query, router: &Router) {
             | Topic::Sensors
             | Topic::Names
             | Topic::Verdicts
-            | Topic::Quarantine,
+            | Topic::Quarantine
+            | Topic::Tunnel,
         )
         | Request::Plan(_)
         | Request::Trace(_)

@@ -1,13 +1,12 @@
 //! `nightgate tunnel ...`
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use nightgate_gateway::admin::{Topic, ask};
-use nightgate_tunnel::{FlowReport, TunnelConfig, policy::Policy};
+use nightgate_tunnel::{
+    Attach, AttachedTo, FlowReport, StatusReport, TunnelConfig, policy::Policy,
+};
 
 use crate::{
     config_file, identity_file,
@@ -22,6 +21,8 @@ pub(crate) enum TunnelCommand {
     Run(RunArgs),
     /// Host what the identity may host, and intercept nothing: needs no privileges
     Host(HostArgs),
+    /// Show whose programs are intercepted, and how
+    Status(FlowsArgs),
     /// Show what is carried right now, and for which programs
     Flows(FlowsArgs),
 }
@@ -41,6 +42,10 @@ pub(crate) struct RunArgs {
     /// and so the whole host]
     #[arg(long, value_name = "FOLDER")]
     cgroup: Vec<PathBuf>,
+    /// Where to intercept: `cgroup`, which knows programs; `tc`, on the way out of interfaces, which does not; `auto`, which
+    /// is `tc` where there are no cgroups v2, or the kernel does not take hooks on them, and says so
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    attach: Attach,
     /// Which programs may use which services (docs/tunneler.md); without it, all may use all
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -97,6 +102,7 @@ impl TunnelCommand {
         match self {
             Self::Run(args) => args.run().await,
             Self::Host(args) => args.run().await,
+            Self::Status(args) => args.status().await,
             Self::Flows(args) => args.run().await,
         }
     }
@@ -107,10 +113,10 @@ impl RunArgs {
         let policy = self.policy.as_deref().map(Policy::load).transpose()?;
         let records = self.flow_records.as_deref().map(config_file::flow_records).transpose()?;
         let mut signals = StopSignals::new()?;
-        let cgroups = if self.cgroup.is_empty() { vec![whole_host()?] } else { self.cgroup };
         let config = TunnelConfig {
             identity: identity_file::load(&self.identity)?,
-            cgroups,
+            attach: self.attach,
+            cgroups: self.cgroup,
             fail_closed: self.fail_closed.then(|| self.bpf.join("nightgate/tunnel")),
             dns: !self.no_dns,
             policy: policy.unwrap_or_default(),
@@ -130,6 +136,27 @@ impl HostArgs {
 }
 
 impl FlowsArgs {
+    async fn status(self) -> anyhow::Result<()> {
+        let answer = ask(&self.admin.admin_socket, Topic::Tunnel).await?;
+        let status: StatusReport = serde_json::from_value(answer)?;
+        self.output.print(&status, |status| {
+            let (how, places) = match status.attach {
+                AttachedTo::Cgroup => {
+                    let cgroups = status.cgroups.iter().map(|path| path.display().to_string());
+                    ("cgroup", cgroups.collect::<Vec<_>>())
+                }
+                AttachedTo::Tc => ("tc (programs are not known)", status.interfaces.clone()),
+            };
+            Table::new(&["identity", "attach", "where", "prefixes", "flows"]).row([
+                status.identity.clone(),
+                how.to_owned(),
+                places.join(" "),
+                status.prefixes.to_string(),
+                status.flows.to_string(),
+            ])
+        })
+    }
+
     async fn run(self) -> anyhow::Result<()> {
         let answer = ask(&self.admin.admin_socket, Topic::Flows).await?;
         let flows: Vec<FlowReport> = serde_json::from_value(answer)?;
@@ -141,12 +168,16 @@ impl FlowsArgs {
                     Some(name) => format!("{name}:{}", flow.destination.port()),
                     None => flow.destination.to_string(),
                 };
+                let program = flow.process.as_ref();
+                let unknown = || "-".to_owned();
                 table.row([
                     flow.service.clone(),
                     destination,
-                    flow.process.executable.clone().unwrap_or_else(|| flow.process.command.clone()),
-                    flow.process.pid.to_string(),
-                    flow.process.user.to_string(),
+                    program.map_or_else(unknown, |it| {
+                        it.executable.clone().unwrap_or_else(|| it.command.clone())
+                    }),
+                    program.map_or_else(unknown, |it| it.pid.to_string()),
+                    program.map_or_else(unknown, |it| it.user.to_string()),
                     format!("{} s", flow.age),
                     flow.sent.to_string(),
                     flow.received.to_string(),
@@ -154,17 +185,4 @@ impl FlowsArgs {
             })
         })
     }
-}
-
-/// The root of the cgroup v2 hierarchy.
-fn whole_host() -> anyhow::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("list mounts")?;
-    // Device, folder, kind, options: fstab(5).
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let folder =
-        fields.filter(|it| it.get(2) == Some(&"cgroup2")).find_map(|it| it.get(1).copied());
-    let folder = folder.context(
-        "no cgroup v2 file system is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup",
-    )?;
-    Ok(Path::new(folder).to_owned())
 }

@@ -13,9 +13,10 @@ use hickory_proto::{
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::PTR},
 };
 use nightgate_gateway::names::{HostName, NameAddresses};
+use socket2::SockRef;
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::tunneler::Shared;
+use crate::shared::Shared;
 
 /// Seconds for which a program may remember an address; short, because services come and go.
 const TTL: u32 = 5;
@@ -107,14 +108,24 @@ fn data(question: &Query, addresses: NameAddresses) -> Option<RData> {
     }
 }
 
+/// Marks what a socket sends, so that hooks on interfaces leave it alone.
+fn set_mark(socket: SockRef<'_>, mark: Option<u32>) -> io::Result<()> {
+    mark.map_or(Ok(()), |mark| socket.set_mark(mark))
+}
+
 /// Asks the server that a program meant, and gives its answer. The port is one that the system chooses, and only that
 /// server's answers with the query's number count.
-pub(crate) async fn forward(query: &[u8], server: SocketAddr) -> io::Result<Vec<u8>> {
+pub(crate) async fn forward(
+    query: &[u8],
+    server: SocketAddr,
+    mark: Option<u32>,
+) -> io::Result<Vec<u8>> {
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
+    set_mark(SockRef::from(&socket), mark)?;
     socket.connect(server).await?;
     socket.send(query).await?;
     let mut buffer = vec![0; MAX_ANSWER];
@@ -202,7 +213,10 @@ mod tests {
             length
         });
         let query = query(1);
-        assert_eq!(forward(&query, address).await.unwrap(), [&query[..2], b"answer"].concat());
+        assert_eq!(
+            forward(&query, address, None).await.unwrap(),
+            [&query[..2], b"answer"].concat()
+        );
         assert_eq!(serving.await.unwrap(), query.len());
     }
 }

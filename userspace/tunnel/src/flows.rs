@@ -33,8 +33,8 @@ pub struct FlowReport {
     pub name: Option<String>,
     /// The service.
     pub service: String,
-    /// The program.
-    pub process: Process,
+    /// The program; unknown where the hooks are on interfaces.
+    pub process: Option<Process>,
     /// How long it has been there, in seconds.
     pub age: u64,
     /// Bytes from the program.
@@ -133,6 +133,11 @@ impl Flows {
         if let Some(records) = records {
             records.outputs.close().await;
         }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().flows.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

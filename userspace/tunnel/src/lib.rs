@@ -2,9 +2,10 @@
 //! overlay, without a TUN device, and without a port that anybody else reaches.
 //!
 //! Hooks of cgroups ([`nightgate_datapath::Tunnel`]) turn the calls of programs to sockets at the loopback address and
-//! tell who called. [`table`] says what is intercepted, [`policy`] which programs may use it, [`run()`] puts the parts
+//! tell who called; where there are none, hooks on interfaces take packets instead ([`Attach`]). [`table`] says what is intercepted, [`policy`] which programs may use it, [`run()`] puts the parts
 //! together. Services that the identity may host are connected to their servers; [`host()`] does that alone.
 
+mod attach;
 mod dns;
 mod flows;
 mod hosting;
@@ -12,14 +13,18 @@ pub mod policy;
 mod process;
 mod records;
 mod second_factor;
+mod shared;
 mod sockets;
 mod source;
+mod status;
 pub mod table;
 mod tcp;
 mod tunneler;
 mod udp;
 
+pub use attach::Attach;
 pub use flows::FlowReport;
 pub use process::Process;
 pub use second_factor::{socket_of, take_codes};
+pub use status::{AttachedTo, StatusReport};
 pub use tunneler::{TunnelConfig, TunnelError, host, run};

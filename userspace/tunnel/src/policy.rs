@@ -91,6 +91,11 @@ impl Policy {
         }
     }
 
+    /// Whether every program may use every service.
+    pub fn is_empty(&self) -> bool {
+        self.only.is_empty()
+    }
+
     /// Whether a program may use the service of this name. What is not known of the program fits nothing.
     pub fn allows(&self, service: &str, process: &Process) -> bool {
         let mut entries = self

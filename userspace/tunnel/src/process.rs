@@ -23,7 +23,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// What the kernel's hook told, and what /proc tells of the process if it still runs.
+    /// What the kernel's hook told, and what /proc tells of the process if it still runs. Hooks on interfaces know none,
+    /// and tell process 0.
     pub fn of(origin: &Origin) -> Self {
         let folder = Path::new("/proc").join(origin.process.to_string());
         let command = origin.command.split(|byte| *byte == 0).next().unwrap_or_default();

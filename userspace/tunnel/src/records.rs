@@ -11,7 +11,7 @@ use nightgate_mirror::flow::{
 };
 use tracing::warn;
 
-use crate::flows::FlowReport;
+use crate::{flows::FlowReport, process::Process};
 
 /// Tells of flows that have ended, and of long ones that go on.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Records {
             service: Some(what.service.clone()),
             identity: Some(self.identity.clone()),
             circuit: None,
-            process: Some(process(what)),
+            process: what.process.as_ref().map(process),
             mirrored: false,
             nat: None,
             tcp: None,
@@ -105,8 +105,8 @@ fn state(reason: EndReason) -> FlowState {
     }
 }
 
-fn process(what: &FlowReport) -> ProcessSummary {
-    let process = what.process.clone();
+fn process(process: &Process) -> ProcessSummary {
+    let process = process.clone();
     ProcessSummary {
         pid: process.pid,
         command: process.command,

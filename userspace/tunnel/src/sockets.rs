@@ -6,6 +6,10 @@ use std::{
 };
 
 use nightgate_abi::tunnel::SLOTS;
+use nightgate_gateway::{
+    datagrams::socket::{Receiver, Sender},
+    listener::listen_transparently,
+};
 
 /// Sockets at 127.0.0.1 and, where there is IPv6, at ::1. Both families have the same ports.
 #[derive(Debug)]
@@ -13,6 +17,8 @@ pub(crate) struct Sockets {
     pub(crate) tcp: Vec<TcpListener>,
     /// By slot.
     pub(crate) udp: Vec<Vec<UdpSocket>>,
+    /// What receives datagrams whatever their destination, and answers from there.
+    pub(crate) transparent: Vec<(Receiver, Sender)>,
 }
 
 /// Ports that are tried until both families have one free.
@@ -33,7 +39,21 @@ impl Sockets {
                 Ok((socket.local_addr()?, socket))
             })
         });
-        Ok(Self { tcp, udp: udp.collect::<io::Result<_>>()? })
+        let udp = udp.collect::<io::Result<_>>()?;
+        Ok(Self { tcp, udp, transparent: Vec::new() })
+    }
+
+    /// Opens those that take connections and datagrams whatever their destination. Needs a tokio runtime.
+    pub(crate) fn open_transparent() -> io::Result<Self> {
+        let tcp = pair(|address| {
+            let listener = listen_transparently(address)?;
+            Ok((listener.local_addr()?, listener.into_std()?))
+        })?;
+        let transparent = pair(|address| {
+            let receiver = Receiver::open(address)?;
+            Ok((receiver.address(), (receiver, Sender::open(address.ip())?)))
+        })?;
+        Ok(Self { tcp, udp: Vec::new(), transparent })
     }
 
     pub(crate) fn tcp_port(&self) -> io::Result<u16> {
@@ -46,6 +66,9 @@ impl Sockets {
         for (port, sockets) in ports.iter_mut().zip(&self.udp) {
             let first = sockets.first().ok_or_else(|| io::Error::other("no socket"))?;
             *port = first.local_addr()?.port();
+        }
+        if let Some((receiver, _)) = self.transparent.first() {
+            ports[0] = receiver.address().port();
         }
         Ok(ports)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use nightgate_abi::tunnel::{DNS_SERVICE, DOORS, Door, Doors};
@@ -34,6 +34,8 @@ pub struct Table {
     /// What has an address, by name and by address.
     known: BTreeMap<HostName, NameAddresses>,
     by_address: BTreeMap<IpAddr, HostName>,
+    /// Ports of TCP that are never intercepted.
+    left_alone: BTreeSet<SocketAddr>,
 }
 
 /// A service that is intercepted.
@@ -67,7 +69,13 @@ impl Table {
             learned: BTreeSet::new(),
             known: BTreeMap::new(),
             by_address: BTreeMap::new(),
+            left_alone: BTreeSet::new(),
         }
+    }
+
+    /// Leaves connections to these ports alone, from the next [`Self::update`] on.
+    pub fn leave_alone(&mut self, ports: BTreeSet<SocketAddr>) {
+        self.left_alone = ports;
     }
 
     /// Takes what the identity may dial now; gives what the kernel has to know, and what was left out.
@@ -139,6 +147,10 @@ impl Table {
                     doors.extend(service.doors(*number));
                 }
             }
+        }
+        for port in &self.left_alone {
+            let length = if port.is_ipv4() { 32 } else { 128 };
+            prefixes.entry((port.ip(), length)).or_default().insert(0, no_service(port.port()));
         }
         prefixes
             .keys()
@@ -249,6 +261,11 @@ fn intercepted(service: &Service, problems: &mut Vec<TableProblem>) -> Option<In
     Some(Intercepted { name, dial: DialPlan::new(&config), sources, patterns, config })
 }
 
+/// A port of TCP that is no service's, whatever the prefixes around it say.
+fn no_service(port: u16) -> Door {
+    Door { service: 0, low: port, high: port, protocol: 6, pad: [0; 3] }
+}
+
 /// The doors of a prefix and of those around it, the narrowest prefix first.
 fn covering(
     prefixes: &BTreeMap<(IpAddr, u8), Vec<Door>>,
@@ -335,6 +352,16 @@ mod tests {
             assert_eq!(at(&table, &destinations, other, 80), Some("wide"));
         }
         assert_eq!(at(&table, &destinations, "11.0.0.1", 80), None);
+    }
+
+    #[test]
+    fn ports_that_are_left_alone_are_nobodys() {
+        let mut table = Table::new();
+        table.leave_alone(BTreeSet::from(["10.1.2.3:443".parse().unwrap()]));
+        let (destinations, _) = table.update(&[service("all", &["10.0.0.0/8"], (1, 65_535))]);
+        assert_eq!(at(&table, &destinations, "10.1.2.3", 443), None);
+        assert_eq!(at(&table, &destinations, "10.1.2.3", 80), Some("all"));
+        assert_eq!(at(&table, &destinations, "10.1.2.4", 443), Some("all"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{dns, flows::Counts, tunneler::Shared};
+use crate::{dns, flows::Counts, shared::Shared};
 
 /// IP protocol number (IANA).
 const TCP: u8 = 6;
@@ -60,23 +60,31 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(mut stream: TcpStream, source: SocketAddr, shared: &Shared) {
-    let Some((key, origin)) = shared.origin(source, TCP, 0) else {
+    let found = if shared.at_interfaces() {
+        let destination = stream.local_addr().ok();
+        destination.and_then(|it| shared.taken(source, it, TCP)).map(|origin| (None, origin))
+    } else {
+        shared.origin(source, TCP, 0).map(|(key, origin)| (Some(key), origin))
+    };
+    let Some((key, origin)) = found else {
         debug!(%source, "nobody was turned here from there");
         reset(stream);
         return;
     };
     if origin.service == DNS_SERVICE {
         let server = SocketAddr::new(origin.destination.to_ip(), origin.port);
-        if let Err(error) =
-            dns::stream::serve(&mut stream, server, |query| dns::own_answer(query, shared)).await
-        {
+        let own = |query: &[u8]| dns::own_answer(query, shared);
+        let server_of = (server, shared.own_mark());
+        if let Err(error) = dns::stream::serve(&mut stream, server_of, own).await {
             debug!(%server, %error, "DNS connection lost");
             reset(stream);
         }
     } else {
         carry(stream, source, &origin, shared).await;
     }
-    shared.forget(&key);
+    if let Some(key) = key {
+        shared.forget(&key);
+    }
 }
 
 async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, shared: &Shared) {

@@ -1,5 +1,7 @@
 //! Datagrams of programs: one flow for each socket and destination, one message for one datagram.
 
+mod entrance;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -8,21 +10,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use nightgate_abi::tunnel::{DNS_SERVICE, Origin, OriginKey};
+use nightgate_abi::tunnel::{DNS_SERVICE, OriginKey};
 use nightgate_mirror::flow::EndReason;
 use nightgate_sdk::{MAX_MESSAGE, Messages};
 use tokio::{
-    net::UdpSocket,
     sync::{Semaphore, mpsc},
     task::JoinSet,
     time::Instant,
 };
 use tracing::{debug, info};
 
-use crate::{dns, flows::Counts, tunneler::Shared};
+use crate::{dns, flows::Counts, shared::Shared};
 
-/// IP protocol number (IANA).
-const UDP: u8 = 17;
 /// A flow that has been silent for so long has ended; OpenZiti's tunnelers wait as long.
 const IDLE: Duration = Duration::from_secs(300);
 /// Datagrams that wait while the service is dialed, or while the overlay takes no more; others are lost, as
@@ -33,22 +32,25 @@ const MAX_FLOWS: usize = 4_096;
 /// DNS queries under way at one socket.
 const MAX_QUERIES: usize = 256;
 
+pub(crate) use entrance::Entrance;
+use entrance::{Arrival, Reply};
+
 /// Where the datagrams of a flow go.
 struct Flow {
-    key: OriginKey,
+    key: Option<OriginKey>,
     datagrams: mpsc::Sender<Bytes>,
 }
 
-/// Carries what comes to one socket of the tunneler, for ever.
-pub(crate) async fn carry_all(socket: UdpSocket, slot: u32, shared: Arc<Shared>) {
-    let socket = Arc::new(socket);
+/// Carries what comes in at one entrance of the tunneler, for ever.
+pub(crate) async fn carry_all(entrance: Entrance, shared: Arc<Shared>) {
     let queries = Arc::new(Semaphore::new(MAX_QUERIES));
-    let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
+    let mut flows: HashMap<(SocketAddr, SocketAddr), Flow> = HashMap::new();
     let mut tasks = JoinSet::new();
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
-        let (length, source) = match socket.recv_from(&mut buffer).await {
-            Ok(received) => received,
+        let (length, arrival) = match entrance.receive(&mut buffer, &shared).await {
+            Ok((length, Some(arrival))) => (length, arrival),
+            Ok((_, None)) => continue,
             Err(error) => {
                 // What a program answered to an earlier datagram (ICMP) comes here too.
                 debug!(%error, "datagram not received");
@@ -56,25 +58,20 @@ pub(crate) async fn carry_all(socket: UdpSocket, slot: u32, shared: Arc<Shared>)
             }
         };
         let datagram = buffer.get(..length).unwrap_or_default();
-        // Asked for each: another socket may have the port by now.
-        let Some((key, origin)) = shared.origin(source, UDP, slot) else { continue };
-        if origin.service == DNS_SERVICE {
+        while tasks.try_join_next().is_some() {}
+        if arrival.origin.service == DNS_SERVICE {
             if let Ok(slot) = Arc::clone(&queries).try_acquire_owned() {
-                let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
-                let query = datagram.to_vec();
+                let (query, shared) = (datagram.to_vec(), Arc::clone(&shared));
                 tasks.spawn(async move {
-                    answer(&socket, source, &query, &origin, &shared).await;
-                    if origin.connected == 0 {
-                        shared.forget(&key);
-                    }
+                    answer(&arrival, &query, &shared).await;
+                    arrival.forget(&shared);
                     drop(slot);
                 });
             }
             continue;
         }
-        while tasks.try_join_next().is_some() {}
-        let known =
-            flows.get(&source).filter(|flow| flow.key == key && !flow.datagrams.is_closed());
+        let (ends, key) = (arrival.ends(), arrival.key);
+        let known = flows.get(&ends).filter(|flow| flow.key == key && !flow.datagrams.is_closed());
         let datagrams = match known {
             Some(flow) => flow.datagrams.clone(),
             None => {
@@ -83,9 +80,8 @@ pub(crate) async fn carry_all(socket: UdpSocket, slot: u32, shared: Arc<Shared>)
                     continue;
                 }
                 let (datagrams, waiting) = mpsc::channel(QUEUE);
-                let place = (Arc::clone(&socket), source);
-                tasks.spawn(carry(place, (key, origin), waiting, Arc::clone(&shared)));
-                flows.insert(source, Flow { key, datagrams: datagrams.clone() });
+                tasks.spawn(carry(arrival, waiting, Arc::clone(&shared)));
+                flows.insert(ends, Flow { key, datagrams: datagrams.clone() });
                 datagrams
             }
         };
@@ -95,41 +91,30 @@ pub(crate) async fn carry_all(socket: UdpSocket, slot: u32, shared: Arc<Shared>)
 }
 
 /// Answers a query, or has it answered by the server that was asked.
-async fn answer(
-    socket: &UdpSocket,
-    source: SocketAddr,
-    query: &[u8],
-    origin: &Origin,
-    shared: &Shared,
-) {
+async fn answer(arrival: &Arrival, query: &[u8], shared: &Shared) {
     let answer = match dns::own_answer(query, shared) {
         Some(answer) => answer,
         None => {
-            let server = SocketAddr::new(origin.destination.to_ip(), origin.port);
-            match dns::forward(query, server).await {
+            let (_, server) = arrival.ends();
+            match dns::forward(query, server, shared.own_mark()).await {
                 Ok(answer) => answer,
                 Err(error) => return debug!(%server, %error, "no answer"),
             }
         }
     };
-    if let Err(error) = socket.send_to(&answer, source).await {
-        debug!(%source, %error, "answer not sent");
+    if let Err(error) = arrival.reply.send(&answer).await {
+        debug!(source = %arrival.source, %error, "answer not sent");
     }
 }
 
-async fn carry(
-    (socket, source): (Arc<UdpSocket>, SocketAddr),
-    (key, origin): (OriginKey, Origin),
-    mut waiting: mpsc::Receiver<Bytes>,
-    shared: Arc<Shared>,
-) {
-    match shared.admit(&origin, source) {
+async fn carry(arrival: Arrival, mut waiting: mpsc::Receiver<Bytes>, shared: Arc<Shared>) {
+    match shared.admit(&arrival.origin, arrival.source) {
         Ok(call) => match shared.dial(&call).await {
             Ok(overlay) => {
                 let mut entered = shared.flows.enter(call.report());
                 let messages = overlay.into_messages();
-                let place = (socket.as_ref(), source);
-                match exchange(place, &mut waiting, &messages, &entered.counts).await {
+                let (reply, counts) = (&arrival.reply, Arc::clone(&entered.counts));
+                match exchange(reply, &mut waiting, &messages, &counts).await {
                     Ok(EndReason::IdleTimeout) => entered.end(EndReason::IdleTimeout, IDLE),
                     Ok(reason) => entered.end(reason, Duration::ZERO),
                     Err(error) => debug!(service = %call.service, %error, "flow lost"),
@@ -142,15 +127,12 @@ async fn carry(
         },
         Err(refusal) => info!(%refusal, "datagrams dropped"),
     }
-    // A connected socket's next datagram passes no hook that could enter it again.
-    if origin.connected == 0 {
-        shared.forget(&key);
-    }
+    arrival.forget(&shared);
 }
 
 /// Carries datagrams both ways until the flow is silent or the other end has ended it; gives which of the two.
 async fn exchange(
-    (socket, source): (&UdpSocket, SocketAddr),
+    reply: &Reply,
     waiting: &mut mpsc::Receiver<Bytes>,
     messages: &Messages,
     counts: &Counts,
@@ -171,7 +153,7 @@ async fn exchange(
             }
             message = messages.recv() => {
                 let Some(message) = message? else { return Ok(EndReason::EndOfFlow) };
-                socket.send_to(&message, source).await?;
+                reply.send(&message).await?;
                 count(&counts.received, message.len());
             }
             () = tokio::time::sleep_until(silent_at) => {

@@ -132,7 +132,7 @@ fn narrow(protocol: u32) -> Option<u8> {
 
 /// Number of the service that a destination is intercepted for; 0 for none.
 #[inline(always)]
-fn service(settings: &TunnelSettings, wanted: Peer, protocol: u8) -> u32 {
+pub(crate) fn service(settings: &TunnelSettings, wanted: Peer, protocol: u8) -> u32 {
     let whole = u8::BITS * 16;
     if let Some(doors) = maps::TUNNEL_DESTS.get(&Key::new(whole, wanted.address)) {
         for index in 0..DOORS {

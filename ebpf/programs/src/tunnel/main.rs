@@ -2,14 +2,18 @@
 //! to the tunneler's sockets at the loopback address, and the programs see the address that they wanted.
 //!
 //! Hooks of a cgroup exchange the addresses ([`hooks`]); a program at the loopback interface tells the tunneler whose
-//! packets come in ([`loopback`]).
+//! packets come in ([`loopback`]). Where there are no such hooks, programs on the way out of interfaces take the packets
+//! ([`leaving`]) and one on the way into the loopback interface hands them to the tunneler ([`arriving`]).
 #![no_std]
 #![no_main]
 
 mod address;
+mod arriving;
 mod hooks;
+mod leaving;
 mod loopback;
 mod maps;
+mod packet;
 
 /// ABI version of this object; the loader reads it before anything else.
 #[used]

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use nightgate_abi::{
     Address,
-    tunnel::{self, Doors, Origin, OriginKey, Source, TunnelSettings},
+    tunnel::{self, Doors, Origin, OriginKey, Source, Taken, TunnelSettings},
 };
 
 #[btf_map]
@@ -24,3 +24,6 @@ pub(crate) static TUNNEL_ORIGINS: LruHashMap<OriginKey, Origin, { tunnel::ORIGIN
 
 #[btf_map]
 pub(crate) static TUNNEL_SOURCES: LruHashMap<Source, u64, { tunnel::ORIGINS }> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static TUNNEL_TAKEN: LruHashMap<Taken, u32, { tunnel::ORIGINS }> = LruHashMap::new();

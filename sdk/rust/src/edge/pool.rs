@@ -53,6 +53,11 @@ impl Pool {
         self.tls.send_replace(Arc::new(tls));
     }
 
+    /// Addresses (`host:port`) of the routers that are known.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.slots().keys().cloned().collect()
+    }
+
     /// Connects to the routers that are not known yet.
     pub(crate) fn add(&self, routers: &[ListedRouter]) {
         let mut slots = self.slots();

@@ -131,6 +131,8 @@ pub enum Topic {
     Quarantine,
     /// Metrics in Prometheus' text format.
     Metrics,
+    /// The tunneler: what its hooks are attached to.
+    Tunnel,
 }
 
 impl From<Topic> for Request {

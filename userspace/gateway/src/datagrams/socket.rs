@@ -19,24 +19,26 @@ use tokio::{io::Interest, net::UdpSocket};
 
 /// Receives datagrams that the kernel assigns to it, with the destination they were sent to.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub struct Receiver {
     socket: UdpSocket,
     address: SocketAddr,
 }
 
 /// Sends datagrams from any address and port. One raw socket serves all, so that no flow ties up a port.
 #[derive(Debug)]
-pub(super) struct Sender(Socket);
+pub struct Sender(Socket);
 
 /// A datagram's way.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Ends {
-    pub(super) client: SocketAddr,
-    pub(super) destination: SocketAddr,
+pub struct Ends {
+    /// Who sent it.
+    pub client: SocketAddr,
+    /// Where to.
+    pub destination: SocketAddr,
 }
 
 /// Longest datagram: what the length of UDP allows (RFC 768).
-pub(super) const MAX_DATAGRAM: usize = 65_535 - HEADER;
+pub const MAX_DATAGRAM: usize = 65_535 - HEADER;
 
 /// Bytes of a UDP header (RFC 768).
 const HEADER: usize = 8;
@@ -48,12 +50,11 @@ const UDP: u8 = 17;
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 impl Receiver {
-    /// Opens one, bound to the loopback address of a family and a free port.
+    /// Opens one, bound to a loopback address and a port, 0 for a free one.
     ///
     /// # Errors
     /// The process lacks CAP_NET_ADMIN, or the family is switched off.
-    pub(super) fn open(loopback: IpAddr) -> io::Result<Self> {
-        let address = SocketAddr::new(loopback, 0);
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         match address {
             SocketAddr::V4(_) => {
@@ -76,7 +77,7 @@ impl Receiver {
     }
 
     /// Where it is bound.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -84,7 +85,7 @@ impl Receiver {
     ///
     /// # Errors
     /// The socket cannot be read.
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Ends)> {
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Ends)> {
         loop {
             let read = || receive(&self.socket, buffer);
             let received = self.socket.async_io(Interest::READABLE, read).await?;
@@ -130,7 +131,7 @@ impl Sender {
     ///
     /// # Errors
     /// The process lacks CAP_NET_RAW or CAP_NET_ADMIN, or the family is switched off.
-    pub(super) fn open(loopback: IpAddr) -> io::Result<Self> {
+    pub fn open(loopback: IpAddr) -> io::Result<Self> {
         let domain = Domain::for_address(SocketAddr::new(loopback, 0));
         let socket = Socket::new(domain, Type::RAW, Some(Protocol::UDP))?;
         // It would get a copy of every datagram that comes in: the filter of one instruction (return 0) takes none.
@@ -148,7 +149,7 @@ impl Sender {
     ///
     /// # Errors
     /// The datagram is too long, there is no way to the client, or no room in the socket's buffer now.
-    pub(super) fn send(&self, ends: Ends, datagram: &[u8]) -> io::Result<()> {
+    pub fn send(&self, ends: Ends, datagram: &[u8]) -> io::Result<()> {
         let Ends { client, destination } = ends;
         let header = header(ends, datagram).ok_or(io::ErrorKind::InvalidInput)?;
         let slices = [IoSlice::new(&header), IoSlice::new(datagram)];

@@ -407,6 +407,7 @@ impl Live {
             Topic::Names => value(Ok::<_, String>(NameReport::list(self.table.borrow().names()))),
             Topic::Verdicts => value(Ok::<_, String>(self.verdicts.reports())),
             Topic::Quarantine => value(self.verdicts.cut_off(&self.firewall)),
+            Topic::Tunnel => Err("this is a gateway; a tunneler has a socket of its own".into()),
             Topic::Metrics => {
                 self.firewall
                     .count_packets(&self.metrics)

@@ -3,10 +3,11 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use nightgate_gateway::dns::framing;
+use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{
-        TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedWriteHalf, ReadHalf, WriteHalf},
     },
     sync::mpsc,
@@ -14,21 +15,22 @@ use tokio::{
     time::timeout,
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, set_mark};
 
 /// A connection without a query for so long is over; RFC 7766 section 6.2.3 wants it to be some seconds.
 const IDLE: Duration = Duration::from_secs(30);
 /// Answers that wait for the program to take them.
 const ANSWERS: usize = 16;
 
-/// Answers what `own` has an answer to; everything else is asked of the server that the program meant, whose
+/// Answers what `own` has an answer to; everything else is asked of the server that the program meant (by a connection
+/// with this mark), whose
 /// answers, several to one query if there are (zone transfers), come back as they are.
 ///
 /// # Errors
 /// The program or the server cannot be talked to.
 pub(crate) async fn serve(
     stream: &mut TcpStream,
-    server: SocketAddr,
+    server: (SocketAddr, Option<u32>),
     own: impl Fn(&[u8]) -> Option<Vec<u8>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -41,7 +43,7 @@ pub(crate) async fn serve(
 /// Takes queries until there are no more.
 async fn ask(
     mut program: ReadHalf<'_>,
-    server: SocketAddr,
+    server: (SocketAddr, Option<u32>),
     own: impl Fn(&[u8]) -> Option<Vec<u8>>,
     answers: mpsc::Sender<Vec<u8>>,
 ) -> io::Result<()> {
@@ -59,7 +61,7 @@ async fn ask(
         let asked = match &mut upstream {
             Some(asked) => asked,
             None => {
-                let connected = timeout(PATIENCE, TcpStream::connect(server)).await??;
+                let connected = timeout(PATIENCE, connect(server)).await??;
                 let (mut from_server, to_server) = connected.into_split();
                 let answers = answers.clone();
                 relays.spawn(async move {
@@ -80,6 +82,15 @@ async fn ask(
         timeout(PATIENCE, relays.join_next()).await.map(drop)?;
     }
     Ok(())
+}
+
+async fn connect((server, mark): (SocketAddr, Option<u32>)) -> io::Result<TcpStream> {
+    let socket = match server {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    set_mark(SockRef::from(&socket), mark)?;
+    socket.connect(server).await
 }
 
 /// Gives the program its answers until there are no more.
@@ -127,7 +138,7 @@ mod tests {
         let (mut program, mut tunneler) = pair().await;
         let serving = tokio::spawn(async move {
             let own = |query: &[u8]| (query == b"own").then(|| b"mine".to_vec());
-            serve(&mut tunneler, address, own).await
+            serve(&mut tunneler, (address, None), own).await
         });
         for query in [b"foreign", b"further"] {
             framing::write(&mut program, query).await.unwrap();
@@ -148,6 +159,6 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let (mut program, mut tunneler) = pair().await;
         framing::write(&mut program, b"query").await.unwrap();
-        assert!(serve(&mut tunneler, closed, |_query| None).await.is_err());
+        assert!(serve(&mut tunneler, (closed, None), |_query| None).await.is_err());
     }
 }

@@ -1,0 +1,69 @@
+//! What the programs on interfaces look at of a packet.
+
+use aya_ebpf::programs::TcContext;
+use nightgate_abi::{Address, Family, tunnel::Taken};
+
+use crate::hooks::{TCP, UDP};
+
+/// EtherTypes (IANA).
+const IPV4: u16 = 0x0800;
+/// Likewise.
+const IPV6: u16 = 0x86dd;
+/// Next header of a fragment (RFC 8200 section 4.5).
+const FRAGMENT: u8 = 44;
+/// More fragments, and the offset of one (RFC 791 section 3.1).
+const FRAGMENT_BITS: u16 = 0x3fff;
+/// SYN and ACK of a TCP header's flags (RFC 9293 section 3.1).
+const SYN_ACK: u8 = 0x12;
+/// SYN alone: a connection begins.
+const SYN: u8 = 0x02;
+
+/// A packet of TCP or UDP.
+pub(crate) struct Packet {
+    pub(crate) family: Family,
+    pub(crate) ends: Taken,
+    /// It begins a connection.
+    pub(crate) begins: bool,
+    /// It is a part of one, which may have no ports.
+    pub(crate) fragment: bool,
+}
+
+impl Packet {
+    /// Reads a packet whose network header begins at `start`; `None` if it is of another protocol.
+    #[inline(always)]
+    pub(crate) fn read(ctx: &TcContext, start: usize) -> Option<Self> {
+        // SAFETY: the context is valid for the whole program run.
+        let ether_type = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
+        let (family, source, destination, protocol, fragment, header) = match ether_type {
+            IPV4 => {
+                let words = ctx.load::<u8>(start).ok()? & 0x0f;
+                let part = u16::from_be(ctx.load::<u16>(start + 6).ok()?) & FRAGMENT_BITS != 0;
+                let protocol = ctx.load::<u8>(start + 9).ok()?;
+                let source = Address::from_v4(ctx.load::<[u8; 4]>(start + 12).ok()?);
+                let destination = Address::from_v4(ctx.load::<[u8; 4]>(start + 16).ok()?);
+                let header = start + usize::from(words) * 4;
+                (Family::V4, source, destination, protocol, part, header)
+            }
+            IPV6 => {
+                let next = ctx.load::<u8>(start + 6).ok()?;
+                let source = Address::from_v6(ctx.load::<[u8; 16]>(start + 8).ok()?);
+                let destination = Address::from_v6(ctx.load::<[u8; 16]>(start + 24).ok()?);
+                let part = next == FRAGMENT;
+                let protocol = if part { ctx.load::<u8>(start + 40).ok()? } else { next };
+                (Family::V6, source, destination, protocol, part, start + 40)
+            }
+            _ => return None,
+        };
+        if protocol != TCP && protocol != UDP {
+            return None;
+        }
+        let mut ends = Taken { source, destination, protocol, ..Taken::default() };
+        if fragment {
+            return Some(Self { family, ends, begins: false, fragment });
+        }
+        let [from, to] = ctx.load::<[u16; 2]>(header).ok()?.map(u16::from_be);
+        (ends.source_port, ends.destination_port) = (from, to);
+        let begins = protocol == TCP && ctx.load::<u8>(header + 13).ok()? & SYN_ACK == SYN;
+        Some(Self { family, ends, begins, fragment })
+    }
+}
