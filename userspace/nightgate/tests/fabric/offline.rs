@@ -67,6 +67,11 @@ async fn a_router_that_restarts_without_the_controller_carries_dials_for_as_long
     let served = tokio::spawn(greet(host.bind("web").await.unwrap()));
     assert_eq!(greeting(dial(&dialer, "web").await).await, "hello");
     let model = overlay.path("hub.model");
+    // What the token of the last who joined rests on.
+    overlay.wait("the model is on disk", |_| {
+        let known = r#""name":"dialer","fingerprint":""#;
+        std::fs::read_to_string(&model).is_ok_and(|text| text.contains(known))
+    });
     let mode = std::fs::metadata(&model).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
