@@ -30,13 +30,14 @@ use crate::{
 
 /// How long a promise counts: a tunneler that stands still for longer is taken for dead.
 const PROMISE: Duration = Duration::from_secs(10);
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) context: Context,
     pub(crate) hooks: Mutex<Tunnel>,
     /// The hooks are on interfaces.
     pub(crate) at_interfaces: bool,
-    /// Host and port.
+    /// Host and port of the controller.
     pub(crate) controller: Option<(String, u16)>,
     pub(crate) table: Mutex<Table>,
     pub(crate) policy: Policy,
@@ -115,11 +116,6 @@ impl Shared {
     /// How many prefixes of addresses are intercepted.
     pub(crate) fn prefixes(&self) -> usize {
         self.hooks().destinations().len()
-    }
-
-    /// Whether the hooks are on interfaces.
-    pub(crate) fn at_interfaces(&self) -> bool {
-        self.at_interfaces
     }
 
     /// The mark without which what the tunneler itself sends would come back to it.

@@ -60,7 +60,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(mut stream: TcpStream, source: SocketAddr, shared: &Shared) {
-    let found = if shared.at_interfaces() {
+    let found = if shared.at_interfaces {
         let destination = stream.local_addr().ok();
         destination.and_then(|it| shared.taken(source, it, TCP)).map(|origin| (None, origin))
     } else {

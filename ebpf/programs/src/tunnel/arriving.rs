@@ -17,11 +17,14 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use nightgate_abi::{Address, Family, INTERCEPT_MARK};
+use nightgate_packet::protocol::TCP;
 
-use crate::{address::loopback, hooks::TCP, maps, packet::Packet};
+use crate::{
+    address::loopback,
+    maps,
+    packet::{LINK, Packet},
+};
 
-/// Length of the link header.
-const LINK: usize = 14;
 /// For this host (PACKET_HOST of linux/if_packet.h).
 const FOR_THIS_HOST: u32 = 0;
 

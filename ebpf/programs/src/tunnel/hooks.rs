@@ -17,16 +17,12 @@ use nightgate_abi::{
         DNS_PORT, DNS_SERVICE, DOORS, Origin, OriginKey, SLOTS, TunnelSettings, flag, listener,
     },
 };
+use nightgate_packet::protocol::{TCP, UDP};
 
 use crate::{
     address::{Peer, is_loopback, loopback, protocol},
     maps,
 };
-
-/// IP protocol numbers (IANA).
-pub(crate) const TCP: u8 = 6;
-/// Likewise.
-pub(crate) const UDP: u8 = 17;
 
 /// What a hook answers: the call goes on.
 const ALLOW: i32 = 1;

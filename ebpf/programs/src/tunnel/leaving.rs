@@ -15,16 +15,15 @@ use nightgate_abi::{
     INTERCEPT_MARK,
     tunnel::{DOORS, OWN_MARK, TunnelSettings, flag},
 };
+use nightgate_packet::protocol::{TCP, UDP};
 
 use crate::{
     address::Peer,
-    hooks::{TCP, UDP, service},
+    hooks::service,
     maps,
-    packet::Packet,
+    packet::{LINK, Packet},
 };
 
-/// Length of an Ethernet header, which the loopback interface has too.
-const LINK: usize = 14;
 /// The loopback interface's number in every network namespace (LOOPBACK_IFINDEX of linux/net/flow.h).
 const LOOPBACK: u32 = 1;
 

@@ -12,22 +12,12 @@ use nightgate_abi::{
     Address,
     tunnel::{OriginKey, Source, listener},
 };
+use nightgate_packet::protocol::{TCP, UDP};
 
 use crate::{
-    hooks::{TCP, UDP},
     maps,
+    packet::{IPV4, IPV6, LINK, begins},
 };
-
-/// Length of the link header, which the loopback interface has too.
-const LINK: usize = 14;
-/// EtherTypes (IANA).
-const IPV4: u16 = 0x0800;
-/// Likewise.
-const IPV6: u16 = 0x86dd;
-/// SYN and ACK of a TCP header's flags (RFC 9293 section 3.1).
-const SYN_ACK: u8 = 0x12;
-/// SYN alone: a connection begins.
-const SYN: u8 = 0x02;
 
 #[classifier]
 pub(crate) fn tunnel_loopback(ctx: TcContext) -> i32 {
@@ -60,7 +50,7 @@ fn judge(ctx: &TcContext) -> Option<bool> {
     let [from, to] = ctx.load::<[u16; 2]>(header).ok()?.map(u16::from_be);
     // SAFETY: the reference is read at once.
     let slot = unsafe { maps::TUNNEL_PORTS.get(&listener(protocol, to)) }.copied()?;
-    if protocol == TCP && ctx.load::<u8>(header + 13).ok()? & SYN_ACK != SYN {
+    if protocol == TCP && !begins(ctx, header)? {
         return None;
     }
     // SAFETY: the context is this program's.

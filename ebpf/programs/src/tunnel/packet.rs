@@ -2,21 +2,30 @@
 
 use aya_ebpf::programs::TcContext;
 use nightgate_abi::{Address, Family, tunnel::Taken};
+use nightgate_packet::{
+    protocol::{TCP, UDP},
+    tcp_flags,
+};
 
-use crate::hooks::{TCP, UDP};
-
+/// Length of the link header, which the loopback interface has too.
+pub(crate) const LINK: usize = 14;
 /// EtherTypes (IANA).
-const IPV4: u16 = 0x0800;
+pub(crate) const IPV4: u16 = 0x0800;
 /// Likewise.
-const IPV6: u16 = 0x86dd;
+pub(crate) const IPV6: u16 = 0x86dd;
 /// Next header of a fragment (RFC 8200 section 4.5).
 const FRAGMENT: u8 = 44;
 /// More fragments, and the offset of one (RFC 791 section 3.1).
 const FRAGMENT_BITS: u16 = 0x3fff;
-/// SYN and ACK of a TCP header's flags (RFC 9293 section 3.1).
-const SYN_ACK: u8 = 0x12;
-/// SYN alone: a connection begins.
-const SYN: u8 = 0x02;
+/// Offset of the flags in a TCP header (RFC 9293 section 3.1).
+const TCP_FLAGS: usize = 13;
+
+/// Whether the segment whose header is there begins a connection.
+#[inline(always)]
+pub(crate) fn begins(ctx: &TcContext, header: usize) -> Option<bool> {
+    let flags = ctx.load::<u8>(header + TCP_FLAGS).ok()?;
+    Some(flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN)
+}
 
 /// A packet of TCP or UDP.
 pub(crate) struct Packet {
@@ -63,7 +72,7 @@ impl Packet {
         }
         let [from, to] = ctx.load::<[u16; 2]>(header).ok()?.map(u16::from_be);
         (ends.source_port, ends.destination_port) = (from, to);
-        let begins = protocol == TCP && ctx.load::<u8>(header + 13).ok()? & SYN_ACK == SYN;
+        let begins = protocol == TCP && begins(ctx, header)?;
         Some(Self { family, ends, begins, fragment })
     }
 }
