@@ -301,22 +301,20 @@ impl Opener {
         }
     }
 
-    /// Whether messages can be opened where they are.
-    pub fn opens_in_place(&self) -> bool {
-        matches!(self.0, Opening::Native(_))
-    }
-
-    /// As [`Self::open`], and returns the length of the plaintext, with which the message begins then; none is 0.
+    /// As [`Self::open`] where the message is, and returns the length of the plaintext, with which it begins then; `None` if the
+    /// method opens into other memory only.
     ///
     /// # Errors
     /// As for [`Self::open`]. What was in the message is lost then.
-    pub fn open_in_place(&mut self, body: &mut [u8], flags: u32) -> Result<usize, RecordError> {
-        if let Opening::Native(opening) = &mut self.0 {
-            return opening.open_in_place(body, flags);
+    pub fn open_in_place(
+        &mut self,
+        body: &mut [u8],
+        flags: u32,
+    ) -> Option<Result<usize, RecordError>> {
+        match &mut self.0 {
+            Opening::OpenZiti(_) | Opening::AesGcm(_) => None,
+            Opening::Native(opening) => Some(opening.open_in_place(body, flags)),
         }
-        let plaintext = self.open(body, flags)?.unwrap_or_default();
-        body[..plaintext.len()].copy_from_slice(&plaintext);
-        Ok(plaintext.len())
     }
 
     /// To be asked when the circuit is over: whether the stream is complete. OpenZiti's methods

@@ -308,15 +308,17 @@ fn open(
     message: Bytes,
     flags: u32,
 ) -> Result<Bytes, RecordError> {
-    let message = if opener.opens_in_place() { message.try_into_mut() } else { Err(message) };
-    match message {
-        Ok(mut record) => {
-            let length = opener.open_in_place(&mut record, flags)?;
-            record.truncate(length);
-            Ok(record.freeze())
-        }
-        Err(message) => Ok(opener.open(&message, flags)?.map(Bytes::from).unwrap_or_default()),
-    }
+    let message = match message.try_into_mut() {
+        Ok(mut record) => match opener.open_in_place(&mut record, flags) {
+            Some(length) => {
+                record.truncate(length?);
+                return Ok(record.freeze());
+            }
+            None => record.freeze(),
+        },
+        Err(shared) => shared,
+    };
+    Ok(opener.open(&message, flags)?.map(Bytes::from).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{net::UdpSocket, time::Duration};
 use nightgate_abi::mirror::Outcome;
 use nightgate_datapath::MirrorStatistics;
 
-use crate::support::{Gateway, Topology};
+use crate::support::{Gateway, Topology, ask};
 
 /// How long an answer may take; far more than it does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ fn traffic_goes_on_and_every_copy_is_accounted_for_whatever_happens_to_the_senso
                 let before = Outcome::ALL.iter().map(|outcome| gateway.copies(*outcome).unwrap());
                 let before: Vec<u64> = before.collect();
                 for number in 0..EXCHANGES {
-                    exchange(&client, &server, number);
+                    ask(&client, &server, &number.to_be_bytes());
                 }
                 for (outcome, before) in Outcome::ALL.iter().zip(before) {
                     let found = gateway.copies(*outcome).unwrap() - before;
@@ -78,15 +78,4 @@ fn traffic_goes_on_and_every_copy_is_accounted_for_whatever_happens_to_the_senso
             gateway.stop().unwrap();
         })
         .unwrap();
-}
-
-/// A question and its answer, none of which gets lost.
-fn exchange(client: &UdpSocket, server: &UdpSocket, number: usize) {
-    let (question, mut buffer) = (number.to_be_bytes(), [0; 64]);
-    client.send(&question).unwrap();
-    let (length, from) = server.recv_from(&mut buffer).unwrap();
-    assert_eq!(buffer[..length], question);
-    server.send_to(&question, from).unwrap();
-    let length = client.recv(&mut buffer).unwrap();
-    assert_eq!(buffer[..length], question);
 }

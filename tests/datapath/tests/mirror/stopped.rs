@@ -12,7 +12,7 @@ use nightgate_abi::mirror::Outcome;
 use nightgate_datapath::MirrorStatistics;
 use nightgate_lab::{Recorder, until};
 
-use crate::support::{Gateway, Topology};
+use crate::support::{Gateway, Topology, ask};
 
 /// How long an answer may take; far more than it does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -137,14 +137,7 @@ fn queue(topology: &Topology) -> (u64, u64) {
 
 /// Questions and their answers, none of which gets lost.
 fn round(client: &UdpSocket, server: &UdpSocket) {
-    let mut buffer = [0; LENGTH + 1];
     for number in 0..EXCHANGES {
-        let question = [number.to_be_bytes().as_slice(), &[7; LENGTH - 8]].concat();
-        client.send(&question).unwrap();
-        let (length, from) = server.recv_from(&mut buffer).unwrap();
-        assert_eq!(buffer[..length], question);
-        server.send_to(&question, from).unwrap();
-        let length = client.recv(&mut buffer).unwrap();
-        assert_eq!(buffer[..length], question);
+        ask(client, server, &[number.to_be_bytes().as_slice(), &[7; LENGTH - 8]].concat());
     }
 }

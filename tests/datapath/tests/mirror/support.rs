@@ -5,7 +5,7 @@ mod gateway;
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
 };
 
 use anyhow::{Result, ensure};
@@ -86,4 +86,15 @@ impl Topology {
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("the test writes addresses")
+}
+
+/// A datagram and its answer, none of which gets lost.
+pub(crate) fn ask(client: &UdpSocket, server: &UdpSocket, question: &[u8]) {
+    let mut buffer = vec![0; question.len() + 1];
+    client.send(question).unwrap();
+    let (length, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(buffer[..length], *question);
+    server.send_to(question, from).unwrap();
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[..length], *question);
 }

@@ -1,6 +1,7 @@
 //! Hooks on interfaces.
 
 use super::*;
+use crate::datapath::classifier;
 
 /// The program on the way out of interfaces with Ethernet headers.
 const LEAVING: &str = "tunnel_leaving";
@@ -75,12 +76,7 @@ impl Tunnel {
         interface: &str,
         side: TcAttachType,
     ) -> Result<FdLink, DatapathError> {
-        let program: &mut SchedClassifier = self
-            .ebpf
-            .program_mut(name)
-            .ok_or(DatapathError::Missing { object: name })?
-            .try_into()
-            .map_err(refused("find", name))?;
+        let program = classifier(&mut self.ebpf, name)?;
         let attach = |program: &mut SchedClassifier| {
             match program.load() {
                 Ok(()) | Err(ProgramError::AlreadyLoaded) => {}

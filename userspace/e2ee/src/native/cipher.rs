@@ -125,21 +125,24 @@ impl RecordKey {
     /// Opens record `number` where it is, and returns the length of its plaintext; `None` if it is not what was sealed under
     /// that number, which may be lost then.
     pub(super) fn open(&self, number: u64, record: &mut [u8], associated: &[u8]) -> Option<usize> {
-        if let Self::ChaCha20Poly1305(key, mask) = self {
-            let nonce = chacha::Nonce::from_bytes(nonce(mask, number));
-            let plaintext = chacha::decrypt(record, Some(associated), &nonce, key).ok()?;
-            record.get_mut(..plaintext.len())?.copy_from_slice(&plaintext);
-            return Some(plaintext.len());
+        match self {
+            Self::Aegis256(key) => {
+                let (sealed, tag) = record.split_last_chunk_mut::<AEGIS_TAG>()?;
+                let cipher = Aegis256::new(&key.key, &key.nonce(number));
+                cipher.decrypt_in_place(sealed, tag, associated).ok().map(|()| sealed.len())
+            }
+            Self::Aegis256X4(key) => {
+                let (sealed, tag) = record.split_last_chunk_mut::<AEGIS_TAG>()?;
+                let cipher = Aegis256X4::new(&key.key, &key.nonce(number));
+                cipher.decrypt_in_place(sealed, tag, associated).ok().map(|()| sealed.len())
+            }
+            Self::ChaCha20Poly1305(key, mask) => {
+                let nonce = chacha::Nonce::from_bytes(nonce(mask, number));
+                let plaintext = chacha::decrypt(record, Some(associated), &nonce, key).ok()?;
+                record.get_mut(..plaintext.len())?.copy_from_slice(&plaintext);
+                Some(plaintext.len())
+            }
         }
-        let (sealed, tag) = record.split_last_chunk_mut::<AEGIS_TAG>()?;
-        let opened = match self {
-            Self::Aegis256(key) => Aegis256::new(&key.key, &key.nonce(number))
-                .decrypt_in_place(sealed, tag, associated),
-            Self::Aegis256X4(key) => Aegis256X4::new(&key.key, &key.nonce(number))
-                .decrypt_in_place(sealed, tag, associated),
-            Self::ChaCha20Poly1305(..) => unreachable!("returned above"),
-        };
-        opened.ok().map(|()| sealed.len())
     }
 }
 
