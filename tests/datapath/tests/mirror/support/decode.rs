@@ -11,7 +11,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is read of each frame, in the order of [`Segment`]. The first occurrence of a field is the outer one.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "frame.len",
     "udp.srcport",
     "udp.dstport",
@@ -24,6 +24,7 @@ const FIELDS: [&str; 12] = [
     "tcp.len",
     "tcp.flags.syn",
     "tcp.checksum.status",
+    "tcp.checksum.ffff",
 ];
 
 /// A running capture of what reaches the sensor.
@@ -50,8 +51,9 @@ pub(crate) struct Segment {
     pub(crate) sequence: Option<u32>,
     pub(crate) payload: Option<u32>,
     pub(crate) syn: Option<u32>,
-    /// 1 for a good TCP checksum, 0 for a bad one.
-    pub(crate) checksum: Option<u32>,
+    /// The TCP checksum is right. All ones is as right as zero (RFC 1624, section 3): Linux writes it where it
+    /// computes zero (`skb_checksum_help`, 6.1); tshark calls it bad, and says that it would be right as zero.
+    pub(crate) is_checksum_right: bool,
 }
 
 impl Sensor {
@@ -114,7 +116,8 @@ fn segment(line: &str) -> Result<Segment> {
         sequence,
         payload,
         syn,
-        checksum,
+        checksum_status,
+        checksum_of_ones,
     ] = values[..]
     else {
         return Err(anyhow!("{} fields in {line:?}", values.len()));
@@ -132,7 +135,7 @@ fn segment(line: &str) -> Result<Segment> {
         sequence,
         payload,
         syn,
-        checksum,
+        is_checksum_right: checksum_status == Some(1) || checksum_of_ones.is_some(),
     })
 }
 
@@ -145,4 +148,12 @@ fn number(text: &str) -> Result<Option<u32>> {
         None => text.parse(),
     };
     value.map(Some).with_context(|| format!("number {text:?}"))
+}
+
+#[test]
+fn a_checksum_of_ones_is_right_and_others_are_as_tshark_says() {
+    for (status, is_right) in [("1\t", true), ("0\t1", true), ("0\t", false), ("\t", false)] {
+        let line = format!("116\t63646\t4789\t0x0800\t42\t\t80\t53686\t1267556869\t0\t0\t{status}");
+        assert_eq!(segment(&line).unwrap().is_checksum_right, is_right, "{line:?}");
+    }
 }
