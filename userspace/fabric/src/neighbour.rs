@@ -18,6 +18,11 @@ use crate::{
 /// Ends and routes that one router holds at most; half of them from one neighbour.
 pub(crate) const MAX_CIRCUITS: usize = 200_000;
 
+/// Connections of one link are alike if their costs differ by no more, in milliseconds, or by no more than a quarter: on
+/// busy machines a ping waits that long for a CPU at either end, and circuits that all took the connection that was lucky
+/// would share it while the other idles.
+const ALIKE: u32 = 10;
+
 /// A router that this one is linked to.
 #[derive(Debug, Default)]
 pub(crate) struct Peer {
@@ -133,8 +138,8 @@ impl Router {
         self.commands.push_back(Command::LinksChanged);
     }
 
-    /// The connection to a neighbour that a new path takes: the one with the fewest, of those that
-    /// cost hardly more than the cheapest.
+    /// The connection to a neighbour that a new path takes: the one with the fewest, of those that are like the
+    /// cheapest.
     pub(crate) fn link_to(&self, peer: &RouterId) -> Option<LinkId> {
         let links = || {
             self.peers

@@ -9,6 +9,7 @@
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 
+mod connections;
 mod hostile;
 mod life;
 mod policy;
