@@ -41,6 +41,17 @@ pub struct Terminator {
     pub cost: u16,
 }
 
+impl Terminator {
+    /// Whether an identity that shows this [`seal`] of a secret may host under the same name of an instance: the name belongs to
+    /// whoever shows the secret; without one, to the identity.
+    pub fn admits(&self, identity: &IdentityId, secret: &str) -> bool {
+        match secret {
+            "" => self.secret.is_empty() && self.host == *identity,
+            secret => self.secret == secret,
+        }
+    }
+}
+
 /// What routers tell each other of a terminator's secret: SHA-256, in lower-case hex, over the service, the
 /// instance and the secret, each after its length in bytes (u64, little endian). Empty for no secret.
 pub fn seal(service: &ServiceId, instance: &str, secret: &[u8]) -> String {

@@ -76,11 +76,14 @@ impl Router {
     }
 
     fn hosts(&self, dial: &Dial, tried: &[TerminatorId]) -> Vec<Terminator> {
+        let announced = self.announced(dial);
         let others = self.replica.terminators.iter().filter(|host| host.router != self.id);
         others
+            .filter(|known| announced.iter().all(|it| it.id != known.id))
             .chain(self.hosted.values())
             .filter(|terminator| terminator.service == dial.service)
             .filter(|terminator| terminator.instance == dial.instance)
+            .chain(announced.iter().copied())
             .filter(|terminator| !tried.contains(&terminator.id))
             .map(|terminator| self.replica.settled(terminator))
             .collect()

@@ -8,7 +8,7 @@ use nightgate_wire::{
 };
 
 use crate::{
-    Command, EndId, FailureCause, LinkId, Role, Router,
+    Command, EndId, FailureCause, LinkId, Role, Router, announce,
     end::{EndState, Hop},
     flow::Arrival,
     open,
@@ -30,6 +30,10 @@ impl Router {
                 }
             }
             Frame::Hello(_) => self.drop_link(link, FailureCause::Protocol, now),
+            Frame::Hosts(headers) => match announce::read(&headers, &neighbour.peer) {
+                Some(hosts) => neighbour.hosts = hosts,
+                None => self.drop_link(link, FailureCause::Protocol, now),
+            },
             Frame::Open(path, headers) => self.handle_open(link, path, &headers, now),
             Frame::Reroute(path, headers) => self.handle_reroute(link, path, &headers, now),
             Frame::Trace(path, headers) => self.handle_trace(link, path, headers),
@@ -109,6 +113,7 @@ impl Router {
                 | Frame::Payload(..)
                 | Frame::Ack(..)
                 | Frame::Fin(..)
+                | Frame::Hosts(_)
                 | Frame::Ping(_)
                 | Frame::Pong(_),
                 _,

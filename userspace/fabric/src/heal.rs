@@ -132,6 +132,7 @@ impl Router {
             | Frame::Fin(..)
             | Frame::Trace(..)
             | Frame::Traced(..)
+            | Frame::Hosts(_)
             | Frame::Ping(_)
             | Frame::Pong(_) => self.handle_bad_path(id, now),
         }

@@ -5,6 +5,7 @@
 //! Time is an argument and the seed is given at construction, so that a test can drive many routers
 //! through years of virtual time. [`Topology`] has the paths that routers choose, also for who only wants to know.
 
+mod announce;
 mod bar;
 mod cause;
 mod choose;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_model::id::RouterId;
+use nightgate_model::{entity::Terminator, id::RouterId};
 
 /// Time between two pings of a link that carries circuits, and of one that carries none.
 const PING_BUSY: Duration = Duration::from_millis(150);
@@ -32,6 +32,9 @@ pub(crate) struct Link {
     /// Paths that use it.
     pub(crate) paths: usize,
     pub(crate) armed: Option<Instant>,
+    /// What the neighbour says of hosts behind it, and which of this router's announcements it has been sent.
+    pub(crate) hosts: Vec<Terminator>,
+    pub(crate) told: u64,
     /// Since when nothing came although it was asked for.
     unanswered: Option<Instant>,
     next_ping: Instant,
@@ -55,6 +58,8 @@ impl Link {
             base,
             paths: 0,
             armed: None,
+            hosts: Vec::new(),
+            told: 0,
             unanswered: None,
             next_ping: now,
             ping: None,

@@ -86,7 +86,10 @@ impl Router {
         link.armed = None;
         match link.handle_timeout(self.random.number(), now) {
             LinkDue::Nothing => {}
-            LinkDue::Ping(stamp) => self.emit(Hop::Link(id), Frame::Ping(stamp)),
+            LinkDue::Ping(stamp) => {
+                self.emit(Hop::Link(id), Frame::Ping(stamp));
+                self.announce(id);
+            }
             LinkDue::Dead => self.drop_link(id, FailureCause::LinkLost, now),
         }
         self.arm_link(id);
@@ -150,7 +153,7 @@ impl Router {
         };
         let cheapest = links().map(|(_, link)| link.cost).min()?;
         links()
-            .filter(|(_, link)| link.cost <= cheapest.saturating_add(1 + cheapest / 4))
+            .filter(|(_, link)| link.cost <= cheapest.saturating_add(ALIKE.max(cheapest / 4)))
             .min_by_key(|(id, link)| (link.paths, *id))
             .map(|(id, _)| id)
     }

@@ -109,7 +109,7 @@ impl LinkQueue {
                 }
                 self.push_first(frame);
             }
-            Frame::Hello(_) | Frame::Opened(..) | Frame::Rerouted(..) => {
+            Frame::Hello(_) | Frame::Opened(..) | Frame::Rerouted(..) | Frame::Hosts(_) => {
                 self.push_first(frame);
             }
         }
@@ -269,6 +269,7 @@ fn sequence(frame: &Frame) -> u64 {
         | Frame::Unroute(..)
         | Frame::Trace(..)
         | Frame::Traced(..)
+        | Frame::Hosts(_)
         | Frame::Ping(_)
         | Frame::Pong(_) => u64::MAX,
     }

@@ -15,6 +15,7 @@ use nightgate_wire::link::{CircuitId, Frame, PathId};
 
 use crate::{
     Command, EndId, FailureCause, LinkId, Role,
+    announce::Announcement,
     choose::Sticky,
     end::{End, Hop},
     history::History,
@@ -51,6 +52,7 @@ pub struct Router {
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) peers: BTreeMap<RouterId, Peer>,
     pub(crate) hosted: BTreeMap<TerminatorId, Terminator>,
+    pub(crate) announcement: Announcement,
     pub(crate) ends: BTreeMap<EndId, End>,
     /// Ends of hosts, which dialers name when they want another path.
     pub(crate) hosting: BTreeMap<CircuitId, EndId>,
@@ -96,6 +98,7 @@ impl Router {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             hosted: BTreeMap::new(),
+            announcement: Announcement::default(),
             ends: BTreeMap::new(),
             hosting: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -180,12 +183,14 @@ impl Router {
     /// once when the model does not allow it.
     pub fn host(&mut self, terminator: Terminator) {
         self.hosted.insert(terminator.id.clone(), terminator);
+        self.announcement.is_stale = true;
         self.unbind_revoked();
     }
 
     /// Removes it; circuits that it already serves go on.
     pub fn unhost(&mut self, id: &TerminatorId) {
         self.hosted.remove(id);
+        self.announcement.is_stale = true;
     }
 
     /// Whether the model allows this circuit now.
@@ -203,7 +208,7 @@ impl Router {
     }
 
     /// Whether the model knows an identity, and it is not barred.
-    fn knows(&self, identity: &IdentityId) -> bool {
+    pub(crate) fn knows(&self, identity: &IdentityId) -> bool {
         self.replica.identities.contains_key(identity) && !self.barred.contains(identity)
     }
 
@@ -213,6 +218,7 @@ impl Router {
     }
 
     fn unbind_revoked(&mut self) {
+        let before = self.hosted.len();
         let replica = Arc::clone(&self.replica);
         let barred = &self.barred;
         self.hosted.retain(|id, terminator| {
@@ -226,6 +232,7 @@ impl Router {
             }
             may
         });
+        self.announcement.is_stale |= self.hosted.len() < before;
     }
 
     /// Sends a frame on its way; frames to an end of this router wait for [`Self::settle`].

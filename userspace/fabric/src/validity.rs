@@ -9,6 +9,7 @@ impl Router {
     ///
     /// Circuits that stand go on. A router begins with `None`: its empty model allows nothing.
     pub fn handle_validity(&mut self, until: Option<Instant>) {
+        self.announcement.is_stale |= until.is_some() != self.valid_until.is_some();
         self.valid_until = until;
     }
 

@@ -12,14 +12,11 @@ use crate::BindRequest;
 )]
 pub struct InstanceTaken(String);
 
-/// An instance name belongs to whoever shows the secret of those that host under it; without one, to their identity.
+/// Whether the instance's name is this host's to use.
 pub(crate) fn check(request: &BindRequest, held: &[Terminator]) -> Result<(), InstanceTaken> {
     let BindRequest { service, identity, instance, secret, .. } = request;
     let same = held.iter().filter(|it| it.service == *service && it.instance == *instance);
-    let mut others = same.filter(|it| match secret.as_str() {
-        "" => !it.secret.is_empty() || it.host != *identity,
-        secret => it.secret != secret,
-    });
+    let mut others = same.filter(|it| !it.admits(identity, secret));
     match others.next() {
         Some(_) if !instance.is_empty() => Err(InstanceTaken(instance.clone())),
         Some(_) | None => Ok(()),

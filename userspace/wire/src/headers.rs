@@ -93,6 +93,11 @@ impl Headers {
         self.0.iter().map(|(_, value)| HEADER_PREFIX + value.len()).sum()
     }
 
+    /// All values, in the order in which they came.
+    pub fn values(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
     /// Appends the encoded section.
     pub fn encode(&self, out: &mut BytesMut) {
         for (key, value) in &self.0 {

@@ -8,7 +8,7 @@
 //! 16 .. body
 //! ```
 //! All integers of the fixed part big-endian. Bodies of `Hello`, `Open`, `Opened`, `Refused`, `Reroute`,
-//! `Rerouted`, `Unroute`, `Trace` and `Traced` are header sections ([`crate::Headers`]), so that either end may add fields
+//! `Rerouted`, `Unroute`, `Trace`, `Traced` and `Hosts` are header sections ([`crate::Headers`]), so that either end may add fields
 //! that the other ignores.
 
 mod codec;
@@ -16,14 +16,14 @@ mod fields;
 
 use bytes::Bytes;
 
-pub use self::fields::{header, proof, signed};
+pub use self::fields::{header, host, proof, signed};
 use crate::headers::{HeaderError, Headers};
 
 /// Application protocol (RFC 7301) of links.
 pub const ALPN: &[u8] = b"nightgate-link";
 
 /// Version of this frame set; both ends refuse another one.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Longest body of a frame in bytes: the longest edge message and its prefix.
 pub const MAX_BODY: usize = 256 * 1024 + 1024;
@@ -120,6 +120,8 @@ pub enum Frame {
     Trace(PathId, Headers),
     /// Answers a trace.
     Traced(PathId, Headers),
+    /// All hosts behind the sender that the controller may have told nobody of; what was said before counts no more.
+    Hosts(Headers),
     /// Asks for a [`Frame::Pong`] with the same number.
     Ping(u64),
     /// Answers a ping.
@@ -142,7 +144,7 @@ impl Frame {
             | Self::Unroute(path, _)
             | Self::Trace(path, _)
             | Self::Traced(path, _) => Some(*path),
-            Self::Hello(_) | Self::Ping(_) | Self::Pong(_) => None,
+            Self::Hello(_) | Self::Hosts(_) | Self::Ping(_) | Self::Pong(_) => None,
         }
     }
 }

@@ -11,6 +11,7 @@ mod fixtures;
 
 mod connections;
 mod hostile;
+mod hosts;
 mod life;
 mod policy;
 mod row;

@@ -28,6 +28,7 @@ mod kind {
     pub(super) const UNROUTE: u8 = 13;
     pub(super) const TRACE: u8 = 14;
     pub(super) const TRACED: u8 = 15;
+    pub(super) const HOSTS: u8 = 16;
 }
 
 mod wish {
@@ -95,6 +96,7 @@ impl Frame {
             Self::Unroute(path, headers) => encode_headers(out, kind::UNROUTE, *path, headers),
             Self::Trace(path, headers) => encode_headers(out, kind::TRACE, *path, headers),
             Self::Traced(path, headers) => encode_headers(out, kind::TRACED, *path, headers),
+            Self::Hosts(headers) => encode_headers(out, kind::HOSTS, PathId(0), headers),
             Self::Payload(path, message) => {
                 encode_payload_head(out, *path, message);
                 out.put_slice(&message.payload.body);
@@ -122,7 +124,8 @@ impl Frame {
                 | Self::Rerouted(_, headers)
                 | Self::Unroute(_, headers)
                 | Self::Trace(_, headers)
-                | Self::Traced(_, headers) => headers.encoded_len(),
+                | Self::Traced(_, headers)
+                | Self::Hosts(headers) => headers.encoded_len(),
                 Self::Payload(_, message) => payload_len(message),
                 Self::Ack(..) => ACK_BODY,
                 Self::Fin(..) | Self::Ping(_) | Self::Pong(_) => NUMBER_BODY,
@@ -221,6 +224,7 @@ fn decode_body(kind: u8, path: PathId, body: Bytes) -> Result<Frame, LinkFrameEr
         kind::UNROUTE => Ok(Frame::Unroute(path, Headers::decode(body)?)),
         kind::TRACE => Ok(Frame::Trace(path, Headers::decode(body)?)),
         kind::TRACED => Ok(Frame::Traced(path, Headers::decode(body)?)),
+        kind::HOSTS => Ok(Frame::Hosts(Headers::decode(body)?)),
         kind::PAYLOAD => decode_payload(path, body),
         kind::ACK => Ok(Frame::Ack(path, Ack::from_bytes(&body)?)),
         kind::FIN => Ok(Frame::Fin(path, decode_number(kind, &body)?)),
@@ -278,6 +282,7 @@ mod tests {
         let mut headers = Headers::new();
         headers.put_text(header::SERVICE, "web");
         round_trip(Frame::Hello(headers.clone()));
+        round_trip(Frame::Hosts(headers.clone()));
         for kind in [
             Frame::Open,
             Frame::Opened,
@@ -322,7 +327,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_frame_or_an_error(kind in 0u8..15, body: Vec<u8>) {
+        fn any_bytes_are_a_frame_or_an_error(kind in 0u8..18, body: Vec<u8>) {
             let mut input = BytesMut::new();
             encode_prefix(&mut input, kind, PathId(1), body.len());
             input.extend_from_slice(&body);

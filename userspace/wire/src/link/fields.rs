@@ -62,6 +62,25 @@ pub mod header {
     pub const TURN: i32 = 41;
 }
 
+/// Header numbers of a host in a `Hosts`, whose header section has further sections, numbered from 0, each with hosts that are
+/// numbered from 0.
+pub mod host {
+    /// Text: the terminator's id.
+    pub const TERMINATOR: i32 = 1;
+    /// Text: the service that is hosted.
+    pub const SERVICE: i32 = 2;
+    /// Text: the identity that hosts.
+    pub const IDENTITY: i32 = 3;
+    /// Text: instance among the service's terminators; missing for none.
+    pub const INSTANCE: i32 = 4;
+    /// Text: seal of the instance's secret; missing for none.
+    pub const SECRET: i32 = 5;
+    /// Text: precedence, as the word that people use.
+    pub const PRECEDENCE: i32 = 6;
+    /// `u32`: cost, 0 to 65535.
+    pub const COST: i32 = 7;
+}
+
 /// Header numbers of the proof in an `Open`.
 pub mod proof {
     /// When it was made: eight bytes, little-endian, milliseconds since the Unix epoch.
