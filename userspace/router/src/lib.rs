@@ -15,6 +15,7 @@ mod circuit;
 mod contact;
 mod control;
 mod edge;
+mod health;
 mod instance;
 mod link;
 mod listener;

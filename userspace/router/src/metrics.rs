@@ -6,13 +6,14 @@ use std::{
 };
 
 use nightgate_fabric::Role;
-use nightgate_model::replica::Replica;
+use nightgate_model::{id::ServiceId, replica::Replica};
 use nightgate_telemetry::{
     MetricsError, Scrape,
     metrics::{
         CIRCUIT_MEMORY, CIRCUIT_PLACES, CIRCUITS, CIRCUITS_CLOSED, CIRCUITS_MOVED,
-        CONTROLLER_SILENCE, DIAL_TIME, DIALS, EVENTS_WAITING, LINK_BYTES, LINK_CONNECTIONS,
-        LINK_COST, LINK_DROPS, LINK_QUEUE, LINK_ROUND_TRIP, MODEL_INDEX, TERMINATORS,
+        CONTROLLER_SILENCE, DIAL_TIME, DIALS, EVENTS_WAITING, HEALTH_EVENTS, LINK_BYTES,
+        LINK_CONNECTIONS, LINK_COST, LINK_DROPS, LINK_QUEUE, LINK_ROUND_TRIP, MODEL_INDEX,
+        TERMINATORS,
     },
 };
 
@@ -30,6 +31,7 @@ impl Router {
         add_links(&mut scrape, &status.links, &replica)?;
         add_circuits(&mut scrape, &status)?;
         self.add_dials(&mut scrape, &replica)?;
+        self.add_health(&mut scrape, &replica)?;
         self.add_ended(&mut scrape)?;
         scrape.gauge(TERMINATORS, &[], status.terminators.len() as u64)?;
         scrape.gauge(MODEL_INDEX, &[], status.replica_index)?;
@@ -40,11 +42,18 @@ impl Router {
 
     fn add_dials(&self, scrape: &mut Scrape, replica: &Replica) -> Result<(), MetricsError> {
         for dials in self.dials.outcomes() {
-            let known = replica.services.get(&dials.service);
-            let service = known.map_or(dials.service.as_str(), |service| &service.name);
+            let service = service_name(replica, &dials.service);
             let outcome = dials.cause.as_deref().unwrap_or("opened");
             scrape.count(DIALS, &[service, outcome], dials.count)?;
             scrape.count(DIAL_TIME, &[service, outcome], dials.milliseconds)?;
+        }
+        Ok(())
+    }
+
+    fn add_health(&self, scrape: &mut Scrape, replica: &Replica) -> Result<(), MetricsError> {
+        for ((service, passed), count) in self.health.totals() {
+            let outcome = if passed { "passed" } else { "failed" };
+            scrape.count(HEALTH_EVENTS, &[service_name(replica, &service), outcome], count)?;
         }
         Ok(())
     }
@@ -66,6 +75,10 @@ impl Router {
         }
         SystemTime::now().duration_since(contact.heard).unwrap_or_default()
     }
+}
+
+fn service_name<'a>(replica: &'a Replica, id: &'a ServiceId) -> &'a str {
+    replica.services.get(id).map_or(id.as_str(), |service| &service.name)
 }
 
 fn add_circuits(scrape: &mut Scrape, status: &RouterStatus) -> Result<(), MetricsError> {

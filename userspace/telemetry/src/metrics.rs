@@ -250,6 +250,13 @@ pub const DIAL_TIME: CounterMetric = CounterMetric {
     labels: &["service", "outcome"],
 };
 
+/// What hosts say of their servers.
+pub const HEALTH_EVENTS: CounterMetric = CounterMetric {
+    name: "nightgate_health_events_total",
+    help: "Health events that SDKs at this router sent of what they host, by service and outcome: passed or failed",
+    labels: &["service", "outcome"],
+};
+
 /// What is hosted at a router.
 pub const TERMINATORS: GaugeMetric = GaugeMetric {
     name: "nightgate_terminators",

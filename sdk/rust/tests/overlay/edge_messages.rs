@@ -65,12 +65,20 @@ async fn a_host_changes_cost_and_precedence_each_alone_while_it_hosts() {
     let mut check = request(content::HEALTH_EVENT, &session);
     check.headers.put_true(header::HEALTH_STATUS);
     wire.send(&check).await;
+    check.headers.put(header::HEALTH_STATUS, vec![0]);
+    wire.send(&check).await;
     let mut stolen = request(content::UPDATE_BIND, "no token");
     stolen.sequence = 77;
     wire.send(&stolen).await;
     let refused = wire.next().await.unwrap();
     assert_eq!((refused.content_type, refused.reply_for()), (content::STATE_CLOSED, Some(77)));
     assert_eq!(refused.body, "Invalid Session");
+    let metrics = overlay.router.metrics().await.unwrap();
+    for outcome in ["passed", "failed"] {
+        let line =
+            format!("nightgate_health_events_total{{outcome=\"{outcome}\",service=\"desk\"}} 1");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
     terminator(&overlay, |it| (it.precedence, it.cost) == (Precedence::Failed, 7)).await;
     overlay.stop().await;
 }

@@ -179,6 +179,7 @@ async fn change(client: &Client, conn: u32, binding: &mut Binding, message: &Mes
     } else {
         let passed = headers.is_true(header::HEALTH_STATUS);
         info!(identity = &*client.name, service = %service, passed, "a host checked its server");
+        client.router.health.count(service, passed);
     }
 }
 
