@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    abi_lock, direction, document_paths, metrics_used,
+    abi_lock, direction, document_paths, instructions, metrics_used,
     progress::{self, NAME_WIDTH},
     setup::{self, KernelToolchain, Mode, Need},
     sources,
@@ -40,7 +40,7 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     Check { name: "format", run: host_format },
     Check { name: "format, kernel", run: kernel_format },
     Check { name: "clippy", run: host_clippy },
@@ -55,6 +55,7 @@ const CHECKS: [Check; 11] = [
     },
     Check { name: "metrics used", run: |workspace| problems(metrics_used::check(workspace)?) },
     Check { name: "file length", run: file_length },
+    Check { name: "instructions", run: hot_paths },
 ];
 
 /// Runs all checks, or those whose names contain one of the words; shows what each found, and ends with a table.
@@ -146,6 +147,15 @@ fn file_length(workspace: &Workspace) -> Result<Option<Finding>> {
         .map(|(lines, path)| format!("{}: {lines} lines; split it", path.display()))
         .collect();
     Ok((!long.is_empty()).then_some(Finding::Warnings(long)))
+}
+
+fn hot_paths(workspace: &Workspace) -> Result<Option<Finding>> {
+    let found = instructions::check(workspace)?;
+    Ok(if found.problems.is_empty() {
+        (!found.notes.is_empty()).then_some(Finding::Warnings(found.notes))
+    } else {
+        Some(Finding::Problems([found.problems, found.notes].concat()))
+    })
 }
 
 /// Runs a checker that shows by itself what is wrong.

@@ -102,6 +102,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "router", "server", "netlink",
         ],
     ),
+    (
+        "instructions",
+        &[
+            "lab", "wire", "fabric", "model", "e2ee", "identity", "config", "ruleset", "packet",
+            "abi",
+        ],
+    ),
     ("xtask", &["lab"]),
 ];
 

@@ -9,6 +9,7 @@ mod demo;
 mod direction;
 mod document_paths;
 mod fuzz;
+mod instructions;
 mod metrics_used;
 mod progress;
 mod setup;
@@ -90,10 +91,14 @@ enum Task {
     /// Runs every check, then prints a table. Structure means: who depends on whom
     /// (xtask/src/direction.rs), the version of the kernel boundary (ebpf/abi/abi.lock), paths that
     /// ARCHITECTURE.md names, metrics that nothing counts. Files over 400 lines are only reported.
+    /// Instructions of hot paths (tests/instructions) may not be more than were accepted.
     Check {
         /// First accept ebpf/abi as it is under the VERSION it carries (after a reviewed change).
         #[arg(long)]
         accept_abi: bool,
+        /// First count the instructions of hot paths, and accept them (after a change that is worth it).
+        #[arg(long)]
+        accept_instructions: bool,
         /// Run only the checks whose names contain one of these words, for example `clippy`.
         words: Vec<String>,
     },
@@ -155,9 +160,13 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
         }
         Task::Demo { format } => demo::run(workspace, format.chosen()),
         Task::Test { part } => test::run(workspace, part),
-        Task::Check { accept_abi, words } => {
+        Task::Check { accept_abi, accept_instructions, words } => {
             if accept_abi {
                 abi_lock::accept(workspace)?;
+            }
+            if accept_instructions {
+                setup::ensure(workspace, &[Need::Host, Need::Kernel, Need::Check], Mode::Install)?;
+                instructions::accept(workspace)?;
             }
             check::run(workspace, &words)
         }

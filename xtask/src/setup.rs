@@ -100,6 +100,7 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
             Need::Check => {
                 kernel_toolchain::plan_clippy(workspace, &mut plan)?;
                 packages::plan_cargo_deny(workspace, &mut plan);
+                packages::plan(&mut plan, Group::Counter);
             }
             Need::Fuzz => packages::plan(&mut plan, Group::Fuzzer),
             Need::Bench => packages::plan(&mut plan, Group::Peers),

@@ -19,6 +19,8 @@ pub(crate) enum Group {
     Fuzzer,
     /// To install Python packages.
     Python,
+    /// To count instructions.
+    Counter,
     /// What benchmarks measure beside this project.
     Peers,
 }
@@ -46,6 +48,7 @@ impl Group {
             ],
             Self::Fuzzer => &[("c++", "g++")],
             Self::Python => &[("python3", "python3")],
+            Self::Counter => &[("valgrind", "valgrind")],
             Self::Peers => &[
                 ("nft", "nftables"),
                 ("haproxy", "haproxy"),
