@@ -6,6 +6,7 @@ pub mod dial;
 pub mod encryption;
 mod events;
 pub mod model;
+mod network;
 mod operator;
 pub mod process;
 

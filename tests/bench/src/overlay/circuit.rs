@@ -8,10 +8,7 @@ use nightgate_lab::Figure;
 use nightgate_sdk::{BindOptions, Context, DialOptions, EndToEnd, Listener};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-mod network;
-
-use super::Target;
-use network::Network;
+use super::{Target, network::Network};
 
 /// How long one transfer is counted.
 const TRANSFER: Duration = Duration::from_secs(2);
