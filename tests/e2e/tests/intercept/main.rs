@@ -8,6 +8,7 @@ mod hosts;
 mod pmtu;
 mod restart;
 mod scale;
+mod second_factor;
 
 use std::{
     io::{Read as _, Write as _},
@@ -24,6 +25,8 @@ use nightgate_lab::{
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 const LONG: Duration = Duration::from_secs(30);
+/// Where the program of an identity reaches a service, on its own host.
+const PROXY: &str = "127.0.0.1:8081";
 /// Scenes until the gateways run.
 const START: usize = 3;
 /// Scenes until the client reaches the web server.
@@ -248,6 +251,12 @@ impl Scene {
         };
         let client = &self.deployment.topology().client;
         client.enter(request).expect("entered").is_ok_and(|page| page.contains("200 OK"))
+    }
+
+    /// Whether the program of an identity gets a page.
+    fn fetches(&self) -> bool {
+        let host = &self.deployment.topology().sdk_host;
+        host.shell(&format!("curl --silent --fail --max-time 5 http://{PROXY}/")).is_ok()
     }
 
     fn operate(&self, line: &str) -> String {

@@ -229,7 +229,10 @@ impl Deployment {
     }
 
     /// Starts a program that brings a service to a port of the SDK host.
-    pub(crate) fn start_proxy(&mut self, identity: &Path, service: &str, at: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// It ends before it does.
+    pub fn start_proxy(&mut self, identity: &Path, service: &str, at: &str) -> Result<()> {
         let mut command = self.topology.sdk_host.command(&self.programs.nightgate);
         command.arg("proxy").arg(identity).args([service, at]);
         self.start("proxy", command)?;
