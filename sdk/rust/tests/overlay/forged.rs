@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A link to the overlay's router, held by a router that was enrolled and has gone bad.
 struct BadRouter {
     id: String,
+    identity: Identity,
     link: TlsStream<TcpStream>,
     input: BytesMut,
     circuits: u64,
@@ -42,15 +43,27 @@ impl BadRouter {
         let mut bad = Self {
             id,
             link: connect(overlay, &identity).await,
+            identity,
             input: BytesMut::new(),
             circuits: 0,
         };
+        bad.say_hello().await;
+        bad
+    }
+
+    /// Takes another connection: the one before may have ended, because nobody answered its pings meanwhile.
+    async fn link_anew(&mut self, overlay: &Overlay) {
+        self.link = connect(overlay, &self.identity).await;
+        self.input.clear();
+        self.say_hello().await;
+    }
+
+    async fn say_hello(&mut self) {
         let mut headers = Headers::new();
         headers.put_u32(header::VERSION, VERSION);
         headers.put_text(header::GROUPS, "default");
-        bad.send(&Frame::Hello(headers)).await;
-        assert!(matches!(bad.next().await, Frame::Hello(_)));
-        bad
+        self.send(&Frame::Hello(headers)).await;
+        assert!(matches!(self.next().await, Frame::Hello(_)));
     }
 
     async fn send(&mut self, frame: &Frame) {
@@ -183,6 +196,7 @@ async fn a_router_cannot_dial_in_the_name_of_others() {
     overlay.operator.end_sessions_of("anna").await;
     let mut replica = overlay.router.replica();
     replica.wait_for(|replica| !replica.ended_sessions.is_empty()).await.unwrap();
+    bad.link_anew(&overlay).await;
     let refused = bad.dial(&overlay, (&desk, &anna), Some(&to_desk)).await.unwrap_err();
     assert!(refused.contains("ended"), "{refused}");
     overlay.stop().await;
