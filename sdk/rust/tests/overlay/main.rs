@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod away;
 mod credentials;
 mod cut;
 mod early;

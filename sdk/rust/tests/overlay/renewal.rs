@@ -18,13 +18,13 @@ use crate::support::{Overlay, free_address};
 const LONG: Duration = Duration::from_secs(20);
 
 /// A router of its own identity, which is kept in a file.
-struct Gateway {
-    router: Router,
+pub(crate) struct Gateway {
+    pub(crate) router: Router,
     file: PathBuf,
 }
 
 impl Gateway {
-    async fn start(overlay: &Overlay, name: &str, attribute: &str) -> Self {
+    pub(crate) async fn start(overlay: &Overlay, name: &str, attribute: &str) -> Self {
         let address = free_address([127, 0, 0, 1].into());
         let token = overlay.operator.create_gateway(name, &[attribute]).await;
         let identity = enroll_router(&token, Some(&address.to_string())).await.unwrap();
@@ -55,7 +55,7 @@ impl Gateway {
         self.router.replica().borrow().service_named("echo").unwrap().id.clone()
     }
 
-    fn host(&self) -> Binding {
+    pub(crate) fn host(&self) -> Binding {
         self.router
             .bind(BindRequest {
                 service: self.service(),
@@ -69,7 +69,7 @@ impl Gateway {
     }
 
     /// Dials until it succeeds: what was bound, and links, take a moment to be known.
-    async fn dial(&self) -> Circuit {
+    pub(crate) async fn dial(&self) -> Circuit {
         let request = DialRequest {
             service: self.service(),
             identity: self.router.id().as_identity(),
@@ -92,7 +92,7 @@ impl Gateway {
     }
 }
 
-async fn echo(mut binding: Binding) {
+pub(crate) async fn echo(mut binding: Binding) {
     while let Some(incoming) = binding.accept().await {
         let mut circuit = incoming.accept(KeyShare::default()).await.unwrap();
         tokio::spawn(async move {
@@ -103,7 +103,7 @@ async fn echo(mut binding: Binding) {
     }
 }
 
-async fn say(circuit: &mut Circuit, words: &'static str) {
+pub(crate) async fn say(circuit: &mut Circuit, words: &'static str) {
     let payload = Payload { flags: 0, uuid: Bytes::new(), body: words.into() };
     circuit.sender.send(payload).await.unwrap();
     let answer = timeout(LONG, circuit.receiver.recv()).await.unwrap().unwrap();

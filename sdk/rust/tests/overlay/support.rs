@@ -111,6 +111,13 @@ impl Overlay {
         self.router = start_router(&self.router_identity, (address, address), self.clients).await;
     }
 
+    /// Stops the controller, for good.
+    pub(crate) async fn stop_controller(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.stop().await;
+        }
+    }
+
     /// Stops the controller, does something in its directory and starts it again.
     pub(crate) async fn restart_controller_after(&mut self, change: impl FnOnce(&Path)) {
         let Some(controller) = self.controller.take() else { return };
@@ -149,11 +156,9 @@ impl Overlay {
         self.folder.path()
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.router.shutdown().await;
-        if let Some(controller) = self.controller {
-            controller.stop().await;
-        }
+        self.stop_controller().await;
     }
 }
 
