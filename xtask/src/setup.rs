@@ -94,7 +94,10 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
         match need {
             Need::Host => packages::plan(&mut plan, Group::Compiler),
             Need::Kernel => kernel_toolchain::plan(workspace, &mut plan)?,
-            Need::Lab => packages::plan(&mut plan, Group::Network),
+            Need::Lab => {
+                packages::plan(&mut plan, Group::Network);
+                packages::plan_resolved(workspace, &mut plan);
+            }
             Need::Sensor => backports::plan(&mut plan),
             Need::Client => python::plan(workspace, &mut plan),
             Need::Check => {

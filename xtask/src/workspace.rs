@@ -88,6 +88,11 @@ impl Workspace {
         self.root.join("target/openziti-2022")
     }
 
+    /// systemd-resolved as its package has it; installed, it would take the machine's own resolver over.
+    pub(crate) fn systemd_resolved(&self) -> PathBuf {
+        self.root.join("target/systemd-resolved")
+    }
+
     /// The target folder of the kernel programs.
     pub(crate) fn kernel_target(&self) -> PathBuf {
         self.root.join("target/ebpf")

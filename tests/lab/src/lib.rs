@@ -18,6 +18,7 @@ mod namespace;
 pub mod overlay;
 mod process;
 mod recorder;
+mod resolved;
 mod run;
 mod suricata;
 mod wait;
@@ -37,6 +38,7 @@ pub use self::{
     namespace::Namespace,
     process::Process,
     recorder::Recorder,
+    resolved::SystemdResolved,
     run::{RunId, temporary_folder},
     suricata::{Checksums, Suricata, SuricataStatistics},
     wait::until,

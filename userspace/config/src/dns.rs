@@ -26,6 +26,9 @@ pub struct Dns {
     pub domains: Vec<DomainServers>,
     /// The host's resolver configuration, usually /etc/resolv.conf, that names the private DNS while the gateway runs.
     pub resolv_conf: Option<PathBuf>,
+    /// Domains, lower case, whose names systemd-resolved asks the private DNS for while the gateway runs; empty text for
+    /// all names. Nothing is told to it if empty.
+    pub resolved: Vec<String>,
 }
 
 /// Who knows the names below a domain.
@@ -55,6 +58,22 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Dns> {
     let port = listen.iter().flatten().any(|address| address.port() == PORT) || listen.is_none();
     let resolv_conf =
         reader.optional(&mut section, "resolv_conf", |r, node| resolv_conf(r, node, others, port));
+    let resolved = reader.optional(&mut section, "resolved", |r, node| {
+        let (line, found) = (node.line, node.value.describe());
+        let domains =
+            r.one_or_more(node, |reader, node| {
+                decode::checked(reader, node, |text| {
+                    if text == "." { Ok(String::new()) } else { name(text) }
+                })
+            })?;
+        if domains.iter().any(String::is_empty) && !others {
+            let (expected, why) =
+                ("upstreams beside it", "the host needs other names than intercepted ones");
+            r.report(line, found, expected, why);
+            return None;
+        }
+        Some(domains)
+    });
     reader.close(section);
     Some(Dns {
         listen: listen?,
@@ -64,6 +83,7 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Dns> {
         upstreams: upstreams?.unwrap_or_default(),
         domains: domains?.unwrap_or_default(),
         resolv_conf: resolv_conf?,
+        resolved: resolved?.unwrap_or_default(),
     })
 }
 

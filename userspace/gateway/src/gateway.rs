@@ -46,6 +46,7 @@ use crate::{
     listener::{LOOPBACKS, ListenerError, TransparentListener},
     masquerade::AddressBook,
     mirror::MirrorError,
+    resolved::ResolvedError,
     resolver::ResolverError,
     state::StateFolder,
 };
@@ -112,6 +113,9 @@ pub enum GatewayError {
     /// The host's resolver cannot be pointed at the private DNS, or given back.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
+    /// systemd-resolved cannot be told of the private DNS.
+    #[error(transparent)]
+    Resolved(#[from] ResolvedError),
     /// The private DNS cannot start.
     #[error(transparent)]
     Dns(#[from] DnsError),

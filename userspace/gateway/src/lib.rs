@@ -32,6 +32,7 @@ pub mod mirror;
 pub mod names;
 pub mod protection;
 pub mod report;
+pub mod resolved;
 pub mod resolver;
 mod rule_file;
 pub mod sight;

@@ -8,6 +8,7 @@
 //! Every function acts in the network namespace of the calling thread.
 
 mod address;
+mod dns_link;
 mod error;
 mod family;
 mod handle;
@@ -17,6 +18,7 @@ mod ioctl;
 mod mirror_pair;
 mod neighbour;
 mod offload;
+mod pair;
 mod prefix;
 mod queue;
 mod route;
@@ -26,6 +28,7 @@ mod watch;
 mod way;
 
 pub use address::{AddressRank, InterfaceAddress};
+pub use dns_link::DNS_DEVICE;
 pub use error::NetlinkError;
 pub use handle::Netlink;
 pub use interception::Interception;

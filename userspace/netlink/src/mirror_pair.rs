@@ -1,12 +1,8 @@
-use rtnetlink::{LinkUnspec, LinkVeth, packet_route::link::InfoKind};
+use rtnetlink::LinkUnspec;
 
 use crate::{
-    error::NetlinkError,
-    family::Family,
-    handle::Netlink,
-    interface::Interface,
-    offload, sysctl,
-    undo::{Step, Undo},
+    error::NetlinkError, family::Family, handle::Netlink, interface::Interface, offload, sysctl,
+    undo::Undo,
 };
 
 /// End of the mirror's veth pair that copies are sent into.
@@ -39,40 +35,16 @@ impl Netlink {
     /// the encapsulating program's route lookups happen on their behalf; they have no address, and
     /// nothing but that program receives from them.
     pub async fn create_mirror_pair(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
-        self.remove_stale_pair().await?;
-        let link = LinkVeth::new(MIRROR_DEVICE, MIRROR_PEER).build();
-        self.handle.link().add(link).execute().await.map_err(|error| {
-            NetlinkError::request("create", format!("veth {MIRROR_DEVICE}"), error)
-        })?;
+        let undo = self.create_pair([MIRROR_DEVICE, MIRROR_PEER]).await?;
         match self.set_up_pair().await {
-            Ok(pair) => {
-                let index = pair.device.index.value();
-                Ok((pair, Undo::of(Step::DeleteLink { name: MIRROR_DEVICE, index })))
-            }
+            Ok(pair) => Ok((pair, undo)),
             Err(error) => {
-                if let Err(undo) = self.remove_stale_pair().await {
-                    tracing::warn!(error = %undo, "the mirror's interfaces stay behind");
+                if let Err(left) = self.undo(undo).await {
+                    tracing::warn!(error = %left, "the mirror's interfaces stay behind");
                 }
                 Err(error)
             }
         }
-    }
-
-    async fn remove_stale_pair(&self) -> Result<(), NetlinkError> {
-        for name in [MIRROR_DEVICE, MIRROR_PEER] {
-            // Deleting one end deletes the other.
-            let Some(interface) = self.find_interface(name).await? else { continue };
-            if interface.kind != Some(InfoKind::Veth) {
-                return Err(NetlinkError::NameTaken { name });
-            }
-            self.handle
-                .link()
-                .del(interface.index.value())
-                .execute()
-                .await
-                .map_err(|error| NetlinkError::request("delete", format!("veth {name}"), error))?;
-        }
-        Ok(())
     }
 
     async fn set_up_pair(&self) -> Result<MirrorPair, NetlinkError> {

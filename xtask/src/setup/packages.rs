@@ -45,6 +45,7 @@ impl Group {
                 ("dig", "bind9-dnsutils"),
                 ("iperf3", "iperf3"),
                 ("ping", "iputils-ping"),
+                ("dbus-daemon", "dbus-daemon"),
             ],
             Self::Fuzzer => &[("c++", "g++")],
             Self::Python => &[("python3", "python3")],
@@ -76,6 +77,15 @@ pub(crate) fn plan(plan: &mut Plan, group: Group) {
     }
     if group == Group::Compiler && !std::path::Path::new("/usr/include/stdio.h").exists() {
         add(plan, "the C library's headers", "libc6-dev");
+    }
+}
+
+/// Adds systemd-resolved, if this host has none.
+pub(crate) fn plan_resolved(workspace: &Workspace, plan: &mut Plan) {
+    const DAEMON: &str = "lib/systemd/systemd-resolved";
+    let root = workspace.systemd_resolved();
+    if !std::path::Path::new("/").join(DAEMON).is_file() && !root.join(DAEMON).is_file() {
+        plan.add_unpacked("systemd-resolved", root);
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Plan {
     backports: Option<(Backports, BTreeSet<&'static str>)>,
     builds: Vec<Build>,
     environments: Vec<Environment>,
+    unpacked: Vec<Unpacked>,
     manual: Vec<String>,
 }
 
@@ -37,7 +38,35 @@ pub(crate) struct Build {
     pub(crate) root: PathBuf,
 }
 
+/// A system package that is unpacked into a folder of our own, not installed.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// Its name.
+    pub(crate) package: &'static str,
+    /// The folder.
+    pub(crate) root: PathBuf,
+}
+
+impl Unpacked {
+    /// What gets it (apt-get(8), dpkg-deb(1)).
+    fn command(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-ec").arg(format!(
+            "mkdir -p \"$0\" && cd \"$0\" && apt-get download {package} && dpkg-deb -x {package}_*.deb . && rm {package}_*.deb",
+            package = self.package
+        ));
+        command.arg(&self.root);
+        command
+    }
+}
+
 impl Plan {
+    /// Adds a system package to unpack.
+    pub(crate) fn add_unpacked(&mut self, package: &'static str, root: PathBuf) {
+        self.add_missing(package);
+        self.unpacked.push(Unpacked { package, root });
+    }
+
     /// Adds something that a system package brings.
     pub(crate) fn add_package(&mut self, missing: impl Into<String>, package: &'static str) {
         self.add_missing(missing);
@@ -112,6 +141,7 @@ impl Plan {
             );
         }
         lines.extend(self.builds.iter().map(|build| shell_line(&build.command())));
+        lines.extend(self.unpacked.iter().map(|unpacked| shell_line(&unpacked.command())));
         let environments = self.environments.iter().flat_map(Environment::commands);
         lines.extend(environments.map(|command| shell_line(&command)));
         lines
@@ -128,6 +158,10 @@ impl Plan {
         for build in &self.builds {
             let log = logs.join(format!("{}.log", build.name));
             progress::run(build.name, &mut build.command(), &log)?;
+        }
+        for unpacked in &self.unpacked {
+            let log = logs.join(format!("{}.log", unpacked.package));
+            progress::run(unpacked.package, &mut unpacked.command(), &log)?;
         }
         for environment in &self.environments {
             for mut command in environment.commands() {

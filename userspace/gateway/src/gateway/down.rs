@@ -70,6 +70,7 @@ pub async fn down(config: &Config, pins: &Pins, state: &StateFolder) -> Result<W
     let netlink = Netlink::connect()?;
     // What is ours and there already is taken over, so that it can be undone.
     let mut undo = netlink.intercept(INTERCEPTION).await?;
+    netlink.remove_dns_link().await?;
     if has_mirror(config) {
         undo.append(netlink.create_mirror_pair().await?.1);
     }

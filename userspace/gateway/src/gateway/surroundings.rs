@@ -23,6 +23,7 @@ use crate::{
     mirror::{self, Healths, SensorWatch, Wish},
     names::HostName,
     report::QueueDrops,
+    resolved::{Resolved, Told},
     resolver::Resolver,
     state::StateFolder,
 };
@@ -41,6 +42,8 @@ pub(super) struct Surroundings {
     pair: Option<Undo>,
     /// The host's resolver configuration, while it is ours.
     resolver: Option<Resolver>,
+    /// systemd-resolved, while it asks the private DNS.
+    resolved: Option<Resolved>,
     state: StateFolder,
 }
 
@@ -62,9 +65,20 @@ impl Surroundings {
         let (change, policy) = watch::channel(Arc::default());
         let knowledge = Knowledge { names, policy, metrics, asked };
         let netlink = Netlink::connect()?;
-        let (resolver, sensors) = (None, None);
-        let wishes = Vec::new();
-        Ok(Self { netlink, knowledge, policy: change, dns, sensors, wishes, pair, resolver, state })
+        let (resolver, resolved, sensors) = (None, None, None);
+        let (policy, wishes) = (change, Vec::new());
+        Ok(Self {
+            netlink,
+            knowledge,
+            policy,
+            dns,
+            sensors,
+            wishes,
+            pair,
+            resolver,
+            resolved,
+            state,
+        })
     }
 
     /// Opens and plans what a configuration needs beyond what is there, and announces mirror sessions to the rules that
@@ -138,6 +152,7 @@ impl Surroundings {
         self.dns.retain(|address, _| listen.contains(address));
         self.dns.extend(prepared.dns);
         self.settle_resolver(gateway)?;
+        self.settle_resolved(gateway).await?;
         self.settle_sensors(gateway, firewall)?;
         let Some(plan) = prepared.mirror else {
             firewall.detach_mirror()?;
@@ -215,6 +230,25 @@ impl Surroundings {
         Ok(())
     }
 
+    /// Tells systemd-resolved of the private DNS, or has it forgotten.
+    async fn settle_resolved(&mut self, gateway: &Gateway) -> Result<(), GatewayError> {
+        let domains = gateway.dns.as_ref().map(|dns| dns.resolved.clone()).unwrap_or_default();
+        let told = Told { servers: self.dns(), domains };
+        if self.resolved.as_ref().is_some_and(|resolved| *resolved.told() == told) {
+            return Ok(());
+        }
+        if let Some(resolved) = self.resolved.take() {
+            resolved.forget(&self.netlink).await?;
+        }
+        if told.domains.is_empty() {
+            // What a killed process may have left.
+            self.netlink.remove_dns_link().await?;
+        } else {
+            self.resolved = Some(Resolved::tell(&self.netlink, told).await?);
+        }
+        Ok(())
+    }
+
     /// As [`Surroundings::prepare`], for a configuration that has to be gone back to whether or not all of it can be
     /// had. Without it, its rules mirror nothing by filters.
     pub(super) async fn prepare_return(
@@ -255,6 +289,11 @@ impl Surroundings {
             && let Err(error) = resolver.release()
         {
             warn!(%error, "the host's resolver still asks the private DNS");
+        }
+        if let Some(resolved) = self.resolved
+            && let Err(error) = resolved.forget(&self.netlink).await
+        {
+            warn!(%error, "systemd-resolved still asks the private DNS");
         }
         if let Some(undo) = self.pair
             && let Err(error) = self.netlink.undo(undo).await
