@@ -10,6 +10,10 @@ use crate::{
     workspace::{Profile, Workspace},
 };
 
+/// All suites; where their picture goes, if nothing else is said.
+const ALL: &str = "all";
+const PICTURE: &str = "docs/performance.svg";
+
 /// Builds the suites and runs one of them, or all. `svg` is where a picture of the figures goes.
 ///
 /// # Errors
@@ -36,7 +40,8 @@ pub(crate) fn run(
             command.arg("--json");
         }
     }
-    if let Some(path) = svg {
+    let of_all = (suite == ALL).then(|| workspace.root().join(PICTURE));
+    if let Some(path) = svg.map(Path::to_path_buf).or(of_all) {
         command.arg("--svg").arg(path);
     }
     let status = command.status().with_context(|| format!("start {}", program.display()))?;

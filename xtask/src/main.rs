@@ -102,9 +102,10 @@ enum Task {
         /// Run only the checks whose names contain one of these words, for example `clippy`.
         words: Vec<String>,
     },
-    /// Measure: `firewall`, `gateway`, `fabric`, `mirror`, `overlay`, `all` of them, or a part: `firewall-net`,
-    /// `firewall-memory`, `overlay-crypto`, `overlay-circuit`, `overlay-model`, `overlay-dial`.
+    /// Measure: `firewall`, `gateway`, `datagrams`, `idle`, `fabric`, `mirror`, `verdict`, `overlay`, or
+    /// `all` of them, or a part; without such a name it lists them.
     ///
+    /// `all` ends with a line for each target and the time of each suite, and draws docs/performance.svg.
     /// Builds with optimisation first. A figure with a target says whether it holds; a missed one
     /// makes the command fail. Traffic is carried by Nightgate and by others in turn, in namespaces that are removed
     /// afterwards. Needs root.

@@ -3,7 +3,9 @@
 
 mod contender;
 pub mod cut_off;
+pub mod datagrams;
 pub mod fabric;
+pub mod idle;
 mod load;
 mod nightgate;
 mod peers;
@@ -35,6 +37,9 @@ const OURS: &str = "nightgate";
 
 /// Environment variable: another `nightgate` binary to measure in the same rounds, called `before` in results.
 const BEFORE: &str = "NIGHTGATE_BENCH_BEFORE";
+
+/// Environment variable: the `nightgate` binary to measure, if not the one beside this program.
+const BINARY: &str = "NIGHTGATE_BENCH_BINARY";
 
 /// Environment variable: names of contenders, separated by commas; others are left out.
 const ONLY: &str = "NIGHTGATE_BENCH_ONLY";
@@ -91,9 +96,14 @@ pub fn run() -> Result<Vec<Figure>> {
 fn contenders() -> Vec<(&'static str, Start)> {
     let before: Option<(&str, Start)> =
         std::env::var_os(BEFORE).map(|_| ("before", before as Start));
+    before.into_iter().chain(contenders_of(&CONTENDERS)).collect()
+}
+
+/// Those that are wanted.
+fn contenders_of(all: &[(&'static str, Start)]) -> Vec<(&'static str, Start)> {
     let only = std::env::var(ONLY).ok();
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|it| it == name));
-    before.into_iter().chain(CONTENDERS.into_iter().filter(|(name, _)| wanted(name))).collect()
+    all.iter().copied().filter(|(name, _)| wanted(name)).collect()
 }
 
 fn plain() -> Result<Contender> {
@@ -102,6 +112,10 @@ fn plain() -> Result<Contender> {
 
 fn ours() -> Result<Contender> {
     nightgate::start(&binary()?, Topology::new()?, Way::Direct)
+}
+
+fn ours_with_datagrams() -> Result<Contender> {
+    nightgate::start_with_datagrams(&binary()?, Topology::new()?)
 }
 
 fn ours_by_router() -> Result<Contender> {
@@ -113,8 +127,11 @@ fn before() -> Result<Contender> {
     nightgate::start(&binary, Topology::new()?, Way::Direct)
 }
 
-/// The product, built beside this program.
+/// The product, built beside this program unless another is named.
 fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(BINARY) {
+        return Ok(named.into());
+    }
     let running = std::env::current_exe().context("find the running program")?;
     Ok(running.with_file_name("nightgate"))
 }

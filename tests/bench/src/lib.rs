@@ -9,6 +9,7 @@ pub mod network;
 pub mod overlay;
 pub mod plot;
 mod statistics;
+pub mod summary;
 pub mod table;
 
 use anyhow::Result;
@@ -55,6 +56,18 @@ pub const SUITES: &[Suite] = &[
         about: "two gateways between client and server, beside other programs",
         layout: Layout::Table,
         run: gateway::run,
+    },
+    Suite {
+        name: "datagrams",
+        about: "datagrams of 1,200 bytes through two gateways, beside other programs",
+        layout: Layout::Table,
+        run: gateway::datagrams::run,
+    },
+    Suite {
+        name: "idle",
+        about: "memory of 10,000 idle connections through two gateways",
+        layout: Layout::Rows,
+        run: gateway::idle::run,
     },
     Suite {
         name: "fabric",

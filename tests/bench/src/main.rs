@@ -1,19 +1,26 @@
 //! Runs benchmark suites: `nightgate-bench SUITE [--json] [--svg FILE]`. `cargo xtask bench` builds and calls it.
-#![expect(clippy::print_stdout, reason = "prints its results")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "prints its results, and what goes on"
+)]
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nightgate_bench::{
     Layout, SUITES, Suite,
     overlay::process::{SERVE, serve},
     plot::plot,
+    summary::{Ran, summary},
     table::table,
 };
-use nightgate_lab::Figure;
+use nightgate_lab::{Figure, interrupted};
 
 /// Every suite that is no part of another.
 const ALL: &str = "all";
+/// The one of them that is drawn.
+const DRAWN: &str = "gateway";
 
 fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,25 +37,50 @@ fn main() -> Result<ExitCode> {
     let ([name], None | Some(Some(_))) = (arguments.as_slice(), &svg) else {
         bail!("usage: nightgate-bench SUITE [--json] [--svg FILE]; suites:\n{}", list());
     };
-    let (mut figures, mut failed) = (Vec::new(), Vec::new());
-    for suite in chosen(name)? {
-        match (suite.run)() {
-            Ok(found) => {
-                show(suite, &found, json.is_some())?;
-                figures.extend(found);
-            }
-            // Of many suites, one that fails takes nothing from the others.
-            Err(error) => failed.push(error.context(suite.name)),
-        }
-    }
+    let (figures, ran) = run(&chosen(name)?, json.is_some())?;
     if let Some(Some(path)) = svg {
-        fs::write(&path, plot(&figures)).with_context(|| format!("write {}", path.display()))?;
+        let shown: Vec<Figure> = figures.iter().filter(|it| is_drawn(name, it)).cloned().collect();
+        fs::write(&path, plot(&shown)).with_context(|| format!("write {}", path.display()))?;
     }
-    if let Some(error) = failed.into_iter().reduce(|all, next| all.context(format!("{next:#}"))) {
-        return Err(error);
+    if name == ALL {
+        let text = summary(&figures, &ran);
+        if json.is_some() { eprintln!("{text}") } else { println!("{text}") }
+    }
+    let failed = ran.into_iter().filter_map(|ran| Some(format!("{}: {}", ran.name, ran.error?)));
+    let failed: Vec<String> = failed.collect();
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\n"));
     }
     let missed = figures.iter().any(|figure| figure.holds == Some(false));
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs one suite after the other. Of many, one that fails takes nothing from the others.
+fn run(suites: &[&Suite], as_json: bool) -> Result<(Vec<Figure>, Vec<Ran>)> {
+    let (mut figures, mut ran) = (Vec::new(), Vec::new());
+    for suite in suites {
+        if suites.len() > 1 {
+            eprintln!("{}: {}", suite.name, suite.about);
+        }
+        let started = Instant::now();
+        let found = (suite.run)();
+        let took = started.elapsed();
+        let error = found.as_ref().err().map(|error| format!("{error:#}"));
+        ran.push(Ran { name: suite.name, took, error });
+        if let Ok(found) = found {
+            show(suite, &found, as_json)?;
+            figures.extend(found);
+        }
+        if interrupted() {
+            bail!("interrupted");
+        }
+    }
+    Ok((figures, ran))
+}
+
+/// Of all suites, one picture would be too much: that of the gateways is what people compare.
+fn is_drawn(name: &str, figure: &Figure) -> bool {
+    name != ALL || figure.suite == DRAWN
 }
 
 fn chosen(name: &str) -> Result<Vec<&'static Suite>> {

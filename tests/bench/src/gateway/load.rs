@@ -179,7 +179,8 @@ pub(super) fn answers(client: &Namespace, target: SocketAddr) -> Result<bool> {
     Ok(client.enter(ask)?.is_ok())
 }
 
-fn open(target: SocketAddr, purpose: u8) -> Result<TcpStream> {
+/// A connection for a purpose, as the server knows it.
+pub(super) fn open(target: SocketAddr, purpose: u8) -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&target, PATIENCE).context("connect")?;
     stream.set_nodelay(true)?;
     stream.write_all(&[purpose])?;

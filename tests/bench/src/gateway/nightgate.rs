@@ -9,12 +9,13 @@ use nightgate_lab::{BpfFileSystem, Namespace, Process, program, run, temporary_f
 use super::{
     PATIENCE,
     contender::Contender,
+    datagrams,
     server::Server,
     topology::{PORT, Topology, address},
 };
 
 /// Rules of each gateway before those that matter.
-const OTHER_RULES: u32 = 997;
+const OTHER_RULES: u32 = 996;
 
 /// The port before those of routers.
 const FIRST_ROUTER: u16 = 8_440;
@@ -31,6 +32,20 @@ pub(super) enum Way {
 /// Starts a controller, two gateways and the routers between them, all of this binary. The time and memory of
 /// all but the controller counts.
 pub(super) fn start(nightgate: &Path, topology: Topology, way: Way) -> Result<Contender> {
+    start_with(nightgate, topology, way, |_| Ok(()))
+}
+
+/// As [`start`], with a service for datagrams beside that for connections.
+pub(super) fn start_with_datagrams(nightgate: &Path, topology: Topology) -> Result<Contender> {
+    start_with(nightgate, topology, Way::Direct, |setup| setup.create_datagram_service())
+}
+
+fn start_with(
+    nightgate: &Path,
+    topology: Topology,
+    way: Way,
+    more: fn(&Setup<'_>) -> Result<()>,
+) -> Result<Contender> {
     let folder = temporary_folder()?;
     let bpf = BpfFileSystem::mount(folder.path())?;
     let setup = Setup { nightgate, topology: &topology, folder: folder.path(), bpf: bpf.path() };
@@ -61,6 +76,7 @@ pub(super) fn start(nightgate: &Path, topology: Topology, way: Way) -> Result<Co
     setup.operator(&format!("service create bench --intercept {server} --host {server}"))?;
     setup.operator("policy create b bind --identity @gw-b --service @bench")?;
     setup.operator("policy create d dial --identity @gw-a --service @bench")?;
+    more(&setup)?;
     Ok(Contender {
         processes,
         gateways: counted,
@@ -96,6 +112,31 @@ impl Setup<'_> {
             Ok(ready.then_some(()))
         })?;
         Ok(process)
+    }
+
+    /// A service of datagrams beside that of connections, for the same server.
+    fn create_datagram_service(&self) -> Result<()> {
+        let (server, port) = (address::SERVER, datagrams::PORT);
+        for (kind, text) in [
+            (
+                "intercept.v1",
+                format!(
+                    "{{\"protocols\":[\"udp\"],\"addresses\":[\"{server}\"],\"portRanges\":[{{\"low\":{port},\"high\":{port}}}]}}"
+                ),
+            ),
+            (
+                "host.v1",
+                format!("{{\"protocol\":\"udp\",\"address\":\"{server}\",\"port\":{port}}}"),
+            ),
+        ] {
+            let file = self.folder.join(format!("datagrams.{kind}"));
+            std::fs::write(&file, text)?;
+            self.operator(&format!("config create {kind} {kind} --data {}", file.display()))?;
+        }
+        let line = "service create datagrams --config intercept.v1 --config host.v1";
+        self.operator(line)?;
+        self.operator("policy create db bind --identity @gw-b --service @datagrams")?;
+        self.operator("policy create dd dial --identity @gw-a --service @datagrams").map(drop)
     }
 
     /// Enrolls and runs a gateway; `keys` are further lines below `router:`.
@@ -180,10 +221,12 @@ fn rules(name: &str) -> String {
         "gw-a" => [
             "{ id: overlay, from: lan, to: overlay, action: accept }".to_owned(),
             format!("{{ id: up, from: local, to: wan, protocol: tcp, destination_ports: [{up}], action: accept }}"),
+            format!("{{ id: datagrams, from: lan, to: overlay, protocol: udp, destination_ports: [{}], action: accept }}", datagrams::PORT),
             "{ id: dns, from: lan, to: local, protocol: udp, destination_ports: [53], action: accept }".to_owned(),
         ],
         _ => [
             format!("{{ id: host, from: local, to: lan, protocol: tcp, destination_ports: [{PORT}], action: accept }}"),
+            format!("{{ id: datagrams, from: local, to: lan, protocol: udp, destination_ports: [{}], action: accept }}", datagrams::PORT),
             format!("{{ id: up, from: local, to: wan, protocol: tcp, destination_ports: [{up}], action: accept }}"),
             "{ id: link, from: wan, to: local, protocol: tcp, destination_ports: [443], action: accept }".to_owned(),
         ],
