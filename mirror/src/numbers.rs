@@ -180,7 +180,7 @@ mod tests {
         let second =
             all.assign(plan(&[("mail", 3, "ids2"), ("db", 2, "ids, ids2"), ("web", 1, "ids")]));
         assert_eq!(numbers(&second), [3, 2, 1]);
-        assert_eq!(second.claim_of("web"), 3 << 8 | 1);
+        assert_eq!(second.claim_of("web", None), 3 << 8 | 1);
         assert_eq!(second.claim(0), Some(1 << 8 | 3));
         assert_eq!(second.sessions()[0].value.sensors[..2], [2, 0]);
     }

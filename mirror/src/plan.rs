@@ -11,7 +11,8 @@ use nightgate_abi::{
     },
 };
 use nightgate_config::{
-    Encapsulation, Mirror, MirrorDirection, Sensor, SensorName, Session, SessionName, Vlan,
+    Encapsulation, InterfaceName, Mirror, MirrorDirection, NeverMirrored, Sensor, SensorName,
+    Session, SessionName, Vlan,
 };
 use nightgate_packet::encapsulation;
 
@@ -35,9 +36,11 @@ pub struct SensorPath {
 pub struct Plan {
     sessions: Vec<PlannedSession>,
     sensors: Vec<PlannedSensor>,
-    /// Index in `sessions` by service.
-    services: BTreeMap<String, usize>,
-    never: BTreeSet<String>,
+    /// Indices in `sessions` by service, in their order.
+    services: BTreeMap<String, Vec<usize>>,
+    /// Those of sessions of all services.
+    of_all_services: Vec<usize>,
+    never: NeverMirrored,
 }
 
 /// One entry of the kernel's session table.
@@ -49,6 +52,10 @@ pub struct PlannedSession {
     pub name: SessionName,
     /// Its sensors.
     pub sensors: Vec<SensorName>,
+    /// Who has to dial; anybody if there is none.
+    pub identities: Vec<String>,
+    /// Interfaces at which packets are copied; any if there is none.
+    pub interfaces: Vec<InterfaceName>,
     /// The entry, with all of its sensors.
     pub value: MirrorSession,
 }
@@ -79,8 +86,7 @@ impl Plan {
     ) -> Result<Self, Vec<PlanError>> {
         let sessions = &mirror.sessions;
         let mut errors = Vec::new();
-        let never = mirror.never.services.iter().cloned().collect();
-        let mut plan = Self { never, ..Self::default() };
+        let mut plan = Self { never: mirror.never.clone(), ..Self::default() };
         if sessions.len() > usize::from(mirror::SESSIONS) {
             errors.push(PlanError::TooManySessions { found: sessions.len() });
         }
@@ -91,6 +97,8 @@ impl Plan {
                 id,
                 name: session.id.clone(),
                 sensors: session.sensors.clone(),
+                identities: session.identities.clone(),
+                interfaces: session.interfaces.clone(),
                 value: entry(session, id),
             });
             errors.extend(plan.assign(session, id, sessions));
@@ -134,21 +142,33 @@ impl Plan {
         value
     }
 
-    /// The session that copies a service's packets, if one does.
-    #[must_use]
-    pub fn session_of(&self, service: &str) -> Option<MirrorSessionId> {
-        self.services.get(service).and_then(|index| Some(self.sessions.get(*index)?.id))
+    /// Identities by whose names anything is decided.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        let of_sessions = self.sessions.iter().flat_map(|session| &session.identities);
+        of_sessions.chain(&self.never.identities).map(String::as_str)
     }
 
-    /// What the kernel is told of a service's flows: the [`mirror::claim`] of the session that copies them, 0 for none,
-    /// or [`mirror::NEVER`].
+    /// What the kernel is told of the flows of a service that an identity dials: the [`mirror::claim`] of the session that
+    /// copies them, 0 for none, or [`mirror::NEVER`]. `None` stands for all identities that are not among
+    /// [`Self::identities`].
     #[must_use]
-    pub fn claim_of(&self, service: &str) -> u16 {
-        if self.never.contains(service) {
-            mirror::NEVER
-        } else {
-            self.services.get(service).and_then(|index| self.claim(*index)).unwrap_or_default()
+    pub fn claim_of(&self, service: &str, dialer: Option<&str>) -> u16 {
+        let names = |list: &[String], name: &str| list.iter().any(|known| known == name);
+        let never = &self.never;
+        if names(&never.services, service) || dialer.is_some_and(|it| names(&never.identities, it))
+        {
+            return mirror::NEVER;
         }
+        let takes = |index: &&usize| {
+            let session = self.sessions.get(**index);
+            session.is_some_and(|session| {
+                let named = &session.identities;
+                named.is_empty() || dialer.is_some_and(|dialer| names(named, dialer))
+            })
+        };
+        let own = self.services.get(service).into_iter().flatten().find(takes);
+        let first = own.into_iter().chain(self.of_all_services.iter().find(takes)).min();
+        first.and_then(|index| self.claim(*index)).unwrap_or_default()
     }
 
     /// What the kernel is told of what a session's filter matches, by the session's index.
@@ -222,15 +242,20 @@ impl Plan {
         let mut errors = Vec::new();
         let index = usize::from(id.number()) - 1;
         for service in &session.services {
-            let first = *self.services.entry(service.clone()).or_insert(index);
-            if first != index {
-                let first = &sessions[first];
+            let known = self.services.entry(service.clone()).or_default();
+            // One that takes whoever dials leaves nothing for those after it.
+            if let Some(first) = known.iter().find(|first| sessions[**first].identities.is_empty())
+            {
                 errors.push(PlanError::ServiceTwice {
                     service: service.clone(),
-                    first: first.id.clone(),
+                    first: sessions[*first].id.clone(),
                     second: session.id.clone(),
                 });
             }
+            known.push(index);
+        }
+        if session.services.is_empty() && !session.identities.is_empty() {
+            self.of_all_services.push(index);
         }
         errors
     }
@@ -284,6 +309,8 @@ fn entry(session: &Session, id: MirrorSessionId) -> MirrorSession {
             MirrorDirection::Original => directions::ORIGINAL,
             MirrorDirection::Reply => directions::REPLY,
         },
+        // What their numbers are, the host says when it is told of the session.
+        interfaces: Default::default(),
         pad: [0; 3],
     }
 }

@@ -121,7 +121,7 @@ pub struct Flow {
     pub epoch: u32,
     /// Interface its first packet came in by; 0 if the gateway itself sent it.
     pub origin_ifindex: u32,
-    /// Tag of the intercepted service; 0 for none.
+    /// Tag of the service that it was intercepted or hosted for; 0 for none.
     pub service: u32,
     /// Index of the rule that accepted it, in the bank of its epoch.
     pub rule: u32,
@@ -131,16 +131,16 @@ pub struct Flow {
     pub idle_limit: u32,
     /// What each end has sent.
     pub senders: [Sender; 2],
-    /// Mirror session; 0 for none.
-    pub mirror_session: u16,
+    /// Number of what it was hosted for, see [`crate::intercept::hosted_mark`]; 0 for none.
+    pub hosted: u16,
     /// Zone it came from.
     pub from: ZoneId,
     /// Zone it goes to.
     pub to: ZoneId,
     /// [`End`] that sent the first packet.
     pub origin: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Mirror session; 0 for none.
+    pub mirror_session: u8,
     /// Hash of its key by which the mirror samples flows and spreads them; the same for both directions and for fragments.
     pub mirror_hash: u16,
     /// How its ends appear to each other.

@@ -50,7 +50,22 @@ pub struct InterceptPorts {
 
 const _: () = assert!(size_of::<InterceptPorts>() == 16);
 
-/// What intercepts a destination.
+/// Upper half of the packet mark of what the gateway itself sends to servers of the services that it hosts ("NH").
+pub const HOSTED_MARK: u32 = 0x4e48_0000;
+
+/// The packet mark of connections that have a number in [`crate::maps::HOSTED`].
+pub const fn hosted_mark(number: u16) -> u32 {
+    HOSTED_MARK | number as u32
+}
+
+/// The number that a packet mark says; 0 for none.
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+#[inline(always)]
+pub const fn hosted_number(mark: u32) -> u16 {
+    if mark & 0xffff_0000 == HOSTED_MARK { mark as u16 } else { 0 }
+}
+
+/// What intercepts a destination, or what a connection to a server was hosted for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Intercept {

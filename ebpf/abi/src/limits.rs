@@ -54,6 +54,9 @@ pub const INTERCEPT_RANGES: usize = 262_144;
 /// Stretches of intercepted ports: see [`crate::InterceptPorts`]. 16 bytes each, so a bank takes at most 16 MiB.
 pub const INTERCEPT_PORTS: usize = 1_048_576;
 
+/// Numbers of connections to servers of hosted services: 1 to this, since they are 16 bits of a packet mark.
+pub const HOSTED: usize = 65_535;
+
 /// Seconds without a packet after which flows are over.
 pub mod idle {
     /// TCP until the connection is established: 4 min (RFC 5382 REQ-5, transitory connections).

@@ -22,6 +22,9 @@ pub const INTERCEPT_TABLE: &str = "INTERCEPT_TABLE";
 pub const INTERCEPT_RANGES: &str = "INTERCEPT_RANGES";
 /// Two banks, each an array of [`crate::InterceptPorts`].
 pub const INTERCEPT_PORTS: &str = "INTERCEPT_PORTS";
+/// [`crate::Intercept`] by [`crate::intercept::hosted_number`], a 32-bit number: what connections to servers of hosted
+/// services are.
+pub const HOSTED: &str = "HOSTED";
 /// [`crate::Listener`] by [`crate::listener::index`].
 pub const LISTENERS: &str = "LISTENERS";
 /// Interface index of the device that copies of mirrored packets go to; 0 for none.

@@ -4,7 +4,9 @@ mod encapsulation;
 mod session;
 
 pub use encapsulation::Encapsulation;
-pub use session::{MirrorSensor, MirrorSession, SENSORS, SENSORS_OF_SESSION, directions};
+pub use session::{
+    INTERFACES_OF_SESSION, MirrorSensor, MirrorSession, SENSORS, SENSORS_OF_SESSION, directions,
+};
 
 use crate::{Slot, flow::Direction};
 

@@ -19,8 +19,10 @@ pub struct Sender {
     pub scale: u8,
     /// [`sent`] bits.
     pub flags: u8,
+    /// TCP flags of all that it has sent.
+    pub seen: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
 }
 
 const _: () = assert!(size_of::<Sender>() == 20);
@@ -30,6 +32,14 @@ impl Sender {
     #[inline(always)]
     pub const fn has(&self, flags: u8) -> bool {
         self.flags & flags != 0
+    }
+
+    /// Notes the TCP flags of a segment that it has sent. Most say nothing new, and cost no write.
+    #[inline(always)]
+    pub const fn see(&mut self, flags: u8) {
+        if self.seen & flags != flags {
+            self.seen |= flags;
+        }
     }
 
     /// Shift of the windows it announces to another end, of which nothing may be known yet.

@@ -40,6 +40,7 @@ pub fn begin(arrival: &Arrival<'_>, sender: &mut Sender) {
         arrival.pick_up(sender);
         arrival.proceed(sender, &Sender::default());
     }
+    sender.see(arrival.flags);
 }
 
 /// Takes over what a segment says in a connection that is known. Only a connection that is opened anew changes what
@@ -54,12 +55,14 @@ pub fn follow(
     receiver: &mut Sender,
 ) -> Result<(), Reason> {
     if arrival.has(tcp_flags::RST) {
-        return arrival.reset(sender, receiver);
+        arrival.reset(sender, receiver)?;
+    } else if arrival.has(tcp_flags::SYN) {
+        arrival.synchronise(sender, receiver)?;
+    } else {
+        arrival.go_on(sender, receiver)?;
     }
-    if arrival.has(tcp_flags::SYN) {
-        return arrival.synchronise(sender, receiver);
-    }
-    arrival.go_on(sender, receiver)
+    sender.see(arrival.flags);
+    Ok(())
 }
 
 /// Takes over that a segment goes on until `end`: of its first fragment, [`begin`] and [`follow`] see the data of that

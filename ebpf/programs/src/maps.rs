@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use nightgate_abi::{
-    Active, Address, Bucket, Counter, Fallback, Flow, FlowKey, Hits, InterceptPorts,
+    Active, Address, Bucket, Counter, Fallback, Flow, FlowKey, Hits, Intercept, InterceptPorts,
     InterceptRange, InterceptTable, Interface, Listener, Reason, Settings, Slot, Throttle,
     counter::DropKey,
     ether::EtherTypes,
@@ -60,6 +60,10 @@ pub(crate) static INTERCEPT_RANGES: ArrayOfMaps<Array<InterceptRange, 1, OF_ANY_
 #[btf_map]
 pub(crate) static INTERCEPT_PORTS: ArrayOfMaps<Array<InterceptPorts, 1, OF_ANY_SIZE>, 2> =
     ArrayOfMaps::new();
+
+/// Entries are made by userspace alone, when services are hosted.
+#[btf_map]
+pub(crate) static HOSTED: HashMap<u32, Intercept, { limits::HOSTED }, ON_DEMAND> = HashMap::new();
 
 #[btf_map]
 pub(crate) static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use nightgate_abi::{Flow, FlowKey, Sender, flow::Phase, sender::sent};
-use nightgate_packet::{protocol, tcp_flags};
+use nightgate_abi::{Flow, FlowKey, flow::Phase};
+use nightgate_packet::protocol;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 use sha1::{Digest as _, Sha1};
@@ -75,8 +75,7 @@ pub struct FlowRecord {
     /// How its ends appear to each other, if that is translated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nat: Option<Nat>,
-    /// TCP flags that were seen, as hexadecimal masks: 01 FIN, 02 SYN, 04 RST, 10 ACK. Those of the first packet are whole;
-    /// of all others, these four are kept.
+    /// TCP flags that were seen, as hexadecimal masks: 01 FIN, 02 SYN, 04 RST, 08 PSH, 10 ACK, 20 URG, 40 ECE, 80 CWR.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpSummary>,
     /// What the client said of TLS, of connections that an overlay circuit carried.
@@ -198,7 +197,7 @@ pub struct TcpSummary {
     pub tcp_flags: String,
     /// Flags of the source.
     pub tcp_flags_ts: String,
-    /// Flags of the destination. A SYN is taken for granted where the connection was opened by the source and not refused.
+    /// Flags of the destination.
     pub tcp_flags_tc: String,
 }
 
@@ -217,23 +216,14 @@ pub struct DropSummary {
     pub suppressed: u64,
 }
 
-/// Bits of [`nightgate_abi::Facts::word`] below the TCP flags of the first packet.
-const BELOW_FLAGS: u32 = 48;
-
 impl TcpSummary {
     /// That of a flow; `None` for other protocols.
     pub fn new(key: &FlowKey, flow: &Flow) -> Option<Self> {
         if key.protocol != protocol::TCP {
             return None;
         }
-        let [source, destination] = &flow.senders;
-        let first = flow.facts.word().to_be_bytes()[7 - BELOW_FLAGS as usize / 8];
-        let is_opened = first & tcp_flags::SYN != 0;
-        let is_refused = destination.has(sent::RESET) && !source.has(sent::CONFIRMATION);
-        let opens = destination.has(sent::ANYTHING) && is_opened && !is_refused;
-        let ts = first | seen(source);
-        let tc = seen(destination) | if opens { tcp_flags::SYN } else { 0 };
-        Some(Self::of(ts, tc))
+        let [source, destination] = flow.senders.map(|sender| sender.seen);
+        Some(Self::of(source, destination))
     }
 
     /// That of what both ends have sent.
@@ -245,18 +235,6 @@ impl TcpSummary {
             tcp_flags_tc: hex(destination),
         }
     }
-}
-
-/// The flags that the kernel keeps of what an end has sent.
-fn seen(sender: &Sender) -> u8 {
-    [
-        (sent::FIN, tcp_flags::FIN),
-        (sent::RESET, tcp_flags::RST),
-        (sent::ACKNOWLEDGEMENT, tcp_flags::ACK),
-    ]
-    .into_iter()
-    .filter(|(bit, _)| sender.has(*bit))
-    .fold(0, |flags, (_, flag)| flags | flag)
 }
 
 /// How much a flow carried, and when. All counts are since its start.
@@ -356,30 +334,21 @@ pub fn schema() -> Schema {
 
 #[cfg(test)]
 mod tests {
-    use nightgate_abi::{Address, Facts};
+    use nightgate_abi::{Address, Sender};
 
     use super::*;
 
     #[test]
     fn flags_are_those_that_both_ends_have_sent() {
-        let summary = |protocol, first, flags: [u8; 2]| {
+        let summary = |protocol, seen: [u8; 2]| {
             let end = |port| (Address::from_v4([10, 0, 0, 1]), port);
             let (key, _) = FlowKey::new(protocol, end(1), end(2));
-            let senders = flags.map(|flags| Sender { flags, ..Sender::default() });
-            let facts = Facts::new([0xff; 6], first, 63);
-            let summary = TcpSummary::new(&key, &Flow { senders, facts, ..Flow::default() })?;
+            let senders = seen.map(|seen| Sender { seen, ..Sender::default() });
+            let summary = TcpSummary::new(&key, &Flow { senders, ..Flow::default() })?;
             Some([summary.tcp_flags, summary.tcp_flags_ts, summary.tcp_flags_tc].join(" "))
         };
-        let (any, ack) = (sent::ANYTHING, sent::ANYTHING | sent::ACKNOWLEDGEMENT);
-        let closed = [ack | sent::CONFIRMATION | sent::FIN, ack | sent::FIN];
-        assert_eq!(summary(6, 2, closed).as_deref(), Some("13 13 13"));
-        assert_eq!(summary(6, 2, [any, 0]).as_deref(), Some("02 02 00"), "unanswered");
-        let refused = [any, ack | sent::RESET];
-        assert_eq!(summary(6, 2, refused).as_deref(), Some("16 02 14"));
-        let reset = [ack | sent::CONFIRMATION, ack | sent::RESET];
-        assert_eq!(summary(6, 2, reset).as_deref(), Some("16 12 16"));
-        let middle = [ack | sent::CONFIRMATION, ack];
-        assert_eq!(summary(6, 0x18, middle).as_deref(), Some("18 18 10"), "picked up");
-        assert_eq!(summary(17, 2, closed), None);
+        assert_eq!(summary(6, [0x1b, 0x52]).as_deref(), Some("5b 1b 52"));
+        assert_eq!(summary(6, [0x02, 0]).as_deref(), Some("02 02 00"), "unanswered");
+        assert_eq!(summary(17, [0x02, 0x12]), None);
     }
 }

@@ -53,9 +53,34 @@ fn sessions_are_numbered_in_order_and_services_point_to_them() {
     let mut expected = MirrorSession { vni: 43, ..MirrorSession::default() };
     expected.sensors[0] = 2;
     assert_eq!(db.value, expected);
-    assert_eq!(plan.session_of("api"), Some(web.id));
-    assert_eq!(plan.session_of("db"), Some(db.id));
-    assert_eq!(plan.session_of("mail"), None);
+    assert_eq!(plan.claim_of("api", None), mirror::claim(1, web.id));
+    assert_eq!(plan.claim_of("db", Some("anybody")), mirror::claim(2, db.id));
+    assert_eq!(plan.claim_of("mail", None), 0);
+}
+
+#[test]
+fn sessions_of_identities_take_what_these_dial_in_the_order_of_the_list() {
+    let mut mirror = mirror(&[
+        "id: laptop, identities: [laptop], services: [web], sensor: ids",
+        "id: web, services: [web], sensor: ids",
+        "id: guests, identities: [guest, laptop], sensor: ids",
+    ]);
+    let plan = Plan::new(&mirror, &paths(), 1_500).unwrap();
+    let places = |plan: &Plan| {
+        let place = |service, dialer| plan.claim_of(service, dialer) >> 8;
+        let dialers = [None, Some("laptop"), Some("guest")];
+        [dialers.map(|it| place("web", it)), dialers.map(|it| place("mail", it))]
+    };
+    assert_eq!(places(&plan), [[2, 1, 2], [0, 3, 3]]);
+    assert_eq!(plan.identities().collect::<BTreeSet<_>>(), ["guest", "laptop"].into());
+
+    mirror.never.identities.push("guest".into());
+    let plan = Plan::new(&mirror, &paths(), 1_500).unwrap();
+    assert_eq!(plan.claim_of("web", Some("guest")), mirror::NEVER);
+    assert_eq!(places(&plan)[0][..2], [2, 1]);
+    mirror.never.services.push("mail".into());
+    let plan = Plan::new(&mirror, &paths(), 1_500).unwrap();
+    assert_eq!(plan.claim_of("mail", Some("laptop")), mirror::NEVER);
 }
 
 #[test]

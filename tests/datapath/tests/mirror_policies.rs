@@ -7,6 +7,7 @@ use nightgate_abi::{
     Rate, Reason,
     mirror::{MirrorSession, MirrorSessionId, Outcome, directions},
 };
+use nightgate_datapath::IfIndex;
 use nightgate_datapath_tests::{LAN, WAN, World, frame::*, with_world};
 use tcp_flags::{ACK, SYN};
 
@@ -72,6 +73,24 @@ fn a_session_is_due_the_directions_it_asks_for() {
                 }
             });
             assert_eq!(counts[&Outcome::NoDevice], expected, "{directions}");
+        }
+    });
+}
+
+#[test]
+fn a_session_is_due_what_is_copied_at_its_interfaces() {
+    with_world(RULES, |world| {
+        let [lan, wan] = [LAN, WAN].map(|name| IfIndex::of(name).unwrap().get());
+        for (interfaces, expected) in [
+            ([0; 4], Some(2)),
+            ([lan, 0, 0, 0], Some(2)),
+            ([wan, u32::MAX, u32::MAX, lan], Some(2)),
+            ([wan, 0, 0, 0], None),
+            ([u32::MAX, 0, 0, 0], None),
+        ] {
+            let session = MirrorSession { interfaces, ..MirrorSession::default() };
+            let counts = outcomes(world, session, |world| question(world, CLIENT, "192.0.2.1:53"));
+            assert_eq!(counts.get(&Outcome::NoDevice).copied(), expected, "{interfaces:?}");
         }
     });
 }

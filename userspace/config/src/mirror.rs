@@ -39,6 +39,8 @@ pub struct Mirror {
 pub struct NeverMirrored {
     /// Names of services.
     pub services: Vec<String>,
+    /// Names of identities: nothing that they dial.
+    pub identities: Vec<String>,
     /// Flows.
     pub filter: Vec<FilterEntry>,
 }
@@ -207,6 +209,7 @@ fn never(
 ) -> Option<NeverMirrored> {
     let mut section = reader.section(node)?;
     let services = rule::list(reader, &mut section, "services", decode::text);
+    let identities = rule::list(reader, &mut section, "identities", decode::text);
     let filter = rule::list(reader, &mut section, "filter", |reader, node| {
         let mut section = reader.section(node)?;
         let matching = matching(reader, &mut section, zones);
@@ -214,7 +217,7 @@ fn never(
         Some(FilterEntry { matching: matching?, sense: Sense::Skip })
     });
     reader.close(section);
-    Some(NeverMirrored { services: services?, filter: filter? })
+    Some(NeverMirrored { services: services?, identities: identities?, filter: filter? })
 }
 
 fn filter_entry(

@@ -274,7 +274,9 @@ fn a_mirror_session_copies_something_between_known_zones() {
         + "mirror:\n  sensors: { tap: { interface: mon0, encapsulation: local } }\n  never:\n"
         + "    filter: { from: lan, to: moon }\n  sessions:\n    - { id: a, sensor: tap }\n"
         + "    - { id: b, sensor: tap, filter: [{ from: lan, to: overlay, source_ports: [1] }] }\n"
-        + "    - { id: c, sensor: tap, filter: { from: lan, to: overlay, skip: true } }\n";
+        + "    - { id: c, sensor: tap, filter: { from: lan, to: overlay, skip: true } }\n"
+        + "    - { id: d, sensor: tap, identities: [laptop], interfaces: [lan0, wan0] }\n"
+        + "    - { id: e, sensor: tap, services: [web], interfaces: [a, b, c, d, e] }\n";
     let errors = parse(&text, "gw.yaml").unwrap_err();
     let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
     let expected = [
@@ -282,6 +284,7 @@ fn a_mirror_session_copies_something_between_known_zones() {
         "mirror.sessions[0]",
         "mirror.sessions[1].filter[0].source_ports",
         "mirror.sessions[2]",
+        "mirror.sessions[4].interfaces",
     ];
     assert_eq!(paths, expected);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{Ebpf, programs::SchedClassifier};
 use nightgate_abi::{
-    Active, Features, Hits, Hook, Interface, VERSION, ZoneId, limit::Limits, maps,
+    Active, Features, Hits, Hook, Intercept, Interface, VERSION, ZoneId, limit::Limits, maps,
 };
 use nightgate_ruleset::{FlowTables, InterceptImage, RuleId, ZoneName};
 
@@ -47,6 +47,8 @@ pub struct Datapath {
     pub(crate) attached: BTreeMap<IfIndex, Attached>,
     /// What is intercepted; `None` if only an earlier process knows.
     pub(crate) intercepts: Option<InterceptImage>,
+    /// What connections to servers of hosted services are; likewise.
+    pub(crate) hosted: Option<BTreeMap<u16, Intercept>>,
 }
 
 /// An attached interface.
@@ -119,6 +121,7 @@ impl Datapath {
             guarded: BTreeSet::new(),
             attached: BTreeMap::new(),
             intercepts: None,
+            hosted: None,
         })
     }
 

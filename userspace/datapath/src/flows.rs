@@ -172,7 +172,7 @@ impl Datapath {
             interface: IfIndex::new(flow.origin_ifindex),
             rule: current.and_then(|committed| committed.rule(flow.rule)).cloned(),
             service: (flow.service != 0).then_some(flow.service),
-            mirror_session: (flow.mirror_session != 0).then_some(flow.mirror_session),
+            mirror_session: (flow.mirror_session != 0).then_some(flow.mirror_session.into()),
             phase: flow.phase(),
             first_seen: flow.first_seen,
             last_seen: flow.last_seen,

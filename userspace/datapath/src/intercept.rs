@@ -1,13 +1,13 @@
 //! Intercepted destinations, and the listeners that they are handed to.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use aya::{
     Pod,
     maps::{Array, ArrayOfMaps, MapData},
 };
 use nightgate_abi::{
-    Address, Family, InterceptTable, Listener,
+    Address, Family, Intercept, InterceptTable, Listener,
     listener::{self, Transport},
     maps,
 };
@@ -43,6 +43,32 @@ impl Datapath {
             .set(0, InterceptTable { bank, ranges }, 0)
             .map_err(failed("write", maps::INTERCEPT_TABLE))?;
         self.intercepts = Some(wanted.clone());
+        self.judge_flows_again()
+    }
+
+    /// Says what connections to servers of hosted services are, by the number that their packets' mark has
+    /// (`intercept::hosted_mark`). If anything differs, flows are judged again on their next packet.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_hosted(&mut self, wanted: &BTreeMap<u16, Intercept>) -> Result<(), DatapathError> {
+        if self.hosted.as_ref() == Some(wanted) {
+            return Ok(());
+        }
+        // Until all of it is written, nobody knows what is there.
+        self.hosted = None;
+        let mut entries = map::hash_mut::<u32, Intercept>(&mut self.ebpf, maps::HOSTED)?;
+        for (number, value) in wanted {
+            let written = entries.insert(u32::from(*number), value, 0);
+            written.map_err(failed("write", maps::HOSTED))?;
+        }
+        let known: Vec<u32> =
+            entries.keys().collect::<Result<_, _>>().map_err(failed("read", maps::HOSTED))?;
+        let is_wanted = |key: u32| u16::try_from(key).is_ok_and(|key| wanted.contains_key(&key));
+        for key in known.into_iter().filter(|key| !is_wanted(*key)) {
+            map::removed(entries.remove(&key)).map_err(failed("write", maps::HOSTED))?;
+        }
+        self.hosted = Some(wanted.clone());
         self.judge_flows_again()
     }
 

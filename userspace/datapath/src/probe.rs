@@ -59,6 +59,8 @@ const GROWTH: usize = 256;
 /// Room for `struct __sk_buff` (linux/bpf.h), which has 192 bytes in Linux 6.18; the kernel takes a longer
 /// one whose rest is zero.
 const SK_BUFF: usize = 256;
+/// Offset of `mark` in it.
+const MARK: usize = 8;
 /// Offset of `ingress_ifindex` in it.
 const INGRESS_IFINDEX: usize = 36;
 /// Offset of `ifindex` in it.
@@ -73,11 +75,24 @@ impl Datapath {
     /// There is no such interface in the calling thread's network namespace, the frame is too short, or the
     /// kernel refuses.
     pub fn probe(&mut self, probe: &Probe<'_>) -> Result<ProbeResult, DatapathError> {
+        self.probe_marked(probe, 0)
+    }
+
+    /// As [`Self::probe`], with a packet mark.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn probe_marked(
+        &mut self,
+        probe: &Probe<'_>,
+        mark: u32,
+    ) -> Result<ProbeResult, DatapathError> {
         let mut context = [0; SK_BUFF];
         let ingress = match probe.hook {
             Hook::Ingress => Some(probe.interface),
             Hook::Egress => probe.received_by,
         };
+        put(&mut context, MARK, mark);
         put(&mut context, INGRESS_IFINDEX, ingress.map_or(0, IfIndex::get));
         put(&mut context, IFINDEX, probe.interface.get());
         // No reason has this index, so that a program that leaves none is noticed.

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use nightgate_abi::{Family, listener::Transport};
+use nightgate_abi::{Family, listener::Transport, mirror::MirrorSession};
 use nightgate_config::{Gateway, InterfaceName, SensorName};
 use nightgate_datapath::{Datapath, DatapathError, FlowSide, IfIndex, Pins};
-use nightgate_mirror::{Numbering, Plan};
+use nightgate_mirror::{Numbering, Plan, PlannedSession};
 use nightgate_netlink::MirrorPair;
 use nightgate_ruleset::{InterceptImage, MapImage, RuleSet, ZoneName};
 use tracing::warn;
@@ -107,7 +107,8 @@ impl Firewall {
                 result = result.and(attached);
             }
         }
-        result
+        let placed = self.place_sensors();
+        result.and(placed)
     }
 
     /// Names of the interfaces that are attached, in their order.
@@ -261,11 +262,14 @@ impl Firewall {
         self.datapath.set_listener(transport, address)
     }
 
-    /// Intercepts exactly the destinations of `table`.
+    /// Intercepts exactly the destinations of `table`, and tells connections for the services that it says are hosted
+    /// from others.
     ///
     /// # Errors
     /// The kernel refuses; the table stays as it was.
     pub fn intercept(&mut self, table: &InterceptTable) -> Result<(), DatapathError> {
+        let claim = |service: &str, dialer: Option<&str>| self.mirror.claim_of(service, dialer);
+        self.datapath.set_hosted(&table.hosted().image(claim))?;
         self.datapath.set_intercepts(&kernel_table(table, &self.mirror))
     }
 
@@ -302,7 +306,7 @@ impl Firewall {
         for session in plan.sessions() {
             if !self.mirror_numbers.holds_session(session.id) {
                 self.datapath.clear_mirror_counters(session.id)?;
-                self.datapath.set_mirror_session(session.id, session.value)?;
+                self.datapath.set_mirror_session(session.id, placed(session, session.value))?;
             }
         }
         self.claims = Some((0..plan.sessions().len()).filter_map(|i| plan.claim(i)).collect());
@@ -345,15 +349,26 @@ impl Firewall {
         self.place_sensors()
     }
 
-    /// Tells the kernel which sensors each session has at the moment.
+    /// Tells the kernel which sensors and interfaces each session has at the moment.
     fn place_sensors(&mut self) -> Result<(), DatapathError> {
         for session in self.mirror.sessions() {
             let value =
                 self.mirror.entry_with(session, |sensor| !self.sensors_down.contains(sensor));
-            self.datapath.set_mirror_session(session.id, value)?;
+            self.datapath.set_mirror_session(session.id, placed(session, value))?;
         }
         Ok(())
     }
+}
+
+/// The entry of a session, with the numbers that its interfaces have now. One that is not there has none, and does not
+/// stand for any.
+fn placed(session: &PlannedSession, value: MirrorSession) -> MirrorSession {
+    const ABSENT: u32 = u32::MAX;
+    let mut placed = value;
+    for (place, name) in placed.interfaces.iter_mut().zip(&session.interfaces) {
+        *place = IfIndex::of(name.as_str()).map_or(ABSENT, IfIndex::get);
+    }
+    placed
 }
 
 fn wanted(gateway: &Gateway) -> BTreeMap<InterfaceName, ZoneName> {
@@ -366,7 +381,7 @@ fn wanted(gateway: &Gateway) -> BTreeMap<InterfaceName, ZoneName> {
 fn kernel_table(table: &InterceptTable, mirror: &Plan) -> InterceptImage {
     let sessions: BTreeMap<u32, u16> = table
         .services()
-        .map(|service| (service.tag.number(), mirror.claim_of(&service.name)))
+        .map(|service| (service.tag.number(), mirror.claim_of(&service.name, Some(table.dialer()))))
         .collect();
     table
         .image()

@@ -25,10 +25,16 @@ use nightgate_model::{
 use nightgate_router::Router;
 use nightgate_telemetry::Metrics;
 use serde_json::Value;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tracing::info;
 
-use crate::{carried::CarriedFlows, intercept::Encryption};
+use crate::{
+    carried::CarriedFlows,
+    intercept::{Encryption, InterceptTable},
+};
 
 pub use self::{
     checks::watch_health,
@@ -153,7 +159,7 @@ impl Hosting {
     pub fn new(
         router: Router,
         identity: IdentityId,
-        (metrics, flows): (Metrics, CarriedFlows),
+        (metrics, flows, table): (Metrics, CarriedFlows, watch::Receiver<Arc<InterceptTable>>),
         udp_idle: Duration,
         secret: InstanceSecret,
     ) -> Self {
@@ -164,6 +170,7 @@ impl Hosting {
             identity,
             metrics,
             flows,
+            table,
             slots,
             lines,
             prober,

@@ -22,6 +22,7 @@ use nightgate_ruleset::{Destination, InterceptImage, Network, TooManyDestination
 
 use crate::{
     dns::{Clients, NameTable},
+    hosted::{HostedName, HostedNumbers, HostedTable},
     names::{HostName, Names, SyntheticRanges},
 };
 
@@ -37,6 +38,7 @@ pub struct Intercepts {
     names: Names,
     tags: BTreeMap<ServiceId, ServiceTag>,
     last_tag: u32,
+    hosted: HostedNumbers,
 }
 
 /// Why a service, or a part of it, is not intercepted.
@@ -121,7 +123,13 @@ struct Wanted<'a> {
 impl Intercepts {
     /// Starts without any name or service.
     pub fn new(identity: IdentityId, ranges: SyntheticRanges) -> Self {
-        Self { identity, names: Names::new(ranges), tags: BTreeMap::new(), last_tag: 0 }
+        Self {
+            identity,
+            names: Names::new(ranges),
+            tags: BTreeMap::new(),
+            last_tag: 0,
+            hosted: HostedNumbers::default(),
+        }
     }
 
     /// Compiles what `replica` allows this gateway to dial, and lists what was left out.
@@ -129,7 +137,7 @@ impl Intercepts {
         let mut problems = Vec::new();
         let services = self.dialable(replica, &mut problems);
         let names = self.assign(&services, &mut problems);
-        self.tags.retain(|id, _| services.iter().any(|wanted| wanted.service.id == *id));
+        self.tags.retain(|id, _| replica.services.contains_key(id));
 
         let reachable = reachable::services(replica, &self.identity);
         let (mut destinations, mut intercepted) = (Vec::new(), Vec::new());
@@ -171,7 +179,9 @@ impl Intercepts {
                 problems.push(InterceptProblem::Covered { service: service.name.clone() });
             }
         }
-        (InterceptTable::new(image, intercepted, names), problems)
+        let own = replica.identities.get(&self.identity);
+        let dialer = own.map(|own| own.name.clone()).unwrap_or_default();
+        (InterceptTable::new(image, intercepted, names).dialed_by(dialer), problems)
     }
 
     /// Dialable services with their intercepts, in the order of their names: the first one to name a
@@ -281,6 +291,20 @@ impl Intercepts {
                 networks.into_iter().flatten().collect()
             }
         }
+    }
+
+    /// What is hosted, as the kernel can tell it apart: see [`HostedNumbers::table`].
+    pub(crate) fn host(
+        &mut self,
+        services: &BTreeMap<ServiceId, String>,
+        dialers: &BTreeSet<String>,
+        differs: impl Fn(&str, &str) -> bool,
+    ) -> HostedTable {
+        let service = |(id, name): (&ServiceId, &String)| {
+            (id.clone(), HostedName { name: name.clone(), tag: self.tag(id) })
+        };
+        let services = services.iter().map(service).collect();
+        self.hosted.table(&services, dialers, differs)
     }
 
     fn tag(&mut self, id: &ServiceId) -> ServiceTag {

@@ -23,6 +23,7 @@ pub mod firewall;
 pub mod flow_filter;
 pub mod flow_records;
 pub mod gateway;
+pub mod hosted;
 pub mod hosting;
 pub mod intercept;
 pub mod interceptor;

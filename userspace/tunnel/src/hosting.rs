@@ -139,14 +139,15 @@ impl EdgeHost {
             refused(cause, detail);
             return offer.refuse(cause, detail);
         };
-        let connection = match Connection::open(&terminator.host, &offer.caller().app_data).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                let (cause, detail) = (error.cause(), error.to_string());
-                refused(cause, &detail);
-                return offer.refuse(cause, &detail);
-            }
-        };
+        let connection =
+            match Connection::open(&terminator.host, &offer.caller().app_data, None).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    let (cause, detail) = (error.cause(), error.to_string());
+                    refused(cause, &detail);
+                    return offer.refuse(cause, &detail);
+                }
+            };
         let ended = match offer.accept().await {
             Ok(stream) => carry(stream, connection).await,
             Err(lost) => Err(std::io::Error::other(lost)),

@@ -6,6 +6,9 @@ use crate::{Address, Rate, flow::Direction};
 /// Sensors of one session.
 pub const SENSORS_OF_SESSION: usize = 8;
 
+/// Interfaces that one session may be limited to.
+pub const INTERFACES_OF_SESSION: usize = 4;
+
 /// Sensors of one gateway at a time.
 pub const SENSORS: u16 = 64;
 
@@ -26,6 +29,9 @@ pub struct MirrorSession {
     pub vni: u32,
     /// Bytes of a frame that are copied, at least 64; 0 for all.
     pub snap: u32,
+    /// Numbers of the interfaces at which packets are copied: where flows come in, or leave if the gateway itself begins
+    /// them; 0 in places that none has, and all 0 for any.
+    pub interfaces: [u32; INTERFACES_OF_SESSION],
     /// One flow of so many is copied; 0 and 1 for each.
     pub one_in: u16,
     /// VLAN of the 802.1Q tag that copies get: 1 to [`VLAN_MAX`], [`VLAN_BY_SERVICE`], or 0 for none.
@@ -36,7 +42,7 @@ pub struct MirrorSession {
     pub pad: [u8; 3],
 }
 
-const _: () = assert!(size_of::<MirrorSession>() == 56);
+const _: () = assert!(size_of::<MirrorSession>() == 72);
 
 /// Values of [`MirrorSession::directions`].
 pub mod directions {
@@ -88,6 +94,13 @@ impl MirrorSession {
     #[inline(always)]
     pub const fn copies(&self, direction: Direction) -> bool {
         self.directions == directions::BOTH || self.directions == direction as u8 + 1
+    }
+
+    /// Whether packets are copied at an interface, by its number.
+    #[inline(always)]
+    pub const fn copies_at(&self, ifindex: u32) -> bool {
+        let [a, b, c, d] = self.interfaces;
+        a == 0 || a == ifindex || b == ifindex || c == ifindex || d == ifindex
     }
 
     /// Whether a flow is among those that are copied, by its hash.

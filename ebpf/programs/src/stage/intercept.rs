@@ -40,6 +40,16 @@ pub(crate) fn find(work: &mut Work) -> Intercept {
     work.intercept
 }
 
+/// What a connection of the gateway's own was hosted for, by its number; 0 for none.
+#[inline(always)]
+pub(crate) fn hosted(number: u16) -> Intercept {
+    if number == 0 {
+        return Intercept::NONE;
+    }
+    // SAFETY: the entry is not changed in place (BPF_F_NO_PREALLOC).
+    unsafe { maps::HOSTED.get(u32::from(number)) }.copied().unwrap_or(Intercept::NONE)
+}
+
 /// Leaves what covers the destination in [`Work::intercept`]. A global function, as `nightgate_classify` is.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -52,7 +52,7 @@ pub(crate) struct Judgement {
     pub(crate) from: ZoneId,
     pub(crate) to: ZoneId,
     pub(crate) rule: u32,
-    /// Zero unless the destination is intercepted.
+    /// Zero unless the destination is intercepted, or the gateway itself connects it for a service that it hosts.
     pub(crate) intercept: Intercept,
     /// Mirror session; 0 for none.
     pub(crate) mirror_session: u16,
@@ -126,12 +126,15 @@ fn decide(
         zone::of_interface(origin.ifindex, place.active).ok_or(Reason::UnknownZone)?
     };
     let is_redirected = work.nat.translation.flags & translated::RESPONDER != 0;
-    let intercept = if origin.ifindex == 0 || is_redirected || !origin.may_intercept {
+    let is_own = origin.ifindex == 0;
+    let intercept = if is_own {
+        intercept::hosted(work.hosted)
+    } else if is_redirected || !origin.may_intercept {
         Intercept::NONE
     } else {
         intercept::find(work)
     };
-    work.subject.to = if intercept.service == 0 {
+    work.subject.to = if is_own || intercept.service == 0 {
         destination(ctx, &work.subject, place, origin)?
     } else {
         ZoneId::OVERLAY

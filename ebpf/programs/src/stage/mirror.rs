@@ -84,7 +84,9 @@ pub(crate) extern "C" fn nightgate_mirror_copy(
     // SAFETY: the entry is not changed in place: userspace replaces it, and frees the old one only after all
     // programs that may read it (BPF_F_NO_PREALLOC).
     let session = unsafe { maps::MIRROR_SESSIONS.get(copy.session()) };
-    if session.is_some_and(|session| !session.copies(copy.direction())) {
+    let here = hook::ifindex(&ctx);
+    let is_due = |it: &MirrorSession| it.copies(copy.direction()) && it.copies_at(here);
+    if session.is_some_and(|session| !is_due(session)) {
         return 0;
     }
     count(copy.session(), Outcome::Matched, frames, ctx.len());

@@ -63,6 +63,8 @@ pub(crate) struct Work {
     subject: Subject,
     /// Set by `intercept`.
     intercept: Intercept,
+    /// [`Flow::hosted`]. Set by `track`.
+    hosted: u16,
     /// Set by `act` for an intercepted packet that nobody takes.
     undelivered: Reason,
     /// Set by `judge`, as [`Flow::counting`].

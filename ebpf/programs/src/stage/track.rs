@@ -10,6 +10,7 @@ use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, programs::TcContext}
 use nightgate_abi::{
     Active, Facts, Features, Flow, Reason, ZoneId,
     flow::{Direction, Phase},
+    intercept,
     nat::{Translation, translated},
 };
 use nightgate_packet::{PacketMeta, tcp_flags};
@@ -49,7 +50,7 @@ pub(crate) struct Passage {
     pub(crate) mirror_hash: u16,
     /// Bytes of the flow before, or with, the packet.
     pub(crate) bytes: u64,
-    /// Tag of the intercepted service; 0 for none.
+    /// [`Flow::service`].
     pub(crate) service: u32,
     /// Whether it leaves with another address than it has inside, which [`nat::leave`] gives it.
     pub(crate) leaves_changed: bool,
@@ -66,7 +67,7 @@ impl Passage {
             from: flow.from,
             to: flow.to,
             origin_ifindex: flow.origin_ifindex,
-            mirror_session: flow.mirror_session,
+            mirror_session: flow.mirror_session.into(),
             mirror_hash: flow.mirror_hash,
             bytes: flow.bytes[0].wrapping_add(flow.bytes[1]),
             service: flow.service,
@@ -93,7 +94,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
         Found::Current(entry) => return go_on(ctx, work, place, &entry, now),
         Found::Stale(slot, origin) => {
             // SAFETY: the slot stays mapped while the program runs.
-            work.subject.facts = unsafe { (*slot).facts };
+            (work.subject.facts, work.hosted) = unsafe { ((*slot).facts, (*slot).hosted) };
             if is_counted(ctx, place.hook) {
                 segment::follow_stale(work, slot, origin.direction)?;
             }
@@ -112,6 +113,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
                 Hook::Ingress => hook::ifindex(ctx),
                 Hook::Egress => hook::ingress_ifindex(ctx),
             };
+            work.hosted = if ifindex == 0 { intercept::hosted_number(hook::mark(ctx)) } else { 0 };
             let (direction, age) = (Direction::Original, Age::New);
             Origin { end, ifindex, direction, age, may_intercept: true }
         }

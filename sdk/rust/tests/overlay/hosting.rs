@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy, split},
     net::{TcpListener, UdpSocket},
+    sync::watch,
     task::AbortHandle,
     time::timeout,
 };
@@ -63,8 +64,9 @@ impl Gateway {
         let router = Router::start(config).await.unwrap();
         let own = router.id().as_identity();
         let metrics = Metrics::new().unwrap();
-        let counts = (metrics, CarriedFlows::default());
-        let mut hosting = Hosting::new(router.clone(), own.clone(), counts, udp_idle, secret);
+        let (_, table) = watch::channel(Arc::default());
+        let shared = (metrics, CarriedFlows::default(), table);
+        let mut hosting = Hosting::new(router.clone(), own.clone(), shared, udp_idle, secret);
         let mut replica = router.replica();
         let following = tokio::spawn(async move {
             loop {

@@ -71,7 +71,7 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
 }
 
 /// Comments of the packets that a filter finds.
-fn tshark(file: &str, filter: &str) -> String {
+pub(super) fn tshark(file: &str, filter: &str) -> String {
     let mut command = Command::new("tshark");
     command.args(["-r", file, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]);
     command.args(["-Y", filter, "-T", "fields", "-e", "frame.comment"]);

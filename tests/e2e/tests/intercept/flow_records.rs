@@ -50,7 +50,7 @@ fn every_flow_is_told_of_once_with_who_reached_what() {
         assert_eq!(record[field], value, "{field}: {record:#}");
     }
     assert_eq!((&record["dest_port"], &record["mirrored"]), (&80.into(), &true.into()));
-    assert_eq!(record["tcp"]["tcp_flags"], "13", "SYN, ACK and FIN: {record:#}");
+    assert_eq!(record["tcp"]["tcp_flags"], "1b", "SYN, ACK, PSH and FIN: {record:#}");
     let flow = &record["flow"];
     assert_eq!((&flow["reason"], &flow["state"]), (&"end-of-flow".into(), &"closed".into()));
     for count in ["pkts_toserver", "pkts_toclient", "bytes_toserver", "bytes_toclient"] {

@@ -4,6 +4,7 @@ mod capture_files;
 mod early;
 mod flood;
 mod flow_records;
+mod hosted_mirror;
 mod hosts;
 mod pmtu;
 mod restart;

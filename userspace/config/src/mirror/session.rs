@@ -7,22 +7,27 @@ use crate::{
     decode::{self, Malformed},
     instant,
     limit::FlowRate,
-    names::{SensorName, SessionName},
+    names::{InterfaceName, SensorName, SessionName},
     node::{Node, Value},
-    reader::Reader,
+    reader::{Reader, Section},
     rule,
 };
 
 /// Largest VLAN of a tag (IEEE 802.1Q: 0 and 4095 are reserved).
 const VLAN_MAX: i64 = 4094;
 
+/// Largest number of interfaces of a session.
+const INTERFACES_MAX: usize = 4;
+
 /// Copies of some services and flows to one sensor.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// Unique name.
     pub id: SessionName,
-    /// Names of the services; none only if there is a filter.
+    /// Names of the services; with none, those of all services if there are identities.
     pub services: Vec<String>,
+    /// Names of identities: only what these dial of the services; none for whoever dials.
+    pub identities: Vec<String>,
     /// Other flows.
     pub filter: Vec<FilterEntry>,
     /// Sensors of [`Mirror::sensors`](super::Mirror::sensors), 1 to 8, which share its flows.
@@ -33,6 +38,8 @@ pub struct Session {
     pub vlan: Vlan,
     /// Which packets of a flow are copied.
     pub direction: MirrorDirection,
+    /// Interfaces at which packets are copied, up to 4; none for any.
+    pub interfaces: Vec<InterfaceName>,
     /// One flow of so many is copied, at least 1; `None` for each.
     pub sample: Option<u16>,
     /// Bytes of a frame that are copied, 64 to 65,535; `None` for all.
@@ -88,6 +95,8 @@ pub(super) fn decode(
         Some(id)
     });
     let services = rule::list(reader, &mut section, "services", decode::text);
+    let identities = rule::list(reader, &mut section, "identities", decode::text);
+    let interfaces = interfaces(reader, &mut section);
     let filter = rule::list(reader, &mut section, "filter", |reader, node| {
         filter_entry(reader, node, zones)
     });
@@ -111,19 +120,27 @@ pub(super) fn decode(
     for sensor in names.iter().filter_map(|name| sensors?.get(name)) {
         check_vni(reader, line, vni, sensor.encapsulation);
     }
-    let (services, filter) = (services?, filter?);
-    if services.is_empty() && filter.iter().all(|entry| entry.sense == Sense::Skip) {
-        let remedy = "add the key services, or filter";
-        reader.report(line, "nothing to copy", "services, a filter, or both", remedy);
+    let (services, identities, filter) = (services?, identities?, filter?);
+    let has_services = !services.is_empty() || !identities.is_empty();
+    if !has_services && filter.iter().all(|entry| entry.sense == Sense::Skip) {
+        let remedy = "add the key services, identities or filter";
+        reader.report(
+            line,
+            "nothing to copy",
+            "services, identities, a filter, or several",
+            remedy,
+        );
     }
     Some(Session {
         id: id?,
         services,
+        identities,
         filter,
         sensors: names,
         vni,
         vlan: vlan?.unwrap_or_default(),
         direction: direction?.unwrap_or_default(),
+        interfaces: interfaces?,
         sample: sample?,
         snap: snap?,
         cut_after: cut_after?,
@@ -155,6 +172,21 @@ fn sensor_names(
         let found = format!("{} sensors, {} of them different", names.len(), distinct.len());
         let expected = format!("1 to {SENSORS_MAX} sensors, each once");
         reader.report(line, found, expected, "correct the list");
+        return None;
+    }
+    Some(names)
+}
+
+fn interfaces(reader: &mut Reader<'_>, section: &mut Section) -> Option<Vec<InterfaceName>> {
+    let line = section.line_of("interfaces");
+    let names = rule::list(reader, section, "interfaces", InterfaceName::decode)?;
+    let distinct: BTreeSet<_> = names.iter().collect();
+    if names.len() > INTERFACES_MAX || distinct.len() < names.len() {
+        let found = format!("{} interfaces, {} of them different", names.len(), distinct.len());
+        let expected = format!("up to {INTERFACES_MAX} interfaces, each once");
+        reader.under("interfaces", |reader| {
+            reader.report(line, found, expected, "correct the list, or use a filter by zones");
+        });
         return None;
     }
     Some(names)

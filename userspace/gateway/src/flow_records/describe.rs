@@ -140,8 +140,7 @@ impl View<'_> {
             let known = self.replica.services.get(service);
             return Some(known.map_or_else(|| service.to_string(), |known| known.name.clone()));
         }
-        let intercepted = self.table.service_tagged(entry.service?)?;
-        Some(intercepted.name.clone())
+        self.table.name_of(entry.service?).map(str::to_owned)
     }
 }
 

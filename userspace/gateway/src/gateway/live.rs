@@ -1,7 +1,7 @@
 //! The running gateway: applies every change of the model, and answers operators.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -9,7 +9,10 @@ use std::{
 use nightgate_config::{Gateway, Prefix, SensorName};
 use nightgate_datapath::PacketEvent;
 use nightgate_mirror::flow::Told;
-use nightgate_model::{id::IdentityId, replica::Replica};
+use nightgate_model::{
+    id::{IdentityId, ServiceId},
+    replica::Replica,
+};
 use nightgate_netlink::InterfaceWatch;
 use nightgate_router::Router;
 use nightgate_telemetry::Metrics;
@@ -31,6 +34,7 @@ use crate::{
     dns::NameTable,
     firewall::Firewall,
     flow_records::{FlowRecords, View},
+    hosted::HostedTable,
     hosting::{Hosting, InstanceSecret, UDP_IDLE, hosted_services},
     intercept::{InterceptTable, Intercepts},
     interceptor::Interceptor,
@@ -72,6 +76,8 @@ pub(super) struct Live {
     metrics: Metrics,
     intercepts: Intercepts,
     hosting: Hosting,
+    /// Names of the services that are hosted.
+    hosted: BTreeMap<ServiceId, String>,
     table: watch::Sender<Arc<InterceptTable>>,
     names: watch::Sender<Arc<NameTable>>,
     /// What has been logged, so that it is logged once and not with every change.
@@ -104,10 +110,11 @@ impl Live {
             hosting: Hosting::new(
                 router.clone(),
                 identity.clone(),
-                (metrics.clone(), flows),
+                (metrics.clone(), flows, table.subscribe()),
                 UDP_IDLE,
                 secret,
             ),
+            hosted: BTreeMap::new(),
             replica: router.replica(),
             interceptor,
             router,
@@ -222,12 +229,33 @@ impl Live {
         self.intercept();
     }
 
-    /// Tells the kernel what is intercepted, and which of it is mirrored.
+    /// Tells the kernel what is intercepted and hosted, and which of it is mirrored.
     fn intercept(&mut self) {
-        let table = self.table.borrow().clone();
+        let hosted = self.host();
+        let before = Arc::clone(&self.table.borrow());
+        let table = if *before.hosted() == hosted {
+            before
+        } else {
+            let table = Arc::new(InterceptTable::clone(&before).beside(hosted));
+            self.table.send_replace(Arc::clone(&table));
+            table
+        };
         if let Err(error) = self.firewall.intercept(&table) {
             error!(%error, "intercepts could not be changed; the next change tries again");
         }
+    }
+
+    /// What the kernel can tell apart of connections to servers: nothing if no mirror asks for it.
+    fn host(&mut self) -> HostedTable {
+        if self.rules.gateway().mirror.is_none() {
+            return HostedTable::default();
+        }
+        let mirror = &self.firewall.mirror;
+        let dialers = mirror.identities().map(str::to_owned).collect();
+        let differs = |service: &str, dialer: &str| {
+            mirror.claim_of(service, Some(dialer)) != mirror.claim_of(service, None)
+        };
+        self.intercepts.host(&self.hosted, &dialers, differs)
     }
 
     async fn serve(&mut self, query: Query) {
@@ -303,7 +331,9 @@ impl Live {
         texts.extend(hosting_problems.iter().map(ToString::to_string));
         self.log_new(texts);
 
+        self.hosted = hosted.iter().map(|it| (it.id.clone(), it.name.clone())).collect();
         let services = table.services().map(|service| service.name.as_str());
+        let services = services.chain(self.hosted.values().map(String::as_str));
         let wishes = mirror::wishes(replica, self.router.id(), services);
         let gateway = self.rules.gateway();
         self.surroundings.follow(wishes, gateway, &mut self.firewall).await;

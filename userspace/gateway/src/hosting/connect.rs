@@ -7,7 +7,7 @@ use std::{
 };
 
 use nightgate_router::FailureCause;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream, UdpSocket, lookup_host},
@@ -38,6 +38,14 @@ pub enum ConnectError {
     Source {
         /// The source.
         address: SocketAddr,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The connection cannot be marked for the kernel programs.
+    #[error("mark a connection to {server}: {source}; expected CAP_NET_ADMIN")]
+    Mark {
+        /// The server.
+        server: SocketAddr,
         /// Cause.
         source: io::Error,
     },
@@ -84,42 +92,48 @@ impl ConnectError {
             | Self::Resolve { .. }
             | Self::NoAddress { .. }
             | Self::Proxy { .. } => FailureCause::HostUnreachable,
-            Self::Source { .. } => FailureCause::HostRefused,
+            Self::Source { .. } | Self::Mark { .. } => FailureCause::HostRefused,
             Self::Timeout { .. } => FailureCause::ConnectTimeout,
         }
     }
 }
 
-/// Connects to the first address of a TCP server that answers, directly or through an HTTP proxy.
+/// Connects to the first address of a TCP server that answers, directly or through an HTTP proxy. What is sent has the
+/// mark.
 ///
 /// # Errors
 /// No address answers within `limit`.
 pub(super) async fn tcp(
     target: &Target,
     proxy: Option<&str>,
-    limit: Duration,
+    (limit, mark): (Duration, Option<u32>),
 ) -> Result<TcpStream, ConnectError> {
+    let from = Own { address: target.source, mark };
     let attempt = async {
         let Some(proxy) = proxy else {
-            return first(addresses(target).await?, |server| direct(server, target.source)).await;
+            return first(addresses(target).await?, |server| direct(server, from)).await;
         };
         let unreachable = |source| ConnectError::Resolve { address: proxy.to_owned(), source };
         let proxies: Vec<_> = lookup_host(proxy).await.map_err(unreachable)?.collect();
-        let mut stream = first(proxies, |server| direct(server, target.source)).await?;
+        let mut stream = first(proxies, |server| direct(server, from)).await?;
         through_proxy(&mut stream, target).await?;
         Ok(stream)
     };
     within(limit, target, attempt).await
 }
 
-/// Makes a socket that talks to one UDP server.
+/// Makes a socket that talks to one UDP server. What is sent has the mark.
 ///
 /// # Errors
 /// Its name cannot be looked up within `limit`, or there is no way to its address.
-pub(super) async fn udp(target: &Target, limit: Duration) -> Result<UdpSocket, ConnectError> {
+pub(super) async fn udp(
+    target: &Target,
+    (limit, mark): (Duration, Option<u32>),
+) -> Result<UdpSocket, ConnectError> {
+    let from = Own { address: target.source, mark };
     let attempt = async {
         first(addresses(target).await?, |server| async move {
-            let socket = match target.source {
+            let socket = match from.address {
                 Some(source) => bound(source, Type::DGRAM)
                     .and_then(|socket| UdpSocket::from_std(socket.into()))
                     .map_err(|error| ConnectError::Source { address: source, source: error })?,
@@ -127,6 +141,7 @@ pub(super) async fn udp(target: &Target, limit: Duration) -> Result<UdpSocket, C
                     .await
                     .map_err(|source| ConnectError::Connect { server, source })?,
             };
+            from.mark(SockRef::from(&socket), server)?;
             let connected = socket.connect(server).await;
             connected.map_err(|source| ConnectError::Connect { server, source })?;
             Ok(socket)
@@ -176,16 +191,35 @@ async fn first<T, F: Future<Output = Result<T, ConnectError>>>(
     Err(failure)
 }
 
-async fn direct(server: SocketAddr, source: Option<SocketAddr>) -> Result<TcpStream, ConnectError> {
-    let connected = match source {
-        Some(address) => {
+/// The gateway's end of a connection to a server.
+#[derive(Clone, Copy)]
+struct Own {
+    /// The host's own if absent.
+    address: Option<SocketAddr>,
+    /// The packet mark (SO_MARK, socket(7)).
+    mark: Option<u32>,
+}
+
+impl Own {
+    fn mark(&self, socket: SockRef<'_>, server: SocketAddr) -> Result<(), ConnectError> {
+        let marked = self.mark.map_or(Ok(()), |mark| socket.set_mark(mark));
+        marked.map_err(|source| ConnectError::Mark { server, source })
+    }
+}
+
+async fn direct(server: SocketAddr, from: Own) -> Result<TcpStream, ConnectError> {
+    let failed = |source| ConnectError::Connect { server, source };
+    let socket = match (from.address, server) {
+        (Some(address), _) => {
             let socket = bound(address, Type::STREAM)
                 .map_err(|error| ConnectError::Source { address, source: error })?;
-            TcpSocket::from_std_stream(socket.into()).connect(server).await
+            TcpSocket::from_std_stream(socket.into())
         }
-        None => TcpStream::connect(server).await,
+        (None, SocketAddr::V4(_)) => TcpSocket::new_v4().map_err(failed)?,
+        (None, SocketAddr::V6(_)) => TcpSocket::new_v6().map_err(failed)?,
     };
-    connected.map_err(|source| ConnectError::Connect { server, source })
+    from.mark(SockRef::from(&socket), server)?;
+    socket.connect(server).await.map_err(failed)
 }
 
 /// A socket with an address that need not be this host's (IP_TRANSPARENT, ip(7)).
@@ -258,18 +292,19 @@ mod tests {
             [(IpAddr::V4(Ipv4Addr::LOCALHOST), "localhost"), (Ipv6Addr::LOCALHOST.into(), "::1")]
         {
             let (_listener, port) = listener(address).await;
-            tcp(&target(name, port), None, LIMIT).await.unwrap();
+            tcp(&target(name, port), None, (LIMIT, None)).await.unwrap();
         }
     }
 
     #[tokio::test]
     async fn failures_say_what_they_are() {
         let port = listener(Ipv4Addr::LOCALHOST.into()).await.1;
-        let refused = tcp(&target("127.0.0.1", port), None, LIMIT).await.unwrap_err();
+        let refused = tcp(&target("127.0.0.1", port), None, (LIMIT, None)).await.unwrap_err();
         assert_eq!(refused.cause(), FailureCause::ConnectionRefused);
         assert!(refused.to_string().contains(&port.to_string()), "{refused}");
 
-        let unknown = tcp(&target("no-such-host.invalid", 80), None, LIMIT).await.unwrap_err();
+        let unknown =
+            tcp(&target("no-such-host.invalid", 80), None, (LIMIT, None)).await.unwrap_err();
         assert_eq!(unknown.cause(), FailureCause::HostUnreachable);
 
         // A socket that listens and whose queue is full answers nobody.
@@ -282,7 +317,7 @@ mod tests {
         };
         let mut queued = Vec::new();
         let late = loop {
-            match tcp(&target("127.0.0.1", port), None, Duration::from_millis(200)).await {
+            match tcp(&target("127.0.0.1", port), None, (Duration::from_millis(200), None)).await {
                 Ok(stream) => queued.push(stream),
                 Err(error) => break error,
             }
@@ -306,11 +341,11 @@ mod tests {
         });
         let server = target("db.corp", 5432);
 
-        let mut stream = tcp(&server, Some(&proxy_address), LIMIT).await.unwrap();
+        let mut stream = tcp(&server, Some(&proxy_address), (LIMIT, None)).await.unwrap();
         let mut greeting = String::new();
         stream.read_to_string(&mut greeting).await.unwrap();
         assert_eq!(greeting, "from the server");
-        let refused = tcp(&server, Some(&proxy_address), LIMIT).await.unwrap_err();
+        let refused = tcp(&server, Some(&proxy_address), (LIMIT, None)).await.unwrap_err();
         assert_eq!(refused.cause(), FailureCause::HostUnreachable);
         assert!(refused.to_string().contains("403"), "{refused}");
         serving.await.unwrap();

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     carried::{Carried, CarriedFlows, Listed},
     carry::carry,
+    intercept::InterceptTable,
     protection::{Protected, ProtectionError},
     sight::{Sight, Sights},
 };
@@ -37,6 +38,8 @@ pub struct RouterHost {
     pub(super) identity: IdentityId,
     pub(super) metrics: Metrics,
     pub(super) flows: CarriedFlows,
+    /// Says how the kernel tells connections apart.
+    pub(super) table: watch::Receiver<Arc<InterceptTable>>,
     pub(super) slots: Arc<Semaphore>,
     /// What handshakes with dialers leave for later circuits.
     pub(super) lines: Arc<Lines>,
@@ -146,8 +149,17 @@ impl RouterHost {
         terminator: &HostedTerminator,
     ) -> Result<(Connection, KeyShare, Protected), Refusal> {
         let (share, protection) = self.answer(service, terminator, incoming)?;
-        let connection = Connection::open(&terminator.host, incoming.app_data()).await?;
+        let mark = self.mark(service, incoming.dialer());
+        let connection = Connection::open(&terminator.host, incoming.app_data(), mark).await?;
         Ok((connection, share, protection))
+    }
+
+    /// The packet mark by which the kernel knows what somebody dials of a service.
+    fn mark(&self, service: &HostedService, dialer: &IdentityId) -> Option<u32> {
+        let replica = self.router.replica();
+        let replica = replica.borrow();
+        let name = replica.identities.get(dialer).map_or("", |dialer| dialer.name.as_str());
+        self.table.borrow().hosted().mark(&service.id, name)
     }
 
     async fn carry(

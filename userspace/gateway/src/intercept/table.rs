@@ -11,7 +11,7 @@ use nightgate_packet::protocol;
 use nightgate_ruleset::InterceptImage;
 
 use super::{DialPlan, Sources};
-use crate::dns::NameTable;
+use crate::{dns::NameTable, hosted::HostedTable};
 
 /// The number by which the kernel knows a service. Not given to another service while the process
 /// runs, so that a flow's tag never names the wrong one.
@@ -56,6 +56,9 @@ pub struct InterceptTable {
     image: InterceptImage,
     services: BTreeMap<u32, InterceptedService>,
     names: NameTable,
+    /// Name of the identity that dials.
+    dialer: String,
+    hosted: HostedTable,
 }
 
 impl Encryption {
@@ -82,7 +85,33 @@ impl InterceptTable {
         names: NameTable,
     ) -> Self {
         let services = services.into_iter().map(|service| (service.tag.number(), service));
-        Self { image, services: services.collect(), names }
+        Self { image, services: services.collect(), names, ..Self::default() }
+    }
+
+    /// Dialed by the identity of this name.
+    pub(crate) fn dialed_by(self, dialer: String) -> Self {
+        Self { dialer, ..self }
+    }
+
+    /// Beside services that are hosted.
+    pub(crate) fn beside(self, hosted: HostedTable) -> Self {
+        Self { hosted, ..self }
+    }
+
+    /// Name of the identity that dials the services; empty if the model does not know it.
+    pub(crate) fn dialer(&self) -> &str {
+        &self.dialer
+    }
+
+    /// What is hosted beside.
+    pub fn hosted(&self) -> &HostedTable {
+        &self.hosted
+    }
+
+    /// Name of the service with this tag, intercepted or hosted.
+    pub(crate) fn name_of(&self, tag: u32) -> Option<&str> {
+        let intercepted = self.services.get(&tag).map(|service| service.name.as_str());
+        intercepted.or_else(|| self.hosted.name_of(tag))
     }
 
     /// The service whose destination a packet was sent to.

@@ -15,11 +15,11 @@ pub(crate) struct Wish {
     document: Map<String, Value>,
 }
 
-/// The wishes that are for this gateway, about the services that it intercepts.
+/// The wishes that are for this gateway, about the services that it intercepts or hosts.
 pub(crate) fn wishes<'a>(
     replica: &Replica,
     router: &RouterId,
-    intercepted: impl Iterator<Item = &'a str>,
+    carried: impl Iterator<Item = &'a str>,
 ) -> Vec<Wish> {
     let mirrored = replica.services.values().filter(|it| it.config.contains_key(MirrorV1::TYPE));
     let mirrored: Vec<&Service> = mirrored.collect();
@@ -27,7 +27,7 @@ pub(crate) fn wishes<'a>(
     if mirrored.is_empty() {
         return Vec::new();
     }
-    let intercepted: BTreeSet<&str> = intercepted.collect();
+    let carried: BTreeSet<&str> = carried.collect();
     let own = replica.router(router).map(|router| router.name.as_str());
     let wish = |Service { name, config, .. }: &Service| {
         let mut document = config.get(MirrorV1::TYPE)?.as_object()?.clone();
@@ -36,7 +36,7 @@ pub(crate) fn wishes<'a>(
             names.filter_map(Value::as_str).any(|name| Some(name) == own)
         };
         let is_wanted = document.remove(GATEWAYS).is_none_or(|gateways| names_own(&gateways));
-        let is_wanted = is_wanted && intercepted.contains(name.as_str());
+        let is_wanted = is_wanted && carried.contains(name.as_str());
         is_wanted.then(|| Wish { service: name.clone(), document })
     };
     mirrored.into_iter().filter_map(wish).collect()

@@ -167,9 +167,8 @@ impl Firewall {
 
 fn flow_report(flow: &FlowEntry, table: &InterceptTable, clock: &Clock) -> FlowReport {
     let zone = |side: &FlowSide| side.zone.as_ref().map(ToString::to_string);
-    let service = flow.service.map(|tag| {
-        table.service_tagged(tag).map_or_else(|| format!("#{tag}"), |service| service.name.clone())
-    });
+    let service =
+        flow.service.map(|tag| table.name_of(tag).map_or_else(|| format!("#{tag}"), str::to_owned));
     FlowReport {
         protocol: protocol_name(flow.protocol),
         origin: flow.origin.address.to_string(),

@@ -59,7 +59,8 @@ fn write(ctx: &TcContext, work: &mut Work, now: u64) -> Result<(), i32> {
     flow.origin_ifindex = origin.ifindex;
     flow.origin = origin.end as u8;
     flow.service = judgement.intercept.service;
-    flow.mirror_session = judgement.mirror_session;
+    flow.hosted = work.hosted;
+    flow.mirror_session = judgement.mirror_session as u8;
     flow.mirror_hash = if judgement.mirror_session == 0 { 0 } else { flow_hash(hash(&work.key)) };
     flow.rule = judgement.rule;
     flow.counting = work.counting;

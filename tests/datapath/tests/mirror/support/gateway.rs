@@ -97,7 +97,7 @@ impl Gateway {
             self.datapath.set_mirror_session(session.id, session.value)?;
         }
         self.value = plan.sessions()[0].value;
-        self.session = plan.session_of(SERVICE).context("a session of the service")?;
+        self.session = plan.sessions().first().context("a session of the service")?.id;
         Ok(())
     }
 
