@@ -55,7 +55,25 @@ enum Case {
     Plain,
     /// Every flow, towards another interface: the barrier makes the frames.
     Barrier,
+    /// Every flow, cloned to the sensor's interface, and nothing else done to the clones.
+    Bare,
+    /// Every flow, cloned to an interface that takes nothing: what is left of a copy without its way.
+    Clone,
 }
+
+impl Case {
+    const ALL: [Self; LANES] = [
+        Self::Off,
+        Self::Other,
+        Self::Everything,
+        Self::Plain,
+        Self::Barrier,
+        Self::Bare,
+        Self::Clone,
+    ];
+}
+
+const LANES: usize = 7;
 
 /// Measures.
 ///
@@ -65,12 +83,10 @@ enum Case {
 pub fn run() -> Result<Vec<Figure>> {
     catch_interrupts()?;
     sweep()?;
-    let [off, other, everything, plain, barrier] =
-        [Case::Off, Case::Other, Case::Everything, Case::Plain, Case::Barrier].map(Lane::new);
-    let mut lanes = [off?, other?, everything?, plain?, barrier?];
+    let mut lanes = Case::ALL.into_iter().map(Lane::new).collect::<Result<Vec<_>>>()?;
     let mut figures = program_times(&mut lanes)?;
     figures.extend(throughput(&lanes)?);
-    let [off, _, mirrored, ..] = &lanes;
+    let [off, _, mirrored, ..] = lanes.as_slice() else { bail!("a lane is missing") };
     figures.extend(latency::run(off, mirrored)?);
     Ok(figures)
 }
@@ -85,10 +101,10 @@ pub fn latency() -> Result<Vec<Figure>> {
     latency::run(&Lane::new(Case::Off)?, &Lane::new(Case::Everything)?)
 }
 
-fn program_times(lanes: &mut [Lane; 5]) -> Result<Vec<Figure>> {
+fn program_times(lanes: &mut [Lane]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for length in FRAMES {
-        let [off, other, everything, plain, barrier] = best(lanes, &udp(length))?;
+        let [off, other, everything, plain, barrier, bare, clone] = best(lanes, &udp(length))?;
         let case = |what: &str| format!("{what}, {length}-byte frame");
         figures.push(figure(case("forwarded, no session"), "program time", off, "ns", None));
         let extra = (other - off).max(0.0);
@@ -105,6 +121,10 @@ fn program_times(lanes: &mut [Lane; 5]) -> Result<Vec<Figure>> {
         figures.push(figure(case("copy without encapsulation"), "added", copy, "ns", None));
         let copy = barrier - off;
         figures.push(figure(case("the same through the barrier"), "added", copy, "ns", None));
+        let copy = bare - off;
+        figures.push(figure(case("bare clone to the sensor"), "added", copy, "ns", None));
+        let copy = clone - off;
+        figures.push(figure(case("bare clone that is dropped at once"), "added", copy, "ns", None));
     }
     let [off, other, ..] = best(lanes, &reset())?;
     let extra = (other - off).max(0.0);
@@ -114,8 +134,8 @@ fn program_times(lanes: &mut [Lane; 5]) -> Result<Vec<Figure>> {
 }
 
 /// The best program time of a frame in each lane.
-fn best(lanes: &mut [Lane; 5], frame: &[u8]) -> Result<[f64; 5]> {
-    let mut best = [f64::INFINITY; 5];
+fn best(lanes: &mut [Lane], frame: &[u8]) -> Result<[f64; LANES]> {
+    let mut best = [f64::INFINITY; LANES];
     for _ in 0..ROUNDS {
         for (lane, best) in lanes.iter_mut().zip(&mut best) {
             *best = best.min(lane.program_time(frame)?);
@@ -124,8 +144,8 @@ fn best(lanes: &mut [Lane; 5], frame: &[u8]) -> Result<[f64; 5]> {
     Ok(best)
 }
 
-fn throughput(lanes: &[Lane; 5]) -> Result<Vec<Figure>> {
-    let [off, _, everything, _, barrier] = lanes;
+fn throughput(lanes: &[Lane]) -> Result<Vec<Figure>> {
+    let [off, _, everything, _, barrier, ..] = lanes else { bail!("a lane is missing") };
     let (mut without, mut with, mut through) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         if interrupted() {
@@ -203,6 +223,9 @@ impl Lane {
         if case != Case::Barrier {
             gateway.shell("ethtool -K mon0 tx off tso off gso off")?;
         }
+        // One whose other end is down: it drops what is sent to it.
+        gateway.ip("link add void0 type veth peer name void1")?;
+        gateway.ip("link set void0 up")?;
         gateway.ip("neigh add 10.9.0.2 dev mon0 lladdr 02:00:00:00:09:02 nud permanent")?;
         let (datapath, lan) = gateway.enter(|| install(case))??;
         Ok(Self { client, gateway, server, sensor, datapath, lan, case })
@@ -222,7 +245,7 @@ impl Lane {
         let result = gateway.enter(|| datapath.probe(&probe))??;
         let copied = self.copies(Outcome::Mirrored)? - before;
         let expected = match self.case {
-            Case::Off | Case::Other => 0,
+            Case::Off | Case::Other | Case::Bare | Case::Clone => 0,
             Case::Everything | Case::Plain | Case::Barrier => REPEAT.into(),
         };
         ensure!(copied == expected, "{copied} copies instead of {expected}");
@@ -266,7 +289,7 @@ fn install(case: Case) -> Result<(Datapath, IfIndex)> {
             "mirror:\n  sensors: { ids: { interface: mon0, address: 10.9.0.2 } }\n  sessions:\n    - { id: other, \
              sensor: ids, filter: { from: lan, to: wan, protocol: tcp, destination_ports: [9] } }\n"
         }
-        Case::Everything | Case::Plain | Case::Barrier => {
+        Case::Everything | Case::Plain | Case::Barrier | Case::Bare | Case::Clone => {
             "mirror:\n  sensors: { ids: { interface: mon0, address: 10.9.0.2 } }\n  sessions:\n    - { id: all, \
              sensor: ids, filter: { from: lan, to: wan } }\n"
         }
@@ -285,7 +308,10 @@ fn install(case: Case) -> Result<(Datapath, IfIndex)> {
     let lan = datapath.attach("lan0", &zone("lan")?)?;
     datapath.attach("wan0", &zone("wan")?)?;
     datapath.commit(&rules.image())?;
-    if case != Case::Off {
+    if let Some(device) = bare_device(case) {
+        set_session(&mut datapath, case)?;
+        datapath.set_mirror_device(Some(IfIndex::of(device)?))?;
+    } else if case != Case::Off {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // The pair ends with the namespace.
         let (pair, _) =
@@ -297,6 +323,15 @@ fn install(case: Case) -> Result<(Datapath, IfIndex)> {
     Ok((datapath, lan))
 }
 
+/// Where clones go to that no program sees.
+fn bare_device(case: Case) -> Option<&'static str> {
+    match case {
+        Case::Bare => Some("mon0"),
+        Case::Clone => Some("void0"),
+        Case::Off | Case::Other | Case::Everything | Case::Plain | Case::Barrier => None,
+    }
+}
+
 fn set_session(datapath: &mut Datapath, case: Case) -> Result<()> {
     let sensor = MirrorSensor {
         address: Address::from_v4([10, 9, 0, 2]),
@@ -305,9 +340,12 @@ fn set_session(datapath: &mut Datapath, case: Case) -> Result<()> {
         udp_port: 4_789,
         encapsulation: match case {
             Case::Plain => Encapsulation::Local.number(),
-            Case::Off | Case::Other | Case::Everything | Case::Barrier => {
-                Encapsulation::Vxlan.number()
-            }
+            Case::Off
+            | Case::Other
+            | Case::Everything
+            | Case::Barrier
+            | Case::Bare
+            | Case::Clone => Encapsulation::Vxlan.number(),
         },
         cuts: (case != Case::Barrier).into(),
     };
