@@ -1,6 +1,7 @@
 //! Two gateways between a client and a server: Nightgate with everything on, plain forwarding, and what others
 //! would put there, in turn.
 
+pub mod bare;
 mod contender;
 pub mod cut_off;
 pub mod datagrams;
@@ -47,13 +48,14 @@ const ONLY: &str = "NIGHTGATE_BENCH_ONLY";
 type Start = fn() -> Result<Contender>;
 
 /// Who is measured. Where a program is missing, the suite fails and says so.
-const CONTENDERS: [(&str, Start); 8] = [
+const CONTENDERS: [(&str, Start); 9] = [
     (verdict::PLAIN, plain),
     (verdict::RELAY, peers::haproxy_tcp),
     (verdict::TLS, peers::haproxy_tls),
     ("stunnel", peers::stunnel),
     ("nebula", tunnels::nebula),
     ("wireguard-go", tunnels::wireguard_go),
+    ("bare relay", peers::bare),
     (OURS, ours),
     ("nightgate by a router", ours_by_router),
 ];

@@ -10,6 +10,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 use anyhow::{Context as _, Result, bail};
 use nightgate_bench::{
     Layout, SUITES, Suite,
+    gateway::bare::{BARE, relay},
     overlay::process::{SERVE, serve},
     plot::plot,
     summary::{Ran, summary},
@@ -24,10 +25,10 @@ const DRAWN: &str = "gateway";
 
 fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((word, role)) = arguments.split_first()
-        && word == SERVE
-    {
-        return serve(role).map(|()| ExitCode::SUCCESS);
+    match arguments.as_slice() {
+        [word, role @ ..] if word == SERVE => return serve(role).map(|()| ExitCode::SUCCESS),
+        [word, file] if word == BARE => return relay(file).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let json = arguments.iter().position(|word| word == "--json").map(|at| arguments.remove(at));
     let svg = arguments.iter().position(|word| word == "--svg").map(|at| {

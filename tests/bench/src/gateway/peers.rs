@@ -7,6 +7,7 @@ use nightgate_lab::{Impairment, Namespace, Process, temporary_folder};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
 use super::{
+    bare,
     contender::Contender,
     server::Server,
     topology::{PORT, Topology, address},
@@ -64,9 +65,16 @@ pub(super) fn stunnel() -> Result<Contender> {
     })
 }
 
+/// Two processes of this program that do the least that has to be done.
+pub(super) fn bare() -> Result<Contender> {
+    let own = std::env::current_exe().context("find this program")?;
+    let own = own.to_str().context("a path that is not UTF-8")?;
+    relays([own, bare::BARE, ""], bare::configuration)
+}
+
 /// A side of the underlay.
 #[derive(Clone, Copy)]
-enum End {
+pub(super) enum End {
     A,
     B,
 }
