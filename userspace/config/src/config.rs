@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
@@ -65,6 +66,8 @@ pub struct Router {
     pub links: Links,
     /// What it may do while it does not hear the controller.
     pub offline: Offline,
+    /// Threads that carry traffic; `None` for one for each CPU but one.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// A gateway's firewall, DNS and mirror.
@@ -96,6 +99,8 @@ pub struct Gateway {
 
 /// Version of the schema.
 const VERSION: i64 = 1;
+/// More threads than any machine has CPUs are a mistake.
+const MAX_THREADS: i64 = 1_024;
 /// Default of `admin_socket`.
 const ADMIN_SOCKET: &str = "/run/nightgate/gateway.sock";
 
@@ -139,6 +144,9 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
     let legacy_clients = reader.optional(&mut section, "legacy_clients", decode::boolean);
     let links = reader.optional(&mut section, "links", links::links);
     let offline = reader.optional(&mut section, "offline", offline::decode);
+    let threads = reader.optional(&mut section, "threads", |reader, node| {
+        decode::integer::<usize>(reader, node, 1, MAX_THREADS)
+    });
     reader.close(section);
     Some(Router {
         identity: identity?,
@@ -147,6 +155,7 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
         legacy_clients: legacy_clients?.unwrap_or_default(),
         links: links?.unwrap_or_default(),
         offline: offline?.unwrap_or_default(),
+        threads: threads?.and_then(NonZeroUsize::new),
     })
 }
 

@@ -53,6 +53,7 @@ const CASES: &[Mistake] = &[
         "lower-case",
     ),
     ("identity: gw.json", "identity: a, links: { listen: a }", "router.links.listen", 2, "a list"),
+    ("identity: gw.json", "identity: a, threads: 0", "router.threads", 2, "1 to 1024"),
     ("identity: gw.json", "identity: a, offline: { for: soon }", "router.offline.for", 2, "24h"),
     ("lan: {", "local: {", "zones.local", 4, "rename"),
     ("[und0] }", "[und0], block: 10.1.2.3/8 }", "zones.wan.block", 5, "10.0.0.0/8"),

@@ -12,14 +12,14 @@ mod surroundings;
 mod tracer;
 mod verdicts;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use nightgate_abi::{INTERCEPT_MARK, listener::Transport};
 use nightgate_config::{Config, Tracking};
 use nightgate_datapath::{DatapathError, Pins};
 use nightgate_export::CaptureError;
 use nightgate_netlink::{Interception, InterfaceWatch, Netlink, NetlinkError, Undo};
-use nightgate_router::{Router, RouterConfig, StartError};
+use nightgate_router::{Router, RouterConfig, StartError, Traffic};
 use nightgate_ruleset::CompileError;
 use nightgate_telemetry::{Metrics, MetricsError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -134,6 +134,9 @@ pub enum GatewayError {
     /// What it shows as a host cannot be used.
     #[error(transparent)]
     InstanceSecret(#[from] InstanceSecretError),
+    /// There are no threads for what it carries.
+    #[error("start the threads that carry traffic: {0}")]
+    Traffic(#[source] io::Error),
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -165,6 +168,7 @@ pub async fn run(
     }
     let admin_socket = config.config.admin_socket.clone();
     let metrics = config.config.metrics.clone();
+    let threads = config.config.router.threads;
     let GatewayConfig { router, config, pins, file, state } = config;
     let rules = Rules::choose(file, config, rules, state)?;
     let admin = AdminServer::start(&admin_socket)?;
@@ -175,7 +179,8 @@ pub async fn run(
     raise_file_limit();
     let netlink = Netlink::connect()?;
     let mut undo = Undo::nothing();
-    let result = run_parts((router, pins), rules, admin, (&netlink, &mut undo), stop).await;
+    let result =
+        run_parts((router, pins, threads), rules, admin, (&netlink, &mut undo), stop).await;
     if let Err(error) = netlink.undo(undo).await {
         warn!(%error, "part of the host's configuration stays behind");
     }
@@ -184,7 +189,7 @@ pub async fn run(
 }
 
 async fn run_parts(
-    (router, pins): (RouterConfig, Pins),
+    (router, pins, threads): (RouterConfig, Pins, Option<NonZeroUsize>),
     rules: Rules,
     mut admin: AdminServer,
     (netlink, undo): (&Netlink, &mut Undo),
@@ -200,7 +205,8 @@ async fn run_parts(
     let addresses = AddressBook::open()?;
     addresses.apply(&mut firewall).await;
     undo.append(netlink.intercept(INTERCEPTION).await?);
-    let listeners = Listeners::open(&mut firewall)?;
+    let traffic = Traffic::start(threads).map_err(GatewayError::Traffic)?;
+    let listeners = Listeners::open(&mut firewall, &traffic)?;
     let idle = idle_times(&rules.gateway().tracking);
 
     let (table, newest_table) = watch::channel(Arc::new(InterceptTable::default()));
@@ -214,7 +220,7 @@ async fn run_parts(
         return Err(error);
     }
     let dns = surroundings.dns();
-    let router = match Router::start(router).await {
+    let router = match traffic.run(Router::start(router)).await {
         Ok(router) => router,
         Err(error) => {
             surroundings.close().await;
@@ -244,9 +250,12 @@ async fn run_parts(
     records.settle(records.prepare(rules.gateway(), &firewall)?);
     let capture = capture::start(rules.gateway(), verdicts.flows(), router.replica(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
-    let mut live = Live::new(firewall, interceptor.clone(), metrics, table, names, secret);
+    let mut live = {
+        let _entered = traffic.enter();
+        Live::new(firewall, interceptor.clone(), metrics, table, names, secret)
+    };
     live.begin().await;
-    let mut accepting = listeners.run(&interceptor, idle);
+    let mut accepting = listeners.run(&interceptor, idle, &traffic);
     info!(id = %router.id(), ?dns, "gateway runs");
     live.run(&mut admin, &mut changes, stop).await;
     accepting.shutdown().await;
@@ -287,7 +296,8 @@ struct Listeners {
 
 impl Listeners {
     /// Opens them for both families, and tells the kernel.
-    fn open(firewall: &mut Firewall) -> Result<Self, GatewayError> {
+    fn open(firewall: &mut Firewall, traffic: &Traffic) -> Result<Self, GatewayError> {
+        let _entered = traffic.enter();
         let mut listeners = Self { connections: Vec::new(), datagrams: Vec::new() };
         for loopback in LOOPBACKS {
             let connections = TransparentListener::open(loopback)?;
@@ -300,7 +310,8 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn run(self, interceptor: &Interceptor, idle: IdleTimes) -> JoinSet<()> {
+    fn run(self, interceptor: &Interceptor, idle: IdleTimes, traffic: &Traffic) -> JoinSet<()> {
+        let _entered = traffic.enter();
         let mut tasks = JoinSet::new();
         for listener in self.connections {
             tasks.spawn(listener.run(interceptor.clone()));

@@ -26,6 +26,7 @@ use nightgate_router::Router;
 use nightgate_telemetry::Metrics;
 use serde_json::Value;
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, watch},
     task::JoinSet,
 };
@@ -85,6 +86,8 @@ pub struct HostedTerminator {
 #[derive(Debug)]
 pub struct Hosting<H = RouterHost> {
     host: H,
+    /// Where circuits are carried.
+    runtime: Handle,
     services: BTreeMap<ServiceId, Hosted>,
 }
 
@@ -181,9 +184,9 @@ impl Hosting {
 }
 
 impl<H: Host> Hosting<H> {
-    /// Hosts nothing yet.
+    /// Hosts nothing yet. What it will host is carried by the runtime that is current now.
     pub fn with(host: H) -> Self {
-        Self { host, services: BTreeMap::new() }
+        Self { host, runtime: Handle::current(), services: BTreeMap::new() }
     }
 
     /// Starts and stops bindings until exactly `wanted` is hosted. A service that did not change keeps
@@ -202,7 +205,8 @@ impl<H: Host> Hosting<H> {
                 let mut tasks = JoinSet::new();
                 for terminator in &service.terminators {
                     let (service, terminator) = (Arc::clone(&service), Arc::clone(terminator));
-                    tasks.spawn(self.host.clone().serve(service, terminator));
+                    let serve = self.host.clone().serve(service, terminator);
+                    tasks.spawn_on(serve, &self.runtime);
                 }
                 Hosted { service, _tasks: tasks }
             });

@@ -6,7 +6,7 @@ use nightgate_gateway::{
     exporter::Exporter,
     report::RouterReport,
 };
-use nightgate_router::Router;
+use nightgate_router::{Router, Traffic};
 
 use crate::{config_file::ConfigArgs, signals::StopSignals};
 
@@ -23,7 +23,9 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         Some(metrics) => Some(Exporter::start(metrics, &config.admin_socket).await?),
         None => None,
     };
-    let router = Router::start(args.router(&config)?).await.context("start the router")?;
+    let traffic = Traffic::start(config.router.threads).context("start threads")?;
+    let router = traffic.run(Router::start(args.router(&config)?)).await;
+    let router = router.context("start the router")?;
     tracing::info!(id = %router.id(), listen = ?router.listening(), "router runs");
     loop {
         tokio::select! {

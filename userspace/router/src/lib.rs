@@ -34,6 +34,7 @@ mod status;
 mod terminators;
 mod token;
 mod trace;
+mod traffic;
 mod usage;
 
 pub use binding::{Binding, Incoming};
@@ -47,3 +48,4 @@ pub use nightgate_wire::link::{CircuitId, Payload};
 pub use renewal::RenewError;
 pub use router::{BindRequest, DialRequest, Router, RouterConfig, StartError};
 pub use status::{LinkStatus, RouterStatus};
+pub use traffic::Traffic;

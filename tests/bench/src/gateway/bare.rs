@@ -72,7 +72,9 @@ pub fn relay(file: &str) -> Result<()> {
     let runtime = match n {
         None => tokio::runtime::Runtime::new()?,
         Some(0) => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-        Some(n) => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build()?,
+        Some(n) => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build()?
+        }
     };
     let (listen, connect) = (listen.to_owned(), connect.to_owned());
     let is_dialer = end == "a";
