@@ -36,8 +36,8 @@ use crate::{
     stream::Stream,
 };
 
-/// Routers at which one listener is bound at most; OpenZiti's SDKs use as many.
-const MAX_ROUTERS: usize = 3;
+/// Routers at which a listener is bound that does not say at how many; OpenZiti's SDKs use as many.
+const DEFAULT_ROUTERS: u16 = 3;
 
 /// Routers that stand by for them at most, in the order of the controller's list, those included.
 const MAX_CANDIDATES: usize = 16;
@@ -111,7 +111,8 @@ pub(crate) async fn start(
 ) -> Result<AbortOnDropHandle<()>, BindFailure> {
     let keys = service.encryption_required.then(KeyPair::generate).transpose()?;
     let session = context.inner().session(&service, Permission::Bind).await?;
-    let (outcome, mut outcomes) = mpsc::channel(MAX_ROUTERS);
+    let most = usize::from(options.max_routers.unwrap_or(DEFAULT_ROUTERS)).clamp(1, MAX_CANDIDATES);
+    let (outcome, mut outcomes) = mpsc::channel(most);
     let early = EndToEndV1::allows_early_data(&service.config).then(EarlySecrets::default);
     let binding = Binding {
         early,
@@ -123,11 +124,11 @@ pub(crate) async fn start(
         listener_id: Uuid::new_v4().simple().to_string(),
         desk,
         outcome,
-        places: Semaphore::new(MAX_ROUTERS),
+        places: Semaphore::new(most),
     };
     let routers = session.routers.len();
     let task = AbortOnDropHandle::new(tokio::spawn(bind_at_routers(Arc::new(binding), session)));
-    first_success(&mut outcomes, routers).await?;
+    first_success(&mut outcomes, routers, most).await?;
     Ok(task)
 }
 
@@ -135,10 +136,11 @@ pub(crate) async fn start(
 async fn first_success(
     outcomes: &mut mpsc::Receiver<Result<(), BindFailure>>,
     routers: usize,
+    most: usize,
 ) -> Result<(), BindFailure> {
     let deadline = Instant::now() + BIND_TIMEOUT;
     let mut last = BindFailure::NoRouter { routers };
-    for _ in 0..routers.min(MAX_ROUTERS) {
+    for _ in 0..routers.min(most) {
         match timeout_at(deadline, outcomes.recv()).await {
             Ok(Some(Ok(()))) => return Ok(()),
             Ok(Some(Err(failure))) => last = failure,

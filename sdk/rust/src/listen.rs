@@ -36,11 +36,13 @@ pub struct BindOptions {
     pub cost: u16,
     /// Which methods of end-to-end encryption will do; a dial without is refused.
     pub end_to_end: EndToEnd,
+    /// Edge routers at which it is hosted at one time at most, 1 to 16; 3 if it is not said.
+    pub max_routers: Option<u16>,
 }
 
 /// A hosted service: circuits arrive here, and no port is opened for them.
 ///
-/// Stays bound at up to three of the edge routers that it reaches, at others when one is lost, and binds again when a
+/// Stays bound at some of the edge routers that it reaches ([`BindOptions::max_routers`]), at others when one is lost, and binds again when a
 /// router or the controller comes back. Dropping it ends the hosting; streams accepted before go on.
 pub struct Listener {
     service: String,

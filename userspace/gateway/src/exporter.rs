@@ -1,15 +1,9 @@
 //! Metrics over HTTP, for Prometheus: `GET /metrics` and nothing else.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use nightgate_config::Metrics;
-use nightgate_telemetry::{SCRAPER_RIGHTS, open_socket};
+use nightgate_telemetry::{Metrics as Counters, SCRAPER_RIGHTS, open_socket};
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
@@ -24,12 +18,21 @@ use tracing::{debug, info, warn};
 
 use crate::admin::{Topic, ask};
 
-/// Serves the metrics of the process that answers at an admin socket. Dropping it closes port and socket.
+/// Serves the metrics of a process. Dropping it closes port and socket.
 #[derive(Debug)]
 pub struct Exporter {
     address: Option<SocketAddr>,
     socket: Option<PathBuf>,
     tasks: Vec<AbortHandle>,
+}
+
+/// Whence the metrics are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Of the process that answers at this admin socket.
+    Admin(PathBuf),
+    /// This process's counters, which are all that it has.
+    Counters(Counters),
 }
 
 /// A port or a socket that cannot be opened.
@@ -82,7 +85,7 @@ impl Exporter {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub async fn start(metrics: &Metrics, admin_socket: &Path) -> Result<Self, ExporterError> {
+    pub async fn start(metrics: &Metrics, source: &Source) -> Result<Self, ExporterError> {
         let mut exporter = Self { address: None, socket: None, tasks: Vec::new() };
         if let Some(address) = metrics.listen {
             let failed = |source| ExporterError::Address { address, source };
@@ -90,7 +93,7 @@ impl Exporter {
             let address = listener.local_addr().map_err(failed)?;
             info!(%address, "metrics are served");
             exporter.address = Some(address);
-            exporter.serve(Listener::Address(listener), admin_socket);
+            exporter.serve(Listener::Address(listener), source);
         }
         if let Some(path) = &metrics.socket {
             let failed = |source| ExporterError::Socket { path: path.clone(), source };
@@ -98,7 +101,7 @@ impl Exporter {
             exporter.socket = Some(path.clone());
             let listener = UnixListener::from_std(listener).map_err(failed)?;
             info!(socket = %path.display(), "metrics are served");
-            exporter.serve(Listener::Socket(listener), admin_socket);
+            exporter.serve(Listener::Socket(listener), source);
         }
         Ok(exporter)
     }
@@ -108,8 +111,8 @@ impl Exporter {
         self.address
     }
 
-    fn serve(&mut self, listener: Listener, admin_socket: &Path) {
-        let task = tokio::spawn(accept(listener, admin_socket.to_owned()));
+    fn serve(&mut self, listener: Listener, source: &Source) {
+        let task = tokio::spawn(accept(listener, source.clone()));
         self.tasks.push(task.abort_handle());
     }
 }
@@ -134,14 +137,14 @@ impl Listener {
     }
 }
 
-async fn accept(listener: Listener, admin_socket: PathBuf) {
+async fn accept(listener: Listener, source: Source) {
     let places = Arc::new(Semaphore::new(SCRAPERS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok(stream) => {
-                let admin_socket = admin_socket.clone();
+                let source = source.clone();
                 tokio::spawn(async move {
-                    let served = timeout(PATIENCE, serve(stream, &admin_socket)).await;
+                    let served = timeout(PATIENCE, serve(stream, &source)).await;
                     if !matches!(served, Ok(Ok(()))) {
                         debug!("a scraper was not served");
                     }
@@ -156,12 +159,12 @@ async fn accept(listener: Listener, admin_socket: PathBuf) {
     }
 }
 
-async fn serve(stream: Box<dyn Connection>, admin_socket: &Path) -> io::Result<()> {
+async fn serve(stream: Box<dyn Connection>, source: &Source) -> io::Result<()> {
     let (read, mut write) = split(stream);
     let mut lines = BufReader::new(read.take(HEAD)).lines();
     let request = lines.next_line().await?.unwrap_or_default();
     while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
-    let (status, body) = answer(&request, admin_socket).await;
+    let (status, body) = answer(&request, source).await;
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {TEXT}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
@@ -172,7 +175,7 @@ async fn serve(stream: Box<dyn Connection>, admin_socket: &Path) -> io::Result<(
 }
 
 /// The status and the body for a request line.
-async fn answer(request: &str, admin_socket: &Path) -> (&'static str, String) {
+async fn answer(request: &str, source: &Source) -> (&'static str, String) {
     let mut words = request.split(' ');
     let path = match (words.next(), words.next()) {
         (Some("GET"), Some(target)) => target.split('?').next().unwrap_or_default(),
@@ -181,8 +184,15 @@ async fn answer(request: &str, admin_socket: &Path) -> (&'static str, String) {
     if path != "/metrics" {
         return ("404 Not Found", "metrics are at /metrics\n".into());
     }
-    match ask(admin_socket, Topic::Metrics).await {
-        Ok(text) => ("200 OK", text.as_str().unwrap_or_default().to_owned()),
+    let text = match source {
+        Source::Admin(socket) => match ask(socket, Topic::Metrics).await {
+            Ok(text) => Ok(text.as_str().unwrap_or_default().to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        Source::Counters(counters) => counters.render().map_err(|error| error.to_string()),
+    };
+    match text {
+        Ok(text) => ("200 OK", text),
         Err(error) => ("503 Service Unavailable", format!("{error}\n")),
     }
 }
@@ -202,7 +212,7 @@ mod tests {
         let own = folder.path().join("metrics.sock");
         let loopback = "127.0.0.1:0".parse().unwrap();
         let metrics = Metrics { listen: Some(loopback), socket: Some(own.clone()) };
-        let exporter = Exporter::start(&metrics, &socket).await.unwrap();
+        let exporter = Exporter::start(&metrics, &Source::Admin(socket)).await.unwrap();
         let address = exporter.address().unwrap();
         let answers = tokio::spawn(async move {
             for _scrape in 0..2 {
@@ -233,6 +243,17 @@ mod tests {
         assert!(text.contains("503"), "{text}");
         drop(exporter);
         assert!(!own.exists());
+    }
+
+    #[tokio::test]
+    async fn a_process_without_an_admin_socket_shows_its_counters() {
+        let counters = Counters::new().unwrap();
+        counters.bytes_sent(7);
+        let metrics = Metrics { listen: Some("127.0.0.1:0".parse().unwrap()), socket: None };
+        let exporter = Exporter::start(&metrics, &Source::Counters(counters)).await.unwrap();
+        let text = scrape(exporter.address().unwrap(), "GET /metrics HTTP/1.0\r\n\r\n").await;
+        let line = "nightgate_circuit_plaintext_bytes_total{direction=\"sent\"} 7";
+        assert!(text.contains(line), "{text}");
     }
 
     async fn scrape(address: SocketAddr, request: &str) -> String {

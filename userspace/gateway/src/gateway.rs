@@ -37,7 +37,7 @@ use crate::{
     capture,
     datagrams::{DatagramListener, DatagramListenerError, IdleTimes},
     dns::{DnsError, NameTable},
-    exporter::{Exporter, ExporterError},
+    exporter::{Exporter, ExporterError, Source},
     firewall::Firewall,
     flow_records::{FlowRecords, FlowRecordsError, Sources},
     hosting::{InstanceSecret, InstanceSecretError},
@@ -142,6 +142,9 @@ pub enum GatewayError {
     Metrics(#[from] MetricsError),
 }
 
+/// What names the file of the instance secret.
+const SECRET_FILE: &str = "hosting.instance_secret_file";
+
 /// Routing table of the one route that makes intercepted destinations local; in no one else's use, as
 /// its number is the product's mark ("NG").
 const ROUTING_TABLE: u32 = 0x4e47;
@@ -173,7 +176,7 @@ pub async fn run(
     let rules = Rules::choose(file, config, rules, state)?;
     let admin = AdminServer::start(&admin_socket)?;
     let exporter = match metrics {
-        Some(metrics) => Some(Exporter::start(&metrics, &admin_socket).await?),
+        Some(metrics) => Some(Exporter::start(&metrics, &Source::Admin(admin_socket)).await?),
         None => None,
     };
     raise_file_limit();
@@ -197,7 +200,10 @@ async fn run_parts(
 ) -> Result<(), GatewayError> {
     let metrics = Metrics::new()?;
     let secret_file = rules.gateway().hosting.instance_secret_file.as_deref();
-    let secret = secret_file.map(InstanceSecret::read).transpose()?.unwrap_or_default();
+    let secret = secret_file
+        .map(|file| InstanceSecret::read(SECRET_FILE, file))
+        .transpose()?
+        .unwrap_or_default();
     // Before the interfaces are looked at, so that none is missed.
     let mut changes = InterfaceWatch::start()?;
     let mut firewall = Firewall::start(rules.gateway(), rules.compiled().clone(), pins)?;

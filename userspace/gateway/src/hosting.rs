@@ -104,7 +104,8 @@ pub const MAX_CIRCUITS: usize = 32_768;
 /// What a dialer is told that comes when there are so many.
 pub const FULL: &str = "the host carries as many circuits as it may";
 
-/// A UDP flow that has been silent for so long has ended; OpenZiti's routers wait as long.
+/// A UDP flow that a tunneler hosts has ended when it has been silent for so long; OpenZiti's routers wait as long.
+/// Gateways have `timeouts.udp`.
 pub const UDP_IDLE: Duration = Duration::from_secs(300);
 
 /// What `replica` allows `identity` to host, and what it cannot.

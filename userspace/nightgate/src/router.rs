@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use nightgate_gateway::{
     admin::{AdminServer, Query, Request, Topic},
-    exporter::Exporter,
+    exporter::{Exporter, Source},
     report::RouterReport,
 };
 use nightgate_router::{Router, Traffic};
@@ -20,7 +20,9 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let mut stop = StopSignals::new()?;
     let mut admin = AdminServer::start(&config.admin_socket)?;
     let exporter = match &config.metrics {
-        Some(metrics) => Some(Exporter::start(metrics, &config.admin_socket).await?),
+        Some(metrics) => {
+            Some(Exporter::start(metrics, &Source::Admin(config.admin_socket.clone())).await?)
+        }
         None => None,
     };
     let traffic = Traffic::start(config.router.threads).context("start threads")?;

@@ -1,11 +1,15 @@
 //! `nightgate tunnel ...`
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
-use nightgate_gateway::admin::{Topic, ask};
+use nightgate_config::Metrics;
+use nightgate_gateway::{
+    admin::{Topic, ask},
+    hosting::InstanceSecret,
+};
 use nightgate_tunnel::{
-    Attach, AttachedTo, FlowReport, StatusReport, TunnelConfig, policy::Policy,
+    Attach, AttachedTo, FlowReport, HostConfig, StatusReport, TunnelConfig, policy::Policy,
 };
 
 use crate::{
@@ -64,6 +68,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FOLDER", default_value = "/sys/fs/bpf")]
     bpf: PathBuf,
     #[command(flatten)]
+    hosting: HostingArgs,
+    #[command(flatten)]
     admin: AdminArgs,
 }
 
@@ -78,6 +84,21 @@ pub(crate) struct HostArgs {
     /// Identity file of who hosts, as `nightgate enroll` wrote it
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
+    #[command(flatten)]
+    hosting: HostingArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct HostingArgs {
+    /// File with what is shown to host under instance names that other hosts have too, 16 to 1024 bytes (docs/hosting.md)
+    #[arg(long, value_name = "FILE")]
+    instance_secret_file: Option<PathBuf>,
+    /// Serve metrics for Prometheus at this address and port (docs/metrics.md)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
+    /// Serve metrics for Prometheus at this UNIX socket
+    #[arg(long, value_name = "PATH")]
+    metrics_socket: Option<PathBuf>,
 }
 
 /// `nightgate tunnel flows`
@@ -122,6 +143,7 @@ impl RunArgs {
             policy: policy.unwrap_or_default(),
             records,
             admin_socket: self.admin.admin_socket,
+            hosting: self.hosting.config()?,
         };
         nightgate_tunnel::run(config, signals.wait()).await.context("run the tunneler")
     }
@@ -131,7 +153,20 @@ impl HostArgs {
     async fn run(self) -> anyhow::Result<()> {
         let mut signals = StopSignals::new()?;
         let identity = identity_file::load(&self.identity)?;
-        nightgate_tunnel::host(&identity, signals.wait()).await.context("host")
+        nightgate_tunnel::host(&identity, self.hosting.config()?, signals.wait())
+            .await
+            .context("host")
+    }
+}
+
+impl HostingArgs {
+    fn config(self) -> anyhow::Result<HostConfig> {
+        let read = |file: &PathBuf| InstanceSecret::read("--instance-secret-file", file);
+        let secret = self.instance_secret_file.as_ref().map(read).transpose()?;
+        let (listen, socket) = (self.metrics_listen, self.metrics_socket);
+        let is_served = listen.is_some() || socket.is_some();
+        let metrics = is_served.then_some(Metrics { listen, socket });
+        Ok(HostConfig { secret: secret.unwrap_or_default(), metrics })
     }
 }
 

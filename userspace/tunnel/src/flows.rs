@@ -13,6 +13,7 @@ use std::{
 use nightgate_gateway::{clock::Clock, sight::Sight};
 use nightgate_mirror::flow::{EndReason, TlsClient};
 use nightgate_model::configs::Protocol;
+use nightgate_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -44,8 +45,11 @@ pub struct FlowReport {
 }
 
 /// Everything that is carried.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Flows(Arc<Mutex<Table>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Flows {
+    table: Arc<Mutex<Table>>,
+    metrics: Metrics,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -68,11 +72,12 @@ struct Entry {
     counts: Arc<Counts>,
 }
 
-/// Bytes of one flow.
-#[derive(Debug, Default)]
+/// Bytes of one flow, which count in the metrics too.
+#[derive(Debug)]
 pub(crate) struct Counts {
-    pub(crate) sent: AtomicU64,
-    pub(crate) received: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    metrics: Metrics,
 }
 
 /// A flow in the table; dropping it takes it out.
@@ -87,15 +92,14 @@ pub(crate) struct Entered {
 
 impl Flows {
     /// None yet; those that end are told to `records`.
-    pub(crate) fn new(records: Option<Records>) -> Self {
-        let flows = Self::default();
-        flows.lock().records = records;
-        flows
+    pub(crate) fn new(records: Option<Records>, metrics: Metrics) -> Self {
+        let table = Table { records, ..Table::default() };
+        Self { table: Arc::new(Mutex::new(table)), metrics }
     }
 
     /// Enters a flow that begins now.
     pub(crate) fn enter(&self, what: FlowReport) -> Entered {
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(Counts::new(self.metrics.clone()));
         let mut table = self.lock();
         let number = table.next;
         table.next = number.wrapping_add(1);
@@ -141,7 +145,7 @@ impl Flows {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,6 +173,24 @@ impl Entry {
         let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
         let times = [self.start, now().saturating_sub(silence).max(self.start)];
         records.tell(&Told { what: &self.report(), tls: self.tls.as_ref(), times, reason });
+    }
+}
+
+impl Counts {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { sent: AtomicU64::new(0), received: AtomicU64::new(0), metrics }
+    }
+
+    /// Counts bytes that go into the circuit.
+    pub(crate) fn add_sent(&self, bytes: usize) {
+        self.metrics.bytes_sent(bytes);
+        self.sent.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts bytes that have come out of it.
+    pub(crate) fn add_received(&self, bytes: usize) {
+        self.metrics.bytes_received(bytes);
+        self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

@@ -3,18 +3,21 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use nightgate_gateway::{
     carry::reset,
     hosting::{
-        self, Connection, Host, HostedService, HostedTerminator, Hosting, MAX_CIRCUITS, Prober,
-        Standing, UDP_IDLE, readable, receive, watch_health,
+        self, Connection, Host, HostedService, HostedTerminator, Hosting, InstanceSecret,
+        MAX_CIRCUITS, Prober, Standing, UDP_IDLE, readable, receive, watch_health,
     },
     intercept::Encryption,
+    sight::Sight,
 };
 use nightgate_model::configs::ConfigShapeError;
 use nightgate_sdk::{
     BindOptions, Context, FailureCause, Messages, Offer, Offers, Permission, Service, Stream,
 };
+use nightgate_telemetry::{End, Metrics};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpStream, UdpSocket},
@@ -23,6 +26,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use tracing::{debug, info, warn};
+
+use crate::{flows::Counts, tcp::Counted};
 
 /// Wait before a service is bound anew that could not be.
 const RETRY: Duration = Duration::from_secs(2);
@@ -42,13 +47,17 @@ struct EdgeHost {
     context: Context,
     prober: Prober,
     slots: Arc<Semaphore>,
+    metrics: Metrics,
+    /// Shown for terminators with an instance name.
+    secret: InstanceSecret,
 }
 
 impl OwnHosting {
     /// Hosts nothing yet.
-    pub(crate) fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context, metrics: Metrics, secret: InstanceSecret) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
-        let host = EdgeHost { context: context.clone(), prober: Prober::new(), slots };
+        let prober = Prober::new();
+        let host = EdgeHost { context: context.clone(), prober, slots, metrics, secret };
         Self { context, hosting: Hosting::with(host), logged: BTreeSet::new() }
     }
 
@@ -111,7 +120,19 @@ impl EdgeHost {
     ) -> Offers {
         loop {
             let instance = Some(terminator.instance.clone()).filter(|name| !name.is_empty());
-            let options = BindOptions { instance, precedence, cost, ..BindOptions::default() };
+            let secret = match instance {
+                Some(_) => Bytes::copy_from_slice(self.secret.bytes()),
+                None => Bytes::new(),
+            };
+            let max_routers = terminator.host.listen.max_connections;
+            let options = BindOptions {
+                instance,
+                secret,
+                precedence,
+                cost,
+                max_routers,
+                ..BindOptions::default()
+            };
             match self.context.bind_offers(&service.name, options).await {
                 Ok(offers) => return offers,
                 Err(error) => warn!(
@@ -132,6 +153,7 @@ impl EdgeHost {
     ) {
         let (service, dialer) = (&service.name, offer.caller().name.clone());
         let refused = |cause: FailureCause, detail: &str| {
+            self.metrics.circuit_refused(End::Host, cause.as_str());
             info!(service, dialer, cause = cause.as_str(), detail, "circuit refused");
         };
         let Ok(_slot) = self.slots.try_acquire() else {
@@ -149,7 +171,10 @@ impl EdgeHost {
                 }
             };
         let ended = match offer.accept().await {
-            Ok(stream) => carry(stream, connection).await,
+            Ok(stream) => {
+                self.metrics.circuit_opened(End::Host);
+                carry(stream, connection, &Counts::new(self.metrics.clone())).await
+            }
             Err(lost) => Err(std::io::Error::other(lost)),
         };
         if let Err(error) = ended {
@@ -158,16 +183,21 @@ impl EdgeHost {
     }
 }
 
-async fn carry(stream: Stream, connection: Connection) -> std::io::Result<()> {
+async fn carry(stream: Stream, connection: Connection, counts: &Counts) -> std::io::Result<()> {
     match connection {
-        Connection::Stream(connection) => carry_stream(stream, connection).await,
-        Connection::Datagrams(socket) => carry_datagrams(stream, &socket).await,
+        Connection::Stream(connection) => carry_stream(stream, connection, counts).await,
+        Connection::Datagrams(socket) => carry_datagrams(stream, &socket, counts).await,
     }
 }
 
-async fn carry_stream(mut stream: Stream, mut connection: TcpStream) -> std::io::Result<()> {
+async fn carry_stream(
+    mut stream: Stream,
+    mut connection: TcpStream,
+    counts: &Counts,
+) -> std::io::Result<()> {
     connection.set_nodelay(true)?;
-    let ended = copy_bidirectional(&mut stream, &mut connection).await;
+    let mut counted = Counted { stream: &mut connection, counts, sight: Sight::default() };
+    let ended = copy_bidirectional(&mut stream, &mut counted).await;
     if ended.is_err() {
         // What was cut must not look complete, at either end.
         reset(connection);
@@ -177,7 +207,11 @@ async fn carry_stream(mut stream: Stream, mut connection: TcpStream) -> std::io:
 }
 
 /// Carries datagrams both ways until the dialer ends the circuit, or for [`UDP_IDLE`] none has come from either side.
-async fn carry_datagrams(stream: Stream, socket: &UdpSocket) -> std::io::Result<()> {
+async fn carry_datagrams(
+    stream: Stream,
+    socket: &UdpSocket,
+    counts: &Counts,
+) -> std::io::Result<()> {
     let messages: Messages = stream.into_messages();
     let mut silent_at = Instant::now() + UDP_IDLE;
     loop {
@@ -187,10 +221,14 @@ async fn carry_datagrams(stream: Stream, socket: &UdpSocket) -> std::io::Result<
                 // An empty one cannot be told from no message at all.
                 if !datagram.is_empty() {
                     messages.send(&datagram).await?;
+                    counts.add_sent(datagram.len());
                 }
             }
             message = messages.recv() => match message? {
-                Some(message) => drop(socket.send(&message).await?),
+                Some(message) => {
+                    socket.send(&message).await?;
+                    counts.add_received(message.len());
+                }
                 None => return messages.shutdown().await,
             },
             () = sleep_until(silent_at) => return messages.shutdown().await,

@@ -27,4 +27,4 @@ pub use flows::FlowReport;
 pub use process::Process;
 pub use second_factor::{socket_of, take_codes};
 pub use status::{AttachedTo, StatusReport};
-pub use tunneler::{TunnelConfig, TunnelError, host, run};
+pub use tunneler::{HostConfig, TunnelConfig, TunnelError, host, run};

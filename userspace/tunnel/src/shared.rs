@@ -17,7 +17,8 @@ use nightgate_gateway::{
     names::{HostName, NameAddresses},
 };
 use nightgate_model::configs::Protocol;
-use nightgate_sdk::{Context, DialError, DialOptions, Stream};
+use nightgate_sdk::{Context, DialError, DialFailure, DialOptions, FailureCause, Stream};
+use nightgate_telemetry::{End, Metrics};
 use tracing::{error, warn};
 
 use crate::{
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) table: Mutex<Table>,
     pub(crate) policy: Policy,
     pub(crate) flows: Flows,
+    pub(crate) metrics: Metrics,
 }
 
 /// What a program wants, and may have.
@@ -69,6 +71,31 @@ pub(crate) enum Refusal {
     Policy { service: String, process: Box<Process> },
     #[error("allowedSourceAddresses of service {service} do not include {address}")]
     Source { service: String, address: IpAddr },
+}
+
+impl Refusal {
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::Gone(_) => FailureCause::NoService,
+            Self::Policy { .. } | Self::Source { .. } => FailureCause::Unauthorized,
+        }
+    }
+}
+
+/// The word for a failed dial.
+fn cause(failure: &DialFailure) -> &'static str {
+    match failure {
+        DialFailure::NoSuchService { .. } => FailureCause::NoService.as_str(),
+        DialFailure::Controller(_) => "no-controller",
+        DialFailure::NoRouter { .. } => FailureCause::NoRoute.as_str(),
+        DialFailure::Refused { cause, .. } => cause.map_or("refused", FailureCause::as_str),
+        DialFailure::Timeout { .. } => FailureCause::DialTimeout.as_str(),
+        DialFailure::ChannelLost { .. } => FailureCause::LinkLost.as_str(),
+        DialFailure::Agreement(_)
+        | DialFailure::NotNative
+        | DialFailure::NotAHost { .. }
+        | DialFailure::Downgraded => FailureCause::Encryption.as_str(),
+    }
 }
 
 impl Shared {
@@ -152,6 +179,13 @@ impl Shared {
 
     /// What a program wants whose socket is at `seen`, if it may have it.
     pub(crate) fn admit(&self, origin: &Origin, seen: SocketAddr) -> Result<Call, Refusal> {
+        self.metrics.connection_intercepted();
+        self.look_at(origin, seen).inspect_err(|refusal| {
+            self.metrics.circuit_refused(End::Dialer, refusal.cause().as_str());
+        })
+    }
+
+    fn look_at(&self, origin: &Origin, seen: SocketAddr) -> Result<Call, Refusal> {
         let destination = SocketAddr::new(origin.destination.to_ip(), origin.port);
         let source = source::of(seen, destination.ip());
         let process = Process::of(origin);
@@ -187,7 +221,12 @@ impl Shared {
             timeout: call.plan.timeout(),
             ..DialOptions::default()
         };
-        self.context.dial_with(&call.service, &options).await
+        let dialed = self.context.dial_with(&call.service, &options).await;
+        match &dialed {
+            Ok(_) => self.metrics.circuit_opened(End::Dialer),
+            Err(error) => self.metrics.circuit_refused(End::Dialer, cause(&error.failure)),
+        }
+        dialed
     }
 
     /// The addresses of a service's name.

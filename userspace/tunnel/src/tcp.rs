@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -123,11 +123,11 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
     }
 }
 
-/// A program's side of a connection, counted.
-struct Counted<'a> {
-    stream: &'a mut TcpStream,
-    counts: &'a Counts,
-    sight: Sight,
+/// The side of a connection that is no circuit's, counted.
+pub(crate) struct Counted<'a> {
+    pub(crate) stream: &'a mut TcpStream,
+    pub(crate) counts: &'a Counts,
+    pub(crate) sight: Sight,
 }
 
 impl AsyncRead for Counted<'_> {
@@ -140,8 +140,7 @@ impl AsyncRead for Counted<'_> {
         ready!(Pin::new(&mut *self.stream).poll_read(context, buffer))?;
         let read = buffer.filled().get(before..).unwrap_or_default();
         self.sight.look(read);
-        let read = u64::try_from(read.len()).unwrap_or(u64::MAX);
-        self.counts.sent.fetch_add(read, Ordering::Relaxed);
+        self.counts.add_sent(read.len());
         Poll::Ready(Ok(()))
     }
 }
@@ -153,8 +152,7 @@ impl AsyncWrite for Counted<'_> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut *self.stream).poll_write(context, bytes))?;
-        let counted = u64::try_from(written).unwrap_or(u64::MAX);
-        self.counts.received.fetch_add(counted, Ordering::Relaxed);
+        self.counts.add_received(written);
         Poll::Ready(Ok(written))
     }
 

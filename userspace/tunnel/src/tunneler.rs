@@ -8,10 +8,14 @@ use std::{
     time::Duration,
 };
 
-use nightgate_config::FlowRecords;
+use nightgate_config::{FlowRecords, Metrics as Scraping};
 use nightgate_datapath::DatapathError;
 use nightgate_export::{HttpError, Outputs, host_name};
-use nightgate_gateway::admin::{AdminServer, AdminSocketError, Query, Request, Topic};
+use nightgate_gateway::{
+    admin::{AdminServer, AdminSocketError, Query, Request, Topic},
+    exporter::{Exporter, ExporterError, Source},
+    hosting::InstanceSecret,
+};
 use nightgate_netlink::NetlinkError;
 use nightgate_sdk::{AuthenticateError, Context, Identity};
 use nightgate_telemetry::{Metrics, MetricsError};
@@ -53,6 +57,17 @@ pub struct TunnelConfig {
     pub records: Option<FlowRecords>,
     /// Where operators look in.
     pub admin_socket: PathBuf,
+    /// How it hosts, and where its metrics are scraped.
+    pub hosting: HostConfig,
+}
+
+/// What a tunneler needs that hosts.
+#[derive(Debug, Default)]
+pub struct HostConfig {
+    /// Shown for instance names that other hosts have too.
+    pub secret: InstanceSecret,
+    /// Where metrics are scraped; `None` for nowhere.
+    pub metrics: Option<Scraping>,
 }
 
 /// A tunneler that cannot start.
@@ -67,9 +82,12 @@ pub enum TunnelError {
     /// The hooks cannot be attached.
     #[error(transparent)]
     Hooks(#[from] DatapathError),
-    /// The metrics of its flow records clash.
+    /// The metrics clash.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
     /// A collector of flow records cannot be used as configured.
     #[error(transparent)]
     Collector(#[from] HttpError),
@@ -103,7 +121,9 @@ const REFRESH: Duration = Duration::from_secs(5);
 pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result<(), TunnelError> {
     let mut admin = AdminServer::start(&config.admin_socket)?;
     let context = Context::load(&config.identity).await?;
-    let records = records(&config, &context)?;
+    let metrics = Metrics::new()?;
+    let exporter = export(&config.hosting, &metrics).await?;
+    let records = records(&config, &context, &metrics)?;
     let Attached { tunnel, sockets, mut place } = attach(&config).await?;
     let shared = Arc::new(Shared {
         context,
@@ -112,12 +132,13 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
         controller: config.identity.controller_address().ok(),
         table: Mutex::new(Table::new()),
         policy: config.policy,
-        flows: Flows::new(records),
+        flows: Flows::new(records, metrics.clone()),
+        metrics,
     });
     let mut tasks = JoinSet::new();
     let spawned = spawn_all(&mut tasks, sockets, &shared).map_err(TunnelError::Sockets);
     if spawned.is_ok() {
-        tasks.spawn(refresh(Arc::clone(&shared)));
+        tasks.spawn(refresh(Arc::clone(&shared), config.hosting.secret));
         let file = config.identity.path().map(Path::to_owned);
         tasks.spawn(take_codes(shared.context.clone(), file));
         let identity = shared.context.identity_name();
@@ -127,6 +148,7 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
         }
         work(&shared, &mut place, &mut admin, stop).await;
     }
+    drop(exporter);
     tasks.shutdown().await;
     shared.flows.close().await;
     drop(shared);
@@ -157,9 +179,18 @@ async fn work(
     }
 }
 
-fn records(config: &TunnelConfig, context: &Context) -> Result<Option<Records>, TunnelError> {
+async fn export(config: &HostConfig, metrics: &Metrics) -> Result<Option<Exporter>, ExporterError> {
+    let Some(scraping) = &config.metrics else { return Ok(None) };
+    Exporter::start(scraping, &Source::Counters(metrics.clone())).await.map(Some)
+}
+
+fn records(
+    config: &TunnelConfig,
+    context: &Context,
+    metrics: &Metrics,
+) -> Result<Option<Records>, TunnelError> {
     let Some(wanted) = &config.records else { return Ok(None) };
-    let outputs = Outputs::start(wanted, &host_name(), &Metrics::new()?)?;
+    let outputs = Outputs::start(wanted, &host_name(), metrics)?;
     let (identity, interim) = (context.identity_name(), wanted.interim);
     Ok(Some(Records { outputs, identity, interim }))
 }
@@ -186,15 +217,18 @@ fn spawn_all(tasks: &mut JoinSet<()>, sockets: Sockets, shared: &Arc<Shared>) ->
 /// without privileges.
 ///
 /// # Errors
-/// The identity cannot join the overlay.
+/// The identity cannot join the overlay, or metrics cannot be served.
 pub async fn host(
     identity: &Identity,
+    config: HostConfig,
     stop: impl Future<Output = ()>,
-) -> Result<(), AuthenticateError> {
+) -> Result<(), TunnelError> {
+    let metrics = Metrics::new()?;
+    let _exporter = export(&config, &metrics).await?;
     let context = Context::load(identity).await?;
     info!(identity = %context.identity_name(), "tunneler hosts");
     let keep = async {
-        let mut hosting = OwnHosting::new(context.clone());
+        let mut hosting = OwnHosting::new(context.clone(), metrics, config.secret);
         loop {
             context.second_factor_becomes_due(false).await;
             match context.services().await {
@@ -215,9 +249,9 @@ pub async fn host(
 }
 
 /// Keeps what is intercepted and hosted as the controller allows it.
-async fn refresh(shared: Arc<Shared>) {
+async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
     let mut logged = BTreeSet::new();
-    let mut hosting = OwnHosting::new(shared.context.clone());
+    let mut hosting = OwnHosting::new(shared.context.clone(), shared.metrics.clone(), secret);
     loop {
         shared.context.second_factor_becomes_due(false).await;
         if shared.at_interfaces {
@@ -253,8 +287,10 @@ fn answer(query: Query, shared: &Shared, place: &Place) {
         serde_json::to_value(shared.flows.report())
     } else if asks(Topic::Tunnel) {
         serde_json::to_value(StatusReport::of(shared, place))
+    } else if asks(Topic::Metrics) {
+        return query.answer(shared.metrics.render().map(Into::into).map_err(|it| it.to_string()));
     } else {
-        let text = "this is a tunneler, which has its status and flows alone";
+        let text = "this is a tunneler, which has its status, flows and metrics alone";
         return query.answer(Err(text.into()));
     };
     let answer = shown.map_err(|error| error.to_string());

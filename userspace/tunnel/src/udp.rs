@@ -2,12 +2,7 @@
 
 mod entrance;
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nightgate_abi::tunnel::{DNS_SERVICE, OriginKey};
@@ -137,9 +132,6 @@ async fn exchange(
     messages: &Messages,
     counts: &Counts,
 ) -> std::io::Result<EndReason> {
-    let count = |counter: &std::sync::atomic::AtomicU64, length: usize| {
-        counter.fetch_add(u64::try_from(length).unwrap_or(u64::MAX), Ordering::Relaxed);
-    };
     let mut silent_at = Instant::now() + IDLE;
     loop {
         tokio::select! {
@@ -148,13 +140,13 @@ async fn exchange(
                 // An empty one cannot be told from no message at all.
                 if !datagram.is_empty() {
                     messages.send(&datagram).await?;
-                    count(&counts.sent, datagram.len());
+                    counts.add_sent(datagram.len());
                 }
             }
             message = messages.recv() => {
                 let Some(message) = message? else { return Ok(EndReason::EndOfFlow) };
                 reply.send(&message).await?;
-                count(&counts.received, message.len());
+                counts.add_received(message.len());
             }
             () = tokio::time::sleep_until(silent_at) => {
                 messages.shutdown().await?;

@@ -155,7 +155,7 @@ async fn gateways_and_programs_share_an_instance_by_its_secret() {
     overlay.operator.patch("services", "servers", &json!({ "config": { "host.v1": host } })).await;
     let file = overlay.folder().join("secret");
     fs::write(&file, "correct horse battery\n").unwrap();
-    let secret = InstanceSecret::read(&file).unwrap();
+    let secret = InstanceSecret::read("secret_file", &file).unwrap();
     let start =
         |name, secret| Gateway::start_with((&overlay, name), &["servers-host"], UDP_IDLE, secret);
     let first = start("first", secret.clone()).await;

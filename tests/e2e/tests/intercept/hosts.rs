@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use nightgate_lab::{Cgroup, HttpServer, Process, overlay::Programs, overlay::address};
+use nightgate_lab::{Cgroup, HttpServer, Process, overlay::Programs, overlay::address, run};
 use nix::sys::signal::Signal;
 
 use super::{LONG, Scene};
@@ -47,6 +47,8 @@ fn a_host_that_listens_nowhere_hosts_what_programs_of_another_reach() {
     let folder = scene.deployment.file("");
     let mut command = topology.sdk_host.command(&nightgate);
     command.args(["tunnel", "host", "--identity"]).arg(scene.deployment.file("hoster.json"));
+    let metrics = scene.deployment.file("hoster-metrics.sock");
+    command.arg("--metrics-socket").arg(&metrics);
     let mut host = Process::spawn("host", command, &folder).expect("started");
     host.wait_for_output("hosting begins", LONG).expect("it hosts");
     let sockets = topology.sdk_host.shell("ss -H -lntu").expect("listed");
@@ -69,8 +71,27 @@ fn a_host_that_listens_nowhere_hosts_what_programs_of_another_reach() {
     assert!(!refused.status.success(), "{refused:?}");
     let told = "connection-refused: connect to 192.0.2.50:8088";
     dialer.wait_for_output(told, LONG).expect("the dialing end learns why");
+    let mut scrape = topology.sdk_host.command("curl");
+    scrape.args(["-sS", "http://metrics/metrics", "--unix-socket"]).arg(&metrics);
+    counts(&run(&mut scrape).expect("scraped"), "host");
+    let mut ask = Command::new(&nightgate);
+    ask.args(["metrics", "--socket"]).arg(scene.deployment.file("tunnel.sock"));
+    counts(&run(&mut ask).expect("asked"), "dialer");
     dialer.stop(Signal::SIGTERM, LONG).expect("stopped");
     host.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+/// One connection and one flow of datagrams have been carried, and one connection refused.
+fn counts(metrics: &str, end: &str) {
+    let refused = r#"nightgate_circuits_refused_total{cause="connection-refused""#;
+    for line in [
+        &format!("nightgate_circuits_opened_total{{end=\"{end}\"}} 2\n"),
+        &format!("{refused},end=\"{end}\"}} 1\n"),
+        r#"nightgate_circuit_plaintext_bytes_total{direction="sent"}"#,
+        r#"nightgate_circuit_plaintext_bytes_total{direction="received"}"#,
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }
 
 fn dialer(scene: &Scene, nightgate: &Path, cgroup: &Cgroup, folder: &Path) -> Process {

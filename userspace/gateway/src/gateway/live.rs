@@ -35,7 +35,7 @@ use crate::{
     firewall::Firewall,
     flow_records::{FlowRecords, View},
     hosted::HostedTable,
-    hosting::{Hosting, InstanceSecret, UDP_IDLE, hosted_services},
+    hosting::{Hosting, InstanceSecret, hosted_services},
     intercept::{InterceptTable, Intercepts},
     interceptor::Interceptor,
     masquerade::AddressBook,
@@ -97,6 +97,7 @@ impl Live {
         let identity = router.id().as_identity();
         let ranges = synthetic_ranges(rules.gateway());
         let flows = verdicts.flows();
+        let udp_idle = rules.gateway().tracking.timeouts.udp;
         Self {
             firewall,
             learning: Learning::new(rules.state().clone()),
@@ -111,7 +112,7 @@ impl Live {
                 router.clone(),
                 identity.clone(),
                 (metrics.clone(), flows, table.subscribe()),
-                UDP_IDLE,
+                udp_idle,
                 secret,
             ),
             hosted: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! What a gateway shows to host under an instance name that others host under too.
+//! What a gateway or tunneler shows to host under an instance name that others host under too.
 
 use std::{fmt, fs, io, path::Path, sync::Arc};
 
@@ -18,8 +18,10 @@ pub struct InstanceSecret(Arc<[u8]>);
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceSecretError {
     /// Its file cannot be read.
-    #[error("hosting.instance_secret_file: read {path}: {source}")]
+    #[error("{key}: read {path}: {source}")]
     Read {
+        /// What names the file.
+        key: &'static str,
         /// The file.
         path: String,
         /// Why not.
@@ -27,10 +29,12 @@ pub enum InstanceSecretError {
     },
     /// It is too short or too long.
     #[error(
-        "hosting.instance_secret_file: {path} holds {found} bytes, expected a random text of {SHORTEST} to {MAX_SECRET}; \
+        "{key}: {path} holds {found} bytes, expected a random text of {SHORTEST} to {MAX_SECRET}; \
          `openssl rand -hex 32` makes one"
     )]
     Length {
+        /// What names the file.
+        key: &'static str,
         /// The file.
         path: String,
         /// Its length in bytes, without an end of line.
@@ -39,19 +43,24 @@ pub enum InstanceSecretError {
 }
 
 impl InstanceSecret {
-    /// Reads it from a file; an end of line behind it is not part of it.
+    /// Reads it from the file that `key` names; an end of line behind it is not part of it.
     ///
     /// # Errors
     /// The file cannot be read, or what it holds has not 16 to 1024 bytes.
-    pub fn read(path: &Path) -> Result<Self, InstanceSecretError> {
+    pub fn read(key: &'static str, path: &Path) -> Result<Self, InstanceSecretError> {
         let shown = || path.display().to_string();
-        let text =
-            fs::read(path).map_err(|source| InstanceSecretError::Read { path: shown(), source })?;
+        let failed = |source| InstanceSecretError::Read { key, path: shown(), source };
+        let text = fs::read(path).map_err(failed)?;
         let secret = text.trim_ascii_end();
         if !(SHORTEST..=MAX_SECRET).contains(&secret.len()) {
-            return Err(InstanceSecretError::Length { path: shown(), found: secret.len() });
+            return Err(InstanceSecretError::Length { key, path: shown(), found: secret.len() });
         }
         Ok(Self(secret.into()))
+    }
+
+    /// The secret, for an SDK, which seals it itself; empty for none.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// What routers are told of it; nothing for terminators that have no instance name.
@@ -74,14 +83,15 @@ mod tests {
     fn a_secret_is_read_without_its_end_of_line_and_seals_names_only() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
-        let missing = InstanceSecret::read(&file).unwrap_err().to_string();
-        assert!(missing.contains("hosting.instance_secret_file"), "{missing}");
+        let missing = InstanceSecret::read("secret_file", &file).unwrap_err().to_string();
+        assert!(missing.starts_with("secret_file: read"), "{missing}");
         for unfit in ["", "too short\n", &"x".repeat(MAX_SECRET + 1)] {
             fs::write(&file, unfit).unwrap();
-            assert!(matches!(InstanceSecret::read(&file), Err(InstanceSecretError::Length { .. })));
+            let read = InstanceSecret::read("secret_file", &file);
+            assert!(matches!(read, Err(InstanceSecretError::Length { .. })));
         }
         fs::write(&file, "correct horse battery\n").unwrap();
-        let secret = InstanceSecret::read(&file).unwrap();
+        let secret = InstanceSecret::read("secret_file", &file).unwrap();
         let service = ServiceId::new("s");
         // As an SDK's host that shows the same.
         assert_eq!(
