@@ -2,6 +2,7 @@
 
 mod capture_files;
 mod early;
+mod explained;
 mod flood;
 mod flow_records;
 mod hosted_mirror;
