@@ -28,7 +28,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("netlink", &[]),
     ("telemetry", &[]),
     ("export", &["config", "telemetry"]),
-    ("router", &["wire", "fabric", "e2ee", "identity", "model", "telemetry"]),
+    ("router", &["wire", "fabric", "e2ee", "identity", "model", "netlink", "telemetry"]),
     (
         "gateway",
         &[

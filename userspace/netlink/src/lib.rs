@@ -1,5 +1,5 @@
-//! Interfaces, addresses, routes, policy rules and offloads of the host: the only crate that speaks
-//! rtnetlink.
+//! Interfaces, addresses, routes, policy rules and offloads of the host, and what the kernel knows of connections: the
+//! only crate that speaks rtnetlink.
 //!
 //! Whatever is added comes back as an [`Undo`]; applying it restores what was there before. Adding
 //! is idempotent: what an earlier run of the product left behind (marked with
@@ -23,6 +23,7 @@ mod prefix;
 mod queue;
 mod route;
 mod sysctl;
+mod tcp;
 mod undo;
 mod watch;
 mod way;
@@ -37,6 +38,7 @@ pub use mirror_pair::{MIRROR_DEVICE, MIRROR_PEER, MirrorPair};
 pub use neighbour::Neighbour;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use route::{NextHop, ROUTE_PROTOCOL, Route};
+pub use tcp::{TcpSegments, tcp_segments};
 pub use undo::Undo;
 pub use watch::InterfaceWatch;
 pub use way::{Passenger, Way};

@@ -77,6 +77,8 @@ const LINKS: Columns = Columns::all(&[
     ("dropped", "dropped"),
     ("sent", "sent"),
     ("received", "received"),
+    ("segments", "segments"),
+    ("sent again", "repeated"),
 ]);
 const COUNTERS: Columns = Columns::counted(&[
     ("reason", "reason"),

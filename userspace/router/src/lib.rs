@@ -41,7 +41,7 @@ pub use binding::{Binding, Incoming};
 pub use circuit::{Circuit, CircuitClosed, CircuitReceiver, CircuitSender};
 pub use contact::Offline;
 pub use instance::InstanceTaken;
-pub use link::LinkConfig;
+pub use link::{LOOK_EVERY, LinkConfig};
 pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, KeyShare, LinkInfo};
 pub use nightgate_identity::{Credentials, Identity};
 pub use nightgate_wire::link::{CircuitId, Payload};

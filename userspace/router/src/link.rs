@@ -4,11 +4,16 @@ mod accepted;
 mod batch;
 mod dialer;
 mod hello;
+mod loss;
 mod stream;
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,9 +27,11 @@ use tokio::{
 };
 use tracing::debug;
 
+pub use self::loss::LOOK_EVERY;
 pub(crate) use self::{accepted::Accepted, dialer::Dialer};
 use self::{
     hello::say_hello,
+    loss::count_losses,
     stream::{FrameReader, TLS_BUFFER, read, write},
 };
 use crate::{Router, actor::Event, buffered::Buffered, control::chain, outbox::Outbox};
@@ -118,9 +125,11 @@ async fn try_serve(
 ) -> Result<(), LinkError> {
     let peer = known(router, fingerprint).ok_or(LinkError::Unauthorized)?;
     let _accepted = router.accepted.add(&peer.id).ok_or(LinkError::TooMany)?;
-    prepare(stream.get_ref().0.tcp())?;
+    let tcp = stream.get_ref().0.tcp();
+    prepare(tcp)?;
+    let socket = tcp.as_fd().try_clone_to_owned()?;
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-    run(router, Side::Listener, stream, &peer).await
+    run(router, (Side::Listener, socket), stream, &peer).await
 }
 
 fn known(router: &Router, fingerprint: &str) -> Option<ReplicaRouter> {
@@ -143,7 +152,7 @@ impl Drop for Up<'_> {
 
 async fn run<S>(
     router: &Router,
-    side: Side,
+    (side, socket): (Side, OwnedFd),
     stream: S,
     peer: &ReplicaRouter,
 ) -> Result<(), LinkError>
@@ -161,7 +170,8 @@ where
     let _up = Up(router, link);
     tokio::select! {
         ended = write(outgoing, writer) => ended,
-        ended = read(router, (link, traffic), reader) => ended,
+        ended = read(router, (link, Arc::clone(&traffic)), reader) => ended,
+        ended = count_losses(socket, &traffic) => ended,
         () = revoked(router, peer) => Err(LinkError::Unauthorized),
     }
 }

@@ -12,8 +12,8 @@ use nightgate_telemetry::{
     metrics::{
         CIRCUIT_MEMORY, CIRCUIT_PLACES, CIRCUITS, CIRCUITS_CLOSED, CIRCUITS_MOVED,
         CONTROLLER_SILENCE, DIAL_TIME, DIALS, EVENTS_WAITING, HEALTH_EVENTS, LINK_BYTES,
-        LINK_CONNECTIONS, LINK_COST, LINK_DROPS, LINK_QUEUE, LINK_ROUND_TRIP, MODEL_INDEX,
-        TERMINATORS,
+        LINK_CONNECTIONS, LINK_COST, LINK_DROPS, LINK_QUEUE, LINK_REPEATED, LINK_ROUND_TRIP,
+        LINK_SEGMENTS, MODEL_INDEX, TERMINATORS,
     },
 };
 
@@ -121,6 +121,8 @@ fn add_links(
         scrape.count(LINK_DROPS, &[peer], sum(|link| link.dropped))?;
         scrape.count(LINK_BYTES, &[peer, "sent"], sum(|link| link.sent))?;
         scrape.count(LINK_BYTES, &[peer, "received"], sum(|link| link.received))?;
+        scrape.count(LINK_SEGMENTS, &[peer], sum(|link| link.segments))?;
+        scrape.count(LINK_REPEATED, &[peer], sum(|link| link.repeated))?;
     }
     Ok(())
 }

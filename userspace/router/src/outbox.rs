@@ -32,15 +32,17 @@ struct Shared {
     traffic: Arc<Traffic>,
 }
 
-/// Bytes of frames that a connection has carried.
+/// Bytes of frames that a connection has carried, and TCP's segments for it.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
+    pub(crate) segments: AtomicU64,
+    pub(crate) repeated: AtomicU64,
 }
 
 /// What a connection has carried, and what waits for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
     /// Bytes that wait.
     pub(crate) queued: usize,
@@ -48,6 +50,9 @@ pub(crate) struct Load {
     pub(crate) dropped: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    /// TCP's segments, and those of them that were sent again.
+    pub(crate) segments: u64,
+    pub(crate) repeated: u64,
 }
 
 impl Outbox {
@@ -83,6 +88,8 @@ impl Outbox {
             dropped: queue.dropped(),
             sent: traffic.sent.load(Ordering::Relaxed),
             received: traffic.received.load(Ordering::Relaxed),
+            segments: traffic.segments.load(Ordering::Relaxed),
+            repeated: traffic.repeated.load(Ordering::Relaxed),
         }
     }
 }

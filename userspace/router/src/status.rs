@@ -37,12 +37,16 @@ pub struct LinkStatus {
     pub sent: u64,
     /// Bytes of frames received.
     pub received: u64,
+    /// TCP's segments sent, as of the last look, every [`crate::LOOK_EVERY`].
+    pub segments: u64,
+    /// Those of them that were sent again: what the way to the neighbour has lost, or has delayed for too long. A queue
+    /// at this end counts for nothing here.
+    pub repeated: u64,
 }
 
 impl LinkStatus {
     pub(crate) fn new(info: LinkInfo, load: Option<Load>) -> Self {
-        let (queued, dropped) = load.map_or((0, 0), |load| (load.queued, load.dropped));
-        let (sent, received) = load.map_or((0, 0), |load| (load.sent, load.received));
-        Self { info, queued, dropped, sent, received }
+        let Load { queued, dropped, sent, received, segments, repeated } = load.unwrap_or_default();
+        Self { info, queued, dropped, sent, received, segments, repeated }
     }
 }

@@ -215,6 +215,20 @@ pub const LINK_BYTES: CounterMetric = CounterMetric {
     labels: &["peer", "direction"],
 };
 
+/// What TCP has sent for a link.
+pub const LINK_SEGMENTS: CounterMetric = CounterMetric {
+    name: "nightgate_link_segments_total",
+    help: "TCP segments sent over the link to a neighbour since it stands",
+    labels: &["peer"],
+};
+
+/// What was lost on the way.
+pub const LINK_REPEATED: CounterMetric = CounterMetric {
+    name: "nightgate_link_repeated_segments_total",
+    help: "Of them those that were sent again, because the way lost or delayed them",
+    labels: &["peer"],
+};
+
 /// Circuits that stand.
 pub const CIRCUITS: GaugeMetric = GaugeMetric {
     name: "nightgate_circuits",

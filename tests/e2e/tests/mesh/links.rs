@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use nightgate_lab::{Mesh, overlay::Programs, until};
+use nightgate_lab::{Impairment, Mesh, overlay::Programs, until};
+use serde_json::Value;
 
 use crate::PATIENCE;
 
@@ -43,4 +44,21 @@ fn groups_and_listeners_decide_which_routers_link() {
     mesh.start(3).unwrap();
     wait_for_connections(&mesh, 3, &[("r1", 1)]);
     assert_eq!(mesh.connections(2).unwrap(), BTreeMap::new(), "r3 dials no group of r2");
+}
+
+#[test]
+fn what_the_way_to_a_neighbour_loses_is_counted() {
+    let programs = Programs::find().unwrap();
+    let mut mesh = Mesh::new(&programs, 2, &[(1, 2)]).unwrap();
+    for router in 1..=2 {
+        mesh.start(router).unwrap();
+    }
+    mesh.wait_for_neighbours(1, &[2]).unwrap();
+    mesh.wire(1, 2).unwrap().impair_both(Impairment { loss: 0.2, ..Impairment::default() });
+    until("segments that are sent again", PATIENCE, || {
+        let links = mesh.ask("links", 1)?;
+        let has = |link: &Value, field| link[field].as_u64().is_some_and(|count| count > 0);
+        Ok(links.iter().any(|link| has(link, "segments") && has(link, "repeated")).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", mesh.log_tails(20)));
 }

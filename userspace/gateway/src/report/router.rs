@@ -162,6 +162,8 @@ mod tests {
                 dropped: 0,
                 sent: 0,
                 received: 0,
+                segments: 0,
+                repeated: 0,
             }],
             circuits: vec![circuit],
             terminators: vec![],

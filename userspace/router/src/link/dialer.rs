@@ -1,6 +1,6 @@
 //! Which routers are dialed, and that they stay so.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, os::fd::AsFd as _, time::Duration};
 
 use nightgate_model::{id::RouterId, replica::ReplicaRouter};
 use rustls_pki_types::ServerName;
@@ -147,8 +147,9 @@ impl Connection {
         let known = known(router, &fingerprint).filter(|known| known.id == *peer);
         let peer = known.ok_or(LinkError::Unauthorized)?;
         backoff.reset();
+        let socket = stream.get_ref().0.tcp().as_fd().try_clone_to_owned()?;
         tokio::select! {
-            ended = run(router, Side::Dialer, stream, &peer) => ended,
+            ended = run(router, (Side::Dialer, socket), stream, &peer) => ended,
             () = router.accepted.wait_for(&peer.id, true), if self.target.yields => {
                 Err(LinkError::Duplicate)
             }
