@@ -66,7 +66,7 @@ pub struct Router {
     pub links: Links,
     /// What it may do while it does not hear the controller.
     pub offline: Offline,
-    /// Threads that carry traffic; `None` for one for each CPU but one.
+    /// Threads that carry traffic; `None` for one for each CPU.
     pub threads: Option<NonZeroUsize>,
 }
 

@@ -1,8 +1,8 @@
 //! Threads of their own for what carries traffic: rules that are compiled, files that are written and answers to
 //! operators hold up no packet there.
 //!
-//! One thread carries more than two do on two CPUs: the kernel's part of each packet keeps the other busy, and threads that
-//! share work wake each other for it.
+//! Threads that share work wake each other for it: one alone takes less of the CPUs for what it carries, several carry more
+//! at once, and what is slow for one holds up less.
 
 use std::{
     future::Future,
@@ -26,12 +26,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts so many threads; without a number, one for each CPU but one.
+    /// Starts so many threads; without a number, one for each CPU.
     ///
     /// # Errors
     /// The system refuses threads or files.
     pub fn start(threads: Option<NonZeroUsize>) -> io::Result<Self> {
-        let mut builder = match threads.unwrap_or_else(all_but_one).get() {
+        let mut builder = match threads.unwrap_or_else(one_for_each_cpu).get() {
             1 => Builder::new_current_thread(),
             threads => {
                 let mut builder = Builder::new_multi_thread();
@@ -77,10 +77,8 @@ impl Drop for Traffic {
     }
 }
 
-/// The kernel needs a CPU for what it forwards.
-fn all_but_one() -> NonZeroUsize {
-    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new(cpus.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
+fn one_for_each_cpu() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]
