@@ -32,6 +32,7 @@ fn the_first_thing_that_refuses_is_named_wherever_it_is() {
     scene.model("lonely", &intercept("172.20.9.2", ""), DEAF, ["nobody", "gw-a"]);
     scene.says("172.20.9.2:80", "refused: nobody hosts service lonely");
 
+    scene.rules("- { id: deaf, from: local, to: lan, protocol: tcp, action: accept }");
     scene.service("deaf", &intercept("172.20.9.3", ""), DEAF);
     scene.says("172.20.9.3:80", "refused: a trial connection: ");
     scene.says("172.20.9.3:80", "Connection refused");
