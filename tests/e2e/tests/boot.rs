@@ -10,7 +10,7 @@ use std::{
 
 use nightgate_lab::{
     Namespace,
-    overlay::{Deployment, Family, Programs, SCENES, address, stage},
+    overlay::{Deployment, address, after},
     run, until, veth,
 };
 
@@ -112,11 +112,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut deployment =
-            Programs::find().and_then(|programs| stage(programs, Family::V4)).expect("a stage");
-        for scene in &SCENES[..START] {
-            (scene.play)(&mut deployment).expect(scene.name);
-        }
+        let mut deployment = after(START).expect("a stage");
         let server: IpAddr = address::GATEWAY_A[0].parse().expect("an address");
         let listen =
             || [OPEN, OPEN + 1].map(|port| TcpListener::bind((server, port)).expect("bound"));

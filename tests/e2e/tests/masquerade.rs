@@ -8,7 +8,7 @@ use std::{
 
 use nightgate_lab::{
     Namespace,
-    overlay::{Deployment, Family, Programs, SCENES, stage},
+    overlay::{Deployment, after},
     until, veth,
 };
 
@@ -48,11 +48,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut deployment =
-            Programs::find().and_then(|programs| stage(programs, Family::V4)).expect("a stage");
-        for scene in &SCENES[..START] {
-            (scene.play)(&mut deployment).expect(scene.name);
-        }
+        let deployment = after(START).expect("a stage");
         let stranger = Namespace::new("stranger").expect("a namespace");
         let gateway = &deployment.topology().gateway_a;
         gateway.set("net/ipv4/ip_forward", "1").expect("set");

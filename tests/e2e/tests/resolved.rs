@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use nightgate_lab::{
     Process, SystemdResolved,
-    overlay::{Deployment, Family, Programs, SCENES, address, stage},
+    overlay::{Deployment, address, after},
     run, until,
 };
 use nix::sys::signal::Signal;
@@ -29,11 +29,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut deployment =
-            Programs::find().and_then(|programs| stage(programs, Family::V4)).expect("a stage");
-        for scene in &SCENES[..START] {
-            (scene.play)(&mut deployment).expect(scene.name);
-        }
+        let mut deployment = after(START).expect("a stage");
         deployment.kill(GATEWAY).expect("killed");
         let (namespace, folder) = (&deployment.topology().gateway_a, deployment.file(""));
         let resolved = SystemdResolved::start(namespace, &folder).expect("started");

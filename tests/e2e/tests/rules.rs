@@ -6,7 +6,7 @@ use std::{
 };
 
 use nightgate_lab::{
-    overlay::{Deployment, Family, Programs, SCENES, address, stage},
+    overlay::{Deployment, Programs, address, after},
     run, until,
 };
 
@@ -216,11 +216,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut deployment =
-            Programs::find().and_then(|programs| stage(programs, Family::V4)).expect("a stage");
-        for scene in &SCENES[..START] {
-            (scene.play)(&mut deployment).expect(scene.name);
-        }
+        let deployment = after(START).expect("a stage");
         let server = SocketAddr::new(address::GATEWAY_A[0].parse().expect("an address"), 2222);
         let listen = || TcpListener::bind(server).expect("bound");
         let listener = deployment.topology().gateway_a.enter(listen).expect("entered");

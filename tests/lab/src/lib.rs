@@ -36,7 +36,7 @@ pub use self::{
     link::{Bridge, veth},
     mesh::{Mesh, MeshTopology},
     namespace::Namespace,
-    process::Process,
+    process::{Process, memory},
     recorder::Recorder,
     resolved::SystemdResolved,
     run::{RunId, temporary_folder},

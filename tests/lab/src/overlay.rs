@@ -18,6 +18,6 @@ mod verdict;
 pub use self::{
     access::{Access, Outcome},
     deployment::{Deployment, Programs},
-    scenes::{SCENES, Scene, stage},
+    scenes::{SCENES, Scene, after, stage},
     topology::{Family, Topology, address},
 };

@@ -19,6 +19,18 @@ use crate::{command::line, wait::until};
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Memory of a process in KiB, by a line of proc_pid_status(5): `VmRSS` for what is resident, `VmHWM` for the most that was.
+///
+/// # Errors
+/// There is no such process, or no such line.
+pub fn memory(process: u32, line: &str) -> Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let found = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
+    let kib = found.and_then(|rest| rest.split_whitespace().next());
+    kib.with_context(|| format!("no {line} in {path}"))?.parse().context(path)
+}
+
 /// A long-lived process with its output in a file. Ended when dropped: SIGTERM, then SIGKILL.
 #[derive(Debug)]
 pub struct Process {

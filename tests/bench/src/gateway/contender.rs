@@ -1,9 +1,9 @@
 //! Who carries between client and server.
 
-use std::{fs, net::SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
-use nightgate_lab::{Process, until};
+use nightgate_lab::{Process, memory, until};
 use tempfile::TempDir;
 
 use super::{
@@ -59,13 +59,13 @@ impl Contender {
 
     /// The most memory that a gateway has had in use, in MiB (`VmHWM` of proc_pid_status(5)).
     pub(super) fn memory(&self) -> Result<f64> {
-        let each = self.gateways().map(|process| mebibytes(process.id(), "VmHWM:"));
+        let each = self.gateways().map(|process| mebibytes(process, "VmHWM"));
         each.collect::<Result<Vec<_>>>().map(|all| all.into_iter().fold(0.0, f64::max))
     }
 
     /// The memory that each gateway has in use now, in MiB (`VmRSS`).
     pub(super) fn resident(&self) -> Result<Vec<f64>> {
-        self.gateways().map(|process| mebibytes(process.id(), "VmRSS:")).collect()
+        self.gateways().map(|process| mebibytes(process, "VmRSS")).collect()
     }
 
     /// Carries streams, and counts the CPU seconds that it takes.
@@ -114,11 +114,6 @@ impl Contender {
     }
 }
 
-/// A line of proc_pid_status(5) that is in KiB.
-fn mebibytes(process: u32, name: &str) -> Result<f64> {
-    let path = format!("/proc/{process}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()).context("no such line")?;
-    Ok(kib.parse::<f64>()? / 1_024.0)
+fn mebibytes(process: &Process, line: &str) -> Result<f64> {
+    Ok(memory(process.id(), line)? as f64 / 1_024.0)
 }

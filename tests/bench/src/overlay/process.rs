@@ -1,7 +1,6 @@
 //! Controller and router as processes of their own, so that their memory can be told apart.
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
@@ -9,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nightgate_identity::Identity;
+use nightgate_lab::memory;
 use nightgate_router::{LinkConfig, Router, RouterConfig};
 use nightgate_server::Controller;
 use tokio::io::AsyncReadExt as _;
@@ -43,11 +43,7 @@ impl Role {
 
     /// Memory that it has in use, in MiB (`VmRSS` of proc_pid_status(5)).
     pub(super) fn memory(&self) -> Result<f64> {
-        let path = format!("/proc/{}/status", self.0.id());
-        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-        Ok(kib.parse::<f64>()? / 1024.0)
+        Ok(memory(self.0.id(), "VmRSS")? as f64 / 1_024.0)
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
 
 use nightgate_lab::{
     HttpServer,
-    overlay::{Deployment, Family, Programs, SCENES, address, stage},
+    overlay::{Deployment, address, after},
     run, until,
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
@@ -165,13 +165,7 @@ impl Scene {
 
     /// After so many scenes.
     fn after(scenes: usize) -> Self {
-        let programs = Programs::find().expect("programs");
-        let mut deployment = stage(programs, Family::V4).expect("a stage");
-        for scene in &SCENES[..scenes] {
-            (scene.play)(&mut deployment).unwrap_or_else(|error| {
-                panic!("{}: {error:#}\n{}", scene.name, deployment.log_tails(40))
-            });
-        }
+        let deployment = after(scenes).expect("a stage");
         Self { deployment }
     }
 

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     BpfFileSystem, Capture, HttpServer, Namespace, Process,
     command::{program, run},
+    process::memory,
     run::temporary_folder,
     wait::until,
 };
@@ -215,10 +216,7 @@ impl Deployment {
     pub fn resident(&self, name: &str) -> Result<u64> {
         let process = self.processes.iter().find(|process| process.name() == name);
         let id = process.with_context(|| format!("no process {name}"))?.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status")).context("read its status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let size = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-        size.parse().context("its VmRSS")
+        memory(id, "VmRSS")
     }
 
     /// Starts the application that hosts without listening.

@@ -209,6 +209,19 @@ pub fn stage(programs: Programs, family: Family) -> Result<Deployment> {
     Deployment::new(programs, &format!("{RESPONSE_MARKER}\n"), family)
 }
 
+/// The demo's network over IPv4, after so many of its [`SCENES`].
+///
+/// # Errors
+/// As [`stage`], or a scene does not hold: then with what the processes logged last.
+pub fn after(scenes: usize) -> Result<Deployment> {
+    let mut deployment = stage(Programs::find()?, Family::V4)?;
+    for scene in &SCENES[..scenes] {
+        let played = (scene.play)(&mut deployment);
+        played.with_context(|| format!("{}\n{}", scene.name, deployment.log_tails(40)))?;
+    }
+    Ok(deployment)
+}
+
 fn start_controller(deployment: &mut Deployment) -> Result<String> {
     deployment.start_controller()?;
     Ok(format!("listening on {}", configuration::controller(deployment.family)))
