@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use nightgate_fabric::{Command, Dial, EndId, KeyShare, LinkId, LinkQueue, Router, weight};
+use nightgate_fabric::{Command, Dial, EndId, KeyShare, Lane, LinkId, LinkQueue, Router, weight};
 use nightgate_model::{
     entity::{Permission, Service, Terminator},
     id::{IdentityId, RouterId, ServiceId, TerminatorId},
@@ -166,7 +166,7 @@ impl Row {
             session: Bytes::from_static(b"token"),
         };
         let refused = |refusal| anyhow::anyhow!("the dial was refused: {refusal:?}");
-        let dialer = self.first().dial(dial, now).map_err(refused)?;
+        let dialer = self.first().dial(dial, Lane::default(), now).map_err(refused)?;
         let offered = self.settle().into_iter().find_map(|(_, event)| {
             if let Command::Offer(host, ..) = event { Some(host) } else { None }
         });

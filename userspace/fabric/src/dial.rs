@@ -9,7 +9,7 @@ use nightgate_model::{
 use nightgate_wire::link::{CircuitId, Frame, PathId};
 
 use crate::{
-    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, Offer, Role, Router,
+    Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, Lane, Offer, Role, Router,
     end::{Attempt, End, EndState, Healing, Hop, Proof, Watch, Way},
     flow::{Receiver, Sender},
     open::Open,
@@ -26,11 +26,11 @@ pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ATTEMPTS: u32 = 4;
 
 impl Router {
-    /// Starts a circuit; [`Command::Opened`] or [`Command::Refused`] tells how it went.
+    /// Starts a circuit for a client on a lane; [`Command::Opened`] or [`Command::Refused`] tells how it went.
     ///
     /// # Errors
     /// The model does not allow it, or knows no terminator that can be reached.
-    pub fn dial(&mut self, dial: Dial, now: Instant) -> Result<EndId, DialRefusal> {
+    pub fn dial(&mut self, dial: Dial, lane: Lane, now: Instant) -> Result<EndId, DialRefusal> {
         self.check_validity(now)?;
         self.authorize_dial(&dial)?;
         if self.is_full(None) {
@@ -39,6 +39,7 @@ impl Router {
         let proof = Proof::Dialer(self.prover().ok_or_else(|| self.full())?);
         let end = End {
             attempt: Some(Box::new(Attempt::new(dial.clone()))),
+            lane,
             ..End::new(CircuitId(0), &dial, proof, now)
         };
         let id = self.insert_end(end, now);
@@ -85,7 +86,7 @@ impl Router {
         let circuit = CircuitId(number.0);
         let Some(end) = self.ends.get_mut(&id) else { return Ok(()) };
         let Proof::Dialer(prover) = &end.proof else { return Ok(()) };
-        let anchor = prover.anchor();
+        let (anchor, lane) = (prover.anchor(), end.lane);
         end.circuit = circuit;
         end.host = terminator.host.clone();
         end.routers.clone_from(&path.routers);
@@ -100,7 +101,7 @@ impl Router {
         let open = Open { path: path.routers, anchor, offer };
         let way = match open.path.get(1) {
             Some(next) => {
-                let link = self.link_to(next).ok_or_else(|| no_link(next))?;
+                let link = self.link_to(next, lane).ok_or_else(|| no_link(next))?;
                 self.add_route(link, number, Route { hop: Hop::End(id), circuit }, now);
                 let way = Way { hop: Hop::Link(link), path: number };
                 self.emit(way.hop, Frame::Open(number, open.to_headers()));
@@ -235,6 +236,7 @@ impl End {
         Self {
             circuit,
             role: Role::Dialer,
+            lane: Lane::default(),
             state: EndState::Waiting(now + DIAL_TIMEOUT),
             service: dial.service.clone(),
             dialer: dial.dialer.clone(),

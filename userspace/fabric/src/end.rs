@@ -6,7 +6,7 @@ use nightgate_model::id::{IdentityId, RouterId, ServiceId, TerminatorId};
 use nightgate_wire::link::{CircuitId, PathId};
 
 use crate::{
-    Dial, DialRefusal, EndId, LinkId, Role,
+    Dial, DialRefusal, EndId, Lane, LinkId, Role,
     flow::{Receiver, Sender},
     path::Lost,
     proof::{Prover, Verifier},
@@ -52,6 +52,8 @@ pub(crate) enum EndState {
 pub(crate) struct End {
     pub(crate) circuit: CircuitId,
     pub(crate) role: Role,
+    /// Where its client is.
+    pub(crate) lane: Lane,
     pub(crate) state: EndState,
     pub(crate) service: ServiceId,
     pub(crate) dialer: IdentityId,

@@ -94,7 +94,8 @@ impl Router {
 
     pub(crate) fn ask(&mut self, id: EndId, path: Path, now: Instant) {
         let number = PathId(self.random.number());
-        let link = path.routers.get(1).and_then(|next| self.link_to(next));
+        let lane = self.lane_of(id);
+        let link = path.routers.get(1).and_then(|next| self.link_to(next, lane));
         let Some(link) = link else { return self.retry_later(id, now) };
         let Some(end) = self.ends.get_mut(&id) else { return };
         let (circuit, routers) = (end.circuit, path.routers.clone());

@@ -39,7 +39,7 @@ pub use cause::DialRefusal;
 pub use command::{Command, Dial, KeyShare, Offer};
 pub use flow::{INITIAL_WINDOW, MAX_WINDOW, SendError, weight};
 pub use history::EndedCircuit;
-pub use ids::{EndId, LinkId};
+pub use ids::{EndId, Lane, LinkId};
 pub use info::{CircuitInfo, LinkInfo, MemoryInfo, Role};
 pub use nightgate_wire::FailureCause;
 pub use path::{Lost, Passage, Path, Topology};

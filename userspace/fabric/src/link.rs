@@ -7,6 +7,8 @@ use std::{
 
 use nightgate_model::{entity::Terminator, id::RouterId};
 
+use crate::Lane;
+
 /// Time between two pings of a link that carries circuits, and of one that carries none.
 const PING_BUSY: Duration = Duration::from_millis(150);
 const PING_IDLE: Duration = Duration::from_secs(2);
@@ -26,6 +28,8 @@ const UNMEASURED: u32 = 65_535;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: RouterId,
+    /// Where its frames are read and written.
+    pub(crate) lane: Lane,
     pub(crate) cost: u32,
     /// Its part that does not depend on latency.
     base: u32,
@@ -54,6 +58,7 @@ impl Link {
     pub(crate) fn new(peer: RouterId, base: u32, now: Instant) -> Self {
         Self {
             peer,
+            lane: Lane::default(),
             cost: UNMEASURED,
             base,
             paths: 0,

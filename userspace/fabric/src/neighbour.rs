@@ -6,7 +6,7 @@ use nightgate_model::{id::RouterId, replica::LinkReport};
 use nightgate_wire::link::{Frame, PathId};
 
 use crate::{
-    Command, FailureCause, LinkId, Router,
+    Command, EndId, FailureCause, Lane, LinkId, Router,
     end::Hop,
     link::{Link, LinkDue},
     open,
@@ -43,6 +43,13 @@ impl Router {
         self.links.insert(link, Link::new(peer, self.link_cost, now));
         self.arm_link(link);
         self.links_changed();
+    }
+
+    /// Takes where a connection's frames are read and written; before, it is [`Lane::default`].
+    pub fn place(&mut self, link: LinkId, lane: Lane) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.lane = lane;
+        }
     }
 
     /// Takes that something came from a neighbour, be it less than a frame.
@@ -141,9 +148,9 @@ impl Router {
         self.commands.push_back(Command::LinksChanged);
     }
 
-    /// The connection to a neighbour that a new path takes: the one with the fewest, of those that are like the
-    /// cheapest.
-    pub(crate) fn link_to(&self, peer: &RouterId) -> Option<LinkId> {
+    /// The connection to a neighbour that a new path takes, of those that are like the cheapest: one of this lane, if there
+    /// is any, with the fewest paths.
+    pub(crate) fn link_to(&self, peer: &RouterId, lane: Lane) -> Option<LinkId> {
         let links = || {
             self.peers
                 .get(peer)
@@ -154,8 +161,17 @@ impl Router {
         let cheapest = links().map(|(_, link)| link.cost).min()?;
         links()
             .filter(|(_, link)| link.cost <= cheapest.saturating_add(ALIKE.max(cheapest / 4)))
-            .min_by_key(|(id, link)| (link.paths, *id))
+            .min_by_key(|(id, link)| (link.lane != lane, link.paths, *id))
             .map(|(id, _)| id)
+    }
+
+    /// Where a circuit's client is best served: where the frames of its first path come and go.
+    pub fn lane_of(&self, end: EndId) -> Lane {
+        self.ends.get(&end).map_or_else(Lane::default, |end| end.lane)
+    }
+
+    pub(crate) fn lane(&self, link: LinkId) -> Lane {
+        self.links.get(&link).map_or_else(Lane::default, |link| link.lane)
     }
 
     /// Closes a link whose neighbour is silent or broke the protocol.

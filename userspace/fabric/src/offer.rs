@@ -177,7 +177,8 @@ impl Router {
         now: Instant,
     ) -> Result<(), Obstacle> {
         let nobody = self.replica.routers.iter().any(|r| r.id == self.id && r.no_traversal);
-        let Some(onward) = self.link_to(next).filter(|_| !nobody) else {
+        let lane = self.lane(link);
+        let Some(onward) = self.link_to(next, lane).filter(|_| !nobody) else {
             let why = if nobody { "lets nothing through" } else { "has no link" };
             let detail = format!("router {} {why} to router {next}", self.id);
             let refusal = DialRefusal::new(FailureCause::NoRoute, detail);
@@ -220,7 +221,12 @@ impl Router {
             return Err(DialRefusal::new(FailureCause::Unauthorized, detail));
         }
         let circuit = CircuitId(way.path.0);
-        let end = End { way: Some(way), ..End::host(circuit, (&offer, host), (path, anchor), now) };
+        let lane = match way.hop {
+            Hop::Link(link) => self.lane(link),
+            Hop::End(dialer) => self.lane_of(dialer),
+        };
+        let end =
+            End { way: Some(way), lane, ..End::host(circuit, (&offer, host), (path, anchor), now) };
         let id = self.insert_end(end, now);
         self.commands.push_back(Command::Offer(id, circuit, Box::new(offer)));
         Ok(id)

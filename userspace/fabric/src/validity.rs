@@ -38,7 +38,7 @@ mod tests {
     use nightgate_model::id::{IdentityId, RouterId, ServiceId};
 
     use super::*;
-    use crate::{Dial, KeyShare};
+    use crate::{Dial, KeyShare, Lane};
 
     #[test]
     fn a_model_that_is_too_old_allows_nothing_until_the_controller_is_heard() {
@@ -55,7 +55,7 @@ mod tests {
         };
         let mut cause = |until: Option<Instant>| {
             router.handle_validity(until);
-            router.dial(dial.clone(), now).unwrap_err().cause
+            router.dial(dial.clone(), Lane::default(), now).unwrap_err().cause
         };
         assert_eq!(cause(Some(now)), FailureCause::NoModel);
         assert_eq!(cause(Some(now + Duration::from_secs(1))), FailureCause::Unauthorized);

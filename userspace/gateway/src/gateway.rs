@@ -226,7 +226,7 @@ async fn run_parts(
         return Err(error);
     }
     let dns = surroundings.dns();
-    let router = match traffic.run(Router::start(router)).await {
+    let router = match Router::start(router, traffic.lanes()).await {
         Ok(router) => router,
         Err(error) => {
             surroundings.close().await;
@@ -257,7 +257,8 @@ async fn run_parts(
     let capture = capture::start(rules.gateway(), verdicts.flows(), router.replica(), &metrics)?;
     let firewall = Rulebook { firewall, rules, surroundings, tracer, addresses, verdicts, records };
     let mut live = {
-        let _entered = traffic.enter();
+        let lanes = traffic.lanes();
+        let _entered = lanes.first().enter();
         Live::new(firewall, interceptor.clone(), metrics, table, names, secret)
     };
     live.begin().await;
@@ -303,7 +304,8 @@ struct Listeners {
 impl Listeners {
     /// Opens them for both families, and tells the kernel.
     fn open(firewall: &mut Firewall, traffic: &Traffic) -> Result<Self, GatewayError> {
-        let _entered = traffic.enter();
+        let lanes = traffic.lanes();
+        let _entered = lanes.first().enter();
         let mut listeners = Self { connections: Vec::new(), datagrams: Vec::new() };
         for loopback in LOOPBACKS {
             let connections = TransparentListener::open(loopback)?;
@@ -317,13 +319,12 @@ impl Listeners {
     }
 
     fn run(self, interceptor: &Interceptor, idle: IdleTimes, traffic: &Traffic) -> JoinSet<()> {
-        let _entered = traffic.enter();
-        let mut tasks = JoinSet::new();
+        let (lanes, mut tasks) = (traffic.lanes(), JoinSet::new());
         for listener in self.connections {
-            tasks.spawn(listener.run(interceptor.clone()));
+            tasks.spawn_on(listener.run(interceptor.clone()), lanes.first());
         }
         for listener in self.datagrams {
-            tasks.spawn(listener.run(interceptor.clone(), idle));
+            tasks.spawn_on(listener.run(interceptor.clone(), idle), lanes.first());
         }
         tasks
     }

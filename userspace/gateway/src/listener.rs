@@ -73,7 +73,7 @@ impl TransparentListener {
         self.address
     }
 
-    /// Accepts and carries connections for ever.
+    /// Accepts connections for ever; each is carried on the lane that has the fewest.
     pub async fn run(self, interceptor: Interceptor) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -98,11 +98,16 @@ impl TransparentListener {
                 reset(stream);
                 continue;
             };
-            let interceptor = interceptor.clone();
-            connections.spawn(async move {
-                interceptor.serve(stream, client).await;
-                drop(slot);
-            });
+            let (seat, interceptor) = (interceptor.router.lanes().seat(), interceptor.clone());
+            let runtime = seat.runtime().clone();
+            let serve = async move {
+                match move_here(stream) {
+                    Ok(stream) => interceptor.serve(stream, client).await,
+                    Err(error) => debug!(%error, "intercepted connection could not be carried"),
+                }
+                drop((slot, seat));
+            };
+            connections.spawn_on(serve, &runtime);
         }
     }
 }
@@ -130,6 +135,11 @@ pub fn listen_transparently(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Waits for bytes in the current runtime from now on.
+fn move_here(stream: TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.into_std()?)
 }
 
 /// What the client has sent so far, or sends in a moment, as far as it may go with a dial. It stays unread.

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         None => None,
     };
     let traffic = Traffic::start(config.router.threads).context("start threads")?;
-    let router = traffic.run(Router::start(args.router(&config)?)).await;
+    let router = Router::start(args.router(&config)?, traffic.lanes()).await;
     let router = router.context("start the router")?;
     tracing::info!(id = %router.id(), listen = ?router.listening(), "router runs");
     loop {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use nightgate_fabric::{
-    CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, LinkId, LinkInfo,
+    CircuitInfo, Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, Lane, LinkId, LinkInfo,
     MemoryInfo, Router as Core, TracedHop,
 };
 use nightgate_model::{
@@ -33,6 +33,7 @@ use crate::{
 pub(crate) enum Event {
     Dial {
         dial: Dial,
+        lane: Lane,
         reply: oneshot::Sender<Result<Circuit, DialRefusal>>,
     },
     Bind {
@@ -63,6 +64,7 @@ pub(crate) enum Event {
     LinkUp {
         link: LinkId,
         peer: RouterId,
+        lane: Lane,
         outbox: Outbox,
     },
     LinkDown(LinkId),
@@ -165,7 +167,7 @@ impl Actor {
 
     fn take(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Dial { dial, reply } => self.dial(dial, reply, now),
+            Event::Dial { dial, lane, reply } => self.dial((dial, lane), reply, now),
             Event::Bind { terminator, offers } => {
                 self.bindings.insert(terminator.id.clone(), offers);
                 self.core.host(terminator);
@@ -197,10 +199,11 @@ impl Actor {
                 self.ends.remove(&end);
                 self.core.close(end, now);
             }
-            Event::LinkUp { link, peer, outbox } => {
+            Event::LinkUp { link, peer, lane, outbox } => {
                 info!(%peer, "link up");
                 self.links.insert(link, outbox);
                 self.core.handle_link_up(link, peer, now);
+                self.core.place(link, lane);
                 // The first ping, which measures the link's cost.
                 self.core.handle_timeout(now);
             }
@@ -231,11 +234,11 @@ impl Actor {
 
     fn dial(
         &mut self,
-        dial: Dial,
+        (dial, lane): (Dial, Lane),
         reply: oneshot::Sender<Result<Circuit, DialRefusal>>,
         now: Instant,
     ) {
-        match self.core.dial(dial, now) {
+        match self.core.dial(dial, lane, now) {
             Ok(end) => {
                 self.ends.insert(end, EndClient::Dialing(reply, now));
             }
@@ -333,7 +336,8 @@ impl Actor {
         };
         self.ends.insert(end, EndClient::Offered(circuit));
         let offers = offers.clone();
-        let incoming = Incoming::new(end, offer, self.events.clone());
+        let lane = self.core.lane_of(end);
+        let incoming = Incoming::new((end, lane), offer, self.events.clone());
         self.proofs.check(circuit, incoming, move |incoming| {
             // A binding that was dropped drops the offer, which refuses it.
             drop(offers.send(incoming));

@@ -1,7 +1,7 @@
 //! Hosting a service behind this router.
 
 use bytes::Bytes;
-use nightgate_fabric::{DialRefusal, EndId, FailureCause, KeyShare, Offer};
+use nightgate_fabric::{DialRefusal, EndId, FailureCause, KeyShare, Lane, Offer};
 use nightgate_model::{
     entity::{Precedence, Terminator},
     id::IdentityId,
@@ -24,6 +24,7 @@ pub struct Binding {
 #[derive(Debug)]
 pub struct Incoming {
     end: EndId,
+    lane: Lane,
     offer: Offer,
     events: Mailbox,
     answered: bool,
@@ -64,8 +65,8 @@ impl Drop for Binding {
 }
 
 impl Incoming {
-    pub(crate) fn new(end: EndId, offer: Offer, events: Mailbox) -> Self {
-        Self { end, offer, events, answered: false }
+    pub(crate) fn new((end, lane): (EndId, Lane), offer: Offer, events: Mailbox) -> Self {
+        Self { end, lane, offer, events, answered: false }
     }
 
     /// What is offered.
@@ -76,6 +77,11 @@ impl Incoming {
     /// The dialing identity, as the routers on both sides authorized it.
     pub fn dialer(&self) -> &IdentityId {
         &self.offer.dial.dialer
+    }
+
+    /// Where its frames come and go.
+    pub fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// What the dialer calls itself.

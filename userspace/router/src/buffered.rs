@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::AsFd as _,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -27,6 +28,13 @@ pub(crate) struct Buffered {
 impl Buffered {
     pub(crate) fn new(tcp: TcpStream) -> Self {
         Self { tcp, ahead: BytesMut::new() }
+    }
+
+    /// Waits for bytes in the current runtime from now on.
+    pub(crate) fn move_here(&mut self) -> io::Result<()> {
+        let socket = self.tcp.as_fd().try_clone_to_owned()?;
+        self.tcp = TcpStream::from_std(socket.into())?;
+        Ok(())
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {

@@ -48,4 +48,4 @@ pub use nightgate_wire::link::{CircuitId, Payload};
 pub use renewal::RenewError;
 pub use router::{BindRequest, DialRequest, Router, RouterConfig, StartError};
 pub use status::{LinkStatus, RouterStatus};
-pub use traffic::Traffic;
+pub use traffic::{Lanes, Seat, Traffic};

@@ -17,14 +17,15 @@ use std::{
     time::Duration,
 };
 
-use nightgate_fabric::LinkId;
+use nightgate_fabric::{Lane, LinkId};
 use nightgate_identity::fingerprint;
-use nightgate_model::replica::ReplicaRouter;
+use nightgate_model::{id::RouterId, replica::ReplicaRouter};
 use nightgate_wire::link::{LinkFrameError, VERSION};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 pub use self::loss::LOOK_EVERY;
@@ -34,7 +35,7 @@ use self::{
     loss::count_losses,
     stream::{FrameReader, TLS_BUFFER, read, write},
 };
-use crate::{Router, actor::Event, buffered::Buffered, control::chain, outbox::Outbox};
+use crate::{Router, actor::Event, buffered::Buffered, control::chain, outbox::Outbox, traffic};
 
 /// A connection stands by then, or is tried again.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -107,29 +108,42 @@ enum Side {
     Listener,
 }
 
-/// Serves an accepted connection until it ends.
-pub(crate) async fn serve(
-    router: Router,
-    stream: tokio_rustls::server::TlsStream<Buffered>,
-    fingerprint: String,
-) {
-    if let Err(error) = try_serve(&router, stream, &fingerprint).await {
-        debug!(error = %chain(&error), "accepted link ended");
-    }
+/// Serves an accepted connection until it ends, on a lane of its own as far as there are as many.
+pub(crate) fn serve(router: &Router, stream: TlsStream<Buffered>, fingerprint: &str) {
+    let admitted = known(router, fingerprint).ok_or(LinkError::Unauthorized).and_then(|peer| {
+        let accepted = router.accepted.add(&peer.id).ok_or(LinkError::TooMany)?;
+        Ok((peer, accepted))
+    });
+    let (peer, accepted) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return debug!(error = %chain(&error), "link turned away"),
+    };
+    let (lane, own) = (lane(router, &peer.id, accepted.number()), router.clone());
+    router.spawn_on(router.lanes().runtime(lane), async move {
+        if let Err(error) = try_serve(&own, stream, &peer).await {
+            debug!(error = %chain(&error), "accepted link ended");
+        }
+        drop(accepted);
+    });
+}
+
+/// Where a connection of a link is carried: those of one neighbour on different lanes, and not all first ones on the same.
+fn lane(router: &Router, peer: &RouterId, number: usize) -> Lane {
+    let first: usize = peer.as_str().bytes().map(usize::from).sum();
+    router.lanes().in_turn(first + number)
 }
 
 async fn try_serve(
     router: &Router,
-    mut stream: tokio_rustls::server::TlsStream<Buffered>,
-    fingerprint: &str,
+    mut stream: TlsStream<Buffered>,
+    peer: &ReplicaRouter,
 ) -> Result<(), LinkError> {
-    let peer = known(router, fingerprint).ok_or(LinkError::Unauthorized)?;
-    let _accepted = router.accepted.add(&peer.id).ok_or(LinkError::TooMany)?;
+    stream.get_mut().0.move_here()?;
     let tcp = stream.get_ref().0.tcp();
     prepare(tcp)?;
     let socket = tcp.as_fd().try_clone_to_owned()?;
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-    run(router, (Side::Listener, socket), stream, &peer).await
+    run(router, (Side::Listener, socket), stream, peer).await
 }
 
 fn known(router: &Router, fingerprint: &str) -> Option<ReplicaRouter> {
@@ -166,7 +180,8 @@ where
     let link = LinkId(NEXT_LINK.fetch_add(1, Ordering::Relaxed));
     let (outbox, outgoing) = Outbox::new();
     let traffic = outgoing.traffic();
-    router.tell(Event::LinkUp { link, peer: peer.id.clone(), outbox });
+    let (id, lane) = (peer.id.clone(), traffic::here());
+    router.tell(Event::LinkUp { link, peer: id, lane, outbox });
     let _up = Up(router, link);
     tokio::select! {
         ended = write(outgoing, writer) => ended,

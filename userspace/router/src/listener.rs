@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
 use crate::{Router, buffered::Buffered, control::chain, edge::client, link, own::Own};
@@ -132,14 +132,27 @@ async fn serve(
     let fingerprint = fingerprint(certificate.ok_or(RefusedConnection::NoCertificate)?);
     match session.alpn_protocol() {
         // Clients of 2022 name no protocol.
-        None => client::serve(router, stream, fingerprint).await,
+        None => serve_client(router, stream, fingerprint),
         Some(protocol) if protocol == edge::ALPN => {
-            client::serve(router, stream, fingerprint).await;
+            serve_client(router, stream, fingerprint);
         }
         Some(protocol) if protocol == link_wire::ALPN => {
-            link::serve(router, stream, fingerprint).await;
+            link::serve(&router, stream, &fingerprint);
         }
         Some(_) => return Err(RefusedConnection::Protocol),
     }
     Ok(())
+}
+
+/// Serves a client on the lane that has the fewest.
+fn serve_client(router: Router, mut stream: TlsStream<Buffered>, fingerprint: String) {
+    let seat = router.lanes().seat();
+    let runtime = seat.runtime().clone();
+    router.clone().spawn_on(&runtime, async move {
+        match stream.get_mut().0.move_here() {
+            Ok(()) => client::serve(router, stream, fingerprint).await,
+            Err(error) => debug!(%error, "client turned away"),
+        }
+        drop(seat);
+    });
 }

@@ -19,12 +19,13 @@ use nightgate_model::{
 use nightgate_wire::link::CircuitId;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, oneshot, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Binding, Circuit, LinkConfig, Offline,
+    Binding, Circuit, Lanes, LinkConfig, Offline,
     activity::{DialCounts, watch_activity},
     actor::{Actor, Event},
     contact::{Contact, keep_model},
@@ -41,6 +42,7 @@ use crate::{
     report::Report,
     status::RouterStatus,
     terminators::TerminatorIds,
+    traffic,
     usage::Meter,
 };
 
@@ -100,6 +102,7 @@ pub struct Router {
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) links: Arc<LinkConfig>,
     pub(crate) accepted: link::Accepted,
+    lanes: Lanes,
     terminators: TerminatorIds,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -142,13 +145,13 @@ pub struct BindRequest {
 }
 
 impl Router {
-    /// Starts a router in the current tokio runtime.
+    /// Starts a router in the current tokio runtime. Links and clients are on its lanes.
     ///
     /// It returns at once: the controller may be away, and the router goes on trying.
     ///
     /// # Errors
     /// The identity is not a router's, or the listening address cannot be used.
-    pub async fn start(config: RouterConfig) -> Result<Self, StartError> {
+    pub async fn start(config: RouterConfig, lanes: Lanes) -> Result<Self, StartError> {
         let id = router_id(&config.identity)?;
         let events = Mailbox::new();
         let saved = config.offline.saved(&id);
@@ -184,6 +187,7 @@ impl Router {
             contact: contact.clone(),
             links: Arc::new(config.links.clone()),
             accepted: link::Accepted::default(),
+            lanes,
             terminators: TerminatorIds::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -192,7 +196,7 @@ impl Router {
         let around = (proofs, router.notes.clone(), router.meter.clone());
         let cost = router.links.cost;
         let actor = Actor::new(id.clone(), events.clone(), report_writer, around, cost);
-        router.spawn(events.run(actor));
+        router.spawn_on(router.lanes.first(), events.run(actor));
         let until = config.offline.valid_until(contact.borrow().heard);
         router.tell(Event::Replica(Arc::clone(&replica.borrow())));
         router.tell(Event::Validity(Some(until)));
@@ -272,7 +276,12 @@ impl Router {
         self.renewal.own.subscribe()
     }
 
-    /// Makes a circuit to a service.
+    /// Where circuits are best carried.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// Makes a circuit to a service, for a client on the lane of this thread.
     ///
     /// # Errors
     /// A policy does not allow it, nobody hosts the service or can be reached, or the host refused.
@@ -289,7 +298,7 @@ impl Router {
         let (service, dialer) = (dial.service.clone(), dial.dialer.clone());
         let started = Instant::now();
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Dial { dial, reply });
+        self.tell(Event::Dial { dial, lane: traffic::here(), reply });
         let outcome = answer.await.unwrap_or_else(|_stopped| {
             let detail = "this router is stopping";
             Err(DialRefusal::new(FailureCause::NoRoute, detail))
@@ -365,15 +374,25 @@ impl Router {
 
     /// Runs a task until it ends or the router stops.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&Handle::current(), task);
+    }
+
+    /// As [`Self::spawn`], in another runtime.
+    pub(crate) fn spawn_on(
+        &self,
+        runtime: &Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        let stopping = async move {
             // Stopping comes first: a task must not take the end of others for an end in good order.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }
-        });
+        };
+        self.tasks.spawn_on(stopping, runtime);
     }
 }
 

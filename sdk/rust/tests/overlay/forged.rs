@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use nightgate_model::id::{IdentityId, ServiceId};
-use nightgate_router::{DialRequest, FailureCause, KeyShare, LinkConfig, Router, RouterConfig};
+use nightgate_router::{
+    DialRequest, FailureCause, KeyShare, Lanes, LinkConfig, Router, RouterConfig,
+};
 use nightgate_sdk::{Identity, Listener, enroll_router};
 use nightgate_wire::{
     Headers,
@@ -219,7 +221,7 @@ async fn a_router_dials_as_itself_and_no_other_in_its_name() {
         links: LinkConfig::default(),
         offline: nightgate_router::Offline::default(),
     };
-    let gateway = Router::start(config).await.unwrap();
+    let gateway = Router::start(config, Lanes::here()).await.unwrap();
     let mut replica = gateway.replica();
     let known = replica.wait_for(|replica| !replica.terminators.is_empty()).await.unwrap().clone();
     let service = known.services.values().next().unwrap().id.clone();

@@ -12,7 +12,7 @@ use nightgate_gateway::{
     hosting::{Hosting, InstanceSecret, UDP_IDLE, hosted_services},
 };
 use nightgate_model::{entity::Precedence, replica::Replica};
-use nightgate_router::{BindRequest, LinkConfig, Router, RouterConfig};
+use nightgate_router::{BindRequest, Lanes, LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{
     BindOptions, Context, DialError, DialFailure, DialOptions, FailureCause, Stream, enroll_router,
 };
@@ -61,7 +61,7 @@ impl Gateway {
             links: LinkConfig::default(),
             offline: nightgate_router::Offline::default(),
         };
-        let router = Router::start(config).await.unwrap();
+        let router = Router::start(config, Lanes::here()).await.unwrap();
         let own = router.id().as_identity();
         let metrics = Metrics::new().unwrap();
         let (_, table) = watch::channel(Arc::default());

@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use nightgate_model::{entity::Precedence, id::ServiceId};
 use nightgate_router::{
-    BindRequest, Binding, Circuit, DialRequest, Identity, KeyShare, LinkConfig, Payload, Router,
-    RouterConfig,
+    BindRequest, Binding, Circuit, DialRequest, Identity, KeyShare, Lanes, LinkConfig, Payload,
+    Router, RouterConfig,
 };
 use nightgate_sdk::enroll_router;
 use nightgate_server::{roll_over, roll_over_root};
@@ -38,7 +38,7 @@ impl Gateway {
             links: LinkConfig { connections: 1, ..LinkConfig::default() },
             offline: nightgate_router::Offline::default(),
         };
-        let router = Router::start(config).await.unwrap();
+        let router = Router::start(config, Lanes::here()).await.unwrap();
         router.replica().wait_for(|replica| replica.index > 0).await.unwrap();
         Self { router, file }
     }
@@ -164,7 +164,7 @@ async fn routers_renew_their_certificates_while_circuits_go_on_also_under_anothe
         links: LinkConfig::default(),
         offline: nightgate_router::Offline::default(),
     };
-    let near = Gateway { router: Router::start(again).await.unwrap(), ..near };
+    let near = Gateway { router: Router::start(again, Lanes::here()).await.unwrap(), ..near };
     near.router.replica().wait_for(|replica| replica.index > 0).await.unwrap();
     say(&mut near.dial().await, "after a restart").await;
     echo.abort();

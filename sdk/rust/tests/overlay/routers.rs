@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use nightgate_router::{LinkConfig, Offline, Router, RouterConfig};
+use nightgate_router::{Lanes, LinkConfig, Offline, Router, RouterConfig};
 use nightgate_sdk::enroll_router;
 use tokio::time::{sleep, timeout};
 
@@ -24,7 +24,7 @@ async fn unreachable(overlay: &Overlay, name: &str) -> Router {
         links: LinkConfig::default(),
         offline: Offline::default(),
     };
-    Router::start(config).await.unwrap()
+    Router::start(config, Lanes::here()).await.unwrap()
 }
 
 async fn reachable(overlay: &Overlay, name: &str) -> Router {

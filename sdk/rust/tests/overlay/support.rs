@@ -14,7 +14,7 @@ use nightgate_model::{
     entity::{Permission, Role, Semantic},
     spec::{EdgeRouterSpec, IdentitySpec, ServicePolicySpec, ServiceSpec},
 };
-use nightgate_router::{LinkConfig, Router, RouterConfig};
+use nightgate_router::{Lanes, LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Context, Identity, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde::Serialize;
@@ -344,7 +344,7 @@ pub(crate) async fn start_router(
         links: LinkConfig::default(),
         offline: nightgate_router::Offline::default(),
     };
-    let router = Router::start(config).await.unwrap();
+    let router = Router::start(config, Lanes::here()).await.unwrap();
     let mut replica = router.replica();
     replica.wait_for(|replica| replica.index > 0).await.unwrap();
     drop(replica);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result, ensure};
-use nightgate_router::{LinkConfig, Router, RouterConfig};
+use nightgate_router::{Lanes, LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Context, Identity, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ impl Network {
             links: LinkConfig::default(),
             offline: nightgate_router::Offline::default(),
         };
-        let router = Router::start(config).await?;
+        let router = Router::start(config, Lanes::here()).await?;
         router.replica().wait_for(|replica| replica.index > 0).await?;
         Ok(Self { controller, router, http, base, token, _folder: folder })
     }

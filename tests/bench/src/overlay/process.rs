@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nightgate_identity::Identity;
 use nightgate_lab::memory;
-use nightgate_router::{LinkConfig, Router, RouterConfig};
+use nightgate_router::{Lanes, LinkConfig, Router, RouterConfig};
 use nightgate_server::Controller;
 use tokio::io::AsyncReadExt as _;
 
@@ -76,15 +76,15 @@ pub fn serve(words: &[String]) -> Result<()> {
             }
             ["router", identity, address] => {
                 let address: SocketAddr = address.parse()?;
-                let router = Router::start(RouterConfig {
+                let config = RouterConfig {
                     identity: Identity::load(identity)?,
                     listen: Some(address),
                     advertise: Some(address.to_string()),
                     legacy_clients: false,
                     links: LinkConfig::default(),
                     offline: nightgate_router::Offline::default(),
-                })
-                .await?;
+                };
+                let router = Router::start(config, Lanes::here()).await?;
                 end_of_input().await;
                 router.shutdown().await;
             }

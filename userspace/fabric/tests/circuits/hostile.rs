@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nightgate_fabric::{
-    Command, EndId, FailureCause, INITIAL_WINDOW, KeyShare, MAX_WINDOW, weight,
+    Command, EndId, FailureCause, INITIAL_WINDOW, KeyShare, Lane, MAX_WINDOW, weight,
 };
 use nightgate_model::{id::RouterId, replica::LinkReport};
 use nightgate_wire::{
@@ -306,7 +306,7 @@ fn a_path_that_ends_blames_no_links_of_others() {
     lost.put_text(header::LOST, "r0\nr1");
     row.forge(0, Frame::Unroute(path, lost));
     let now = row.now;
-    assert!(row.routers[0].dial(dial(), now).is_ok());
+    assert!(row.routers[0].dial(dial(), Lane::default(), now).is_ok());
     assert_flows(&mut row, ends);
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use nightgate_fabric::{Command, Dial, FailureCause};
+use nightgate_fabric::{Command, Dial, FailureCause, Lane};
 use nightgate_model::{
     entity::{Precedence, Terminator},
     id::{RouterId, TerminatorId},
@@ -32,7 +32,7 @@ fn named(id: &str, router: usize) -> Terminator {
 fn reached(row: &mut Row) -> (usize, String) {
     row.take_events();
     let now = row.now;
-    row.routers[0].dial(dial(), now).unwrap();
+    row.routers[0].dial(dial(), Lane::default(), now).unwrap();
     let events = row.take_events();
     let [(at, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
     (*at, offer.terminator.as_str().to_owned())
@@ -135,7 +135,9 @@ fn is_led_astray(row: &mut Row, instance: &str) -> bool {
     row.take_events();
     row.mallory.clear();
     let now = row.now;
-    row.routers[0].dial(Dial { instance: instance.into(), ..dial() }, now).unwrap();
+    row.routers[0]
+        .dial(Dial { instance: instance.into(), ..dial() }, Lane::default(), now)
+        .unwrap();
     let offered = row.take_events().iter().any(|it| matches!(it, (2, Command::Offer(..))));
     let astray = row.mallory.iter().any(|it| matches!(it, (0, Frame::Open(..))));
     assert!(offered != astray);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nightgate_fabric::{
-    Command, DialRefusal, FailureCause, INITIAL_WINDOW, LinkId, Role, SendError, weight,
+    Command, DialRefusal, FailureCause, INITIAL_WINDOW, Lane, LinkId, Role, SendError, weight,
 };
 use nightgate_wire::link::Payload;
 
@@ -89,7 +89,10 @@ fn a_dial_over_a_link_that_is_gone_is_refused_by_the_router_that_knows() {
     let now = row.now;
     row.routers[1].handle_link_down(LinkId(1), now);
     row.take_events();
-    assert!(row.routers[0].dial(dial(), now).is_ok(), "the first router has not heard of it");
+    assert!(
+        row.routers[0].dial(dial(), Lane::default(), now).is_ok(),
+        "the first router has not heard of it"
+    );
     let events = row.take_events();
     assert!(
         matches!(&events[..], [(0, Command::Refused(_, DialRefusal { cause, .. }))]
@@ -118,7 +121,7 @@ fn closing_one_end_delivers_what_was_sent_before() {
 fn an_unanswered_dial_fails_in_time() {
     let mut row = Row::new(2);
     row.take_events();
-    let end = row.routers[0].dial(dial(), row.now).unwrap();
+    let end = row.routers[0].dial(dial(), Lane::default(), row.now).unwrap();
     row.take_events();
     row.pass(Duration::from_secs(10));
     let events = row.take_events();

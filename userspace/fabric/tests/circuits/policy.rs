@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nightgate_fabric::{Command, Dial, FailureCause};
+use nightgate_fabric::{Command, Dial, FailureCause, Lane};
 use nightgate_model::{
     authorization::Terms,
     entity::{self, Permission, Precedence, Terminator, TerminatorSetting, TerminatorStrategy},
@@ -18,7 +18,7 @@ fn a_dial_without_a_policy_is_refused_at_the_first_router() {
     row.replica.authorizations = Default::default();
     row.publish();
     row.take_events();
-    let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
+    let refusal = row.routers[0].dial(dial(), Lane::default(), row.now).unwrap_err();
     assert_eq!(refusal.cause, FailureCause::Unauthorized);
     assert_eq!(refusal.detail, "no policy lets identity anna dial service web");
 }
@@ -35,13 +35,13 @@ fn a_dial_reaches_the_instance_it_names_and_no_other() {
     for (instance, expected) in [("", "t"), ("blue", "blue")] {
         let named = Dial { instance: instance.into(), ..dial() };
         let now = row.now;
-        row.routers[0].dial(named, now).unwrap();
+        row.routers[0].dial(named, Lane::default(), now).unwrap();
         let events = row.take_events();
         let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
         assert_eq!((offer.terminator.as_str(), &*offer.dial.instance), (expected, instance));
     }
     let unknown = Dial { instance: "red".into(), ..dial() };
-    let refusal = row.routers[0].dial(unknown, row.now).unwrap_err();
+    let refusal = row.routers[0].dial(unknown, Lane::default(), row.now).unwrap_err();
     assert_eq!(refusal.cause, FailureCause::NoTerminator);
     assert!(refusal.detail.contains("red"), "{refusal}");
 }
@@ -50,7 +50,7 @@ fn a_dial_reaches_the_instance_it_names_and_no_other() {
 fn chosen(row: &mut Row) -> String {
     row.take_events();
     let now = row.now;
-    row.routers[0].dial(dial(), now).unwrap();
+    row.routers[0].dial(dial(), Lane::default(), now).unwrap();
     let events = row.take_events();
     let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
     offer.terminator.as_str().to_owned()
@@ -118,7 +118,7 @@ fn the_terminating_router_checks_policy_for_itself() {
     let now = row.now;
     row.last().handle_replica(Arc::new(without_anna), now);
     row.take_events();
-    let end = row.routers[0].dial(dial(), row.now).unwrap();
+    let end = row.routers[0].dial(dial(), Lane::default(), row.now).unwrap();
     let events = row.take_events();
     let [(0, Command::Refused(refused, refusal))] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*refused, refusal.cause), (end, FailureCause::Unauthorized));
@@ -151,7 +151,7 @@ fn a_dial_through_a_router_that_no_policy_gives_is_refused() {
         let now = row.now;
         row.routers[0].handle_replica(Arc::new(revoked), now);
         row.take_events();
-        let refusal = row.routers[0].dial(dial(), row.now).unwrap_err();
+        let refusal = row.routers[0].dial(dial(), Lane::default(), row.now).unwrap_err();
         assert_eq!(refusal.cause, FailureCause::Unauthorized);
         assert!(refusal.detail.contains("edge-router policies"), "{}", refusal.detail);
     }
@@ -203,7 +203,7 @@ fn spread(strategy: TerminatorStrategy) -> [usize; 3] {
     for _ in 0..40 {
         row.take_events();
         let now = row.now;
-        let end = row.routers[0].dial(dial(), now).unwrap();
+        let end = row.routers[0].dial(dial(), Lane::default(), now).unwrap();
         let events = row.take_events();
         let [(1, Command::Offer(.., offer))] = &events[..] else { panic!("{events:?}") };
         let taken = costs.iter().position(|(id, _)| *id == offer.terminator.as_str());
@@ -263,12 +263,12 @@ fn a_router_that_lets_nothing_through_refuses_whoever_has_not_heard_of_it() {
     let now = row.now;
     row.routers[1].handle_replica(Arc::new(replica.clone()), now);
     row.take_events();
-    row.routers[0].dial(dial(), now).unwrap();
+    row.routers[0].dial(dial(), Lane::default(), now).unwrap();
     let events = row.take_events();
     let [(0, Command::Refused(_, refusal))] = &events[..] else { panic!("{events:?}") };
     assert_eq!(refusal.cause, FailureCause::NoRoute);
     row.replica = replica;
     row.publish();
-    let refusal = row.routers[0].dial(dial(), now).unwrap_err();
+    let refusal = row.routers[0].dial(dial(), Lane::default(), now).unwrap_err();
     assert!(refusal.detail.contains("no links lead"), "{refusal}");
 }

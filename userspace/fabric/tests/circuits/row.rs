@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use nightgate_fabric::{Command, Dial, EndId, KeyShare, LinkId, Router};
+use nightgate_fabric::{Command, Dial, EndId, KeyShare, Lane, LinkId, Router};
 use nightgate_model::{
     entity::Terminator,
     id::{IdentityId, RouterId, ServiceId},
@@ -122,7 +122,7 @@ impl Row {
     /// Dials and accepts; gives both ends.
     pub(crate) fn connect(&mut self) -> (EndId, EndId) {
         self.take_events();
-        let dialer = self.routers[0].dial(dial(), self.now).unwrap();
+        let dialer = self.routers[0].dial(dial(), Lane::default(), self.now).unwrap();
         let events = self.take_events();
         let [(at, Command::Offer(host, circuit, offer))] = &events[..] else {
             panic!("expected an offer, got {events:?}");

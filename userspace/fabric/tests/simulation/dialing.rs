@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightgate_fabric::{Command, DialRefusal, FailureCause, KeyShare};
+use nightgate_fabric::{Command, DialRefusal, FailureCause, KeyShare, Lane};
 use nightgate_model::{entity::Terminator, id::TerminatorId};
 
 use crate::{
@@ -58,7 +58,10 @@ fn pass(
 }
 
 fn dialed(network: &mut Network<()>) {
-    network.with(0, |router, now| router.dial(dial("anna"), now)).unwrap().unwrap();
+    network
+        .with(0, |router, now| router.dial(dial("anna"), Lane::default(), now))
+        .unwrap()
+        .unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod forge;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nightgate_fabric::{Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, weight};
+use nightgate_fabric::{Command, Dial, DialRefusal, EndId, FailureCause, KeyShare, Lane, weight};
 use nightgate_model::{
     entity::Terminator,
     id::{IdentityId, ServiceId},
@@ -259,8 +259,11 @@ impl Run {
     fn tick(&mut self) {
         let node = self.network.dice.below(self.hostile);
         if self.network.dice.one_in(6) {
-            self.network.with(node, |router, now| router.dial(dial("anna"), now).is_ok());
-            let refused = self.network.with(node, |router, now| router.dial(dial("mallory"), now));
+            self.network
+                .with(node, |router, now| router.dial(dial("anna"), Lane::default(), now).is_ok());
+            let refused = self
+                .network
+                .with(node, |router, now| router.dial(dial("mallory"), Lane::default(), now));
             let cause = refused.map(|refused| refused.unwrap_err().cause);
             assert!(cause.is_none_or(|cause| cause == FailureCause::Unauthorized));
         }

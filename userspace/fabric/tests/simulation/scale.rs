@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nightgate_fabric::{Command, EndId, KeyShare, weight};
+use nightgate_fabric::{Command, EndId, KeyShare, Lane, weight};
 use nightgate_model::entity::Terminator;
 
 use crate::{
@@ -91,7 +91,8 @@ impl Run {
     }
 
     fn dial(&mut self, at: usize) {
-        self.network.with(at, |router, now| router.dial(dial("anna"), now).is_ok());
+        self.network
+            .with(at, |router, now| router.dial(dial("anna"), Lane::default(), now).is_ok());
     }
 
     fn pass(&mut self, time: Duration) {

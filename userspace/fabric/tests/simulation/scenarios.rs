@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use nightgate_fabric::{Command, EndId, KeyShare, LinkId, weight};
+use nightgate_fabric::{Command, EndId, KeyShare, Lane, LinkId, weight};
 use nightgate_wire::{
     Headers,
     link::{Frame, Numbered, PathId, Payload, header},
@@ -49,7 +49,9 @@ impl Diamond {
         let (dialer, host) = (EndId(0), EndId(0));
         let mut diamond = Self { network, dialer, host, sent: 0, got: 0, moved: None };
         diamond.pass(Duration::from_secs(2));
-        let opened = |router: &mut nightgate_fabric::Router, now| router.dial(dial("anna"), now);
+        let opened = |router: &mut nightgate_fabric::Router, now| {
+            router.dial(dial("anna"), Lane::default(), now)
+        };
         diamond.dialer = diamond.network.with(0, opened).unwrap().unwrap();
         diamond.pass(Duration::from_secs(1));
         assert_eq!(diamond.path(), ["r0", "r1", "r3"]);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use nightgate_fabric::{Command, EndId, KeyShare, weight};
+use nightgate_fabric::{Command, EndId, KeyShare, Lane, weight};
 use nightgate_wire::link::Payload;
 
 use crate::{
@@ -44,7 +44,7 @@ impl Bottleneck {
         for _ in 0..streams {
             bottleneck
                 .network
-                .with(0, |router, now| router.dial(dial("anna"), now))
+                .with(0, |router, now| router.dial(dial("anna"), Lane::default(), now))
                 .unwrap()
                 .unwrap();
         }

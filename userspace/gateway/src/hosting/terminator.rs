@@ -96,8 +96,9 @@ impl Host for RouterHost {
             info!(service = %service.name, server = %terminator.host, "hosting begins");
             while let Some(incoming) = next(&mut binding, &mut standing, &mut circuits).await {
                 let (service, terminator) = (Arc::clone(&service), Arc::clone(&terminator));
+                let runtime = self.router.lanes().runtime(incoming.lane());
                 let task = self.clone().take(incoming, service, terminator);
-                circuits.spawn(task);
+                circuits.spawn_on(task, runtime);
             }
             debug!(service = %service.name, "binding ended");
             sleep(RETRY).await;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use nightgate_model::kind::EntityKind;
-use nightgate_router::{LinkConfig, Router, RouterConfig};
+use nightgate_router::{Lanes, LinkConfig, Router, RouterConfig};
 use nightgate_sdk::{Caller, Connector, Context, enroll, enroll_router};
 use nightgate_server::{Controller, Settings, init};
 use serde_json::{Map, Value, json};
@@ -105,7 +105,7 @@ async fn start_router(folder: &Folder, identity: &Path) -> anyhow::Result<Router
         links: LinkConfig::default(),
         offline: nightgate_router::Offline::default(),
     };
-    let router = Router::start(config).await.context("start the router")?;
+    let router = Router::start(config, Lanes::here()).await.context("start the router")?;
     let mut replica = router.replica();
     replica.wait_for(|replica| replica.index > 0).await.context("the router stopped")?;
     Ok(router)

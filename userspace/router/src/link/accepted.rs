@@ -1,6 +1,9 @@
 //! The connections of links that other routers dialed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use nightgate_model::id::RouterId;
 use tokio::sync::watch;
@@ -9,27 +12,28 @@ use tokio::sync::watch;
 /// those of its life before may not have been found dead yet.
 const MOST: usize = 16;
 
-/// How many connections each router has dialed. Clones share it.
+/// The numbers of the connections that each router has dialed, from 0 on. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Accepted(Arc<watch::Sender<HashMap<RouterId, usize>>>);
+pub(crate) struct Accepted(Arc<watch::Sender<HashMap<RouterId, BTreeSet<usize>>>>);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Entry {
     accepted: Accepted,
     peer: RouterId,
+    number: usize,
 }
 
 impl Accepted {
     /// Counts a connection of this router; `None` when it has as many as it may.
     pub(super) fn add(&self, peer: &RouterId) -> Option<Entry> {
-        let counted = self.0.send_if_modified(|counts| {
-            let count = counts.entry(peer.clone()).or_default();
-            let room = *count < MOST;
-            *count += usize::from(room);
-            room
+        let mut free = None;
+        self.0.send_if_modified(|all| {
+            let numbers = all.entry(peer.clone()).or_default();
+            free = (0..MOST).find(|number| numbers.insert(*number));
+            free.is_some()
         });
-        counted.then(|| Entry { accepted: self.clone(), peer: peer.clone() })
+        free.map(|number| Entry { accepted: self.clone(), peer: peer.clone(), number })
     }
 
     /// Ends when this router has a connection, or has none any more.
@@ -39,13 +43,20 @@ impl Accepted {
     }
 }
 
+impl Entry {
+    /// The lowest number that no other connection of the router had.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.accepted.0.send_modify(|counts| {
-            if let Some(count) = counts.get_mut(&self.peer) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(&self.peer);
+        self.accepted.0.send_modify(|all| {
+            if let Some(numbers) = all.get_mut(&self.peer) {
+                numbers.remove(&self.number);
+                if numbers.is_empty() {
+                    all.remove(&self.peer);
                 }
             }
         });
@@ -63,8 +74,11 @@ mod tests {
         let mut all: Vec<_> = std::iter::from_fn(|| accepted.add(&peer)).collect();
         assert_eq!(all.len(), MOST);
         assert!(accepted.add(&RouterId::new("b")).is_some(), "another router has its own count");
-        all.pop();
+        let numbers: Vec<_> = all.iter().map(Entry::number).collect();
+        assert_eq!(numbers, Vec::from_iter(0..MOST));
+        drop(all.remove(3));
         all.push(accepted.add(&peer).unwrap());
+        assert_eq!(all.last().map(Entry::number), Some(3));
         accepted.wait_for(&peer, true).await;
         drop(all);
         accepted.wait_for(&peer, false).await;

@@ -8,7 +8,9 @@ use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
 
-use super::{CONNECT_TIME, LinkError, Side, fingerprint, known, prepare, run, stream::TLS_BUFFER};
+use super::{
+    CONNECT_TIME, LinkError, Side, fingerprint, known, lane, prepare, run, stream::TLS_BUFFER,
+};
 use crate::{Router, backoff::Backoff, buffered::Buffered, control::chain};
 
 /// Of two routers that both listen, the one with the smaller id dials. The other waits this long for it before it
@@ -68,7 +70,8 @@ impl Dialer {
                 target: target.clone(),
                 number,
             };
-            tasks.spawn(connection.keep());
+            let lane = lane(&self.router, peer, number);
+            tasks.spawn_on(connection.keep(), self.router.lanes().runtime(lane));
         }
         tasks
     }
