@@ -20,7 +20,7 @@ pub const MAX_MESSAGE: usize = 65_507;
 ///
 /// Messages arrive complete, once and in order. Several tasks may use it at the same time: one message
 /// goes to one receiver. An OpenZiti tunneler that carries UDP does the same at its end: one datagram is
-/// one message. Empty datagrams cannot be told from no message at all, so they are not sent.
+/// one message. Empty messages need another end that takes them: [`Messages::takes_empty`].
 pub struct Messages {
     stream: Mutex<Stream>,
     // One waiting task at a time in each direction: a stream remembers one waker.
@@ -37,14 +37,17 @@ impl Messages {
         }
     }
 
-    /// Sends one message of 1 to [`MAX_MESSAGE`] bytes, when there is room for it. Cancel safe: all of it
-    /// is sent, or nothing.
+    /// Sends one message of 1 to [`MAX_MESSAGE`] bytes, or an empty one to an end that takes such, when there is room for
+    /// it. Cancel safe: all of it is sent, or nothing.
     ///
     /// # Errors
-    /// `InvalidInput` if it is empty or too long; otherwise as for writing to a [`Stream`].
+    /// `InvalidInput` if it is too long, or empty and the other end does not take that; otherwise as for writing to a
+    /// [`Stream`].
     pub async fn send(&self, message: &[u8]) -> io::Result<()> {
-        if message.is_empty() || message.len() > MAX_MESSAGE {
-            let text = format!("a message of {} bytes, expected 1 to {MAX_MESSAGE}", message.len());
+        let shortest = usize::from(!self.takes_empty());
+        if !(shortest..=MAX_MESSAGE).contains(&message.len()) {
+            let length = message.len();
+            let text = format!("a message of {length} bytes, expected {shortest} to {MAX_MESSAGE}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let _turn = self.sending.lock().await;
@@ -74,6 +77,13 @@ impl Messages {
         .await
     }
 
+    /// Whether the other end takes empty messages: one that is ours and proves its identity
+    /// ([`Method::Native`](crate::Method::Native)) always does, one of OpenZiti when it has said in a message that it takes several
+    /// in one.
+    pub fn takes_empty(&self) -> bool {
+        self.stream().takes_empty()
+    }
+
     /// Whether the two ends encrypt what passes between them.
     pub fn is_encrypted(&self) -> bool {
         self.stream().is_encrypted()
@@ -93,6 +103,11 @@ impl fmt::Debug for Messages {
 
 #[cfg(test)]
 mod tests {
+    use nightgate_wire::{
+        datagrams::EMPTY,
+        edge::{flag, header},
+    };
+
     use super::*;
     use crate::scripted::{channel, circuit, is_fin};
 
@@ -117,6 +132,34 @@ mod tests {
             messages.shutdown().await.unwrap();
             assert!(is_fin(&router.recv().await));
             router.send(host.fin()).await;
+            assert_eq!(messages.recv().await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn empty_messages_are_for_an_end_that_takes_them() {
+        for encrypted in [true, false] {
+            let (channel, mut router) = channel().await;
+            let (stream, mut host) = circuit(&channel, &mut router, encrypted).await;
+            let messages = stream.into_messages();
+            assert!(!messages.takes_empty());
+
+            let mut first = host.data(b"first");
+            first.headers.put_u32(header::FLAGS, flag::MULTIPART);
+            router.send(first).await;
+            assert_eq!(messages.recv().await.unwrap().unwrap(), "first");
+            messages.send(b"").await.unwrap();
+            let sent = router.recv().await;
+            assert_eq!(sent.headers.u32(header::FLAGS), Some(flag::MULTIPART_MESSAGE));
+            assert_eq!(host.open(&sent), EMPTY);
+
+            let mut parts = host.data(b"\x01\0a\0\0\x02\0bc");
+            parts.headers.put_u32(header::FLAGS, flag::MULTIPART_MESSAGE);
+            router.send(parts).await;
+            router.send(host.fin()).await;
+            for expected in ["a", "", "bc"] {
+                assert_eq!(messages.recv().await.unwrap().unwrap(), expected);
+            }
             assert_eq!(messages.recv().await.unwrap(), None);
         }
     }

@@ -1,6 +1,7 @@
 //! A circuit as the application sees it: a stream of bytes in each direction.
 
 use std::{
+    collections::VecDeque,
     fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -12,6 +13,7 @@ use nightgate_e2ee::{Method, Opener, Protection, RecordError, Sealer};
 use nightgate_identity::ProvenIdentity;
 use nightgate_wire::{
     channel::Message,
+    datagrams::{EMPTY, datagrams, flags_of},
     edge::{content, flag, header},
 };
 use tokio::{
@@ -27,10 +29,6 @@ use crate::{
 /// Longest plaintext of one Data message, in bytes. OpenZiti's C SDK merges writes up to the same
 /// length and pools buffers of 32 KiB.
 const MAX_PLAINTEXT: usize = 31 * 1024;
-
-/// Data flag (header 1010): the body holds several length-prefixed messages. Only a peer that was
-/// told we understand it may set it, and we never say so.
-const MULTIPART_MESSAGE: u32 = 16;
 
 /// A circuit to another endpoint of the overlay, end-to-end encrypted if the service requires it.
 ///
@@ -65,8 +63,17 @@ pub struct Stream {
     peer: Option<ProvenIdentity>,
     early_data: usize,
     unread: Bytes,
+    datagrams: Option<Datagrams>,
     reading: Reading,
     writing: Writing,
+}
+
+/// What a circuit carries that keeps the boundaries of messages.
+#[derive(Default)]
+struct Datagrams {
+    unread: VecDeque<Bytes>,
+    /// The other end takes messages of parts.
+    takes_parts: bool,
 }
 
 /// How long a router may take to answer a trace; longer than it waits for the others.
@@ -130,6 +137,7 @@ impl Stream {
             peer,
             early_data,
             unread: early.map_or_else(Bytes::new, Bytes::from),
+            datagrams: None,
             reading: Reading::Open,
             writing: Writing::Open,
         })
@@ -195,7 +203,10 @@ impl Stream {
     }
 
     /// The same circuit as single messages, whose boundaries both ends see: for datagrams.
-    pub fn into_messages(self) -> Messages {
+    pub fn into_messages(mut self) -> Messages {
+        let first = std::mem::take(&mut self.unread);
+        let unread = Some(first).filter(|first| !first.is_empty()).into_iter().collect();
+        self.datagrams = Some(Datagrams { unread, takes_parts: self.peer.is_some() });
         Messages::new(self)
     }
 
@@ -204,9 +215,17 @@ impl Stream {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Bytes>>> {
-        ready!(self.poll_fill(context))?;
-        let message = std::mem::take(&mut self.unread);
-        Poll::Ready(Ok((!message.is_empty()).then_some(message)))
+        loop {
+            let next = self.datagrams.as_mut().and_then(|datagrams| datagrams.unread.pop_front());
+            if next.is_some() || !ready!(self.poll_more(context))? {
+                return Poll::Ready(Ok(next));
+            }
+        }
+    }
+
+    /// Whether the other end can be sent an empty message.
+    pub(crate) fn takes_empty(&self) -> bool {
+        self.datagrams.as_ref().is_some_and(|datagrams| datagrams.takes_parts)
     }
 
     /// Sends one message when there is room for it.
@@ -218,25 +237,30 @@ impl Stream {
         self.check_writable()?;
         let room = ready!(self.payload.poll_room(context, plaintext.len()))
             .map_err(|Closed| self.channel_lost())?;
-        let message = self.data(plaintext)?;
+        let flags = flags_of(plaintext);
+        let message = self.data(if flags == 0 { plaintext } else { EMPTY }, flags)?;
         Poll::Ready(self.payload.send(message, room).map_err(|Closed| self.channel_lost()))
     }
 
     /// Waits until something is unread; nothing is at the end of the stream.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.unread.is_empty() {
-            match self.reading {
-                Reading::Ended => break,
-                Reading::Failed => return Poll::Ready(Err(invalid("an earlier read failed"))),
-                Reading::Open => {}
-            }
-            let event = ready!(self.events.poll_recv(context));
-            if let Err(error) = self.receive(event) {
-                self.reading = Reading::Failed;
-                return Poll::Ready(Err(error));
-            }
-        }
+        while self.unread.is_empty() && ready!(self.poll_more(context))? {}
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next event; gives false at the end of the stream.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        match self.reading {
+            Reading::Ended => return Poll::Ready(Ok(false)),
+            Reading::Failed => return Poll::Ready(Err(invalid("an earlier read failed"))),
+            Reading::Open => {}
+        }
+        let event = ready!(self.events.poll_recv(context));
+        if let Err(error) = self.receive(event) {
+            self.reading = Reading::Failed;
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(true))
     }
 
     fn receive(&mut self, event: Option<Event>) -> io::Result<()> {
@@ -257,26 +281,37 @@ impl Stream {
     }
 
     fn receive_data(&mut self, flags: u32, body: Bytes) -> io::Result<()> {
-        if flags & MULTIPART_MESSAGE != 0 {
+        let has_parts = flags & flag::MULTIPART_MESSAGE != 0;
+        if has_parts && self.datagrams.is_none() {
             return Err(invalid("the peer sent a multipart message that was not agreed on"));
         }
-        self.unread = match &mut self.open {
+        let plaintext = match &mut self.open {
             None => body,
             Some(open) => {
                 open.open(&body, flags).map_err(refused)?.map_or_else(Bytes::new, Bytes::from)
             }
         };
+        match &mut self.datagrams {
+            None => self.unread = plaintext,
+            Some(kept) => {
+                kept.takes_parts |= flags & flag::MULTIPART != 0;
+                kept.unread.extend(datagrams(plaintext, flags));
+            }
+        }
         if flags & flag::FIN != 0 {
             self.reading = Reading::Ended;
         }
         Ok(())
     }
 
-    fn data(&mut self, plaintext: &[u8]) -> io::Result<Message> {
+    fn data(&mut self, plaintext: &[u8], flags: u32) -> io::Result<Message> {
         let mut message = self.port.message(content::DATA);
+        if flags != 0 {
+            message.headers.put_u32(header::FLAGS, flags);
+        }
         message.body = match &mut self.seal {
             None => Bytes::copy_from_slice(plaintext),
-            Some(seal) => seal.seal(plaintext, 0).map_err(io::Error::other)?.into(),
+            Some(seal) => seal.seal(plaintext, flags).map_err(io::Error::other)?.into(),
         };
         Ok(message)
     }

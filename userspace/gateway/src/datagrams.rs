@@ -16,7 +16,11 @@ use std::{
 
 use bytes::Bytes;
 use nightgate_model::configs::Protocol;
-use nightgate_router::{Circuit, CircuitReceiver, CircuitSender, Payload};
+use nightgate_router::{
+    Circuit, CircuitReceiver, CircuitSender, Payload,
+    datagrams::{EMPTY, datagrams, flags_of},
+    flag::MULTIPART,
+};
 use nightgate_telemetry::{DatagramLoss, End, Metrics};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -193,9 +197,9 @@ impl Full {
     }
 }
 
-/// Takes a datagram over, if there is room. Empty ones have no place in a circuit.
+/// Takes a datagram over, if there is room.
 fn queued(datagram: &[u8], room: &Arc<Semaphore>) -> Option<Queued> {
-    let length = u32::try_from(datagram.len()).ok().filter(|length| *length > 0)?;
+    let length = u32::try_from(datagram.len()).ok()?;
     let permit = Arc::clone(room).try_acquire_many_owned(length).ok()?;
     Some((datagram.to_vec(), permit))
 }
@@ -219,23 +223,28 @@ impl Flow {
 
     async fn carry(
         &self,
-        datagrams: &mut mpsc::Receiver<Queued>,
+        queue: &mut mpsc::Receiver<Queued>,
         circuit: Circuit,
         protection: Protected,
     ) -> Result<(), String> {
-        let Protected { mut sealer, mut opener, .. } = protection;
+        let Protected { mut sealer, mut opener, peer, .. } = protection;
         let Circuit { sender, mut receiver, .. } = circuit;
         let metrics = &self.interceptor.metrics;
         if let Some(header) = sealer.header() {
-            send(&sender, header).await?;
+            send(&sender, 0, header).await?;
         }
+        let mut takes_empty = peer.is_some();
         let mut limit = self.idle.unanswered;
         let idle = sleep_until(Instant::now() + limit);
         tokio::pin!(idle);
         loop {
             tokio::select! {
-                datagram = datagrams.recv() => {
+                datagram = queue.recv() => {
                     let Some((mut datagram, _permit)) = datagram else { return Ok(()) };
+                    if datagram.is_empty() && !takes_empty {
+                        metrics.datagram_lost(DatagramLoss::Empty);
+                        continue;
+                    }
                     metrics.bytes_sent(datagram.len());
                     // A circuit that takes nothing ends, too.
                     let sent = timeout(limit, upload(&sender, &mut sealer, &mut datagram)).await;
@@ -243,6 +252,7 @@ impl Flow {
                 }
                 payload = receiver.recv() => {
                     let Some(payload) = payload else { return ended(&receiver) };
+                    takes_empty |= payload.flags & MULTIPART != 0;
                     if self.download(&mut opener, payload)? {
                         limit = self.idle.answered;
                     }
@@ -256,17 +266,18 @@ impl Flow {
     /// Sends what a message holds to the client. Returns whether that was anything.
     fn download(&self, opener: &mut Opener, payload: Payload) -> Result<bool, String> {
         let Payload { flags, body, .. } = payload;
-        let datagram = opener.open(body, flags).map_err(|error| error.to_string())?;
-        if datagram.is_empty() {
-            return Ok(false);
-        }
+        let plaintext = opener.open(body, flags).map_err(|error| error.to_string())?;
         let metrics = &self.interceptor.metrics;
-        metrics.bytes_received(datagram.len());
-        if let Err(error) = self.sender.send(self.ends, &datagram) {
-            metrics.datagram_lost(DatagramLoss::Send);
-            debug!(ends = ?self.ends, %error, "an answer could not be sent");
+        let mut is_answered = false;
+        for datagram in datagrams(plaintext, flags) {
+            is_answered = true;
+            metrics.bytes_received(datagram.len());
+            if let Err(error) = self.sender.send(self.ends, &datagram) {
+                metrics.datagram_lost(DatagramLoss::Send);
+                debug!(ends = ?self.ends, %error, "an answer could not be sent");
+            }
         }
-        Ok(true)
+        Ok(is_answered)
     }
 }
 
@@ -275,12 +286,16 @@ async fn upload(
     sealer: &mut Sealer,
     datagram: &mut Vec<u8>,
 ) -> Result<(), String> {
-    let body = sealer.seal(datagram, 0).map_err(|error| error.to_string())?;
-    send(circuit, body).await
+    let flags = flags_of(datagram);
+    if datagram.is_empty() {
+        datagram.extend(EMPTY);
+    }
+    let body = sealer.seal(datagram, flags).map_err(|error| error.to_string())?;
+    send(circuit, flags, body).await
 }
 
-async fn send(circuit: &CircuitSender, body: Bytes) -> Result<(), String> {
-    let payload = Payload { flags: 0, uuid: Bytes::new(), body };
+async fn send(circuit: &CircuitSender, flags: u32, body: Bytes) -> Result<(), String> {
+    let payload = Payload { flags, uuid: Bytes::new(), body };
     circuit.send(payload).await.map_err(|error| error.to_string())
 }
 

@@ -44,7 +44,11 @@ pub use instance::InstanceTaken;
 pub use link::{LOOK_EVERY, LinkConfig};
 pub use nightgate_fabric::{CircuitInfo, DialRefusal, FailureCause, KeyShare, LinkInfo};
 pub use nightgate_identity::{Credentials, Identity};
-pub use nightgate_wire::link::{CircuitId, Payload};
+pub use nightgate_wire::{
+    datagrams,
+    edge::flag,
+    link::{CircuitId, Payload},
+};
 pub use renewal::RenewError;
 pub use router::{BindRequest, DialRequest, Router, RouterConfig, StartError};
 pub use status::{LinkStatus, RouterStatus};

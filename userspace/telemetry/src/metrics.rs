@@ -32,10 +32,10 @@ pub const INTERCEPTED_CONNECTIONS: CounterMetric = CounterMetric {
     labels: &[],
 };
 
-/// Intercepted datagrams, and answers to them, that were lost here.
+/// Datagrams of intercepted and hosted flows that were lost here.
 pub const DATAGRAMS_LOST: CounterMetric = CounterMetric {
     name: "nightgate_lost_datagrams_total",
-    help: "Datagrams of intercepted flows that were lost here, by cause",
+    help: "Datagrams of intercepted and hosted flows that were lost here, by cause",
     labels: &["cause"],
 };
 

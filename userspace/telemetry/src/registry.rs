@@ -61,11 +61,13 @@ pub enum End {
     Host,
 }
 
-/// Why a datagram of an intercepted flow was lost here.
+/// Why a datagram was lost here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DatagramLoss {
-    /// Too many wait, or it is empty and so has no place in a circuit.
+    /// Too many wait.
     Queue,
+    /// It is empty, and the other end has not said that it takes such.
+    Empty,
     /// Its flow was refused.
     Refused,
     /// An answer could not be sent to the client.
@@ -160,7 +162,7 @@ impl Metrics {
         self.0.intercepted.with_label_values::<&str>(&[]).inc();
     }
 
-    /// Counts a datagram of an intercepted flow that was lost here.
+    /// Counts a datagram of an intercepted or hosted flow that was lost here.
     pub fn datagram_lost(&self, loss: DatagramLoss) {
         self.0.lost.with_label_values(&[loss.as_str()]).inc();
     }
@@ -231,6 +233,7 @@ impl DatagramLoss {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queue => "queue",
+            Self::Empty => "empty",
             Self::Refused => "refused",
             Self::Send => "send",
         }

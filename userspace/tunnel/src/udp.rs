@@ -137,8 +137,7 @@ async fn exchange(
         tokio::select! {
             datagram = waiting.recv() => {
                 let Some(datagram) = datagram else { return Ok(EndReason::ForcedEnd) };
-                // An empty one cannot be told from no message at all.
-                if !datagram.is_empty() {
+                if !datagram.is_empty() || messages.takes_empty() {
                     messages.send(&datagram).await?;
                     counts.add_sent(datagram.len());
                 }

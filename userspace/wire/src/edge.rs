@@ -98,6 +98,10 @@ pub mod header {
 pub mod flag {
     /// The sender sends nothing more: half close.
     pub const FIN: u32 = 1;
+    /// The sender takes messages of several parts.
+    pub const MULTIPART: u32 = 4;
+    /// The message has parts: see [`crate::datagrams`].
+    pub const MULTIPART_MESSAGE: u32 = 16;
 }
 
 /// Values of the precedence (header 1005); what is none of them is the default.

@@ -4,6 +4,7 @@
 
 mod cause;
 pub mod channel;
+pub mod datagrams;
 pub mod edge;
 pub mod headers;
 pub mod link;

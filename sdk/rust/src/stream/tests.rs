@@ -123,7 +123,7 @@ async fn multipart_message_that_was_not_agreed_on_is_refused() {
     let (channel, mut router) = channel().await;
     let (mut stream, mut host) = circuit(&channel, &mut router, false).await;
     let mut message = host.data(b"\x01\0x");
-    message.headers.put_u32(header::FLAGS, MULTIPART_MESSAGE);
+    message.headers.put_u32(header::FLAGS, flag::MULTIPART_MESSAGE);
 
     router.send(message).await;
 

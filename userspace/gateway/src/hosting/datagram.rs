@@ -2,10 +2,14 @@
 
 use std::{cell::RefCell, io, time::Duration};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use nightgate_e2ee::{RecordError, SealError};
-use nightgate_router::{Circuit, CircuitSender, Payload};
-use nightgate_telemetry::Metrics;
+use nightgate_router::{
+    Circuit, CircuitSender, Payload,
+    datagrams::{EMPTY, datagrams, flags_of},
+    flag::{FIN, MULTIPART},
+};
+use nightgate_telemetry::{DatagramLoss, Metrics};
 use tokio::{net::UdpSocket, time::Instant};
 
 use crate::protection::{Protected, Sealer};
@@ -17,13 +21,6 @@ thread_local! {
     /// Room for one datagram: ten thousand flows that wait would take 640 MB if each had its own.
     static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM]);
 }
-
-/// Data flag (header 1010) that ends a direction.
-const FIN: u32 = 1;
-
-/// Data flag of messages that hold several datagrams, each after its length (two bytes, little-endian), as
-/// OpenZiti's SDKs write them.
-const MULTIPART: u32 = 16;
 
 /// Why a flow ended otherwise than by silence or by its dialer.
 #[derive(Debug, thiserror::Error)]
@@ -50,29 +47,34 @@ pub(super) async fn carry(
     idle: Duration,
     metrics: &Metrics,
 ) -> Result<(), DatagramError> {
-    let Protected { mut sealer, mut opener, .. } = protection;
+    let Protected { mut sealer, mut opener, peer, .. } = protection;
     let Circuit { sender, mut receiver, .. } = circuit;
     if let Some(header) = sealer.header()
         && !send(&sender, 0, header).await
     {
         return Ok(());
     }
+    let mut takes_empty = peer.is_some();
     let mut silent_at = Instant::now() + idle;
     loop {
         tokio::select! {
             received = receive(&socket) => {
                 let mut datagram = received?;
                 metrics.bytes_sent(datagram.len());
-                // An empty one cannot be told from no message at all.
-                if !datagram.is_empty()
-                    && !send(&sender, 0, sealer.seal(&mut datagram, 0)?).await
-                {
+                let flags = flags_of(&datagram);
+                if datagram.is_empty() {
+                    datagram.extend(EMPTY);
+                }
+                if flags != 0 && !takes_empty {
+                    metrics.datagram_lost(DatagramLoss::Empty);
+                } else if !send(&sender, flags, sealer.seal(&mut datagram, flags)?).await {
                     return Ok(());
                 }
             }
             message = receiver.recv() => {
                 let Some(Payload { flags, body, .. }) = message else { return Ok(()) };
                 let plaintext = opener.open(body, flags)?;
+                takes_empty |= flags & MULTIPART != 0;
                 metrics.bytes_received(plaintext.len());
                 for datagram in datagrams(plaintext, flags) {
                     socket.send(&datagram).await?;
@@ -115,43 +117,4 @@ async fn end(circuit: &CircuitSender, mut sealer: Sealer) -> Result<(), Datagram
 /// Gives whether the circuit still stands.
 async fn send(circuit: &CircuitSender, flags: u32, body: Bytes) -> bool {
     circuit.send(Payload { flags, uuid: Bytes::new(), body }).await.is_ok()
-}
-
-/// The datagrams of a message; what does not keep to the form ends them.
-fn datagrams(mut plaintext: Bytes, flags: u32) -> Vec<Bytes> {
-    if flags & MULTIPART == 0 {
-        return if plaintext.is_empty() { Vec::new() } else { vec![plaintext] };
-    }
-    let mut parts = Vec::new();
-    while plaintext.len() >= 2 {
-        let length = usize::from(plaintext.get_u16_le());
-        if length > plaintext.len() {
-            break;
-        }
-        parts.push(plaintext.split_to(length));
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_one_datagram_or_says_of_how_many_parts() {
-        assert_eq!(datagrams(Bytes::from_static(b"one"), 0), ["one"]);
-        assert!(datagrams(Bytes::new(), 0).is_empty());
-        let parts = Bytes::from_static(b"\x02\x00ab\x00\x00\x01\x00c");
-        assert_eq!(datagrams(parts, MULTIPART), ["ab", "", "c"]);
-        assert_eq!(datagrams(Bytes::from_static(b"\x02\x00ab\x09\x00c"), MULTIPART), ["ab"]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_message_makes_more_bytes_than_it_has(bytes: Vec<u8>, flags: u32) {
-            let length = bytes.len();
-            let parts = datagrams(bytes.into(), flags);
-            proptest::prop_assert!(parts.iter().map(Bytes::len).sum::<usize>() <= length);
-        }
-    }
 }
