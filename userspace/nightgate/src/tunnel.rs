@@ -84,6 +84,9 @@ pub(crate) struct HostArgs {
     /// Identity file of who hosts, as `nightgate enroll` wrote it
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
+    /// Socket where `nightgate tunnel flows` asks; without it, nowhere
+    #[arg(long, value_name = "PATH")]
+    admin_socket: Option<PathBuf>,
     #[command(flatten)]
     hosting: HostingArgs,
 }
@@ -153,9 +156,8 @@ impl HostArgs {
     async fn run(self) -> anyhow::Result<()> {
         let mut signals = StopSignals::new()?;
         let identity = identity_file::load(&self.identity)?;
-        nightgate_tunnel::host(&identity, self.hosting.config()?, signals.wait())
-            .await
-            .context("host")
+        let (hosting, admin) = (self.hosting.config()?, self.admin_socket.as_deref());
+        nightgate_tunnel::host(&identity, hosting, admin, signals.wait()).await.context("host")
     }
 }
 
@@ -196,8 +198,17 @@ impl FlowsArgs {
         let answer = ask(&self.admin.admin_socket, Topic::Flows).await?;
         let flows: Vec<FlowReport> = serde_json::from_value(answer)?;
         self.output.print(&flows, |flows| {
-            let columns =
-                ["service", "destination", "program", "pid", "user", "age", "sent", "received"];
+            let columns = [
+                "service",
+                "destination",
+                "dialer",
+                "program",
+                "pid",
+                "user",
+                "age",
+                "sent",
+                "received",
+            ];
             flows.iter().fold(Table::new(&columns), |table, flow| {
                 let destination = match &flow.name {
                     Some(name) => format!("{name}:{}", flow.destination.port()),
@@ -208,6 +219,7 @@ impl FlowsArgs {
                 table.row([
                     flow.service.clone(),
                     destination,
+                    flow.dialer.clone().unwrap_or_else(unknown),
                     program.map_or_else(unknown, |it| {
                         it.executable.clone().unwrap_or_else(|| it.command.clone())
                     }),

@@ -21,24 +21,27 @@ use crate::{
     records::{Records, Told},
 };
 
-/// A connection or UDP flow of a program.
+/// A connection or UDP flow of a program, or to a server that is hosted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FlowReport {
     /// By which protocol.
     pub protocol: Protocol,
-    /// Whence the program sent.
+    /// Whence the program sent, or the tunneler to the server.
     pub source: SocketAddr,
-    /// Where the program wanted to.
+    /// Where the program wanted to, or the server.
     pub destination: SocketAddr,
     /// The name it asked for, if it was one of a service.
     pub name: Option<String>,
     /// The service.
     pub service: String,
-    /// The program; unknown where the hooks are on interfaces.
+    /// Who dialed, if it is hosted.
+    #[serde(default)]
+    pub dialer: Option<String>,
+    /// The program; unknown where the hooks are on interfaces, and none if it is hosted.
     pub process: Option<Process>,
     /// How long it has been there, in seconds.
     pub age: u64,
-    /// Bytes from the program.
+    /// Bytes from the program or the server.
     pub sent: u64,
     /// Bytes to it.
     pub received: u64,
@@ -177,7 +180,7 @@ impl Entry {
 }
 
 impl Counts {
-    pub(crate) fn new(metrics: Metrics) -> Self {
+    fn new(metrics: Metrics) -> Self {
         Self { sent: AtomicU64::new(0), received: AtomicU64::new(0), metrics }
     }
 

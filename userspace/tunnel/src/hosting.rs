@@ -13,7 +13,8 @@ use nightgate_gateway::{
     intercept::Encryption,
     sight::Sight,
 };
-use nightgate_model::configs::ConfigShapeError;
+use nightgate_mirror::flow::EndReason;
+use nightgate_model::configs::{ConfigShapeError, Protocol};
 use nightgate_sdk::{
     BindOptions, Context, FailureCause, Messages, Offer, Offers, Permission, Service, Stream,
 };
@@ -27,7 +28,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{flows::Counts, tcp::Counted};
+use crate::{
+    flows::{Counts, FlowReport, Flows},
+    tcp::Counted,
+};
 
 /// Wait before a service is bound anew that could not be.
 const RETRY: Duration = Duration::from_secs(2);
@@ -48,16 +52,21 @@ struct EdgeHost {
     prober: Prober,
     slots: Arc<Semaphore>,
     metrics: Metrics,
+    flows: Flows,
     /// Shown for terminators with an instance name.
     secret: InstanceSecret,
 }
 
 impl OwnHosting {
     /// Hosts nothing yet.
-    pub(crate) fn new(context: Context, metrics: Metrics, secret: InstanceSecret) -> Self {
+    pub(crate) fn new(
+        context: Context,
+        (metrics, flows): (Metrics, Flows),
+        secret: InstanceSecret,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
         let prober = Prober::new();
-        let host = EdgeHost { context: context.clone(), prober, slots, metrics, secret };
+        let host = EdgeHost { context: context.clone(), prober, slots, metrics, flows, secret };
         Self { context, hosting: Hosting::with(host), logged: BTreeSet::new() }
     }
 
@@ -170,20 +179,49 @@ impl EdgeHost {
                     return offer.refuse(cause, &detail);
                 }
             };
-        let ended = match offer.accept().await {
-            Ok(stream) => {
-                self.metrics.circuit_opened(End::Host);
-                carry(stream, connection, &Counts::new(self.metrics.clone())).await
-            }
-            Err(lost) => Err(std::io::Error::other(lost)),
+        let stream = match offer.accept().await {
+            Ok(stream) => stream,
+            Err(error) => return debug!(service, dialer, %error, "hosted connection ended"),
         };
-        if let Err(error) = ended {
-            debug!(service, dialer, %error, "hosted connection ended");
+        self.metrics.circuit_opened(End::Host);
+        let Some(report) = report(service, &dialer, &connection) else { return };
+        let mut entered = self.flows.enter(report);
+        let counts = Arc::clone(&entered.counts);
+        match carry(stream, connection, &counts).await {
+            Ok(EndReason::IdleTimeout) => entered.end(EndReason::IdleTimeout, UDP_IDLE),
+            Ok(reason) => entered.end(reason, Duration::ZERO),
+            Err(error) => debug!(service, dialer, %error, "hosted connection ended"),
         }
     }
 }
 
-async fn carry(stream: Stream, connection: Connection, counts: &Counts) -> std::io::Result<()> {
+/// A report of a hosted flow that begins; none if its connection is over already.
+fn report(service: &str, dialer: &str, connection: &Connection) -> Option<FlowReport> {
+    let protocol = match connection {
+        Connection::Stream(_) => Protocol::Tcp,
+        Connection::Datagrams(_) => Protocol::Udp,
+    };
+    let (_, [source, destination]) = connection.ends()?;
+    Some(FlowReport {
+        protocol,
+        source,
+        destination,
+        name: None,
+        service: service.to_owned(),
+        dialer: Some(dialer.to_owned()),
+        process: None,
+        age: 0,
+        sent: 0,
+        received: 0,
+    })
+}
+
+/// Carries both ways; gives how it has ended.
+async fn carry(
+    stream: Stream,
+    connection: Connection,
+    counts: &Counts,
+) -> std::io::Result<EndReason> {
     match connection {
         Connection::Stream(connection) => carry_stream(stream, connection, counts).await,
         Connection::Datagrams(socket) => carry_datagrams(stream, &socket, counts).await,
@@ -194,7 +232,7 @@ async fn carry_stream(
     mut stream: Stream,
     mut connection: TcpStream,
     counts: &Counts,
-) -> std::io::Result<()> {
+) -> std::io::Result<EndReason> {
     connection.set_nodelay(true)?;
     let mut counted = Counted { stream: &mut connection, counts, sight: Sight::default() };
     let ended = copy_bidirectional(&mut stream, &mut counted).await;
@@ -203,7 +241,7 @@ async fn carry_stream(
         reset(connection);
         stream.abort();
     }
-    ended.map(drop)
+    ended.map(|_| EndReason::EndOfFlow)
 }
 
 /// Carries datagrams both ways until the dialer ends the circuit, or for [`UDP_IDLE`] none has come from either side.
@@ -211,15 +249,14 @@ async fn carry_datagrams(
     stream: Stream,
     socket: &UdpSocket,
     counts: &Counts,
-) -> std::io::Result<()> {
+) -> std::io::Result<EndReason> {
     let messages: Messages = stream.into_messages();
     let mut silent_at = Instant::now() + UDP_IDLE;
     loop {
         tokio::select! {
             received = receive(socket) => {
                 let datagram = received?;
-                // An empty one cannot be told from no message at all.
-                if !datagram.is_empty() {
+                if !datagram.is_empty() || messages.takes_empty() {
                     messages.send(&datagram).await?;
                     counts.add_sent(datagram.len());
                 }
@@ -229,9 +266,11 @@ async fn carry_datagrams(
                     socket.send(&message).await?;
                     counts.add_received(message.len());
                 }
-                None => return messages.shutdown().await,
+                None => return messages.shutdown().await.map(|()| EndReason::EndOfFlow),
             },
-            () = sleep_until(silent_at) => return messages.shutdown().await,
+            () = sleep_until(silent_at) => {
+                return messages.shutdown().await.map(|()| EndReason::IdleTimeout);
+            }
         }
         silent_at = Instant::now() + UDP_IDLE;
     }

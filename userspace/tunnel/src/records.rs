@@ -17,7 +17,7 @@ use crate::{flows::FlowReport, process::Process};
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) outputs: Outputs,
-    /// Who dials.
+    /// Who dials and hosts.
     pub(crate) identity: String,
     /// Time after which a flow that goes on is told of, again and again.
     pub(crate) interim: Option<Duration>,
@@ -51,6 +51,10 @@ impl Records {
         let date = |moment| clock.exact_date(moment).unwrap_or_default();
         let age = Duration::from_nanos(end.saturating_sub(*start));
         let message = [0; 2];
+        let (to_server, to_client) = match what.dialer {
+            Some(_) => (what.received, what.sent),
+            None => (what.sent, what.received),
+        };
         let [source, destination] = ends;
         FlowRecord {
             timestamp: date(clock.now()),
@@ -71,7 +75,7 @@ impl Records {
             verdict: Verdict::Accept,
             rule: None,
             service: Some(what.service.clone()),
-            identity: Some(self.identity.clone()),
+            identity: Some(what.dialer.as_ref().unwrap_or(&self.identity).clone()),
             circuit: None,
             process: what.process.as_ref().map(process),
             mirrored: false,
@@ -83,8 +87,8 @@ impl Records {
             flow: Some(FlowCounts {
                 pkts_toserver: None,
                 pkts_toclient: None,
-                bytes_toserver: what.sent,
-                bytes_toclient: what.received,
+                bytes_toserver: to_server,
+                bytes_toclient: to_client,
                 start: date(*start),
                 end: date(*end),
                 age: age.as_secs(),

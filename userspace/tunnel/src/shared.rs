@@ -285,6 +285,7 @@ impl Call {
             destination: self.destination,
             name: self.name.as_ref().map(ToString::to_string),
             service: self.service.clone(),
+            dialer: None,
             process: (self.process.pid != 0).then(|| self.process.clone()),
             age: 0,
             sent: 0,

@@ -19,6 +19,8 @@ use nightgate_gateway::{
 use nightgate_netlink::NetlinkError;
 use nightgate_sdk::{AuthenticateError, Context, Identity};
 use nightgate_telemetry::{Metrics, MetricsError};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tracing::{info, warn};
 
@@ -69,6 +71,9 @@ pub struct HostConfig {
     /// Where metrics are scraped; `None` for nowhere.
     pub metrics: Option<Scraping>,
 }
+
+/// What operators are told who ask for something else.
+const ANSWERED: &str = "this is a tunneler, which has its status, flows and metrics alone";
 
 /// A tunneler that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -214,21 +219,25 @@ fn spawn_all(tasks: &mut JoinSet<()>, sockets: Sockets, shared: &Arc<Shared>) ->
 }
 
 /// Hosts what the identity may host, and intercepts nothing, until `stop` completes: without hooks and sockets, and so
-/// without privileges.
+/// without privileges. Operators may ask at `admin_socket` what it carries.
 ///
 /// # Errors
-/// The identity cannot join the overlay, or metrics cannot be served.
+/// The identity cannot join the overlay, operators could not ask, or metrics cannot be served.
 pub async fn host(
     identity: &Identity,
     config: HostConfig,
+    admin_socket: Option<&Path>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), TunnelError> {
+    let admin = admin_socket.map(AdminServer::start).transpose()?;
     let metrics = Metrics::new()?;
+    let flows = Flows::new(None, metrics.clone());
     let _exporter = export(&config, &metrics).await?;
     let context = Context::load(identity).await?;
     info!(identity = %context.identity_name(), "tunneler hosts");
     let keep = async {
-        let mut hosting = OwnHosting::new(context.clone(), metrics, config.secret);
+        let told = (metrics.clone(), flows.clone());
+        let mut hosting = OwnHosting::new(context.clone(), told, config.secret);
         loop {
             context.second_factor_becomes_due(false).await;
             match context.services().await {
@@ -242,16 +251,27 @@ pub async fn host(
         }
     };
     let codes = take_codes(context.clone(), identity.path().map(Path::to_owned));
+    let answers = async {
+        let Some(mut admin) = admin else { return };
+        while let Some(query) = admin.next().await {
+            let shown = match query.request {
+                Request::Show(Topic::Flows) => Some(shown(&flows.report())),
+                _ => None,
+            };
+            tell(query, shown, &metrics);
+        }
+    };
     tokio::select! {
         () = stop => Ok(()),
-        ((), ()) = async { tokio::join!(keep, codes) } => Ok(()),
+        ((), (), ()) = async { tokio::join!(keep, codes, answers) } => Ok(()),
     }
 }
 
 /// Keeps what is intercepted and hosted as the controller allows it.
 async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
     let mut logged = BTreeSet::new();
-    let mut hosting = OwnHosting::new(shared.context.clone(), shared.metrics.clone(), secret);
+    let told = (shared.metrics.clone(), shared.flows.clone());
+    let mut hosting = OwnHosting::new(shared.context.clone(), told, secret);
     loop {
         shared.context.second_factor_becomes_due(false).await;
         if shared.at_interfaces {
@@ -282,17 +302,26 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
 }
 
 fn answer(query: Query, shared: &Shared, place: &Place) {
-    let asks = |topic| query.request == Request::Show(topic);
-    let shown = if asks(Topic::Flows) {
-        serde_json::to_value(shared.flows.report())
-    } else if asks(Topic::Tunnel) {
-        serde_json::to_value(StatusReport::of(shared, place))
-    } else if asks(Topic::Metrics) {
-        return query.answer(shared.metrics.render().map(Into::into).map_err(|it| it.to_string()));
-    } else {
-        let text = "this is a tunneler, which has its status, flows and metrics alone";
-        return query.answer(Err(text.into()));
+    let shown = match query.request {
+        Request::Show(Topic::Flows) => Some(shown(&shared.flows.report())),
+        Request::Show(Topic::Tunnel) => Some(shown(&StatusReport::of(shared, place))),
+        _ => None,
     };
-    let answer = shown.map_err(|error| error.to_string());
+    tell(query, shown, &shared.metrics);
+}
+
+fn shown(what: &impl Serialize) -> Result<Value, String> {
+    serde_json::to_value(what).map_err(|error| error.to_string())
+}
+
+/// Answers an operator with what is shown, or with the metrics if that was asked for.
+fn tell(query: Query, shown: Option<Result<Value, String>>, metrics: &Metrics) {
+    let answer = match shown {
+        Some(shown) => shown,
+        None if query.request == Request::Show(Topic::Metrics) => {
+            metrics.render().map(Into::into).map_err(|it| it.to_string())
+        }
+        None => Err(ANSWERED.into()),
+    };
     query.answer(answer);
 }

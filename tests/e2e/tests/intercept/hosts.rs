@@ -9,6 +9,7 @@ use std::{
 
 use nightgate_lab::{Cgroup, HttpServer, Process, overlay::Programs, overlay::address, run};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::{LONG, Scene};
 
@@ -16,7 +17,7 @@ const INTERCEPT: &str = r#"{"protocols":["tcp","udp"],"addresses":["10.77.0.1"],
 const HOST: &str = r#"{"forwardProtocol":true,"allowedProtocols":["tcp","udp"],"address":"192.0.2.50","port":8088}"#;
 const EXCHANGE: &str = "import socket\n\
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)\n\
-    for length in [1, 9, 1400]:\n\
+    for length in [0, 1, 0, 9, 1400]:\n\
     \ts.sendto(b'x' * length, ('10.77.0.1', 8088))\n\
     \tprint(length, len(s.recvfrom(9999)[0]))";
 
@@ -30,7 +31,7 @@ fn a_host_that_listens_nowhere_hosts_what_programs_of_another_reach() {
     echo.set_read_timeout(Some(LONG)).expect("set");
     let answering = thread::spawn(move || {
         let mut buffer = [0; 65_535];
-        for _ in 0..3 {
+        for _ in 0..5 {
             let (length, client) = echo.recv_from(&mut buffer).expect("a datagram");
             echo.send_to(&buffer[..length], client).expect("answered");
         }
@@ -49,6 +50,8 @@ fn a_host_that_listens_nowhere_hosts_what_programs_of_another_reach() {
     command.args(["tunnel", "host", "--identity"]).arg(scene.deployment.file("hoster.json"));
     let metrics = scene.deployment.file("hoster-metrics.sock");
     command.arg("--metrics-socket").arg(&metrics);
+    let asked = scene.deployment.file("hoster.sock");
+    command.arg("--admin-socket").arg(&asked);
     let mut host = Process::spawn("host", command, &folder).expect("started");
     host.wait_for_output("hosting begins", LONG).expect("it hosts");
     let sockets = topology.sdk_host.shell("ss -H -lntu").expect("listed");
@@ -63,8 +66,11 @@ fn a_host_that_listens_nowhere_hosts_what_programs_of_another_reach() {
     let logs = || format!("{}\n{}", host.log(), dialer.log());
     assert!(said(&page).contains("a hidden page"), "{page:?}\n{}", logs());
     let exchanged = program(&["python3", "-c", EXCHANGE]);
-    assert_eq!(said(&exchanged), "1 1\n9 9\n1400 1400\n", "{exchanged:?}\n{}", logs());
+    assert_eq!(said(&exchanged), "0 0\n1 1\n0 0\n9 9\n1400 1400\n", "{exchanged:?}\n{}", logs());
     answering.join().expect("an echo");
+    let mut flows = Command::new(&nightgate);
+    flows.args(["tunnel", "flows", "--json", "--admin-socket"]).arg(&asked);
+    is_told_of_as_hosted(&run(&mut flows).expect("asked"));
 
     drop(web);
     let refused = fetch();
@@ -79,6 +85,16 @@ fn a_host_that_listens_nowhere_hosts_what_programs_of_another_reach() {
     counts(&run(&mut ask).expect("asked"), "dialer");
     dialer.stop(Signal::SIGTERM, LONG).expect("stopped");
     host.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+/// The flow of datagrams, which goes on for a while, is shown with who dialed it.
+fn is_told_of_as_hosted(flows: &str) {
+    let flows: Vec<Value> = serde_json::from_str(flows).expect("flows");
+    let flow = flows.iter().find(|flow| flow["protocol"] == "udp").expect("a flow of datagrams");
+    assert_eq!((&flow["service"], &flow["dialer"]), (&"hidden".into(), &"laptop".into()));
+    assert_eq!(flow["destination"], "192.0.2.50:8088", "{flow:#}");
+    assert_eq!((&flow["sent"], &flow["received"]), (&1_410.into(), &1_410.into()), "{flow:#}");
+    assert_eq!(flow["process"], Value::Null, "no program of this host dialed it");
 }
 
 /// One connection and one flow of datagrams have been carried, and one connection refused.

@@ -61,7 +61,7 @@ impl Connection {
     }
 
     /// IP protocol number, and both ends.
-    pub(super) fn ends(&self) -> Option<(u8, [SocketAddr; 2])> {
+    pub fn ends(&self) -> Option<(u8, [SocketAddr; 2])> {
         let (protocol, own, server) = match self {
             Self::Stream(stream) => (Protocol::Tcp, stream.local_addr(), stream.peer_addr()),
             Self::Datagrams(socket) => (Protocol::Udp, socket.local_addr(), socket.peer_addr()),
