@@ -415,6 +415,27 @@ fn without_hooks_on_cgroups_packets_are_taken_on_their_way_out() {
 }
 
 #[test]
+fn interfaces_without_ethernet_headers_are_covered_too() {
+    let scene = Scene::start();
+    for line in [
+        "ip tuntap add dev out0 mode tun",
+        "ip addr add 10.5.0.1/24 dev out0",
+        "ip addr add fd05::1/64 dev out0 nodad",
+        "ip link set out0 up",
+        "ip route add default dev out0",
+        "ip -6 route add default dev out0",
+    ] {
+        scene.namespace.shell(line).expect("a way out");
+    }
+    let mut tunnel = scene.tunnel_at_interfaces("tun", &["--attach", "tc"]);
+    for place in PLACES {
+        let found = scene.host(&["curl", "-sS", "-m", "20", &format!("http://{place}/")]);
+        assert!(found.contains("Hello laptop"), "{place}: {found}\n{}", tunnel.log());
+    }
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+#[test]
 fn a_killed_tunneler_at_interfaces_leaves_nothing_or_what_drops_as_was_asked_for() {
     let scene = Scene::start();
     let _beyond = Beyond::start(&scene);

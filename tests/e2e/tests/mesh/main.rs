@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod application;
+mod hosting;
 mod links;
 
 use std::time::{Duration, Instant};
