@@ -36,6 +36,9 @@ pub(crate) enum Part {
     /// The mesh of routers as processes, built for release, with 1 GiB on each of 20 circuits (NIGHTGATE_MESH_MIB). Needs
     /// root. Only if asked for.
     NightlyNet,
+    /// 1,000,000 flows of datagrams (NIGHTGATE_FLOWS) that are opened through two gateways and abandoned, built for release.
+    /// Needs root. Only if asked for.
+    NightlyFlows,
     /// The kernel programs, with 1,000,000 packets of what is never mirrored (NIGHTGATE_NEVER_PACKETS), and a sensor that is
     /// stopped for 60 s (NIGHTGATE_STOPPED_SECONDS). Needs root. Only if asked for.
     NightlyBpf,
@@ -48,6 +51,9 @@ const SEEDS: (&str, &str) = ("NIGHTGATE_SIM_SEEDS", "10000");
 
 /// What each circuit of the mesh carries in a night, in MiB.
 const MEBIBYTES: (&str, &str) = ("NIGHTGATE_MESH_MIB", "1024");
+
+/// Flows that are abandoned, and how many of them in a night.
+const FLOWS: (&str, &str) = ("NIGHTGATE_FLOWS", "1000000");
 
 /// Packets that are never mirrored, and how many of them in a night.
 const NEVER: (&str, &str) = ("NIGHTGATE_NEVER_PACKETS", "1000000");
@@ -69,6 +75,7 @@ impl Part {
             Self::Net => "net",
             Self::Nightly => "nightly",
             Self::NightlyNet => "nightly-net",
+            Self::NightlyFlows => "nightly-flows",
             Self::NightlyBpf => "nightly-bpf",
             Self::NightlyKill => "nightly-kill",
         }
@@ -103,6 +110,17 @@ impl Part {
                 "--",
                 "--test-threads=1",
             ],
+            Self::NightlyFlows => &[
+                "--release",
+                "-p",
+                "nightgate-e2e-tests",
+                "--test",
+                "intercept",
+                "--",
+                "--ignored",
+                "--nocapture",
+                "abandoned_flows",
+            ],
             Self::NightlyBpf => &[
                 "--no-fail-fast",
                 "-p",
@@ -126,7 +144,9 @@ impl Part {
     fn needs_root(self) -> bool {
         match self {
             Self::Unit | Self::Nightly | Self::NightlyKill => false,
-            Self::Bpf | Self::Net | Self::NightlyNet | Self::NightlyBpf => true,
+            Self::Bpf | Self::Net | Self::NightlyNet | Self::NightlyFlows | Self::NightlyBpf => {
+                true
+            }
         }
     }
 
@@ -136,6 +156,7 @@ impl Part {
             Self::Unit | Self::Bpf | Self::Net => &[],
             Self::Nightly => &[SEEDS],
             Self::NightlyNet => &[MEBIBYTES],
+            Self::NightlyFlows => &[FLOWS],
             Self::NightlyBpf => &[NEVER, STOPPED],
             Self::NightlyKill => &[KILLS],
         }
@@ -172,7 +193,7 @@ fn prepare(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     if parts.contains(&Part::Net) {
         build::demo_programs(workspace)?;
     }
-    if parts.contains(&Part::NightlyNet) {
+    if parts.iter().any(|part| matches!(part, Part::NightlyNet | Part::NightlyFlows)) {
         build::host_programs(workspace, Profile::Release, &["-p", "nightgate"])?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::{LONG, Scene};
 /// Addresses of the client: each may have 4,096 flows at a time.
 const CLIENTS: u32 = 64;
 /// Flows in all; `NIGHTGATE_FLOWS` for another number.
-const FLOWS: u32 = 1_000_000;
+const FLOWS: u32 = 100_000;
 /// Flows whose datagram has not arrived yet. What a busy machine carries is what sets the pace.
 const OUTSTANDING: u32 = 256;
 /// After so long without an arrival, those that are outstanding are lost.
