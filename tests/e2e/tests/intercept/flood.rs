@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 const PROCESSES: [&str; 3] = ["gw-a", "r1", "gw-b"];
 
 #[test]
-#[ignore = "measures: half an hour for a million flows"]
+#[ignore = "measures: minutes for 100,000 flows, longer on a busy machine"]
 fn abandoned_flows_of_datagrams_leave_no_circuits_behind() {
     let mut scene = Scene::new();
     scene.with_short_flows();
