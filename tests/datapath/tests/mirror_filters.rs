@@ -29,6 +29,25 @@ mirror:
         - { from: lan, to: wan, protocol: udp, source: 10.1.0.0/28 }
 ";
 
+/// Filters by what rules can ask for beyond addresses and ports.
+const FACTS: &str = "
+- { id: out, from: lan, to: wan, action: accept }
+sets: { servers: [192.0.2.16/28, '2001:db8:9::16'], doors: [8000, '9000-9009'] }
+mirror:
+  sensors: { ids: { interface: mon0, encapsulation: local } }
+  sessions:
+    - id: pings
+      sensor: ids
+      filter:
+        - { from: lan, to: wan, protocol: icmp, icmp_types: [echo-request] }
+        - { from: lan, to: wan, protocol: icmpv6, icmp_types: [echo-request] }
+    - id: known
+      sensor: ids
+      filter:
+        - { from: lan, to: wan, source_mac: ['02:00:00:00:00:99'], skip: true }
+        - { from: lan, to: wan, protocol: tcp, destination: $servers, destination_ports: $doors }
+";
+
 const CLIENT: &str = "10.1.0.2:4000";
 
 /// Frames that a session was due, all of which are counted as lost: the tests' gateway knows no session.
@@ -82,6 +101,36 @@ fn each_packet_of_a_forwarded_flow_is_due_once_to_the_lowest_session() {
         let (there, back) =
             (udp("10.1.0.77:9", "192.0.2.1:53"), udp("192.0.2.1:53", "10.1.0.77:9"));
         assert_eq!(dues(world, |world| exchange(world, &there, &back)), [0, 0]);
+    });
+}
+
+#[test]
+fn filters_name_messages_link_addresses_and_sets() {
+    with_world(FACTS, |world| {
+        let cases = [
+            (CLIENT, "192.0.2.17:8000", [0, 2]),
+            ("[2001:db8:1::2]:4000", "[2001:db8:9::16]:9009", [0, 2]),
+            (CLIENT, "192.0.2.17:8001", [0, 0]),
+            (CLIENT, "192.0.2.32:8000", [0, 0]),
+        ];
+        for (client, server, expected) in cases {
+            let found = dues(world, |world| connection(world, client, server));
+            assert_eq!(found, expected, "{client} to {server}");
+        }
+        let mut other = tcp("10.1.0.2:4001", "192.0.2.17:8000", SYN);
+        other[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0x99]);
+        let found = dues(world, |world| {
+            world.receive(LAN, &other);
+            world.receive(WAN, &tcp("192.0.2.17:8000", "10.1.0.2:4001", SYN | ACK));
+        });
+        assert_eq!(found, [0, 0]);
+        for (kind, expected) in [(8, [1, 0]), (13, [0, 0])] {
+            let message = icmp("10.1.0.2", "192.0.2.1", kind, 0);
+            let found = dues(world, |world| {
+                world.receive(LAN, &message);
+            });
+            assert_eq!(found, expected, "type {kind}");
+        }
     });
 }
 

@@ -200,8 +200,10 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     let tracking = tracking::decode(reader, section);
     let log_unmatched = reader.optional(section, "log_unmatched", log::decode);
     let dns = reader.optional(section, "dns", dns::decode);
-    let mirror = reader
-        .optional(section, "mirror", |reader, node| mirror::decode(reader, node, names.as_ref()));
+    let mirror = reader.optional(section, "mirror", |reader, node| {
+        let known = Known { zones: names.as_ref(), sets: known.as_ref() };
+        mirror::decode(reader, node, &known)
+    });
     let verdict = reader.optional(section, "verdict", verdict::decode);
     let telemetry = reader.optional(section, "telemetry", telemetry::decode);
     let hosting = reader.optional(section, "hosting", hosting::decode);

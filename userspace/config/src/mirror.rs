@@ -1,5 +1,6 @@
 //! Mirroring to sensors.
 
+mod filter;
 mod session;
 
 use std::{
@@ -12,11 +13,14 @@ use crate::{
     ConfigError,
     decode::{self, Malformed},
     files::NoFiles,
-    names::{InterfaceName, SensorName, ZoneName},
-    nat::{self, FlowMatch},
+    icmp::IcmpType,
+    mac::MacAddress,
+    names::{InterfaceName, SensorName, SetName, ZoneName},
+    nat::FlowMatch,
     node::{self, Node},
-    reader::{Reader, Section},
+    reader::Reader,
     rule,
+    sets::Set,
 };
 
 pub use session::{MirrorDirection, Session, Vlan};
@@ -49,8 +53,12 @@ pub struct NeverMirrored {
 /// first one copies it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FilterEntry {
-    /// Which flows.
+    /// Which flows. What sets hold is among the addresses and ports.
     pub matching: FlowMatch,
+    /// Messages that begin them; only with ICMP and ICMPv6.
+    pub icmp_types: Vec<IcmpType>,
+    /// Source MAC addresses of the packets that begin them; these then have to come in by an interface.
+    pub source_mac: Vec<MacAddress>,
     /// Whether they are copied.
     pub sense: Sense,
 }
@@ -153,21 +161,21 @@ impl core::fmt::Display for Encapsulation {
     }
 }
 
-/// Decodes the section. `zones` are those configured, or `None` if they are wrong, so that no filter is blamed for it.
+/// Decodes the section. Filters name what is `known`.
 pub(crate) fn decode(
     reader: &mut Reader<'_>,
     node: Node,
-    zones: Option<&BTreeSet<ZoneName>>,
+    known: &rule::Known<'_>,
 ) -> Option<Mirror> {
     let mut section = reader.section(node)?;
     let sensors = reader.required(&mut section, "sensors", sensors);
     let mut seen = BTreeMap::new();
     let sessions = reader.required(&mut section, "sessions", |reader, node| {
         // No session is blamed for wrong sensors.
-        let known = Known { sensors: sensors.as_ref(), zones };
+        let known = Known { sensors: sensors.as_ref(), filters: known };
         reader.list(node, |reader, node| session::decode(reader, node, &known, &mut seen))
     });
-    let never = reader.optional(&mut section, "never", |reader, node| never(reader, node, zones));
+    let never = reader.optional(&mut section, "never", |reader, node| never(reader, node, known));
     let remote = reader.optional(&mut section, "remote", decode::boolean);
     reader.close(section);
     Some(Mirror {
@@ -190,60 +198,73 @@ pub fn session(
 ) -> Result<Session, Vec<ConfigError>> {
     let mut files = NoFiles;
     let mut reader = Reader::new(name, &mut files);
-    let known = Known { sensors: Some(sensors), zones: Some(&BTreeSet::new()) };
+    let nothing = NoRules::default();
+    let known = Known { sensors: Some(sensors), filters: &nothing.known() };
     let session = node::parse(text, &mut reader)
         .and_then(|root| session::decode(&mut reader, root, &known, &mut BTreeMap::new()));
     reader.finish(session)
 }
 
+/// Reads what a tunneler copies: a section that stands by itself. There are no zones, and packets are copied at one place,
+/// so sessions are of services and identities. `file` is only named in errors.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn of_tunneler(text: &str, file: &str) -> Result<Mirror, Vec<ConfigError>> {
+    let mut files = NoFiles;
+    let mut reader = Reader::new(file, &mut files);
+    let mirror = node::parse(text, &mut reader).and_then(|root| {
+        let line = root.line;
+        let mirror = decode(&mut reader, root, &NoRules::default().known())?;
+        let filtering = mirror
+            .sessions
+            .iter()
+            .filter(|session| !session.filter.is_empty() || !session.interfaces.is_empty());
+        let mut names: Vec<_> = filtering.map(|session| session.id.to_string()).collect();
+        if !mirror.never.filter.is_empty() {
+            names.push("never".to_owned());
+        }
+        for name in names {
+            let remedy = "remove the keys, and name services or identities";
+            let found = format!("filter or interfaces in {name}");
+            reader.report(line, found, "neither of them for a tunneler", remedy);
+        }
+        Some(mirror)
+    });
+    reader.finish(mirror)
+}
+
 /// What sessions may name; `None` for what is wrong itself.
 struct Known<'a> {
     sensors: Option<&'a BTreeMap<SensorName, Sensor>>,
-    zones: Option<&'a BTreeSet<ZoneName>>,
+    filters: &'a rule::Known<'a>,
 }
 
-fn never(
-    reader: &mut Reader<'_>,
-    node: Node,
-    zones: Option<&BTreeSet<ZoneName>>,
-) -> Option<NeverMirrored> {
+/// What filters may name where there are no zones and no sets.
+#[derive(Default)]
+struct NoRules {
+    zones: BTreeSet<ZoneName>,
+    sets: BTreeMap<SetName, Set>,
+}
+
+impl NoRules {
+    fn known(&self) -> rule::Known<'_> {
+        rule::Known { zones: Some(&self.zones), sets: Some(&self.sets) }
+    }
+}
+
+fn never(reader: &mut Reader<'_>, node: Node, known: &rule::Known<'_>) -> Option<NeverMirrored> {
     let mut section = reader.section(node)?;
     let services = rule::list(reader, &mut section, "services", decode::text);
     let identities = rule::list(reader, &mut section, "identities", decode::text);
     let filter = rule::list(reader, &mut section, "filter", |reader, node| {
         let mut section = reader.section(node)?;
-        let matching = matching(reader, &mut section, zones);
+        let entry = filter::decode(reader, &mut section, known);
         reader.close(section);
-        Some(FilterEntry { matching: matching?, sense: Sense::Skip })
+        entry
     });
     reader.close(section);
     Some(NeverMirrored { services: services?, identities: identities?, filter: filter? })
-}
-
-fn filter_entry(
-    reader: &mut Reader<'_>,
-    node: Node,
-    zones: Option<&BTreeSet<ZoneName>>,
-) -> Option<FilterEntry> {
-    let mut section = reader.section(node)?;
-    let matching = matching(reader, &mut section, zones);
-    let skip = reader.optional(&mut section, "skip", decode::boolean);
-    reader.close(section);
-    let sense = if skip?.unwrap_or_default() { Sense::Skip } else { Sense::Copy };
-    Some(FilterEntry { matching: matching?, sense })
-}
-
-fn matching(
-    reader: &mut Reader<'_>,
-    section: &mut Section,
-    zones: Option<&BTreeSet<ZoneName>>,
-) -> Option<FlowMatch> {
-    let line = section.line();
-    let from = rule::zone_set(reader, section, "from", zones);
-    let to = rule::zone_set(reader, section, "to", zones);
-    let matching = nat::matching(reader, section, from, to)?;
-    nat::check_ports(reader, line, &matching);
-    Some(matching)
 }
 
 fn sensors(reader: &mut Reader<'_>, node: Node) -> Option<BTreeMap<SensorName, Sensor>> {

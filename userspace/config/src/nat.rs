@@ -204,7 +204,7 @@ fn zones(
     Some(zones)
 }
 
-pub(crate) fn matching(
+fn matching(
     reader: &mut Reader<'_>,
     section: &mut Section,
     from: Option<BTreeSet<ZoneName>>,

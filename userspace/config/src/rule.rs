@@ -359,11 +359,7 @@ fn check_sense(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
 fn check_facts(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
     let has_messages = matches!(rule.protocol, Protocol::ICMP | Protocol::ICMPV6);
     if !rule.icmp_types.is_empty() && !has_messages {
-        reader.under("icmp_types", |reader| {
-            let found = format!("messages with protocol {}", rule.protocol);
-            let remedy = "set protocol to icmp or icmpv6";
-            reader.report(line, found, "messages with icmp or icmpv6 only", remedy);
-        });
+        report_messages(reader, line, rule.protocol);
     }
     if !rule.tcp_flags.is_any() && rule.protocol != Protocol::TCP {
         reader.under("tcp_flags", |reader| {
@@ -372,11 +368,25 @@ fn check_facts(reader: &mut Reader<'_>, line: u32, rule: &Rule) {
         });
     }
     if !rule.source_mac.is_empty() && rule.from.iter().all(|zone| *zone == ZoneName::local()) {
-        reader.under("source_mac", |reader| {
-            let found = "MAC addresses of the gateway's own packets";
-            reader.report(line, found, "a zone of interfaces under from", "remove source_mac");
-        });
+        report_own_macs(reader, line);
     }
+}
+
+/// Reports messages of a protocol that has none.
+pub(crate) fn report_messages(reader: &mut Reader<'_>, line: u32, protocol: Protocol) {
+    reader.under("icmp_types", |reader| {
+        let found = format!("messages with protocol {protocol}");
+        let remedy = "set protocol to icmp or icmpv6";
+        reader.report(line, found, "messages with icmp or icmpv6 only", remedy);
+    });
+}
+
+/// Reports MAC addresses that no packet has.
+pub(crate) fn report_own_macs(reader: &mut Reader<'_>, line: u32) {
+    reader.under("source_mac", |reader| {
+        let found = "MAC addresses of the gateway's own packets";
+        reader.report(line, found, "a zone of interfaces under from", "remove source_mac");
+    });
 }
 
 /// The families a rule can match: `true` for IPv4.

@@ -1,6 +1,6 @@
 //! Bad configurations: every error at once, each with its line, path and remedy.
 
-use nightgate_config::{ConfigError, parse};
+use nightgate_config::{ConfigError, parse, parse_tunnel_mirror};
 use proptest::prelude::*;
 
 mod mistakes;
@@ -288,6 +288,46 @@ fn a_mirror_session_copies_something_between_known_zones() {
         "mirror.sessions[4].interfaces",
     ];
     assert_eq!(paths, expected);
+}
+
+#[test]
+fn filters_ask_for_what_packets_have() {
+    let many: Vec<_> = (0..1_025).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect();
+    let text = GOOD.to_owned()
+        + &format!("sets:\n  few: [10.1.0.0/16, 10.3.0.0/16]\n  many: [{}]\n", many.join(", "))
+        + "mirror:\n  sensors: { tap: { interface: mon0, encapsulation: local } }\n  sessions:\n"
+        + "    - { id: a, sensor: tap, filter: { from: lan, to: overlay, source: [$few, 10.2.0.1] } }\n"
+        + "    - { id: b, sensor: tap, filter: { from: lan, to: overlay, source: $many } }\n"
+        + "    - { id: c, sensor: tap, filter: { from: lan, to: overlay, source: $none } }\n"
+        + "    - { id: d, sensor: tap, filter: { from: lan, to: overlay, icmp_types: [8] } }\n"
+        + "    - { id: e, sensor: tap, filter: { from: local, to: lan, source_mac: ['02:00:00:00:00:01'] } }\n"
+        + "    - { id: f, sensor: tap, filter: { from: lan, to: overlay, protocol: icmp, icmp_types: [echo-request],\n"
+        + "        source_mac: ['02:00:00:00:00:01'] } }\n";
+    let errors = parse(&text, "gw.yaml").unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    let expected = [
+        "[1].filter.source",
+        "[2].filter.source",
+        "[3].filter.icmp_types",
+        "[4].filter.source_mac",
+    ];
+    assert_eq!(paths, expected.map(|path| format!("mirror.sessions{path}")), "{errors:#?}");
+}
+
+#[test]
+fn a_tunneler_copies_services_and_no_zones() {
+    let sensors = "sensors: { tap: { interface: mon0, encapsulation: local } }\n";
+    let good = format!("{sensors}sessions: [{{ id: a, services: [web], sensor: tap }}]\n");
+    assert_eq!(parse_tunnel_mirror(&good, "mirror.yaml").unwrap().sessions.len(), 1);
+    for wrong in [
+        "sessions: [{ id: a, filter: { from: local, to: overlay }, sensor: tap }]",
+        "sessions: [{ id: a, services: [web], interfaces: [eth0], sensor: tap }]",
+        "sessions: []\nnever: { filter: [{ from: local, to: overlay }] }",
+    ] {
+        let error =
+            only(parse_tunnel_mirror(&format!("{sensors}{wrong}\n"), "m.yaml").unwrap_err());
+        assert!(error.to_string().contains("for a tunneler"), "{error}");
+    }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use nightgate_config::{PortRange, Prefix, Protocol};
+use nightgate_config::{IcmpType, PortRange, Prefix, Protocol};
 
 use crate::compile::CompiledRule;
 
 /// The flows that both rules match, as the first rule with tighter bounds; `None` if there are none. Of the rules, what
-/// filters say counts: zones, prefixes, protocol and ports.
+/// filters say counts: zones, prefixes, protocol, ports, messages and MAC addresses.
 pub(crate) fn intersection(rule: &CompiledRule, other: &CompiledRule) -> Option<CompiledRule> {
     let protocol = match (rule.protocol, other.protocol) {
         (Protocol::Any, protocol) | (protocol, Protocol::Any) => protocol,
@@ -22,6 +22,8 @@ pub(crate) fn intersection(rule: &CompiledRule, other: &CompiledRule) -> Option<
         protocol,
         source_ports: common(&rule.source_ports, &other.source_ports, inner_ports)?,
         destination_ports: common(&rule.destination_ports, &other.destination_ports, inner_ports)?,
+        icmp_types: common(&rule.icmp_types, &other.icmp_types, inner_message)?,
+        source_mac: common(&rule.source_mac, &other.source_mac, same)?,
         ..rule.clone()
     })
 }
@@ -62,6 +64,20 @@ fn common<T: Copy + PartialEq>(
 fn inner_prefix(one: Prefix, other: Prefix) -> Option<Prefix> {
     let (outer, inner) = if one.length() <= other.length() { (one, other) } else { (other, one) };
     outer.contains(inner.address()).then_some(inner)
+}
+
+fn same<T: PartialEq>(one: T, other: T) -> Option<T> {
+    (one == other).then_some(one)
+}
+
+/// A message without a code stands for all of its type.
+fn inner_message(one: IcmpType, other: IcmpType) -> Option<IcmpType> {
+    let code = match (one.code, other.code) {
+        (None, code) | (code, None) => code,
+        (code, same) if code == same => code,
+        _ => return None,
+    };
+    (one.kind == other.kind).then_some(IcmpType { code, ..one })
 }
 
 fn inner_ports(one: PortRange, other: PortRange) -> Option<PortRange> {

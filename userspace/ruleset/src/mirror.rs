@@ -59,7 +59,12 @@ pub(crate) fn compile(
                 (_, FilterSense::Copy) => copied,
                 (_, FilterSense::Skip) => Sense::Skip,
             };
-            (nat::resolve(&id, &entry.matching, zones, errors), sense)
+            let rule = CompiledRule {
+                icmp_types: entry.icmp_types.clone(),
+                source_mac: entry.source_mac.clone(),
+                ..nat::resolve(&id, &entry.matching, zones, errors)
+            };
+            (rule, sense)
         };
         filter.iter().map(&mut entry).collect::<Vec<_>>()
     };
@@ -125,7 +130,7 @@ pub(crate) fn claim_by_place(index: u16) -> u16 {
 /// Lowers the filters to the entries and parameters of their group. `claims` gives the claim of a session by its index.
 pub(crate) fn lower(mirror: &CompiledMirror, claims: impl Fn(u16) -> u16) -> Lowered {
     let mut lowered = Lowered::default();
-    // Filters name no sets.
+    // What sets hold stands in the rules themselves.
     let mut sets = Sets::default();
     for (index, (rule, sense)) in (0..).zip(&mirror.entries) {
         lowered.entries.extend(entries(rule, index, &mut sets));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Encapsulation, FilterEntry, Known, Sense, Sensor, filter_entry};
+use super::{Encapsulation, FilterEntry, Known, Sense, Sensor, filter};
 use crate::{
     decode::{self, Malformed},
     instant,
@@ -80,7 +80,7 @@ pub enum Vlan {
 pub(super) fn decode(
     reader: &mut Reader<'_>,
     node: Node,
-    &Known { sensors, zones }: &Known<'_>,
+    &Known { sensors, filters }: &Known<'_>,
     seen: &mut BTreeMap<SessionName, u32>,
 ) -> Option<Session> {
     let mut section = reader.section(node)?;
@@ -98,7 +98,7 @@ pub(super) fn decode(
     let identities = rule::list(reader, &mut section, "identities", decode::text);
     let interfaces = interfaces(reader, &mut section);
     let filter = rule::list(reader, &mut section, "filter", |reader, node| {
-        filter_entry(reader, node, zones)
+        filter_entry(reader, node, filters)
     });
     let names =
         reader.required(&mut section, "sensor", |reader, node| sensor_names(reader, node, sensors));
@@ -147,6 +147,19 @@ pub(super) fn decode(
         rate: rate?,
         expires: expires?,
     })
+}
+
+fn filter_entry(
+    reader: &mut Reader<'_>,
+    node: Node,
+    known: &rule::Known<'_>,
+) -> Option<FilterEntry> {
+    let mut section = reader.section(node)?;
+    let entry = filter::decode(reader, &mut section, known);
+    let skip = reader.optional(&mut section, "skip", decode::boolean);
+    reader.close(section);
+    let sense = if skip?.unwrap_or_default() { Sense::Skip } else { Sense::Copy };
+    Some(FilterEntry { sense, ..entry? })
 }
 
 /// Largest number of sensors that share a session.
