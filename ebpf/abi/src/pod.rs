@@ -43,6 +43,7 @@ pod!(
     crate::Bucket,
     crate::mirror::MirrorSensor,
     crate::mirror::MirrorSession,
+    crate::tunnel::Copied,
     crate::tunnel::Doors,
     crate::tunnel::Origin,
     crate::tunnel::OriginKey,

@@ -17,6 +17,10 @@ pub mod maps {
     pub const SOURCES: &str = "TUNNEL_SOURCES";
     /// Number of the service by [`super::Taken`], least recently used out first: what hooks on interfaces have taken.
     pub const TAKEN: &str = "TUNNEL_TAKEN";
+    /// Number of the mirror session, a `u32`, by number of the service whose flows it copies.
+    pub const MIRRORED: &str = "TUNNEL_MIRRORED";
+    /// [`super::Copied`] by [`super::Taken`] as packets at the loopback interface have them, least recently used out first.
+    pub const COPIED: &str = "TUNNEL_COPIED";
 }
 
 /// Mark of what the tunneler itself sends where its hooks are on interfaces, so that they leave it alone.
@@ -210,6 +214,24 @@ impl Taken {
         }
     }
 }
+
+/// Value of [`maps::COPIED`]: a flow that a mirror session copies between its program and the tunneler.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Copied {
+    /// Its ends as copies have them: where the program wanted to, and the host's address towards there.
+    pub shown: Taken,
+    /// Bytes of its packets so far, in both directions.
+    pub bytes: u64,
+    /// Number of the service.
+    pub service: u32,
+    /// Number of the session.
+    pub session: u16,
+    /// The same for all packets of the flow ([`crate::mirror::flow_hash`]).
+    pub hash: u16,
+}
+
+const _: () = assert!(size_of::<Copied>() == 56);
 
 /// Key of [`maps::LISTENERS`].
 #[inline(always)]

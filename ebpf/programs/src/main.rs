@@ -6,11 +6,13 @@
 mod frame;
 mod hook;
 mod maps;
+mod mirror;
 mod stage;
 mod tc_egress;
 mod tc_fallback;
 mod tc_ingress;
 mod tc_mirror;
+mod word;
 mod xdp_guard;
 
 /// ABI version of this object; the loader reads it before anything else.

@@ -14,7 +14,6 @@ use nightgate_abi::{
     limit::LimitKey,
     limits,
     listener::LISTENERS as LISTENER_COUNT,
-    mirror::{self, MirrorSensor, MirrorSession},
     vlan::VlanKey,
 };
 
@@ -67,35 +66,6 @@ pub(crate) static HOSTED: HashMap<u32, Intercept, { limits::HOSTED }, ON_DEMAND>
 
 #[btf_map]
 pub(crate) static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
-
-#[btf_map]
-pub(crate) static MIRROR_COUNTERS: PerCpuArray<Counter, { mirror::COUNTERS as usize }> =
-    PerCpuArray::new();
-
-/// Not preallocated: an entry that is replaced or removed stays whole until the programs that read it are done, so that
-/// no copy goes to a mixture of two sensors.
-#[btf_map]
-pub(crate) static MIRROR_SESSIONS: HashMap<
-    u32,
-    MirrorSession,
-    { mirror::NUMBERS as usize },
-    { ON_DEMAND },
-> = HashMap::new();
-
-/// Likewise.
-#[btf_map]
-pub(crate) static MIRROR_SENSORS: HashMap<
-    u32,
-    MirrorSensor,
-    { mirror::NUMBERS as usize },
-    { ON_DEMAND },
-> = HashMap::new();
-
-#[btf_map]
-pub(crate) static MIRROR_BUCKETS: Array<Bucket, { mirror::NUMBERS as usize + 1 }> = Array::new();
-
-#[btf_map]
-pub(crate) static MIRROR_DEVICE: Array<u32, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static VLANS: HashMap<VlanKey, u32, { limits::VLANS }, ON_DEMAND> = HashMap::new();

@@ -1,5 +1,8 @@
 //! The tunneler as a process: programs of a cgroup reach a service that listens nowhere, and nobody else does.
 
+#[path = "tunnel/mirror.rs"]
+mod mirror;
+
 use std::{
     fs,
     path::{Path, PathBuf},

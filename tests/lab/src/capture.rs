@@ -70,6 +70,20 @@ impl Capture {
         Ok(self.fields(filter, &["frame.number"])?.len())
     }
 
+    /// How many packets have a checksum that is wrong, or not finished.
+    ///
+    /// # Errors
+    /// tshark cannot read the file.
+    pub fn bad_checksums(&self) -> Result<usize> {
+        let mut command = program("tshark");
+        for protocol in ["ip", "tcp", "udp"] {
+            command.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
+        }
+        let bad = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0";
+        command.arg("-r").arg(&self.file).args(["-Y", bad]);
+        Ok(run(&mut command)?.lines().count())
+    }
+
     /// The given fields of every packet that matches a display filter, one line each, separated by tabs.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::{
-    Pod,
+    Ebpf, Pod,
     maps::{MapError, PerCpuArray, PerCpuValues},
 };
 use nightgate_abi::{
@@ -29,9 +29,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn set_mirror_device(&mut self, device: Option<IfIndex>) -> Result<(), DatapathError> {
-        map::array_mut(&mut self.ebpf, maps::MIRROR_DEVICE)?
-            .set(0, device.map_or(0, IfIndex::get), 0)
-            .map_err(failed("write", maps::MIRROR_DEVICE))
+        set_device(&mut self.ebpf, device)
     }
 
     /// Attaches the encapsulating program to both ends of the mirror's pair of interfaces: to the ingress of `peer`,
@@ -75,9 +73,7 @@ impl Datapath {
         id: MirrorSessionId,
         session: MirrorSession,
     ) -> Result<(), DatapathError> {
-        map::hash_mut(&mut self.ebpf, mirror::SESSIONS_MAP)?
-            .insert(u32::from(id.number()), session, 0)
-            .map_err(failed("write", mirror::SESSIONS_MAP))
+        set_session(&mut self.ebpf, id, session)
     }
 
     /// Sets or replaces a sensor of mirror sessions; what was counted for it before is forgotten.
@@ -90,9 +86,7 @@ impl Datapath {
         sensor: MirrorSensor,
     ) -> Result<(), DatapathError> {
         self.clear_counter(mirror::SENSOR_COUNTERS_MAP, number.into())?;
-        map::hash_mut(&mut self.ebpf, mirror::SENSORS_MAP)?
-            .insert(u32::from(number), sensor, 0)
-            .map_err(failed("write", mirror::SENSORS_MAP))
+        set_sensor(&mut self.ebpf, number, sensor)
     }
 
     /// Removes a sensor; copies for it are then counted as without one. One that is not set is no error.
@@ -108,9 +102,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn mirror_sensor_counter(&self, number: u8) -> Result<Counter, DatapathError> {
-        let number = u32::from(number);
-        let counters = map::counters(&self.ebpf, mirror::SENSOR_COUNTERS_MAP, number..number + 1)?;
-        Ok(counters.first().copied().unwrap_or_default())
+        sensor_counter(&self.ebpf, number)
     }
 
     /// Removes a mirror session; its copies are then counted as without session. One that is not set is no
@@ -146,24 +138,65 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn mirror_statistics(&self) -> Result<MirrorStatistics, DatapathError> {
-        let counters = map::counters(&self.ebpf, mirror::COUNTERS_MAP, 0..mirror::COUNTERS)?;
-        let row = |session: u32| -> BTreeMap<Outcome, Counter> {
-            Outcome::ALL
-                .iter()
-                .map(|outcome| {
-                    let index = mirror::counter_index(session, *outcome);
-                    let counter = usize::try_from(index).ok().and_then(|index| counters.get(index));
-                    (*outcome, counter.copied().unwrap_or_default())
-                })
-                .collect()
-        };
-        Ok(MirrorStatistics {
-            unknown: row(0),
-            sessions: (1..=mirror::NUMBERS)
-                .filter_map(MirrorSessionId::new)
-                .map(|id| (id, row(u32::from(id.number()))))
-                .filter(|(_, row)| row.values().any(|counter| counter.packets != 0))
-                .collect(),
-        })
+        statistics(&self.ebpf)
     }
+}
+
+/// [`Datapath::set_mirror_device`], in either object.
+pub(crate) fn set_device(ebpf: &mut Ebpf, device: Option<IfIndex>) -> Result<(), DatapathError> {
+    map::array_mut(ebpf, maps::MIRROR_DEVICE)?
+        .set(0, device.map_or(0, IfIndex::get), 0)
+        .map_err(failed("write", maps::MIRROR_DEVICE))
+}
+
+/// [`Datapath::set_mirror_session`], likewise.
+pub(crate) fn set_session(
+    ebpf: &mut Ebpf,
+    id: MirrorSessionId,
+    session: MirrorSession,
+) -> Result<(), DatapathError> {
+    map::hash_mut(ebpf, mirror::SESSIONS_MAP)?
+        .insert(u32::from(id.number()), session, 0)
+        .map_err(failed("write", mirror::SESSIONS_MAP))
+}
+
+/// [`Datapath::set_mirror_sensor`], likewise, except for what was counted.
+pub(crate) fn set_sensor(
+    ebpf: &mut Ebpf,
+    number: u8,
+    sensor: MirrorSensor,
+) -> Result<(), DatapathError> {
+    map::hash_mut(ebpf, mirror::SENSORS_MAP)?
+        .insert(u32::from(number), sensor, 0)
+        .map_err(failed("write", mirror::SENSORS_MAP))
+}
+
+/// [`Datapath::mirror_sensor_counter`], likewise.
+pub(crate) fn sensor_counter(ebpf: &Ebpf, number: u8) -> Result<Counter, DatapathError> {
+    let number = u32::from(number);
+    let counters = map::counters(ebpf, mirror::SENSOR_COUNTERS_MAP, number..number + 1)?;
+    Ok(counters.first().copied().unwrap_or_default())
+}
+
+/// [`Datapath::mirror_statistics`], likewise.
+pub(crate) fn statistics(ebpf: &Ebpf) -> Result<MirrorStatistics, DatapathError> {
+    let counters = map::counters(ebpf, mirror::COUNTERS_MAP, 0..mirror::COUNTERS)?;
+    let row = |session: u32| -> BTreeMap<Outcome, Counter> {
+        Outcome::ALL
+            .iter()
+            .map(|outcome| {
+                let index = mirror::counter_index(session, *outcome);
+                let counter = usize::try_from(index).ok().and_then(|index| counters.get(index));
+                (*outcome, counter.copied().unwrap_or_default())
+            })
+            .collect()
+    };
+    Ok(MirrorStatistics {
+        unknown: row(0),
+        sessions: (1..=mirror::NUMBERS)
+            .filter_map(MirrorSessionId::new)
+            .map(|id| (id, row(u32::from(id.number()))))
+            .filter(|(_, row)| row.values().any(|counter| counter.packets != 0))
+            .collect(),
+    })
 }

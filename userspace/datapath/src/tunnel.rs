@@ -1,6 +1,7 @@
 //! The tunneler's hooks: what programs of this host connect and send to intercepted destinations goes to the
 //! tunneler's sockets.
 
+mod copies;
 mod interfaces;
 
 use std::{
@@ -22,6 +23,7 @@ use aya::{
 };
 use nightgate_abi::{
     Address,
+    mirror::MirrorSessionId,
     tunnel::{Doors, Origin, OriginKey, SLOTS, Source, Taken, TunnelSettings, listener, maps},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -103,6 +105,8 @@ pub struct Tunnel {
     pins: Option<PathBuf>,
     /// Interfaces that have hooks.
     covered: BTreeSet<IfIndex>,
+    /// Mirror sessions by number of the service whose flows they copy.
+    mirrored: BTreeMap<u32, MirrorSessionId>,
 }
 
 impl Tunnel {
@@ -128,6 +132,7 @@ impl Tunnel {
             pinned: Vec::new(),
             pins: place.pins.clone(),
             covered: BTreeSet::new(),
+            mirrored: BTreeMap::new(),
         };
         tunnel.write_settings()?;
         tunnel.write_listeners()?;

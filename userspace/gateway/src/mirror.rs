@@ -11,10 +11,8 @@ use nightgate_mirror::{Plan, PlanError, SensorPath};
 use nightgate_netlink::{Netlink, NetlinkError};
 use tracing::warn;
 
-pub(crate) use self::{
-    health::{Healths, SensorWatch},
-    remote::{Wish, wishes},
-};
+pub use self::health::{Healths, SensorWatch, sensors_down};
+pub(crate) use self::remote::{Wish, wishes};
 
 /// A mirror that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +67,11 @@ async fn plan_sessions(
     Plan::new(mirror, &paths, mtu).map_err(MirrorError::Plan)
 }
 
-async fn sensor_paths(
+/// Finds the way to each sensor that a session uses. Changes nothing.
+///
+/// # Errors
+/// An interface is missing, or a sensor has no route.
+pub async fn sensor_paths(
     netlink: &Netlink,
     mirror: &Mirror,
 ) -> Result<BTreeMap<SensorName, SensorPath>, NetlinkError> {

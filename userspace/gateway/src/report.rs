@@ -8,9 +8,8 @@ mod sensor;
 mod verdict;
 
 pub use explain::{ExplainReport, Scope};
-pub use firewall::{DropReport, MirrorReport, ReasonReport, RuleReport};
+pub use firewall::{DropReport, MirrorReport, ReasonReport, RuleReport, mirror_reports};
 pub use flows::{FlowError, FlowReport, KillReport};
 pub use router::{NameReport, RouterReport};
-pub use sensor::SensorReport;
-pub(crate) use sensor::{QueueDrops, mirror_metrics};
+pub use sensor::{QueueDrops, SensorReport, mirror_metrics, sensor_reports};
 pub use verdict::{QuarantineReport, VerdictReport};

@@ -34,7 +34,7 @@ pub use error::NetlinkError;
 pub use handle::Netlink;
 pub use interception::Interception;
 pub use interface::{AdminState, Interface, InterfaceIndex, MacAddress};
-pub use mirror_pair::{MIRROR_DEVICE, MIRROR_PEER, MirrorPair};
+pub use mirror_pair::{MIRROR_DEVICE, MIRROR_PEER, MirrorPair, TUNNEL_MIRROR};
 pub use neighbour::Neighbour;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use route::{NextHop, ROUTE_PROTOCOL, Route};

@@ -11,6 +11,9 @@ pub const MIRROR_DEVICE: &str = "ngmir0";
 /// End of the mirror's veth pair where copies are encapsulated.
 pub const MIRROR_PEER: &str = "ngmir1";
 
+/// Both ends of a tunneler's pair, which a gateway of the same host has nothing to do with.
+pub const TUNNEL_MIRROR: [&str; 2] = ["ngtun0", "ngtun1"];
+
 /// MTU of both ends, bytes: the largest an Ethernet interface has (`ETH_MAX_MTU`, linux/if_ether.h),
 /// so that no copy is dropped for its length before it can be counted.
 const MTU: u32 = 65_535;
@@ -21,10 +24,10 @@ const MTU: u32 = 65_535;
 /// frames a wire would carry.
 #[derive(Debug)]
 pub struct MirrorPair {
-    /// [`MIRROR_DEVICE`]: programs clone frames into it; the encapsulating program sits at its egress too, for those
+    /// [`MIRROR_DEVICE`], or the first of [`TUNNEL_MIRROR`]: programs clone frames into it; the encapsulating program sits at its egress too, for those
     /// that may go around the pair.
     pub device: Interface,
-    /// [`MIRROR_PEER`]: the encapsulating program sits at its ingress.
+    /// [`MIRROR_PEER`], or the second: the encapsulating program sits at its ingress.
     pub peer: Interface,
 }
 
@@ -35,8 +38,20 @@ impl Netlink {
     /// the encapsulating program's route lookups happen on their behalf; they have no address, and
     /// nothing but that program receives from them.
     pub async fn create_mirror_pair(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
-        let undo = self.create_pair([MIRROR_DEVICE, MIRROR_PEER]).await?;
-        match self.set_up_pair().await {
+        self.create_mirror_pair_of([MIRROR_DEVICE, MIRROR_PEER]).await
+    }
+
+    /// As [`Self::create_mirror_pair`], with the names of [`TUNNEL_MIRROR`].
+    pub async fn create_tunnel_mirror(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
+        self.create_mirror_pair_of(TUNNEL_MIRROR).await
+    }
+
+    async fn create_mirror_pair_of(
+        &self,
+        names: [&'static str; 2],
+    ) -> Result<(MirrorPair, Undo), NetlinkError> {
+        let undo = self.create_pair(names).await?;
+        match self.set_up_pair(names).await {
             Ok(pair) => Ok((pair, undo)),
             Err(error) => {
                 if let Err(left) = self.undo(undo).await {
@@ -47,23 +62,21 @@ impl Netlink {
         }
     }
 
-    async fn set_up_pair(&self) -> Result<MirrorPair, NetlinkError> {
-        for name in [MIRROR_DEVICE, MIRROR_PEER] {
+    async fn set_up_pair(&self, names: [&'static str; 2]) -> Result<MirrorPair, NetlinkError> {
+        for name in names {
             offload::switch_off(name)?;
             sysctl::set(Family::V6, name, "disable_ipv6", "1")?;
             for family in Family::BOTH {
                 sysctl::set(family, name, "forwarding", "1")?;
             }
         }
-        for name in [MIRROR_DEVICE, MIRROR_PEER] {
+        for name in names {
             let change = LinkUnspec::new_with_name(name).mtu(MTU).arp(false).up().build();
             self.handle.link().change(change).execute().await.map_err(|error| {
                 NetlinkError::request("switch on", format!("interface {name}"), error)
             })?;
         }
-        Ok(MirrorPair {
-            device: self.interface(MIRROR_DEVICE).await?,
-            peer: self.interface(MIRROR_PEER).await?,
-        })
+        let [device, peer] = names;
+        Ok(MirrorPair { device: self.interface(device).await?, peer: self.interface(peer).await? })
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use nightgate_config::{Config, ConfigError, Endpoint, FlowRecords, LinkGroup, Links};
+use nightgate_config::{Config, ConfigError, Endpoint, FlowRecords, LinkGroup, Links, Mirror};
 use nightgate_gateway::admin::RuleFile;
 use nightgate_router::{LinkConfig, Offline, RouterConfig};
 
@@ -103,6 +103,14 @@ pub(crate) fn flow_records(file: &Path) -> anyhow::Result<FlowRecords> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("read {name}: expected where flow records go"))?;
     listed(nightgate_config::parse_flow_records(&text, &name))
+}
+
+/// What a file says that a tunneler copies.
+pub(crate) fn tunnel_mirror(file: &Path) -> anyhow::Result<Mirror> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("read {name}: expected what is copied for sensors"))?;
+    listed(nightgate_config::parse_tunnel_mirror(&text, &name))
 }
 
 fn count(errors: usize) -> String {

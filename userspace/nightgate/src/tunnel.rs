@@ -57,6 +57,10 @@ pub(crate) struct RunArgs {
     /// `telemetry.flows` of a gateway (docs/flow-records.md)
     #[arg(long, value_name = "FILE")]
     flow_records: Option<PathBuf>,
+    /// What is copied for intrusion detection, and to which sensors: YAML with `sensors`, `sessions` and `never`, as under
+    /// `mirror` of a gateway (docs/mirror.md)
+    #[arg(long, value_name = "FILE")]
+    mirror: Option<PathBuf>,
     /// Leave DNS alone: services are reached by the addresses of their intercept.v1 only
     #[arg(long)]
     no_dns: bool,
@@ -136,6 +140,7 @@ impl RunArgs {
     async fn run(self) -> anyhow::Result<()> {
         let policy = self.policy.as_deref().map(Policy::load).transpose()?;
         let records = self.flow_records.as_deref().map(config_file::flow_records).transpose()?;
+        let mirror = self.mirror.as_deref().map(config_file::tunnel_mirror).transpose()?;
         let mut signals = StopSignals::new()?;
         let config = TunnelConfig {
             identity: identity_file::load(&self.identity)?,
@@ -145,6 +150,7 @@ impl RunArgs {
             dns: !self.no_dns,
             policy: policy.unwrap_or_default(),
             records,
+            mirror,
             admin_socket: self.admin.admin_socket,
             hosting: self.hosting.config()?,
         };

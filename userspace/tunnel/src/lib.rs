@@ -9,6 +9,7 @@ mod attach;
 mod dns;
 mod flows;
 mod hosting;
+mod mirror;
 pub mod policy;
 mod process;
 mod records;

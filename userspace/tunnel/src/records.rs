@@ -5,13 +5,16 @@ use std::{net::SocketAddr, time::Duration};
 use nightgate_abi::{Address, Flow, FlowKey};
 use nightgate_export::Outputs;
 use nightgate_gateway::clock::Clock;
-use nightgate_mirror::flow::{
-    EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, FlowState, ProcessSummary,
-    TlsClient, Verdict, community_id, protocol_word,
+use nightgate_mirror::{
+    Plan,
+    flow::{
+        EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, FlowState, ProcessSummary,
+        TlsClient, Verdict, community_id, protocol_word,
+    },
 };
 use tracing::warn;
 
-use crate::{flows::FlowReport, process::Process};
+use crate::{flows::FlowReport, mirror::session, process::Process};
 
 /// Tells of flows that have ended, and of long ones that go on.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Records {
     pub(crate) outputs: Outputs,
     /// Who dials and hosts.
     pub(crate) identity: String,
+    /// What is copied for sensors.
+    pub(crate) mirror: Plan,
     /// Time after which a flow that goes on is told of, again and again.
     pub(crate) interim: Option<Duration>,
 }
@@ -78,7 +83,9 @@ impl Records {
             identity: Some(what.dialer.as_ref().unwrap_or(&self.identity).clone()),
             circuit: None,
             process: what.process.as_ref().map(process),
-            mirrored: false,
+            // What is hosted is not copied.
+            mirrored: what.dialer.is_none()
+                && session(&self.mirror, &what.service, &self.identity).is_some(),
             nat: None,
             tcp: None,
             tls: tls.cloned(),

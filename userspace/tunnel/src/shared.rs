@@ -1,7 +1,7 @@
 //! What all connections of a tunneler share: the way to the overlay, the hooks, and what may be used.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -16,6 +16,7 @@ use nightgate_gateway::{
     intercept::{DialPlan, Passage},
     names::{HostName, NameAddresses},
 };
+use nightgate_mirror::Plan;
 use nightgate_model::configs::Protocol;
 use nightgate_sdk::{Context, DialError, DialFailure, DialOptions, FailureCause, Stream};
 use nightgate_telemetry::{End, Metrics};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) controller: Option<(String, u16)>,
     pub(crate) table: Mutex<Table>,
     pub(crate) policy: Policy,
+    /// What is copied for sensors.
+    pub(crate) mirror: Plan,
     pub(crate) flows: Flows,
     pub(crate) metrics: Metrics,
 }
@@ -143,6 +146,11 @@ impl Shared {
     /// How many prefixes of addresses are intercepted.
     pub(crate) fn prefixes(&self) -> usize {
         self.hooks().destinations().len()
+    }
+
+    /// Numbers of the services.
+    pub(crate) fn numbers(&self) -> BTreeMap<String, u32> {
+        self.table().names().map(|(number, name)| (name.to_owned(), number)).collect()
     }
 
     /// The mark without which what the tunneler itself sends would come back to it.
@@ -267,7 +275,7 @@ impl Shared {
         }
     }
 
-    fn hooks(&self) -> std::sync::MutexGuard<'_, Tunnel> {
+    pub(crate) fn hooks(&self) -> std::sync::MutexGuard<'_, Tunnel> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

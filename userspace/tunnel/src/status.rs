@@ -1,6 +1,6 @@
 //! What a tunneler does, for people.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub struct StatusReport {
     pub interfaces: Vec<String>,
     /// Prefixes of addresses that are intercepted.
     pub prefixes: usize,
+    /// Numbers of the services, by which copies for sensors tell them apart.
+    pub numbers: BTreeMap<String, u32>,
     /// Connections and UDP flows that are carried.
     pub flows: usize,
 }
@@ -45,6 +47,7 @@ impl StatusReport {
             cgroups,
             interfaces,
             prefixes: shared.prefixes(),
+            numbers: shared.numbers(),
             flows: shared.flows.count(),
         }
     }

@@ -112,6 +112,11 @@ impl Table {
         self.known.get(name).map(|addresses| (*addresses, Some(destinations)))
     }
 
+    /// Numbers and names of the services.
+    pub fn names(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.services.iter().map(|(number, service)| (*number, service.name.as_str()))
+    }
+
     /// The service of a number that the kernel told.
     pub fn service(&self, number: u32) -> Option<&Intercepted> {
         self.services.get(&number)

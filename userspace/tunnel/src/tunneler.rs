@@ -8,14 +8,17 @@ use std::{
     time::Duration,
 };
 
-use nightgate_config::{FlowRecords, Metrics as Scraping};
-use nightgate_datapath::DatapathError;
+use nightgate_config::{FlowRecords, Metrics as Scraping, Mirror};
+use nightgate_datapath::{DatapathError, Tunnel};
 use nightgate_export::{HttpError, Outputs, host_name};
 use nightgate_gateway::{
     admin::{AdminServer, AdminSocketError, Query, Request, Topic},
     exporter::{Exporter, ExporterError, Source},
     hosting::InstanceSecret,
+    mirror::{Healths, MirrorError},
+    report::mirror_reports,
 };
+use nightgate_mirror::Plan;
 use nightgate_netlink::NetlinkError;
 use nightgate_sdk::{AuthenticateError, Context, Identity};
 use nightgate_telemetry::{Metrics, MetricsError};
@@ -28,6 +31,7 @@ use crate::{
     attach::{Attach, Attached, Place, attach},
     flows::Flows,
     hosting::OwnHosting,
+    mirror::{self, Mirroring},
     policy::Policy,
     records::Records,
     second_factor::take_codes,
@@ -57,6 +61,8 @@ pub struct TunnelConfig {
     pub policy: Policy,
     /// What is told of flows that have ended, and where to; `None` for nothing.
     pub records: Option<FlowRecords>,
+    /// What is copied for sensors; `None` for nothing.
+    pub mirror: Option<Mirror>,
     /// Where operators look in.
     pub admin_socket: PathBuf,
     /// How it hosts, and where its metrics are scraped.
@@ -73,7 +79,8 @@ pub struct HostConfig {
 }
 
 /// What operators are told who ask for something else.
-const ANSWERED: &str = "this is a tunneler, which has its status, flows and metrics alone";
+const ANSWERED: &str =
+    "this is a tunneler, which has its status, flows, copies, sensors and metrics alone";
 
 /// A tunneler that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +113,9 @@ pub enum TunnelError {
         "--attach tc does not know which program sends a packet: --cgroup and --policy need --attach cgroup"
     )]
     Programs,
+    /// What is to be copied does not fit the host.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
     /// Packets cannot be routed to the tunneler.
     #[error(transparent)]
     Routing(#[from] NetlinkError),
@@ -128,8 +138,20 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let context = Context::load(&config.identity).await?;
     let metrics = Metrics::new()?;
     let exporter = export(&config.hosting, &metrics).await?;
-    let records = records(&config, &context, &metrics)?;
-    let Attached { tunnel, sockets, mut place } = attach(&config).await?;
+    let plan = match &config.mirror {
+        Some(mirror) => mirror::plan(mirror).await?,
+        None => Plan::default(),
+    };
+    let records = records(&config, (&context, &plan), &metrics)?;
+    let Attached { mut tunnel, sockets, mut place } = attach(&config).await?;
+    let mut mirroring = match mirror((&config, &plan), &mut tunnel, &sockets).await {
+        Ok(started) => started,
+        Err(error) => {
+            drop(tunnel);
+            place.close().await;
+            return Err(error);
+        }
+    };
     let shared = Arc::new(Shared {
         context,
         hooks: Mutex::new(tunnel),
@@ -138,6 +160,7 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
         table: Mutex::new(Table::new()),
         policy: config.policy,
         flows: Flows::new(records, metrics.clone()),
+        mirror: plan,
         metrics,
     });
     let mut tasks = JoinSet::new();
@@ -151,20 +174,23 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
             Place::Cgroups(cgroups) => info!(%identity, ?cgroups, "tunneler runs"),
             Place::Interfaces(at) => info!(%identity, interfaces = ?at.names, "tunneler runs"),
         }
-        work(&shared, &mut place, &mut admin, stop).await;
+        work(&shared, (&mut place, &mut mirroring), &mut admin, stop).await;
     }
     drop(exporter);
     tasks.shutdown().await;
     shared.flows.close().await;
     drop(shared);
+    if let Some(mirroring) = mirroring {
+        mirroring.close().await;
+    }
     place.close().await;
     spawned
 }
 
-/// Answers operators and follows the interfaces until `stop` completes.
+/// Answers operators and follows the interfaces and sensors until `stop` completes.
 async fn work(
     shared: &Shared,
-    place: &mut Place,
+    (place, mirroring): (&mut Place, &mut Option<Mirroring>),
     admin: &mut AdminServer,
     stop: impl Future<Output = ()>,
 ) {
@@ -179,9 +205,26 @@ async fn work(
                 shared.flows.tell_long();
             }
             interfaces = place.changed() => shared.cover(&interfaces),
-            Some(query) = admin.next() => answer(query, shared, place),
+            healths = sensors_changed(mirroring) => shared.place_sensors(&healths),
+            Some(query) = admin.next() => answer(query, shared, (place, mirroring.as_ref())).await,
         }
     }
+}
+
+async fn sensors_changed(mirroring: &mut Option<Mirroring>) -> Healths {
+    match mirroring {
+        Some(mirroring) => mirroring.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn mirror(
+    (config, plan): (&TunnelConfig, &Plan),
+    tunnel: &mut Tunnel,
+    sockets: &Sockets,
+) -> Result<Option<Mirroring>, TunnelError> {
+    let Some(mirror) = &config.mirror else { return Ok(None) };
+    Mirroring::start((mirror, plan), tunnel, sockets).await.map(Some)
 }
 
 async fn export(config: &HostConfig, metrics: &Metrics) -> Result<Option<Exporter>, ExporterError> {
@@ -191,13 +234,13 @@ async fn export(config: &HostConfig, metrics: &Metrics) -> Result<Option<Exporte
 
 fn records(
     config: &TunnelConfig,
-    context: &Context,
+    (context, mirror): (&Context, &Plan),
     metrics: &Metrics,
 ) -> Result<Option<Records>, TunnelError> {
     let Some(wanted) = &config.records else { return Ok(None) };
     let outputs = Outputs::start(wanted, &host_name(), metrics)?;
     let (identity, interim) = (context.identity_name(), wanted.interim);
-    Ok(Some(Records { outputs, identity, interim }))
+    Ok(Some(Records { outputs, identity, mirror: mirror.clone(), interim }))
 }
 
 fn spawn_all(tasks: &mut JoinSet<()>, sockets: Sockets, shared: &Arc<Shared>) -> io::Result<()> {
@@ -282,6 +325,7 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
             Ok(services) => {
                 hosting.apply(&services);
                 let (destinations, problems) = shared.table().update(&services);
+                shared.set_mirrored();
                 let count = destinations.len();
                 if shared.intercept(destinations) {
                     info!(prefixes = count, "interception changed");
@@ -301,10 +345,22 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
     }
 }
 
-fn answer(query: Query, shared: &Shared, place: &Place) {
+async fn answer(query: Query, shared: &Shared, (place, mirroring): (&Place, Option<&Mirroring>)) {
     let shown = match query.request {
         Request::Show(Topic::Flows) => Some(shown(&shared.flows.report())),
         Request::Show(Topic::Tunnel) => Some(shown(&StatusReport::of(shared, place))),
+        Request::Show(Topic::Mirror) => {
+            let statistics = shared.hooks().mirror_statistics();
+            let reports = statistics.map(|it| mirror_reports(&shared.mirror, &it));
+            Some(reports.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
+        }
+        Request::Show(Topic::Sensors) => {
+            let sensors = match mirroring {
+                Some(mirroring) => mirroring.sensors(shared).await,
+                None => Ok(Vec::new()),
+            };
+            Some(sensors.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
+        }
         _ => None,
     };
     tell(query, shown, &shared.metrics);

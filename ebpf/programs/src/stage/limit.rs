@@ -1,17 +1,12 @@
 //! Limits on the flows that rules accept: how fast they may begin, and how many there may be.
 
-use core::arch::asm;
-
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use nightgate_abi::{
     Active, Address, Bucket, Flow, FlowKey, Group, Rate, Reason,
     limit::{LimitKey, Limits},
 };
 
-use crate::maps;
-
-/// Attempts at a bucket or count that other CPUs change at the same time.
-const ATTEMPTS: u32 = 4;
+use crate::{maps, word::change};
 
 /// Admits a new flow that a rule with parameters accepts. A function of its own in the object for the sake of the
 /// stack.
@@ -98,45 +93,4 @@ fn begin(key: &LimitKey) {
         // SAFETY: the slot stays mapped while the program runs.
         unsafe { change(count, |count| Some(count + 1)) };
     }
-}
-
-/// Replaces a word that other CPUs replace as well, unless there is nothing to replace it by. Says whether it was.
-///
-/// # Safety
-/// The pointer is valid and aligned.
-#[inline(always)]
-pub(crate) unsafe fn change(word: *mut u64, next: impl Fn(u64) -> Option<u64>) -> bool {
-    for _ in 0..ATTEMPTS {
-        // SAFETY: the caller's promise.
-        let old = unsafe { word.read_volatile() };
-        let Some(new) = next(old) else {
-            return false;
-        };
-        // SAFETY: the caller's promise.
-        if unsafe { compare_and_swap(word, old, new) } == old {
-            return true;
-        }
-    }
-    false
-}
-
-/// Writes a word if it is still the old one, and returns what it was. The target has no compare-and-swap in the
-/// compiler's eyes (the instruction: Linux 5.12).
-///
-/// # Safety
-/// The pointer is valid and aligned.
-#[inline(always)]
-unsafe fn compare_and_swap(word: *mut u64, old: u64, new: u64) -> u64 {
-    let found;
-    // SAFETY: the caller's promise.
-    unsafe {
-        asm!(
-            "r0 = cmpxchg_64({word} + 0, r0, {new})",
-            word = in(reg) word,
-            new = in(reg) new,
-            inout("r0") old => found,
-            options(nostack),
-        );
-    }
-    found
 }

@@ -16,11 +16,12 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use nightgate_abi::{Address, Family, INTERCEPT_MARK};
+use nightgate_abi::{Address, Family, INTERCEPT_MARK, tunnel::Taken as Ends};
 use nightgate_packet::protocol::TCP;
 
 use crate::{
     address::loopback,
+    copies::{self, Wanted},
     maps,
     packet::{LINK, Packet},
 };
@@ -31,13 +32,20 @@ const FOR_THIS_HOST: u32 = 0;
 #[classifier]
 pub(crate) fn tunnel_arriving(ctx: TcContext) -> i32 {
     // SAFETY: the context is valid for the whole program run.
-    if unsafe { (*ctx.skb.skb).mark } != INTERCEPT_MARK {
-        return TC_ACT_UNSPEC;
+    if unsafe { (*ctx.skb.skb).mark } == INTERCEPT_MARK && hand_over(&ctx).is_none() {
+        return TC_ACT_SHOT;
     }
-    match hand_over(&ctx) {
-        Some(()) => TC_ACT_UNSPEC,
-        None => TC_ACT_SHOT,
-    }
+    copies::copy(&ctx, as_it_is);
+    TC_ACT_UNSPEC
+}
+
+/// What the program wanted that has sent a packet that was taken.
+#[inline(always)]
+fn as_it_is(_: &TcContext, packet: &Packet) -> Option<Wanted> {
+    let Ends { destination, destination_port, .. } = packet.ends;
+    // SAFETY: the reference is read at once.
+    let service = unsafe { maps::TUNNEL_TAKEN.get(&packet.ends) }.copied()?;
+    Some(Wanted { address: destination, port: destination_port, service })
 }
 
 /// `None` if nobody takes it.

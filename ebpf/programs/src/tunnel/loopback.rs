@@ -15,8 +15,9 @@ use nightgate_abi::{
 use nightgate_packet::protocol::{TCP, UDP};
 
 use crate::{
+    copies::{self, Wanted},
     maps,
-    packet::{IPV4, IPV6, LINK, begins},
+    packet::{IPV4, IPV6, LINK, Packet, begins},
 };
 
 #[classifier]
@@ -24,8 +25,25 @@ pub(crate) fn tunnel_loopback(ctx: TcContext) -> i32 {
     match judge(&ctx) {
         Some(false) => TC_ACT_SHOT,
         // Whatever else is attached to the interface goes on.
-        Some(true) | None => TC_ACT_UNSPEC,
+        Some(true) | None => {
+            copies::copy(&ctx, of_socket);
+            TC_ACT_UNSPEC
+        }
     }
+}
+
+/// What the program wanted whose socket has sent a packet.
+#[inline(always)]
+fn of_socket(ctx: &TcContext, packet: &Packet) -> Option<Wanted> {
+    let ends = &packet.ends;
+    let port = listener(ends.protocol, ends.destination_port);
+    // SAFETY: the reference is read at once.
+    let slot = unsafe { maps::TUNNEL_PORTS.get(&port) }.copied()?;
+    // SAFETY: the context is this program's.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    // SAFETY: the reference is read at once.
+    let origin = unsafe { maps::TUNNEL_ORIGINS.get(&OriginKey { cookie, slot, pad: 0 }) }?;
+    Some(Wanted { address: origin.destination, port: origin.port, service: origin.service })
 }
 
 /// Whether a packet to the tunneler may pass; `None` for one that is not for it.

@@ -3,17 +3,31 @@
 //!
 //! Hooks of a cgroup exchange the addresses ([`hooks`]); a program at the loopback interface tells the tunneler whose
 //! packets come in ([`loopback`]). Where there are no such hooks, programs on the way out of interfaces take the packets
-//! ([`leaving`]) and one on the way into the loopback interface hands them to the tunneler ([`arriving`]).
+//! ([`leaving`]) and one on the way into the loopback interface hands them to the tunneler ([`arriving`]). At the loopback
+//! interface, packets of mirrored services are copied for sensors ([`copies`]).
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod address;
 mod arriving;
+mod copies;
+#[path = "../frame.rs"]
+mod frame;
+#[expect(dead_code, unused_imports, reason = "the gateway's programs ask for more")]
+#[path = "../hook.rs"]
+mod hook;
 mod hooks;
 mod leaving;
 mod loopback;
 mod maps;
+#[path = "../mirror/mod.rs"]
+mod mirror;
 mod packet;
+#[path = "../stage/rewrite.rs"]
+mod rewrite;
+#[path = "../word.rs"]
+mod word;
 
 /// ABI version of this object; the loader reads it before anything else.
 #[used]

@@ -1,12 +1,13 @@
 //! The maps; their names are those of [`nightgate_abi::tunnel::maps`].
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap},
     macros::btf_map,
 };
 use nightgate_abi::{
     Address,
-    tunnel::{self, Doors, Origin, OriginKey, Source, Taken, TunnelSettings},
+    tunnel::{self, Copied, Doors, Origin, OriginKey, Source, Taken, TunnelSettings},
 };
 
 #[btf_map]
@@ -27,3 +28,15 @@ pub(crate) static TUNNEL_SOURCES: LruHashMap<Source, u64, { tunnel::ORIGINS }> =
 
 #[btf_map]
 pub(crate) static TUNNEL_TAKEN: LruHashMap<Taken, u32, { tunnel::ORIGINS }> = LruHashMap::new();
+
+/// Entries are made by userspace alone, when services are mirrored.
+#[btf_map]
+pub(crate) static TUNNEL_MIRRORED: HashMap<
+    u32,
+    u32,
+    { tunnel::DESTINATIONS },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+#[btf_map]
+pub(crate) static TUNNEL_COPIED: LruHashMap<Taken, Copied, { tunnel::ORIGINS }> = LruHashMap::new();

@@ -35,6 +35,8 @@ pub(crate) struct Packet {
     pub(crate) begins: bool,
     /// It is a part of one, which may have no ports.
     pub(crate) fragment: bool,
+    /// Offset of the header behind that of IP, except in parts of packets.
+    pub(crate) transport: usize,
 }
 
 impl Packet {
@@ -68,11 +70,11 @@ impl Packet {
         }
         let mut ends = Taken { source, destination, protocol, ..Taken::default() };
         if fragment {
-            return Some(Self { family, ends, begins: false, fragment });
+            return Some(Self { family, ends, begins: false, fragment, transport: header });
         }
         let [from, to] = ctx.load::<[u16; 2]>(header).ok()?.map(u16::from_be);
         (ends.source_port, ends.destination_port) = (from, to);
         let begins = protocol == TCP && begins(ctx, header)?;
-        Some(Self { family, ends, begins, fragment })
+        Some(Self { family, ends, begins, fragment, transport: header })
     }
 }

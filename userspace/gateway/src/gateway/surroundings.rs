@@ -194,8 +194,7 @@ impl Surroundings {
             Some((_, watch)) => watch.changed().await,
             None => std::future::pending().await,
         };
-        let down = healths.into_iter().filter(|(_, health)| health.trouble.is_some());
-        down.map(|(name, _)| name).collect()
+        mirror::sensors_down(&healths)
     }
 
     /// The sensors and their health.

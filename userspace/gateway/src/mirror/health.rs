@@ -2,7 +2,7 @@
 //! theirs is open.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -22,11 +22,17 @@ use tracing::{info, warn};
 use super::ping::ping;
 
 /// The health of sensors by their names.
-pub(crate) type Healths = BTreeMap<SensorName, Health>;
+pub type Healths = BTreeMap<SensorName, Health>;
+
+/// Sensors that are out of order.
+pub fn sensors_down(healths: &Healths) -> BTreeSet<SensorName> {
+    let down = healths.iter().filter(|(_, health)| health.trouble.is_some());
+    down.map(|(name, _)| name.clone()).collect()
+}
 
 /// Checks the sensors of a configuration until it is dropped.
 #[derive(Debug)]
-pub(crate) struct SensorWatch {
+pub struct SensorWatch {
     newest: watch::Receiver<Healths>,
     _tasks: JoinSet<()>,
 }
@@ -36,7 +42,7 @@ impl SensorWatch {
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    pub(crate) fn start(mirror: &Mirror) -> Result<Self, NetlinkError> {
+    pub fn start(mirror: &Mirror) -> Result<Self, NetlinkError> {
         let netlink = Arc::new(Netlink::connect()?);
         let health = |sensor: &Sensor| Health::new(sensor.check.failures);
         let healths = mirror.sensors.iter().map(|(name, sensor)| (name.clone(), health(sensor)));
@@ -51,7 +57,7 @@ impl SensorWatch {
     }
 
     /// Waits until the health of a sensor has changed.
-    pub(crate) async fn changed(&mut self) -> Healths {
+    pub async fn changed(&mut self) -> Healths {
         if self.newest.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -59,7 +65,7 @@ impl SensorWatch {
     }
 
     /// The health of the sensors.
-    pub(crate) fn healths(&self) -> Healths {
+    pub fn healths(&self) -> Healths {
         self.newest.borrow().clone()
     }
 }

@@ -8,6 +8,7 @@ use nightgate_abi::{
     reason::{Kind, Reason},
 };
 use nightgate_datapath::{DatapathError, Drops, MirrorStatistics};
+use nightgate_mirror::Plan;
 use nightgate_ruleset::{GuardImage, Translation, ZoneName};
 use nightgate_telemetry::{KernelSnapshot, Metrics};
 use serde::Serialize;
@@ -206,27 +207,31 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn mirror_reports(&self) -> Result<Vec<MirrorReport>, DatapathError> {
-        let statistics = self.datapath.mirror_statistics()?;
-        let known = self.mirror.sessions().iter().filter_map(|session| {
-            let row = statistics.sessions.get(&session.id)?;
-            Some((session.name.to_string(), row))
-        });
-        let unknown = [("(unknown)".to_owned(), &statistics.unknown)];
-        Ok(known
-            .chain(unknown)
-            .flat_map(|(session, row)| {
-                let report = move |(outcome, packets, bytes)| MirrorReport {
-                    session: session.clone(),
-                    outcome,
-                    packets,
-                    bytes,
-                };
-                let queue = ("queue-drop", MirrorStatistics::queue_dropped(row), 0);
-                let counted = row.iter().map(|(o, n)| (o.as_str(), n.packets, n.bytes));
-                counted.chain([queue]).map(report).collect::<Vec<_>>()
-            })
-            .collect())
+        Ok(mirror_reports(&self.mirror, &self.datapath.mirror_statistics()?))
     }
+}
+
+/// What became of the copies of a plan's sessions.
+pub fn mirror_reports(plan: &Plan, statistics: &MirrorStatistics) -> Vec<MirrorReport> {
+    let known = plan.sessions().iter().filter_map(|session| {
+        let row = statistics.sessions.get(&session.id)?;
+        Some((session.name.to_string(), row))
+    });
+    let unknown = [("(unknown)".to_owned(), &statistics.unknown)];
+    known
+        .chain(unknown)
+        .flat_map(|(session, row)| {
+            let report = move |(outcome, packets, bytes)| MirrorReport {
+                session: session.clone(),
+                outcome,
+                packets,
+                bytes,
+            };
+            let queue = ("queue-drop", MirrorStatistics::queue_dropped(row), 0);
+            let counted = row.iter().map(|(o, n)| (o.as_str(), n.packets, n.bytes));
+            counted.chain([queue]).map(report).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// How many prefixes a guard blocks, and how many it lets alone, as the kernel holds them; `None` without any.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use nightgate_abi::Counter;
 use nightgate_config::{InterfaceName, Mirror, Sensor, SensorName};
 use nightgate_datapath::DatapathError;
+use nightgate_mirror::Plan;
 use nightgate_telemetry::{
     MetricsError, Scrape,
     metrics::{
@@ -36,7 +38,7 @@ pub struct SensorReport {
 }
 
 /// Packets that queues of interfaces have dropped.
-pub(crate) type QueueDrops = BTreeMap<InterfaceName, u32>;
+pub type QueueDrops = BTreeMap<InterfaceName, u32>;
 
 impl Firewall {
     /// The sensors of the configuration.
@@ -49,36 +51,50 @@ impl Firewall {
         drops: &QueueDrops,
     ) -> Result<Vec<SensorReport>, DatapathError> {
         let Some((mirror, healths)) = sensors else { return Ok(Vec::new()) };
-        let report = |(name, sensor): (&SensorName, &Sensor)| {
-            let planned = self.mirror.sensors().iter().find(|planned| planned.name == *name);
-            let counter = match planned {
-                Some(planned) => self.datapath.mirror_sensor_counter(planned.number)?,
-                None => Default::default(),
-            };
-            let health = healths.get(name);
-            let trouble = health.and_then(|health| health.trouble);
-            Ok(SensorReport {
-                sensor: name.to_string(),
-                interface: sensor.interface.to_string(),
-                address: sensor.address.map(|address| address.to_string()),
-                encapsulation: sensor.encapsulation.as_str(),
-                state: if trouble.is_none() { "up" } else { "down" },
-                trouble: trouble.map(nightgate_mirror::Trouble::as_str),
-                changes: health.map_or(0, |health| health.changes),
-                packets: counter.packets,
-                bytes: counter.bytes,
-                queue_drops: drops.get(&sensor.interface).copied(),
-            })
-        };
-        mirror.sensors.iter().map(report).collect()
+        let sent = |number| self.datapath.mirror_sensor_counter(number);
+        sensor_reports((mirror, &self.mirror), &healths, sent, drops)
     }
+}
+
+/// The sensors of a configuration and its plan; `sent` tells what was sent to the one of a number.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn sensor_reports(
+    (mirror, plan): (&Mirror, &Plan),
+    healths: &Healths,
+    sent: impl Fn(u8) -> Result<Counter, DatapathError>,
+    drops: &QueueDrops,
+) -> Result<Vec<SensorReport>, DatapathError> {
+    let report = |(name, sensor): (&SensorName, &Sensor)| {
+        let planned = plan.sensors().iter().find(|planned| planned.name == *name);
+        let counter = match planned {
+            Some(planned) => sent(planned.number)?,
+            None => Counter::default(),
+        };
+        let health = healths.get(name);
+        let trouble = health.and_then(|health| health.trouble);
+        Ok(SensorReport {
+            sensor: name.to_string(),
+            interface: sensor.interface.to_string(),
+            address: sensor.address.map(|address| address.to_string()),
+            encapsulation: sensor.encapsulation.as_str(),
+            state: if trouble.is_none() { "up" } else { "down" },
+            trouble: trouble.map(nightgate_mirror::Trouble::as_str),
+            changes: health.map_or(0, |health| health.changes),
+            packets: counter.packets,
+            bytes: counter.bytes,
+            queue_drops: drops.get(&sensor.interface).copied(),
+        })
+    };
+    mirror.sensors.iter().map(report).collect()
 }
 
 /// What became of the mirror's copies, in Prometheus' text format.
 ///
 /// # Errors
 /// A metric's declaration is not valid.
-pub(crate) fn mirror_metrics(
+pub fn mirror_metrics(
     copies: &[MirrorReport],
     sensors: &[SensorReport],
 ) -> Result<String, MetricsError> {

@@ -17,7 +17,7 @@ use nightgate_abi::{
 };
 use nightgate_packet::encapsulation::{Envelope, outer};
 
-use super::Copy;
+use super::sending::Copy;
 use crate::hook;
 
 /// The way to a session's sensor.

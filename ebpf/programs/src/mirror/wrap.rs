@@ -15,7 +15,7 @@ use nightgate_abi::{
 };
 use nightgate_packet::encapsulation::{self, Envelope, geneve, gre, outer, vxlan};
 
-use super::Copy;
+use super::sending::Copy;
 
 /// Ethernet header.
 const ETHERNET: usize = 14;

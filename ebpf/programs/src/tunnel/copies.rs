@@ -1,0 +1,181 @@
+//! Copies of mirrored services' packets: made at the loopback interface, where they are between a program and the tunneler;
+//! at the end of the mirror's pair of interfaces, they get the addresses that the program wanted.
+
+use core::mem;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        BPF_ANY, BPF_FIB_LOOKUP_SKIP_NEIGH, BPF_FIB_LOOKUP_SRC, TC_ACT_SHOT,
+        bpf_fib_lookup as Route,
+    },
+    helpers::generated::bpf_fib_lookup,
+    macros::classifier,
+    programs::TcContext,
+};
+use nightgate_abi::{
+    Address, Family, FlowKey,
+    flow::Direction,
+    mirror::{CopyMark, flow_hash},
+    tunnel::{Copied, Taken},
+};
+use nightgate_packet::{
+    encapsulation::hash,
+    protocol::TCP,
+    rewrite::{Change, Layout, Message, Side, rewrite},
+};
+
+use crate::{
+    address::is_loopback,
+    frame::TcFrame,
+    hook, maps,
+    mirror::{Due, copy_due, copying::device, send_on},
+    packet::{LINK, Packet},
+    word,
+};
+
+/// Where a program wanted to, and the number of the service that is there.
+pub(crate) struct Wanted {
+    pub(crate) address: Address,
+    pub(crate) port: u16,
+    pub(crate) service: u32,
+}
+
+/// Copies a packet of a mirrored service that passes the loopback interface. `wanted` tells what the program wanted that has
+/// sent it to the tunneler; `None` of any other packet.
+#[inline(always)]
+pub(crate) fn copy(ctx: &TcContext, wanted: impl Fn(&TcContext, &Packet) -> Option<Wanted>) {
+    if device() == 0 {
+        return;
+    }
+    let Some(packet) = Packet::read(ctx, LINK).filter(|packet| !packet.fragment) else { return };
+    if let Some(wanted) = wanted(ctx, &packet) {
+        begin(ctx, &packet, &wanted);
+    }
+    if let Some(flow) = maps::TUNNEL_COPIED.get_ptr_mut(&packet.ends) {
+        pass(ctx, flow, Direction::Original);
+    } else if let Some(flow) = maps::TUNNEL_COPIED.get_ptr_mut(&packet.ends.reversed()) {
+        pass(ctx, flow, Direction::Reply);
+    }
+}
+
+/// Enters the flow of a packet that a program sends, if it begins one.
+#[inline(always)]
+fn begin(ctx: &TcContext, packet: &Packet, wanted: &Wanted) {
+    let ends = &packet.ends;
+    if ends.protocol == TCP && !packet.begins {
+        return;
+    }
+    // SAFETY: the reference is read at once.
+    if ends.protocol != TCP
+        && let Some(known) = unsafe { maps::TUNNEL_COPIED.get(ends) }
+        && known.shown.destination == wanted.address
+        && known.shown.destination_port == wanted.port
+    {
+        return;
+    }
+    // SAFETY: the reference is read at once.
+    let Some(session) = unsafe { maps::TUNNEL_MIRRORED.get(&wanted.service) }.copied() else {
+        // Another flow had the same ends before.
+        let _gone = maps::TUNNEL_COPIED.remove(ends);
+        return;
+    };
+    let source =
+        if is_loopback(ends.source) { towards(ctx, packet, wanted.address) } else { ends.source };
+    let shown =
+        Taken { source, destination: wanted.address, destination_port: wanted.port, ..*ends };
+    let (one, other) = ((source, ends.source_port), (wanted.address, wanted.port));
+    let (key, _) = FlowKey::new(ends.protocol, one, other);
+    let hash = flow_hash(hash(&key));
+    let session = session as u16;
+    let flow = Copied { shown, bytes: 0, service: wanted.service, session, hash };
+    let _full = maps::TUNNEL_COPIED.insert(ends, &flow, u64::from(BPF_ANY));
+}
+
+/// Counts a packet of a flow and copies it.
+#[inline(always)]
+fn pass(ctx: &TcContext, flow: *mut Copied, direction: Direction) {
+    // SAFETY: the slot stays mapped while the program runs. Another CPU may give it to another flow; the copy is then one of
+    // a flow that is mirrored as well.
+    let (mark, hash, bytes) = unsafe {
+        let mark = CopyMark::new((*flow).session, direction, (*flow).service);
+        let length = ctx.len().into();
+        (mark, (*flow).hash, word::add(&raw mut (*flow).bytes, length) + length)
+    };
+    let _counted = copy_due(ctx, &Due { mark, hash, bytes });
+}
+
+/// The address that this host uses towards another, by its routes (Linux 6.7); the one that the packet has if there is no
+/// route, or no such answer.
+#[inline(always)]
+fn towards(ctx: &TcContext, packet: &Packet, destination: Address) -> Address {
+    // SAFETY: a structure of integers and unions of integers; zero is valid.
+    let mut route: Route = unsafe { mem::zeroed() };
+    // The interface is one that forwards, which the lookup asks for.
+    route.ifindex = device();
+    route.family = match packet.family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    };
+    match packet.family {
+        Family::V4 => route.__bindgen_anon_4.ipv4_dst = destination.quarters()[3],
+        Family::V6 => route.__bindgen_anon_4.ipv6_dst = destination.quarters(),
+    }
+    let (size, flags) = (size_of::<Route>() as i32, BPF_FIB_LOOKUP_SRC | BPF_FIB_LOOKUP_SKIP_NEIGH);
+    // SAFETY: the parameters are initialised and of the size given.
+    let answer = unsafe { bpf_fib_lookup(ctx.as_ptr(), &raw mut route, size, flags) };
+    if answer != 0 {
+        return packet.ends.source;
+    }
+    // SAFETY: both unions hold integers, initialised above or by the lookup.
+    unsafe {
+        match packet.family {
+            Family::V4 => Address::from_v4(route.__bindgen_anon_3.ipv4_src.to_ne_bytes()),
+            Family::V6 => {
+                let [a, b, c, d] = route.__bindgen_anon_3.ipv6_src.map(u64::from);
+                Address::from_halves([a | b << 32, c | d << 32])
+            }
+        }
+    }
+}
+
+#[classifier]
+pub(crate) fn tunnel_mirror(ctx: TcContext) -> i32 {
+    match show(&ctx) {
+        Some(()) => send_on(&ctx),
+        None => TC_ACT_SHOT,
+    }
+}
+
+/// Gives a copy the ends that its program knows.
+#[inline(always)]
+fn show(ctx: &TcContext) -> Option<()> {
+    let packet = Packet::read(ctx, LINK)?;
+    let seen = packet.ends;
+    let direction = CopyMark(hook::mark(ctx)).direction();
+    let shown = match direction {
+        // SAFETY: the reference is read at once.
+        Direction::Original => unsafe { maps::TUNNEL_COPIED.get(&seen) }?.shown,
+        // SAFETY: the reference is read at once.
+        Direction::Reply => unsafe { maps::TUNNEL_COPIED.get(&seen.reversed()) }?.shown.reversed(),
+    };
+    let at = Layout {
+        family: packet.family,
+        network: LINK,
+        transport: packet.transport,
+        protocol: seen.protocol,
+        message: Message::Headed,
+    };
+    let sides = [
+        (Side::Source, (seen.source, seen.source_port), (shown.source, shown.source_port)),
+        (
+            Side::Destination,
+            (seen.destination, seen.destination_port),
+            (shown.destination, shown.destination_port),
+        ),
+    ];
+    for (side, old, new) in sides {
+        rewrite(&TcFrame(ctx), &at, &Change { side, old, new }).ok()?;
+    }
+    Some(())
+}

@@ -1,0 +1,153 @@
+//! What a tunneler copies for sensors.
+
+use nightgate_lab::Capture;
+
+use super::*;
+
+/// A sensor behind an interface of the scene's host.
+struct Sensor {
+    capture: Capture,
+    _namespace: Namespace,
+}
+
+impl Sensor {
+    fn start(scene: &Scene, name: &str) -> Self {
+        let namespace = Namespace::new("sensor").expect("a namespace");
+        veth((&scene.namespace, "mon0"), (&namespace, "in0")).expect("a cable");
+        for (namespace, interface, address) in
+            [(&scene.namespace, "mon0", "10.7.0.1/24"), (&namespace, "in0", "10.7.0.2/24")]
+        {
+            namespace.ip(&format!("link set {interface} mtu 1600")).expect("set");
+            namespace.add_address(interface, address).expect("added");
+        }
+        let capture = Capture::start(name, &namespace, "in0", scene.folder.path());
+        Self { capture: capture.expect("started"), _namespace: namespace }
+    }
+
+    /// Of what was copied, what a program has said and heard, at the addresses that it knows; and nothing else.
+    fn has_seen(&self, ends: [&str; 2], of: &str) {
+        let [own, other] = ends;
+        let ip = if own.contains(':') { "ipv6" } else { "ip" };
+        for filter in [
+            format!("tcp.flags.syn == 1 && {ip}.src == {own} && {ip}.dst == {other}"),
+            format!("http.request && {ip}.src == {own} && {ip}.dst == {other}"),
+            format!("http.response.code == 200 && {ip}.src == {other} && {ip}.dst == {own}"),
+            format!("udp.dstport == 80 && {ip}.src == {own} && {ip}.dst == {other}"),
+            format!("udp.srcport == 80 && {ip}.src == {other} && {ip}.dst == {own}"),
+        ] {
+            let found = self.capture.wait_for(&format!("vxlan && {filter}"));
+            found.unwrap_or_else(|error| panic!("{error:#}\n{of}"));
+        }
+    }
+
+    fn has_whole_frames(&self) {
+        for wrong in [
+            "ip.addr == 127.0.0.0/8",
+            "ipv6.addr == ::1",
+            "frame.len > 1564",
+            "tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment",
+            "vxlan && dns",
+        ] {
+            assert_eq!(self.capture.count(wrong).expect("counted"), 0, "{wrong}");
+        }
+        assert_eq!(self.capture.bad_checksums().expect("counted"), 0);
+    }
+}
+
+impl Scene {
+    /// What a tunneler needs to copy the service.
+    fn mirror(&self) -> String {
+        let file = self.file("mirror.yaml");
+        let text = "sensors: { ids: { interface: mon0, address: 10.7.0.2 } }\n\
+                    sessions: [{ id: watch, services: [web], sensor: ids, vni: 42 }]\n";
+        fs::write(&file, text).expect("written");
+        file.display().to_string()
+    }
+
+    /// All copies that were due are accounted for, and some have left.
+    fn accounts(&self) {
+        let mut command = Command::new(&self.nightgate);
+        command.args(["mirror", "--json", "--socket"]).arg(self.file("tunnel.sock"));
+        let answer = run(&mut command).expect("shown");
+        let rows: Vec<Value> = serde_json::from_str(&answer).expect("rows");
+        let of = |outcome: &str| -> u64 {
+            let rows = rows.iter().filter(|row| row["session"] == "watch");
+            rows.filter(|row| row["outcome"] == outcome)
+                .filter_map(|row| row["packets"].as_u64())
+                .sum()
+        };
+        let rest =
+            rows.iter().filter(|row| row["session"] == "watch" && row["outcome"] != "matched");
+        let rest: u64 = rest.filter_map(|row| row["packets"].as_u64()).sum();
+        assert!(of("matched") == rest && of("mirrored") > 20, "{answer}");
+    }
+}
+
+/// Sends a datagram to an address and waits for the answer.
+fn datagram(address: &str) -> String {
+    let family = if address.contains(':') { "AF_INET6" } else { "AF_INET" };
+    format!(
+        "import socket\n\
+         s = socket.socket(socket.{family}, socket.SOCK_DGRAM); s.settimeout(20)\n\
+         s.sendto(b'GET / HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n', ('{address}', 80))\n\
+         print(s.recvfrom(9999)[1][0])"
+    )
+}
+
+/// What programs do that is to be seen: requests, of which one is more than a frame, and datagrams.
+fn talk(scene: &Scene, run: impl Fn(&[&str]) -> String) {
+    let body = scene.file("body");
+    fs::write(&body, vec![b'x'; 300_000]).expect("written");
+    let body = format!("@{}", body.display());
+    for place in &PLACES[..2] {
+        let url = format!("http://{place}/");
+        let page = run(&["curl", "-sS", "--max-time", "20", &url]);
+        assert!(page.contains("Hello laptop"), "{place}: {page}");
+        run(&["curl", "-sS", "--max-time", "20", "--data-binary", &body, &url]);
+        let address = place.trim_matches(['[', ']']);
+        assert!(run(&["python3", "-c", &datagram(address)]).contains(address), "{address}");
+    }
+}
+
+#[test]
+fn what_programs_say_to_services_is_copied_with_the_addresses_that_they_know() {
+    let scene = Scene::start();
+    let _beyond = Beyond::start(&scene);
+    let sensor = Sensor::start(&scene, "cgroup");
+    let (records, outputs) = (scene.file("flows.jsonl"), scene.file("outputs.yaml"));
+    fs::write(&outputs, format!("file: {{ path: '{}' }}\n", records.display())).expect("written");
+    let (mirror, outputs) = (scene.mirror(), outputs.display().to_string());
+    let options = ["--mirror", &mirror, "--flow-records", &outputs];
+    let mut tunnel = scene.tunnel("cgroup", &options);
+    talk(&scene, |program| {
+        let output = scene.program(program);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    for ends in [["10.5.0.1", "10.9.0.9"], ["fd05::1", "fd09::9"]] {
+        sensor.has_seen(ends, &tunnel.log());
+    }
+    sensor.has_whole_frames();
+    scene.accounts();
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+    let links = scene.namespace.ip("link").expect("listed");
+    assert!(!links.contains("ngtun"), "{links}");
+    let told = fs::read_to_string(&records).expect("records");
+    let record = told.lines().find(|line| line.contains("\"dest_ip\":\"10.9.0.9\""));
+    let record: Value = serde_json::from_str(record.expect("one")).expect("a record");
+    assert_eq!((&record["mirrored"], &record["src_ip"]), (&true.into(), &"10.5.0.1".into()));
+}
+
+#[test]
+fn without_hooks_on_cgroups_it_is_copied_likewise() {
+    let scene = Scene::start();
+    let _beyond = Beyond::start(&scene);
+    let sensor = Sensor::start(&scene, "interfaces");
+    let mut tunnel = scene.tunnel_at_interfaces("interfaces", &["--mirror", &scene.mirror()]);
+    talk(&scene, |program| scene.host(program));
+    for ends in [["10.5.0.1", "10.9.0.9"], ["fd05::1", "fd09::9"]] {
+        sensor.has_seen(ends, &tunnel.log());
+    }
+    sensor.has_whole_frames();
+    scene.accounts();
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
