@@ -32,7 +32,9 @@ mirror:
 /// Filters by what rules can ask for beyond addresses and ports.
 const FACTS: &str = "
 - { id: out, from: lan, to: wan, action: accept }
-sets: { servers: [192.0.2.16/28, '2001:db8:9::16'], doors: [8000, '9000-9009'] }
+sets:
+  servers: { addresses: [192.0.2.16/28, '2001:db8:9::16'] }
+  doors: { ports: [8000, '9000-9009'] }
 mirror:
   sensors: { ids: { interface: mon0, encapsulation: local } }
   sessions:

@@ -294,7 +294,10 @@ fn a_mirror_session_copies_something_between_known_zones() {
 fn filters_ask_for_what_packets_have() {
     let many: Vec<_> = (0..1_025).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect();
     let text = GOOD.to_owned()
-        + &format!("sets:\n  few: [10.1.0.0/16, 10.3.0.0/16]\n  many: [{}]\n", many.join(", "))
+        + &format!(
+            "sets:\n  few: {{ addresses: [10.1.0.0/16, 10.3.0.0/16] }}\n  many: {{ addresses: [{}] }}\n",
+            many.join(", ")
+        )
         + "mirror:\n  sensors: { tap: { interface: mon0, encapsulation: local } }\n  sessions:\n"
         + "    - { id: a, sensor: tap, filter: { from: lan, to: overlay, source: [$few, 10.2.0.1] } }\n"
         + "    - { id: b, sensor: tap, filter: { from: lan, to: overlay, source: $many } }\n"
