@@ -26,9 +26,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("identity", &["passphrase"]),
     ("datapath", &["ruleset", "abi"]),
     ("netlink", &[]),
+    ("tls", &[]),
     ("telemetry", &[]),
     ("export", &["config", "telemetry"]),
-    ("router", &["wire", "fabric", "e2ee", "identity", "model", "netlink", "telemetry"]),
+    ("router", &["wire", "fabric", "e2ee", "identity", "model", "netlink", "telemetry", "tls"]),
     (
         "gateway",
         &[

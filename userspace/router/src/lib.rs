@@ -9,7 +9,6 @@ mod activity;
 mod actor;
 mod backoff;
 mod binding;
-mod buffered;
 mod channel;
 mod circuit;
 mod contact;

@@ -20,12 +20,12 @@ use std::{
 use nightgate_fabric::{Lane, LinkId};
 use nightgate_identity::fingerprint;
 use nightgate_model::{id::RouterId, replica::ReplicaRouter};
+use nightgate_tls::TlsStream;
 use nightgate_wire::link::{LinkFrameError, VERSION};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 pub use self::loss::LOOK_EVERY;
@@ -33,9 +33,9 @@ pub(crate) use self::{accepted::Accepted, dialer::Dialer};
 use self::{
     hello::say_hello,
     loss::count_losses,
-    stream::{FrameReader, TLS_BUFFER, read, write},
+    stream::{FrameReader, read, write},
 };
-use crate::{Router, actor::Event, buffered::Buffered, control::chain, outbox::Outbox, traffic};
+use crate::{Router, actor::Event, control::chain, outbox::Outbox, traffic};
 
 /// A connection stands by then, or is tried again.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ enum Side {
 }
 
 /// Serves an accepted connection until it ends, on a lane of its own as far as there are as many.
-pub(crate) fn serve(router: &Router, stream: TlsStream<Buffered>, fingerprint: &str) {
+pub(crate) fn serve(router: &Router, stream: TlsStream, fingerprint: &str) {
     let admitted = known(router, fingerprint).ok_or(LinkError::Unauthorized).and_then(|peer| {
         let accepted = router.accepted.add(&peer.id).ok_or(LinkError::TooMany)?;
         Ok((peer, accepted))
@@ -135,14 +135,13 @@ fn lane(router: &Router, peer: &RouterId, number: usize) -> Lane {
 
 async fn try_serve(
     router: &Router,
-    mut stream: TlsStream<Buffered>,
+    mut stream: TlsStream,
     peer: &ReplicaRouter,
 ) -> Result<(), LinkError> {
-    stream.get_mut().0.move_here()?;
-    let tcp = stream.get_ref().0.tcp();
+    stream.move_here()?;
+    let tcp = stream.tcp();
     prepare(tcp)?;
     let socket = tcp.as_fd().try_clone_to_owned()?;
-    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     run(router, (Side::Listener, socket), stream, peer).await
 }
 

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nightgate_identity::{ClientTrust, Identity, OldestTls, TlsSetupError, fingerprint};
 use nightgate_model::replica::Replica;
+use nightgate_tls::{Acceptor, TlsStream};
 use nightgate_wire::{
     edge, link as link_wire,
     source::{Concurrent, MAX_HANDSHAKES, Slot},
@@ -12,10 +13,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
-use crate::{Router, buffered::Buffered, control::chain, edge::client, link, own::Own};
+use crate::{Router, control::chain, edge::client, link, own::Own};
 
 /// A peer that has not finished TLS by then is turned away.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 256;
 
 pub(crate) struct Listener {
-    acceptor: TlsAcceptor,
+    acceptor: Acceptor,
     own: watch::Receiver<Arc<Own>>,
     trust: Arc<ClientTrust>,
     oldest: OldestTls,
@@ -55,7 +55,7 @@ impl Listener {
     }
 
     /// Presents the latest certificate.
-    fn acceptor(&mut self) -> TlsAcceptor {
+    fn acceptor(&mut self) -> Acceptor {
         if self.own.has_changed().unwrap_or_default() {
             let own = Arc::clone(&self.own.borrow_and_update());
             match acceptor(&own.identity, &self.trust, self.oldest) {
@@ -95,10 +95,10 @@ fn acceptor(
     identity: &Identity,
     trust: &Arc<ClientTrust>,
     oldest: OldestTls,
-) -> Result<TlsAcceptor, TlsSetupError> {
+) -> Result<Acceptor, TlsSetupError> {
     let protocols = [edge::ALPN, link_wire::ALPN];
     let config = identity.server_config(Arc::clone(trust), &protocols, oldest)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Acceptor::new(config))
 }
 
 /// Trusts the CAs that the model names, as it changes.
@@ -117,20 +117,19 @@ async fn follow(trust: Arc<ClientTrust>, mut replica: watch::Receiver<Arc<Replic
 }
 
 async fn serve(
-    acceptor: TlsAcceptor,
+    acceptor: Acceptor,
     router: Router,
     tcp: TcpStream,
     slots: (tokio::sync::OwnedSemaphorePermit, Slot),
 ) -> Result<(), RefusedConnection> {
     tcp.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(Buffered::new(tcp)))
+    let stream = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(tcp))
         .await
         .map_err(|_late| RefusedConnection::Late)??;
     drop(slots);
-    let (_, session) = stream.get_ref();
-    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    let certificate = stream.peer_certificate();
     let fingerprint = fingerprint(certificate.ok_or(RefusedConnection::NoCertificate)?);
-    match session.alpn_protocol() {
+    match stream.protocol() {
         // Clients of 2022 name no protocol.
         None => serve_client(router, stream, fingerprint),
         Some(protocol) if protocol == edge::ALPN => {
@@ -145,11 +144,11 @@ async fn serve(
 }
 
 /// Serves a client on the lane that has the fewest.
-fn serve_client(router: Router, mut stream: TlsStream<Buffered>, fingerprint: String) {
+fn serve_client(router: Router, mut stream: TlsStream, fingerprint: String) {
     let seat = router.lanes().seat();
     let runtime = seat.runtime().clone();
     router.clone().spawn_on(&runtime, async move {
-        match stream.get_mut().0.move_here() {
+        match stream.move_here() {
             Ok(()) => client::serve(router, stream, fingerprint).await,
             Err(error) => debug!(%error, "client turned away"),
         }

@@ -4,6 +4,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use nightgate_identity::{Credentials, Identity, TlsSetupError};
 use nightgate_model::control;
+use nightgate_tls::Connector;
 use nightgate_wire::link;
 use tokio_rustls::TlsConnector;
 use tracing::warn;
@@ -16,20 +17,15 @@ pub(crate) struct Own {
     /// Connects to the controller.
     pub(crate) control: TlsConnector,
     /// Connects to other routers.
-    pub(crate) links: TlsConnector,
+    pub(crate) links: Connector,
 }
 
 impl Own {
     pub(crate) fn new(identity: Identity) -> Result<Self, TlsSetupError> {
-        let connector = |protocol: &[u8]| {
-            Ok::<_, TlsSetupError>(TlsConnector::from(Arc::new(
-                identity.client_config(&[protocol])?,
-            )))
-        };
         Ok(Self {
             credentials: credentials(&identity),
-            control: connector(control::ALPN)?,
-            links: connector(link::ALPN)?,
+            control: TlsConnector::from(Arc::new(identity.client_config(&[control::ALPN])?)),
+            links: Connector::new(identity.client_config(&[link::ALPN])?),
             identity,
         })
     }

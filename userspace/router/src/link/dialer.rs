@@ -3,15 +3,13 @@
 use std::{collections::HashMap, os::fd::AsFd as _, time::Duration};
 
 use nightgate_model::{id::RouterId, replica::ReplicaRouter};
+use nightgate_tls::TlsStream;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
-use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
 
-use super::{
-    CONNECT_TIME, LinkError, Side, fingerprint, known, lane, prepare, run, stream::TLS_BUFFER,
-};
-use crate::{Router, backoff::Backoff, buffered::Buffered, control::chain};
+use super::{CONNECT_TIME, LinkError, Side, fingerprint, known, lane, prepare, run};
+use crate::{Router, backoff::Backoff, control::chain};
 
 /// Of two routers that both listen, the one with the smaller id dials. The other waits this long for it before it
 /// tries for itself: there may be no way in the first direction.
@@ -145,12 +143,12 @@ impl Connection {
         let (router, peer) = (&self.router, &self.peer);
         let connecting = tokio::time::timeout(CONNECT_TIME, self.connect());
         let stream = connecting.await.map_err(|_late| LinkError::Late)??;
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = stream.peer_certificate();
         let fingerprint = fingerprint(certificate.ok_or(LinkError::Unauthorized)?);
         let known = known(router, &fingerprint).filter(|known| known.id == *peer);
         let peer = known.ok_or(LinkError::Unauthorized)?;
         backoff.reset();
-        let socket = stream.get_ref().0.tcp().as_fd().try_clone_to_owned()?;
+        let socket = stream.tcp().as_fd().try_clone_to_owned()?;
         tokio::select! {
             ended = run(router, (Side::Dialer, socket), stream, &peer) => ended,
             () = router.accepted.wait_for(&peer.id, true), if self.target.yields => {
@@ -159,7 +157,7 @@ impl Connection {
         }
     }
 
-    async fn connect(&self) -> Result<TlsStream<Buffered>, LinkError> {
+    async fn connect(&self) -> Result<TlsStream, LinkError> {
         let address = &self.target.address;
         let wrong = || LinkError::Address { address: address.clone() };
         let (host, _) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -168,9 +166,7 @@ impl Connection {
         let tcp = TcpStream::connect(address).await?;
         prepare(&tcp)?;
         let connector = self.router.own().borrow().links.clone();
-        let mut stream = connector.connect(name, Buffered::new(tcp)).await?;
-        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        Ok(stream)
+        Ok(connector.connect(name, tcp).await?)
     }
 }
 

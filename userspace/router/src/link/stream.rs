@@ -17,11 +17,9 @@ use crate::{
     outbox::{Outgoing, Traffic},
 };
 
-/// Frames are gathered up to this many bytes before they are written.
+/// Frames are gathered up to this many bytes before they are written; TLS takes more at once, so that a batch and the frame
+/// that exceeds it are one system call.
 const WRITE_BATCH: usize = 128 * 1024;
-
-/// Bytes that TLS takes at once: a batch and the frame that exceeds it, so that they are one system call.
-pub(super) const TLS_BUFFER: usize = 2 * WRITE_BATCH;
 
 /// Bytes that are read at once where a frame may begin: many small ones, or the first piece of a large one, whose rest is
 /// then read by itself. It lies alone in its memory, and is opened there.
