@@ -16,7 +16,7 @@ use rustls::{
 use crate::keys::Keys;
 
 /// Type, version and length of a record (RFC 8446 section 5.1).
-pub(crate) const HEADER: usize = 5;
+const HEADER: usize = 5;
 
 /// Bytes that a record carries at most (RFC 8446 section 5.1).
 const MOST: usize = 1 << 14;
@@ -246,12 +246,16 @@ impl Records {
 
     /// What the other end is told of an error of its own; nothing of one that it told of.
     pub(crate) fn complain(&mut self, error: &Error) -> Option<Bytes> {
-        let description = match error {
-            Error::AlertReceived(_) => return None,
-            Error::DecryptError => AlertDescription::BadRecordMac,
-            Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
-            Error::InvalidMessage(_) => AlertDescription::DecodeError,
-            _ => AlertDescription::UnexpectedMessage,
+        let description = if let Error::AlertReceived(_) = error {
+            return None;
+        } else if let Error::InvalidMessage(_) = error {
+            AlertDescription::DecodeError
+        } else if *error == Error::DecryptError {
+            AlertDescription::BadRecordMac
+        } else if *error == Error::PeerSentOversizedRecord {
+            AlertDescription::RecordOverflow
+        } else {
+            AlertDescription::UnexpectedMessage
         };
         self.record(ContentType::Alert, [FATAL, description.into()][..].into()).ok()
     }
