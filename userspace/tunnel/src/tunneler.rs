@@ -297,10 +297,8 @@ pub async fn host(
     let answers = async {
         let Some(mut admin) = admin else { return };
         while let Some(query) = admin.next().await {
-            let shown = match query.request {
-                Request::Show(Topic::Flows) => Some(shown(&flows.report())),
-                _ => None,
-            };
+            let asked = query.request == Request::Show(Topic::Flows);
+            let shown = asked.then(|| shown(&flows.report()));
             tell(query, shown, &metrics);
         }
     };
@@ -346,22 +344,23 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
 }
 
 async fn answer(query: Query, shared: &Shared, (place, mirroring): (&Place, Option<&Mirroring>)) {
-    let shown = match query.request {
-        Request::Show(Topic::Flows) => Some(shown(&shared.flows.report())),
-        Request::Show(Topic::Tunnel) => Some(shown(&StatusReport::of(shared, place))),
-        Request::Show(Topic::Mirror) => {
-            let statistics = shared.hooks().mirror_statistics();
-            let reports = statistics.map(|it| mirror_reports(&shared.mirror, &it));
-            Some(reports.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
-        }
-        Request::Show(Topic::Sensors) => {
-            let sensors = match mirroring {
-                Some(mirroring) => mirroring.sensors(shared).await,
-                None => Ok(Vec::new()),
-            };
-            Some(sensors.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
-        }
-        _ => None,
+    let asked = |topic| query.request == Request::Show(topic);
+    let shown = if asked(Topic::Flows) {
+        Some(shown(&shared.flows.report()))
+    } else if asked(Topic::Tunnel) {
+        Some(shown(&StatusReport::of(shared, place)))
+    } else if asked(Topic::Mirror) {
+        let statistics = shared.hooks().mirror_statistics();
+        let reports = statistics.map(|it| mirror_reports(&shared.mirror, &it));
+        Some(reports.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
+    } else if asked(Topic::Sensors) {
+        let sensors = match mirroring {
+            Some(mirroring) => mirroring.sensors(shared).await,
+            None => Ok(Vec::new()),
+        };
+        Some(sensors.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
+    } else {
+        None
     };
     tell(query, shown, &shared.metrics);
 }

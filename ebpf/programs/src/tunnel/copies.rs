@@ -67,8 +67,9 @@ fn begin(ctx: &TcContext, packet: &Packet, wanted: &Wanted) {
         return;
     }
     // SAFETY: the reference is read at once.
+    let known = unsafe { maps::TUNNEL_COPIED.get(ends) };
     if ends.protocol != TCP
-        && let Some(known) = unsafe { maps::TUNNEL_COPIED.get(ends) }
+        && let Some(known) = known
         && known.shown.destination == wanted.address
         && known.shown.destination_port == wanted.port
     {
