@@ -66,14 +66,14 @@ fn begin(ctx: &TcContext, packet: &Packet, wanted: &Wanted) {
     if ends.protocol == TCP && !packet.begins {
         return;
     }
-    // SAFETY: the reference is read at once.
-    let known = unsafe { maps::TUNNEL_COPIED.get(ends) };
-    if ends.protocol != TCP
-        && let Some(known) = known
-        && known.shown.destination == wanted.address
-        && known.shown.destination_port == wanted.port
-    {
-        return;
+    if ends.protocol != TCP {
+        // SAFETY: the reference is read at once.
+        let known = unsafe { maps::TUNNEL_COPIED.get(ends) };
+        if known.is_some_and(|known| {
+            known.shown.destination == wanted.address && known.shown.destination_port == wanted.port
+        }) {
+            return;
+        }
     }
     // SAFETY: the reference is read at once.
     let Some(session) = unsafe { maps::TUNNEL_MIRRORED.get(&wanted.service) }.copied() else {
