@@ -52,8 +52,8 @@ struct Cli {
 enum Task {
     /// Install what building, testing and checking need.
     ///
-    /// As root on Debian or Ubuntu it installs packages, and builds bpf-linker and cargo-deny into
-    /// ~/.cache/nightgate. Elsewhere, or without root, it prints the exact commands and fails.
+    /// As root on Debian or Ubuntu it installs packages, and builds bpf-linker, cargo-deny and
+    /// boringtun into ~/.cache/nightgate. Elsewhere, or without root, it prints the exact commands and fails.
     /// When everything is there it says nothing else and takes less than a second.
     Setup {
         /// Only report what is missing; change nothing.

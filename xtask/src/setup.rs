@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use nix::unistd::geteuid;
 
-pub(crate) use self::kernel_toolchain::KernelToolchain;
+pub(crate) use self::{kernel_toolchain::KernelToolchain, packages::BORINGTUN};
 use self::{packages::Group, plan::Plan};
 use crate::{progress, workspace::Workspace};
 
@@ -106,7 +106,10 @@ fn plan(workspace: &Workspace, needs: &[Need]) -> Result<Plan> {
                 packages::plan(&mut plan, Group::Counter);
             }
             Need::Fuzz => packages::plan(&mut plan, Group::Fuzzer),
-            Need::Bench => packages::plan(&mut plan, Group::Peers),
+            Need::Bench => {
+                packages::plan(&mut plan, Group::Peers);
+                packages::plan_boringtun(workspace, &mut plan);
+            }
         }
     }
     Ok(plan)

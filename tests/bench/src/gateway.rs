@@ -1,6 +1,7 @@
 //! Two gateways between a client and a server: Nightgate with everything on, plain forwarding, and what others
 //! would put there, in turn.
 
+pub mod applications;
 pub mod bare;
 mod contender;
 pub mod cut_off;
@@ -48,16 +49,18 @@ const ONLY: &str = "NIGHTGATE_BENCH_ONLY";
 type Start = fn() -> Result<Contender>;
 
 /// Who is measured. Where a program is missing, the suite fails and says so.
-const CONTENDERS: [(&str, Start); 9] = [
+const CONTENDERS: [(&str, Start); 11] = [
     (verdict::PLAIN, plain),
     (verdict::RELAY, peers::haproxy_tcp),
     (verdict::TLS, peers::haproxy_tls),
     ("stunnel", peers::stunnel),
     ("nebula", tunnels::nebula),
     ("wireguard-go", tunnels::wireguard_go),
+    ("boringtun", tunnels::boringtun),
     ("bare relay", peers::bare),
     (OURS, ours),
     ("nightgate by a router", ours_by_router),
+    ("SDK by a router", applications_by_router),
 ];
 
 /// All that was measured of a contender.
@@ -122,6 +125,10 @@ fn ours_with_datagrams() -> Result<Contender> {
 
 fn ours_by_router() -> Result<Contender> {
     nightgate::start(&binary()?, Topology::new()?, Way::Routers(1))
+}
+
+fn applications_by_router() -> Result<Contender> {
+    applications::start(&binary()?, Topology::new()?)
 }
 
 fn before() -> Result<Contender> {

@@ -10,7 +10,10 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 use anyhow::{Context as _, Result, bail};
 use nightgate_bench::{
     Layout, SUITES, Suite,
-    gateway::bare::{BARE, relay},
+    gateway::{
+        applications::{APPLICATION, application_main},
+        bare::{BARE, relay},
+    },
     overlay::process::{SERVE, serve},
     plot::plot,
     summary::{Ran, summary},
@@ -27,6 +30,9 @@ fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [word, role @ ..] if word == SERVE => return serve(role).map(|()| ExitCode::SUCCESS),
+        [word, rest @ ..] if word == APPLICATION => {
+            return application_main(rest).map(|()| ExitCode::SUCCESS);
+        }
         [word, file] if word == BARE => return relay(file).map(|()| ExitCode::SUCCESS),
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! Programs that come as Debian packages, and cargo-deny.
+//! Programs that come as Debian packages, and those that cargo builds.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +7,9 @@ use std::{
 
 use super::plan::{Build, Plan};
 use crate::workspace::{Workspace, find_program};
+
+/// A WireGuard in userspace that is in no package of Debian 12: crate, and folder in the cache.
+pub(crate) const BORINGTUN: &str = "boringtun-cli";
 
 /// Programs that are needed together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,17 +94,25 @@ pub(crate) fn plan_resolved(workspace: &Workspace, plan: &mut Plan) {
 
 /// The licence, ban and source checker, in the version `deny.toml` was written for.
 pub(crate) fn plan_cargo_deny(workspace: &Workspace, plan: &mut Plan) {
-    let root = workspace.cache().join("cargo-deny");
-    if root.join("bin/cargo-deny").is_file() {
+    plan_program(workspace, plan, ("cargo-deny", "0.20.2"));
+}
+
+/// The version is the one that was measured.
+pub(crate) fn plan_boringtun(workspace: &Workspace, plan: &mut Plan) {
+    plan_program(workspace, plan, (BORINGTUN, "0.7.1"));
+}
+
+/// A program that is built from source into a folder of its own, if it is not there.
+fn plan_program(
+    workspace: &Workspace,
+    plan: &mut Plan,
+    (name, version): (&'static str, &'static str),
+) {
+    let root = workspace.cache().join(name);
+    if root.join("bin").join(name).is_file() {
         return;
     }
-    plan.add_build(Build {
-        name: "cargo-deny",
-        version: "0.20.2",
-        arguments: vec![],
-        env: BTreeMap::new(),
-        root,
-    });
+    plan.add_build(Build { name, version, arguments: vec![], env: BTreeMap::new(), root });
 }
 
 /// Debian keeps what `python3 -m venv` needs in a package of its own.

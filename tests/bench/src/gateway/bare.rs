@@ -68,14 +68,7 @@ pub fn relay(file: &str) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {file}"))?;
     let words: Vec<&str> = text.split_whitespace().collect();
     let [end, listen, connect] = words[..] else { bail!("{file}: not END LISTEN CONNECT") };
-    let n = std::env::var("BARE_WORKERS").ok().and_then(|v| v.parse::<usize>().ok());
-    let runtime = match n {
-        None => tokio::runtime::Runtime::new()?,
-        Some(0) => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-        Some(n) => {
-            tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build()?
-        }
-    };
+    let runtime = tokio::runtime::Runtime::new()?;
     let (listen, connect) = (listen.to_owned(), connect.to_owned());
     let is_dialer = end == "a";
     // Not on the thread that waits for it, which hears of every event from another.

@@ -139,13 +139,23 @@ impl Setup<'_> {
         self.operator("policy create dd dial --identity @gw-a --service @datagrams").map(drop)
     }
 
+    /// Creates and enrolls an identity; gives the path of its file.
+    pub(super) fn identity(&self, name: &str) -> Result<String> {
+        let file = |ending: &str| self.folder.join(format!("{name}.{ending}"));
+        let (token, identity) = (file("jwt"), file("json"));
+        let (token, identity) = (token.display(), identity.display());
+        self.operator(&format!("identity create {name} --jwt-out {token}"))?;
+        self.operator(&format!("enroll {token} --out {identity}"))?;
+        Ok(identity.to_string())
+    }
+
     /// Enrolls and runs a gateway; `keys` are further lines below `router:`.
     fn gateway(&self, namespace: &Namespace, name: &str, keys: &str) -> Result<Process> {
         self.run("gateway", (namespace, name), (keys, &rules(name)), "--tunneler")
     }
 
     /// Enrolls and runs one of the routers between the gateways: each dials the next.
-    fn router(&self, number: u16, count: u16) -> Result<Process> {
+    pub(super) fn router(&self, number: u16, count: u16) -> Result<Process> {
         let next = if number < count { format!("g{}", number + 1) } else { String::new() };
         let place = format!("{}:{}", address::CONTROLLER, FIRST_ROUTER + number);
         let links = format!("  links: {{ dial: [{next}], listen: [g{number}] }}\n");

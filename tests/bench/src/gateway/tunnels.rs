@@ -58,11 +58,16 @@ logging: {{ level: error }}
 
 /// Debian's wireguard-go.
 pub(super) fn wireguard_go() -> Result<Contender> {
-    wireguard("wireguard-go", "wgg")
+    wireguard(&["wireguard-go", "-f"], "wgg")
+}
+
+/// boringtun's own program, as `cargo install` builds it.
+pub(super) fn boringtun() -> Result<Contender> {
+    wireguard(&["boringtun-cli", "-f", "--disable-drop-privileges"], "wgb")
 }
 
 /// A WireGuard in userspace. Its interfaces need names of their own, because their sockets are in one folder.
-fn wireguard(program: &str, prefix: &str) -> Result<Contender> {
+fn wireguard(words: &[&str], prefix: &str) -> Result<Contender> {
     let topology = Topology::new()?;
     let folder = temporary_folder()?;
     let keys = [key(&folder)?, key(&folder)?];
@@ -70,8 +75,8 @@ fn wireguard(program: &str, prefix: &str) -> Result<Contender> {
     for (own, gateway) in topology.gateways().into_iter().enumerate() {
         let name = ["a", "b"][own];
         let interface = format!("{prefix}{name}");
-        let mut command = gateway.command(program);
-        command.args(["-f", &interface]).env("WG_PROCESS_FOREGROUND", "1");
+        let mut command = gateway.command(words[0]);
+        command.args(&words[1..]).arg(&interface).env("WG_PROCESS_FOREGROUND", "1");
         let mut process = Process::spawn(name, command, folder.path())?;
         process.wait_until("socket of the tunnel", super::PATIENCE, |_| {
             Ok(gateway.shell(&format!("wg show {interface}")).is_ok().then_some(()))
