@@ -53,7 +53,9 @@ pub use openziti::{
     PublicKey, RECORD_OVERHEAD, SessionKeys, TAG_LENGTH,
 };
 pub use proposal::{MAX_EARLY_DATA, Proposal};
-pub use protection::{AgreementError, END, Method, Opener, Own, Protection, Sealer, Share};
+pub use protection::{
+    AgreementError, END, MAX_NATIVE_PLAINTEXT, Method, Opener, Own, Protection, Sealer, Share,
+};
 
 #[cfg(test)]
 mod testing;

@@ -19,9 +19,9 @@ pub const END: u32 = 1;
 /// OpenZiti's SDKs merge writes up to this size, in bytes, and expect no more.
 const MAX_OPENZITI_PLAINTEXT: usize = 31 * 1024;
 
-/// Bytes that the kernel gives out at once when it has put segments together (GRO_MAX_SIZE of Linux 6.18), less what a
-/// record and its frames add.
-const MAX_NATIVE_PLAINTEXT: usize = 64 * 1024 - 256;
+/// Plaintext bytes of one message of [`Method::Native`] at most: what the kernel gives out at once when it has put segments
+/// together (GRO_MAX_SIZE of Linux 6.18), less what a record and its frames add.
+pub const MAX_NATIVE_PLAINTEXT: usize = 64 * 1024 - 256;
 
 /// How a circuit is encrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -162,9 +162,11 @@ impl Metrics {
         self.0.intercepted.with_label_values::<&str>(&[]).inc();
     }
 
-    /// Counts a datagram of an intercepted or hosted flow that was lost here.
-    pub fn datagram_lost(&self, loss: DatagramLoss) {
-        self.0.lost.with_label_values(&[loss.as_str()]).inc();
+    /// Counts datagrams of intercepted or hosted flows that were lost here.
+    pub fn datagrams_lost(&self, loss: DatagramLoss, count: usize) {
+        if count > 0 {
+            self.0.lost.with_label_values(&[loss.as_str()]).inc_by(count as u64);
+        }
     }
 
     /// Counts bytes of plaintext sent into a circuit.

@@ -1,8 +1,9 @@
 //! Datagrams through two gateways: how many come through, how many without loss, and what memory a flood leaves behind.
 
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, IoSlice},
     net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -10,7 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nightgate_lab::{Figure, catch_interrupts, interrupted, sweep, until};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::{
+    errno::Errno,
+    sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt},
+};
 
 use super::{
     OURS, PATIENCE, Start, contender::Contender, contenders_of, topology::address, tunnels,
@@ -24,7 +28,10 @@ pub(super) const PORT: u16 = 7_002;
 /// Each contender is measured so often, in turn; medians count.
 const ROUNDS: usize = 3;
 /// Bytes of a datagram: what QUIC sends at least (RFC 9000, section 14).
-const LENGTH: usize = 1_200;
+const LENGTH: u16 = 1_200;
+/// Datagrams that leave the client in one call: alone, and as programs for QUIC send them, cut by the kernel on their way
+/// (UDP_SEGMENT, udp(7)).
+const TOGETHER: [usize; 2] = [1, 32];
 /// Datagrams in a second that are tried, until one rate comes through without loss.
 const RATES: [u32; 12] = [
     400_000, 300_000, 250_000, 200_000, 150_000, 100_000, 75_000, 50_000, 30_000, 20_000, 10_000,
@@ -64,13 +71,19 @@ struct Lane {
 }
 
 struct Round {
+    /// For each of [`TOGETHER`].
+    ways: [Way; 2],
+    /// MiB that the larger gateway has more after both floods than before.
+    kept: f64,
+}
+
+#[derive(Default)]
+struct Way {
     /// Datagrams in a second that came of a flood, and the part of it that did not.
     came: f64,
     lost: f64,
     /// The highest rate without loss.
     whole: f64,
-    /// MiB that the larger gateway has more than before.
-    kept: f64,
 }
 
 /// What was sent for a while, and what came of it.
@@ -118,17 +131,19 @@ impl Lane {
     fn round(&self) -> Result<Round> {
         let sender = self.sender()?;
         let before = self.contender.resident()?;
-        let flood = self.send(&sender, None, FLOOD)?;
-        thread::sleep(REST);
+        let mut ways: [Way; 2] = Default::default();
+        for (way, together) in ways.iter_mut().zip(TOGETHER) {
+            let flood = self.send(&sender, (together, None), FLOOD)?;
+            thread::sleep(REST);
+            way.came = flood.came as f64 / flood.seconds;
+            way.lost = 1.0 - flood.came as f64 / flood.sent as f64;
+        }
         let after = self.contender.resident()?;
         let kept = before.iter().zip(&after).map(|(before, after)| after - before);
-        let came = flood.came as f64 / flood.seconds;
-        Ok(Round {
-            came,
-            lost: 1.0 - flood.came as f64 / flood.sent as f64,
-            whole: self.without_loss(&sender, came)?,
-            kept: kept.fold(0.0, f64::max),
-        })
+        for (way, together) in ways.iter_mut().zip(TOGETHER) {
+            way.whole = self.without_loss(&sender, together, way.came)?;
+        }
+        Ok(Round { ways, kept: kept.fold(0.0, f64::max) })
     }
 
     /// A socket of the client whose datagrams come through.
@@ -139,16 +154,16 @@ impl Lane {
             Ok(socket)
         })??;
         until("first datagram", PATIENCE, || {
-            sender.send(&[0; LENGTH]).ok();
-            Ok(self.sink.recv(&mut [0; LENGTH]).ok())
+            sender.send(&DATAGRAM).ok();
+            Ok(self.sink.recv(&mut [0; LENGTH as usize]).ok())
         })?;
         Ok(sender)
     }
 
     /// The highest of [`RATES`], up to twice what came of a flood, at which hardly anything is lost; 0 if there is none.
-    fn without_loss(&self, sender: &UdpSocket, flood: f64) -> Result<f64> {
+    fn without_loss(&self, sender: &UdpSocket, together: usize, flood: f64) -> Result<f64> {
         for rate in RATES.into_iter().filter(|rate| f64::from(*rate) <= 2.0 * flood) {
-            let Sent { sent, came, seconds } = self.send(sender, Some(rate), PACED)?;
+            let Sent { sent, came, seconds } = self.send(sender, (together, Some(rate)), PACED)?;
             if came as f64 >= sent as f64 * (1.0 - LOSS) {
                 return Ok(came as f64 / seconds);
             }
@@ -156,13 +171,13 @@ impl Lane {
         Ok(0.0)
     }
 
-    fn send(&self, sender: &UdpSocket, rate: Option<u32>, time: Duration) -> Result<Sent> {
+    fn send(&self, sender: &UdpSocket, how: (usize, Option<u32>), time: Duration) -> Result<Sent> {
         let (stop, came) = (AtomicBool::new(false), AtomicU64::new(0));
         self.drain()?;
         thread::scope(|scope| {
             scope.spawn(|| take(&self.sink, &came, &stop));
             let started = Instant::now();
-            let sent = send(sender, rate, started, time);
+            let sent = send(sender, how, started, time);
             let seconds = started.elapsed().as_secs_f64();
             thread::sleep(REST);
             stop.store(true, Ordering::Relaxed);
@@ -173,7 +188,7 @@ impl Lane {
     /// Takes what is left of the measurement before.
     fn drain(&self) -> Result<()> {
         loop {
-            match self.sink.recv(&mut [0; LENGTH]) {
+            match self.sink.recv(&mut [0; LENGTH as usize]) {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -194,28 +209,47 @@ impl Lane {
             target: None,
             holds: None,
         };
-        let whole = figure("without loss", value(|round| round.whole) / 1e3, "k/s");
-        let kept = figure("memory kept", value(|round| round.kept), "MiB");
-        vec![
-            figure("of a flood", value(|round| round.came) / 1e3, "k/s"),
-            figure("lost of it", value(|round| round.lost) * 100.0, "%"),
-            Figure {
+        let mut figures = Vec::new();
+        for (number, together) in TOGETHER.into_iter().enumerate() {
+            let of_way = |of: fn(&Way) -> f64| {
+                median(self.rounds.iter().map(|round| of(&round.ways[number])).collect())
+            };
+            let name = |metric: &str| match together {
+                1 => metric.to_owned(),
+                together => format!("{metric}, {together} a call"),
+            };
+            let whole = figure(&name("without loss"), of_way(|way| way.whole) / 1e3, "k/s");
+            figures.push(figure(&name("of a flood"), of_way(|way| way.came) / 1e3, "k/s"));
+            figures.push(figure(&name("lost of it"), of_way(|way| way.lost) * 100.0, "%"));
+            figures.push(Figure {
                 target: target(TARGET),
                 holds: target(TARGET).map(|target| whole.value >= target),
                 ..whole
-            },
-            Figure {
-                target: target(KEPT),
-                holds: target(KEPT).map(|target| kept.value <= target),
-                ..kept
-            },
-        ]
+            });
+        }
+        let kept = figure("memory kept", value(|round| round.kept), "MiB");
+        figures.push(Figure {
+            target: target(KEPT),
+            holds: target(KEPT).map(|target| kept.value <= target),
+            ..kept
+        });
+        figures
     }
 }
 
-/// Sends for a while; with a rate, no more than so many in a second. Gives the number.
-fn send(socket: &UdpSocket, rate: Option<u32>, started: Instant, time: Duration) -> Result<u64> {
-    let datagram = [0x5a; LENGTH];
+/// What is sent.
+const DATAGRAM: [u8; LENGTH as usize] = [0x5a; LENGTH as usize];
+
+/// Sends for a while, so many in one call; with a rate, no more than so many in a second. Gives the number.
+fn send(
+    socket: &UdpSocket,
+    (together, rate): (usize, Option<u32>),
+    started: Instant,
+    time: Duration,
+) -> Result<u64> {
+    let slices = vec![IoSlice::new(&DATAGRAM); together];
+    let cut = [ControlMessage::UdpGsoSegments(&LENGTH)];
+    let control = if together > 1 { &cut[..] } else { &[] };
     let mut sent = 0;
     loop {
         let elapsed = started.elapsed();
@@ -227,18 +261,17 @@ fn send(socket: &UdpSocket, rate: Option<u32>, started: Instant, time: Duration)
             thread::sleep(PAUSE);
             continue;
         }
-        match socket.send(&datagram) {
-            Ok(_) => sent += 1,
+        match sendmsg::<()>(socket.as_raw_fd(), &slices, control, MsgFlags::empty(), None) {
+            Ok(_) => sent += together as u64,
             // Of a tunnel whose queue is full.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => {}
+            Err(Errno::EAGAIN | Errno::ENOBUFS) => {}
             Err(error) => return Err(error).context("send"),
         }
     }
 }
 
 fn take(socket: &UdpSocket, came: &AtomicU64, stop: &AtomicBool) {
-    let mut datagram = [0; LENGTH];
+    let mut datagram = [0; LENGTH as usize];
     while !stop.load(Ordering::Relaxed) {
         if socket.recv(&mut datagram).is_ok() {
             came.fetch_add(1, Ordering::Relaxed);

@@ -13,8 +13,9 @@ mod scale;
 mod second_factor;
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{IoSlice, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +25,10 @@ use nightgate_lab::{
     overlay::{Deployment, address, after},
     run, until,
 };
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
+    sendmsg, socket,
+};
 
 const LONG: Duration = Duration::from_secs(30);
 /// Where the program of an identity reaches a service, on its own host.
@@ -69,6 +73,22 @@ fn datagrams_are_carried_one_by_one_from_the_address_they_were_sent_to() {
         }
         for number in 0..20_u8 {
             assert_eq!(receive(&client), (vec![number; 9], to));
+        }
+        // Those of one length leave the client together, cut by the kernel on its way (UDP_SEGMENT, udp(7)).
+        for length in [1_000_usize, 3, 1_400] {
+            let together: Vec<u8> = (0..40_u8).flat_map(|number| vec![number; length]).collect();
+            let segment = u16::try_from(length).expect("short");
+            sendmsg(
+                client.as_raw_fd(),
+                &[IoSlice::new(&together)],
+                &[ControlMessage::UdpGsoSegments(&segment)],
+                MsgFlags::empty(),
+                Some(&SockaddrStorage::from(to)),
+            )
+            .expect("sent");
+            for number in 0..40_u8 {
+                assert_eq!(receive(&client), (vec![number; length], to));
+            }
         }
         for length in [0, 1, 0, 1_400, 9_000, 60_000] {
             client.send_to(&vec![7; length], to).expect("sent");

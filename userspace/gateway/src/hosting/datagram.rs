@@ -1,21 +1,27 @@
-//! Carries the datagrams of one UDP flow over one circuit: one datagram is one message.
+//! Carries the datagrams of one UDP flow over one circuit.
 
 use std::{cell::RefCell, io, time::Duration};
 
 use bytes::Bytes;
-use nightgate_e2ee::{RecordError, SealError};
-use nightgate_router::{
-    Circuit, CircuitSender, Payload,
-    datagrams::{EMPTY, datagrams, flags_of},
-    flag::{FIN, MULTIPART},
-};
+use nightgate_router::Circuit;
 use nightgate_telemetry::{DatagramLoss, Metrics};
-use tokio::{net::UdpSocket, time::Instant};
+use tokio::{io::Interest, net::UdpSocket};
 
-use crate::protection::{Protected, Sealer};
+use crate::{
+    datagrams::{
+        arrivals::{prepare, read_bundles},
+        departures::send_all,
+        messages::{Inward, MESSAGE, MessageError, Outward, halves},
+        silence::Silence,
+    },
+    protection::Protected,
+};
 
 /// Longest datagram in bytes (UDP over IPv4: 65,535 less the headers of RFC 791 and RFC 768).
 const MAX_DATAGRAM: usize = 65_507;
+
+/// Bytes the kernel queues while the process is busy: some hundred datagrams of 1,200 bytes, which take 2,304 each.
+const RECEIVE_BUFFER: usize = 2 << 20;
 
 thread_local! {
     /// Room for one datagram: ten thousand flows that wait would take 640 MB if each had its own.
@@ -28,12 +34,9 @@ pub(super) enum DatagramError {
     /// The server refused, or cannot be reached.
     #[error("the UDP server: {0}")]
     Server(#[from] io::Error),
-    /// The circuit carried something that its peer did not seal.
+    /// The circuit carried what it should not, or is over.
     #[error(transparent)]
-    Record(#[from] RecordError),
-    /// A record could not be sealed.
-    #[error(transparent)]
-    Seal(#[from] SealError),
+    Message(#[from] MessageError),
 }
 
 /// Carries datagrams both ways until the dialer ends the circuit, or for `idle` none has come from either side.
@@ -47,46 +50,66 @@ pub(super) async fn carry(
     idle: Duration,
     metrics: &Metrics,
 ) -> Result<(), DatagramError> {
-    let Protected { mut sealer, mut opener, peer, .. } = protection;
-    let Circuit { sender, mut receiver, .. } = circuit;
-    if let Some(header) = sealer.header()
-        && !send(&sender, 0, header).await
-    {
-        return Ok(());
+    prepare(&socket, RECEIVE_BUFFER)?;
+    let (mut outward, mut inward) = halves(circuit, protection);
+    let silence = Silence::new(idle);
+    let ended = tokio::select! {
+        ended = upload(&socket, &mut outward, &silence, metrics) => ended,
+        ended = download(&socket, &mut inward, &silence, metrics) => ended,
+        () = silence.over() => Ok(()),
+    };
+    let ended = match ended {
+        Ok(()) => outward.end().await.map_err(DatagramError::from),
+        failed => failed,
+    };
+    match ended {
+        // The dialer has closed the circuit: nobody is left to be told.
+        Err(DatagramError::Message(MessageError::Closed(_))) => Ok(()),
+        ended => ended,
     }
-    let mut takes_empty = peer.is_some();
-    let mut silent_at = Instant::now() + idle;
+}
+
+/// Sends what the server says, for ever.
+async fn upload(
+    socket: &UdpSocket,
+    outward: &mut Outward,
+    silence: &Silence,
+    metrics: &Metrics,
+) -> Result<(), DatagramError> {
+    outward.begin().await?;
     loop {
-        tokio::select! {
-            received = receive(&socket) => {
-                let mut datagram = received?;
-                metrics.bytes_sent(datagram.len());
-                let flags = flags_of(&datagram);
-                if datagram.is_empty() {
-                    datagram.extend(EMPTY);
-                }
-                if flags != 0 && !takes_empty {
-                    metrics.datagram_lost(DatagramLoss::Empty);
-                } else if !send(&sender, flags, sealer.seal(&mut datagram, flags)?).await {
-                    return Ok(());
-                }
-            }
-            message = receiver.recv() => {
-                let Some(Payload { flags, body, .. }) = message else { return Ok(()) };
-                let plaintext = opener.open(body, flags)?;
-                takes_empty |= flags & MULTIPART != 0;
-                metrics.bytes_received(plaintext.len());
-                for datagram in datagrams(plaintext, flags) {
-                    socket.send(&datagram).await?;
-                }
-                if flags & FIN != 0 {
-                    return end(&sender, sealer).await;
-                }
-            }
-            () = tokio::time::sleep_until(silent_at) => return end(&sender, sealer).await,
+        socket.readable().await?;
+        let bundles = match socket.try_io(Interest::READABLE, || read_bundles(socket, MESSAGE)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            read => read?,
+        };
+        for bundle in bundles {
+            silence.spoken();
+            metrics.bytes_sent(bundle.payload());
+            let lost = outward.send(bundle).await?;
+            metrics.datagrams_lost(DatagramLoss::Empty, lost);
         }
-        silent_at = Instant::now() + idle;
     }
+}
+
+/// Sends what comes to the server, until the dialer has ended its direction or the circuit.
+async fn download(
+    socket: &UdpSocket,
+    inward: &mut Inward,
+    silence: &Silence,
+    metrics: &Metrics,
+) -> Result<(), DatagramError> {
+    while let Some(message) = inward.next().await? {
+        silence.spoken();
+        let is_last = message.is_last();
+        let datagrams: Vec<_> = message.datagrams().collect();
+        metrics.bytes_received(datagrams.iter().map(Bytes::len).sum());
+        send_all(socket, &datagrams).await?;
+        if is_last {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The next datagram of a connected socket. Takes no memory while it waits, and is cancel safe.
@@ -105,16 +128,4 @@ pub async fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
             received => return received,
         }
     }
-}
-
-/// Tells the dialer that nothing more comes.
-async fn end(circuit: &CircuitSender, mut sealer: Sealer) -> Result<(), DatagramError> {
-    let end = sealer.seal(&mut Vec::new(), FIN)?;
-    send(circuit, FIN, end).await;
-    Ok(())
-}
-
-/// Gives whether the circuit still stands.
-async fn send(circuit: &CircuitSender, flags: u32, body: Bytes) -> bool {
-    circuit.send(Payload { flags, uuid: Bytes::new(), body }).await.is_ok()
 }
