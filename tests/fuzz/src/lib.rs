@@ -25,6 +25,8 @@ use nightgate_packet::{Fragment, Packet, PacketMeta, Part, parse, quote::quote};
 use nightgate_pki::{ForeignCertificate, TokenKey};
 use nightgate_wire::{
     channel::{Limits, Message},
+    datagrams::Bundle,
+    edge::flag,
     link::Frame,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -45,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "channel_frame", run: channel_frame },
     Target { name: "client_hello", run: client_hello },
     Target { name: "config", run: config },
+    Target { name: "datagrams", run: datagrams },
     Target { name: "filter", run: filter },
     Target { name: "handshake", run: handshake::handshake },
     Target { name: "identity_file", run: identity_file },
@@ -121,6 +124,16 @@ impl Files for Named<'_> {
     fn content(&mut self, _path: &str) -> Result<String, FileError> {
         Ok(self.0.to_owned())
     }
+}
+
+/// Messages of several datagrams that the other end of a circuit sends: what comes out of one makes its beginning again.
+pub fn datagrams(data: &[u8]) {
+    let message = bytes::Bytes::copy_from_slice(data);
+    let mut bundle = Bundle::default();
+    for datagram in nightgate_wire::datagrams::datagrams(message, flag::MULTIPART_MESSAGE) {
+        bundle.push(&datagram);
+    }
+    assert!(data.starts_with(&bundle.into_body()));
 }
 
 /// The query language of lists: whatever is accepted means the same after writing it again.

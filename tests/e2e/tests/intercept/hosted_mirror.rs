@@ -10,7 +10,7 @@ use std::{
 use nightgate_lab::run;
 use serde_json::Value;
 
-use super::{HOSTED, LONG, PROXY, Scene, capture_files::tshark, receive};
+use super::{HOSTED, LONG, PROXY, Scene, capture_files::tshark, datagrams::receive};
 
 /// A server of datagrams behind gateway B.
 const ECHO: &str = "[fd00:2::2]:5353";

@@ -1,6 +1,7 @@
 //! What gateway A intercepts for its LAN and gateway B hosts: networks, wildcards, datagrams, over both families.
 
 mod capture_files;
+mod datagrams;
 mod early;
 mod explained;
 mod flood;
@@ -13,10 +14,8 @@ mod scale;
 mod second_factor;
 
 use std::{
-    io::{IoSlice, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
-    os::fd::AsRawFd as _,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -25,10 +24,7 @@ use nightgate_lab::{
     overlay::{Deployment, address, after},
     run, until,
 };
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
-    sendmsg, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 const LONG: Duration = Duration::from_secs(30);
 /// Where the program of an identity reaches a service, on its own host.
@@ -37,73 +33,6 @@ const PROXY: &str = "127.0.0.1:8081";
 const START: usize = 3;
 /// Scenes until the client reaches the web server.
 const HOSTED: usize = 6;
-
-#[test]
-fn datagrams_are_carried_one_by_one_from_the_address_they_were_sent_to() {
-    let scene = Scene::new();
-    let server: SocketAddr = "10.2.0.2:5353".parse().expect("an address");
-    let echo = scene.deployment.topology().server.enter(|| UdpSocket::bind(server));
-    let echo = echo.expect("entered").expect("bound");
-    echo.set_read_timeout(Some(LONG)).expect("set");
-    // Answers until nothing comes for a while.
-    let answering = thread::spawn(move || {
-        let mut buffer = [0; 65_535];
-        while let Ok((length, client)) = echo.recv_from(&mut buffer) {
-            let stop = &buffer[..length] == b"stop";
-            echo.send_to(&buffer[..length], client).expect("answered");
-            if stop {
-                return;
-            }
-        }
-    });
-    scene.rules("- { id: echo, from: local, to: lan, protocol: udp, action: accept }");
-    scene.service(
-        "echo",
-        r#"{"protocols":["udp"],"addresses":["172.16.0.0/12","fd77::/64","*.echo.corp"],"portRanges":[{"low":5000,"high":5999}]}"#,
-        r#"{"protocol":"udp","address":"10.2.0.2","port":5353}"#,
-    );
-    for to in ["172.20.1.2:5353", "[fd77::9]:5999"] {
-        let to: SocketAddr = to.parse().expect("an address");
-        let client = scene.client(to.ip());
-        let from = client.local_addr().expect("an address").ip();
-        scene.is_carried(&format!("udp {from} > {to}"));
-        // The first ones come while the circuit is dialed, and are not lost.
-        for number in 0..20_u8 {
-            client.send_to(&[number; 9], to).expect("sent");
-        }
-        for number in 0..20_u8 {
-            assert_eq!(receive(&client), (vec![number; 9], to));
-        }
-        // Those of one length leave the client together, cut by the kernel on its way (UDP_SEGMENT, udp(7)).
-        for length in [1_000_usize, 3, 1_400] {
-            let together: Vec<u8> = (0..40_u8).flat_map(|number| vec![number; length]).collect();
-            let segment = u16::try_from(length).expect("short");
-            sendmsg(
-                client.as_raw_fd(),
-                &[IoSlice::new(&together)],
-                &[ControlMessage::UdpGsoSegments(&segment)],
-                MsgFlags::empty(),
-                Some(&SockaddrStorage::from(to)),
-            )
-            .expect("sent");
-            for number in 0..40_u8 {
-                assert_eq!(receive(&client), (vec![number; length], to));
-            }
-        }
-        for length in [0, 1, 0, 1_400, 9_000, 60_000] {
-            client.send_to(&vec![7; length], to).expect("sent");
-            if length < 1_472 {
-                assert_eq!(receive(&client), (vec![7; length], to));
-            }
-        }
-    }
-    let name = scene.resolve("a.b.echo.corp");
-    let to = SocketAddr::new(name, 5001);
-    let client = scene.client(name);
-    client.send_to(b"stop", to).expect("sent");
-    assert_eq!(receive(&client), (b"stop".to_vec(), to));
-    answering.join().expect("an echo");
-}
 
 #[test]
 fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again() {
@@ -165,12 +94,6 @@ fn a_killed_gateway_forwards_on_refuses_what_it_intercepted_and_intercepts_again
     scene.wait("an answer of a host that came back without a controller", || {
         Ok(scene.answers(web).then_some(()))
     });
-}
-
-fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-    let mut buffer = [0; 65_535];
-    let (length, from) = socket.recv_from(&mut buffer).expect("an answer");
-    (buffer[..length].to_vec(), from)
 }
 
 /// The demo's network with running gateways.
