@@ -108,7 +108,8 @@ impl Part {
                 "--test",
                 "mesh",
                 "--",
-                "--test-threads=1",
+                "--nocapture",
+                "twenty_circuits_lose_nothing",
             ],
             Self::NightlyFlows => &[
                 "--release",
