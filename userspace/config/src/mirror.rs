@@ -215,7 +215,8 @@ pub fn of_tunneler(text: &str, file: &str) -> Result<Mirror, Vec<ConfigError>> {
     let mut reader = Reader::new(file, &mut files);
     let mirror = node::parse(text, &mut reader).and_then(|root| {
         let line = root.line;
-        let mirror = decode(&mut reader, root, &NoRules::default().known())?;
+        // Which zones and sets filters name, nobody is told: they have no place here at all.
+        let mirror = decode(&mut reader, root, &rule::Known { zones: None, sets: None })?;
         let filtering = mirror
             .sessions
             .iter()
@@ -227,7 +228,12 @@ pub fn of_tunneler(text: &str, file: &str) -> Result<Mirror, Vec<ConfigError>> {
         for name in names {
             let remedy = "remove the keys, and name services or identities";
             let found = format!("filter or interfaces in {name}");
-            reader.report(line, found, "neither of them for a tunneler", remedy);
+            reader.report(
+                line,
+                found,
+                "neither of them for a tunneler, which has no zones",
+                remedy,
+            );
         }
         Some(mirror)
     });

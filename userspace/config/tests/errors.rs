@@ -324,12 +324,14 @@ fn a_tunneler_copies_services_and_no_zones() {
     assert_eq!(parse_tunnel_mirror(&good, "mirror.yaml").unwrap().sessions.len(), 1);
     for wrong in [
         "sessions: [{ id: a, filter: { from: local, to: overlay }, sensor: tap }]",
+        "sessions: [{ id: a, filter: { from: lan, to: wan, source: $few }, sensor: tap }]",
         "sessions: [{ id: a, services: [web], interfaces: [eth0], sensor: tap }]",
         "sessions: []\nnever: { filter: [{ from: local, to: overlay }] }",
     ] {
         let error =
             only(parse_tunnel_mirror(&format!("{sensors}{wrong}\n"), "m.yaml").unwrap_err());
         assert!(error.to_string().contains("for a tunneler"), "{error}");
+        assert!(error.remedy.contains("services or identities"), "{error}");
     }
 }
 
