@@ -21,10 +21,29 @@ pub mod maps {
     pub const MIRRORED: &str = "TUNNEL_MIRRORED";
     /// [`super::Copied`] by [`super::Taken`] as packets at the loopback interface have them, least recently used out first.
     pub const COPIED: &str = "TUNNEL_COPIED";
+    /// [`crate::Intercept`] by [`super::hosted_number`], a `u32`: what connections to servers of hosted services are. Numbers
+    /// go up to [`crate::limits::HOSTED`].
+    pub const HOSTED: &str = "TUNNEL_HOSTED";
 }
 
 /// Mark of what the tunneler itself sends where its hooks are on interfaces, so that they leave it alone.
 pub const OWN_MARK: u32 = 0x4e47_0002;
+
+/// Upper half of the packet mark of what the tunneler sends to servers of the services that it hosts ("NI"): another than
+/// that of a gateway, which may run on the same host.
+pub const HOSTED_MARK: u32 = 0x4e49_0000;
+
+/// The packet mark of connections that have a number in [`maps::HOSTED`].
+pub const fn hosted_mark(number: u16) -> u32 {
+    HOSTED_MARK | number as u32
+}
+
+/// The number that a packet mark says; 0 for none.
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+#[inline(always)]
+pub const fn hosted_number(mark: u32) -> u16 {
+    if mark & 0xffff_0000 == HOSTED_MARK { mark as u16 } else { 0 }
+}
 
 /// UDP ports of the tunneler in each family, so that a socket may talk to as many intercepted destinations: each
 /// reaches the tunneler at another port, by which it tells them apart.
@@ -215,11 +234,13 @@ impl Taken {
     }
 }
 
-/// Value of [`maps::COPIED`]: a flow that a mirror session copies between its program and the tunneler.
+/// Value of [`maps::COPIED`]: a flow that a mirror session copies between its program and the tunneler, or between the
+/// tunneler and the server of a hosted service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Copied {
-    /// Its ends as copies have them: where the program wanted to, and the host's address towards there.
+    /// Its ends as copies have them: where the program wanted to, and the host's address towards there; those of its packets
+    /// if it is hosted.
     pub shown: Taken,
     /// Bytes of its packets so far, in both directions.
     pub bytes: u64,
@@ -229,9 +250,13 @@ pub struct Copied {
     pub session: u16,
     /// The same for all packets of the flow ([`crate::mirror::flow_hash`]).
     pub hash: u16,
+    /// Interface where it began, and where it is copied: below that one, its packets pass others again.
+    pub ifindex: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Copied>() == 56);
+const _: () = assert!(size_of::<Copied>() == 64);
 
 /// Key of [`maps::LISTENERS`].
 #[inline(always)]

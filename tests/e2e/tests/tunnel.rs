@@ -1,5 +1,7 @@
 //! The tunneler as a process: programs of a cgroup reach a service that listens nowhere, and nobody else does.
 
+#[path = "tunnel/hosted_mirror.rs"]
+mod hosted_mirror;
 #[path = "tunnel/mirror.rs"]
 mod mirror;
 
@@ -76,12 +78,17 @@ impl Scene {
     }
 
     fn tunnel(&self, name: &str, options: &[&str]) -> Process {
+        self.tunnel_asked_at("tunnel.sock", (name, options))
+    }
+
+    /// A tunneler that operators ask at another socket than others.
+    fn tunnel_asked_at(&self, socket: &str, (name, options): (&str, &[&str])) -> Process {
         // Not inside `ip netns exec`, which has another /sys.
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace.name())).arg(&self.nightgate);
         command.args(["tunnel", "run", "--identity"]).arg(self.file("try/laptop.json"));
         command.arg("--cgroup").arg(self.cgroup.path());
-        command.arg("--admin-socket").arg(self.file("tunnel.sock")).args(options);
+        command.arg("--admin-socket").arg(self.file(socket)).args(options);
         self.started(name, command)
     }
 
@@ -313,11 +320,15 @@ fn only_the_sources_that_a_service_allows_reach_it_and_know_its_names() {
 
 /// A host beyond the scene's own, which has the addresses that are intercepted, and its web server there.
 struct Beyond {
-    _namespace: Namespace,
+    namespace: Namespace,
     _server: Process,
 }
 
 impl Beyond {
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     fn start(scene: &Scene) -> Self {
         let namespace = Namespace::new("beyond").expect("a namespace");
         veth((&scene.namespace, "out0"), (&namespace, "in0")).expect("a cable");
@@ -339,7 +350,7 @@ impl Beyond {
         command.current_dir(&folder);
         let mut server = Process::spawn("beyond", command, scene.folder.path()).expect("started");
         server.wait_for_output("Serving HTTP", LONG).expect("it serves");
-        Self { _namespace: namespace, _server: server }
+        Self { namespace, _server: server }
     }
 }
 

@@ -22,7 +22,7 @@ use aya::{
     },
 };
 use nightgate_abi::{
-    Address,
+    Address, Intercept,
     mirror::MirrorSessionId,
     tunnel::{Doors, Origin, OriginKey, SLOTS, Source, Taken, TunnelSettings, listener, maps},
 };
@@ -59,7 +59,7 @@ pub type Destinations = BTreeMap<(IpAddr, u8), Doors>;
 /// What the hooks are attached to.
 #[derive(Clone, Debug)]
 pub enum TunnelHooks {
-    /// Folders of the cgroups whose programs are turned to the tunneler.
+    /// Folders of the cgroups whose programs are turned to the tunneler; none to turn nobody there.
     Cgroups(Vec<PathBuf>),
     /// Interfaces that the host's packets leave by: what they send to intercepted destinations is handed to transparent
     /// sockets, by a mark ([`nightgate_abi::INTERCEPT_MARK`]) that policy routing has to deliver to this host. Which
@@ -105,6 +105,10 @@ pub struct Tunnel {
     pins: Option<PathBuf>,
     /// Interfaces that have hooks.
     covered: BTreeSet<IfIndex>,
+    /// Interfaces where what is hosted is copied.
+    serving: BTreeSet<IfIndex>,
+    /// What connections to servers of hosted services are, by their numbers.
+    hosted: BTreeMap<u16, Intercept>,
     /// Mirror sessions by number of the service whose flows they copy.
     mirrored: BTreeMap<u32, MirrorSessionId>,
 }
@@ -132,6 +136,8 @@ impl Tunnel {
             pinned: Vec::new(),
             pins: place.pins.clone(),
             covered: BTreeSet::new(),
+            serving: BTreeSet::new(),
+            hosted: BTreeMap::new(),
             mirrored: BTreeMap::new(),
         };
         tunnel.write_settings()?;

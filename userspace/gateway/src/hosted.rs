@@ -25,39 +25,47 @@ struct HostedFlows {
 
 /// A hosted service by its name, and its number in the kernel's tables.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct HostedName {
-    pub(crate) name: String,
-    pub(crate) tag: ServiceTag,
+pub struct HostedName {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub tag: ServiceTag,
 }
 
 /// Which connections have which number, from one model to the next. A number that is given up is free for a while
 /// before others get it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HostedNumbers {
+pub struct HostedNumbers {
     numbers: BTreeMap<Key, u16>,
     last: u16,
 }
 
 impl HostedTable {
-    /// The packet mark for connections of a service that somebody of this name dials; `None` if the kernel is told nothing
-    /// of them.
+    /// The packet mark of a gateway's connections of a service that somebody of this name dials; `None` if the kernel is told
+    /// nothing of them.
     pub fn mark(&self, service: &ServiceId, dialer: &str) -> Option<u32> {
+        self.number(service, dialer).map(hosted_mark)
+    }
+
+    /// The number of such connections.
+    pub fn number(&self, service: &ServiceId, dialer: &str) -> Option<u16> {
         let of = |dialer| self.0.get(&(service.clone(), dialer));
-        let flows = of(Some(dialer.to_owned())).or_else(|| of(None))?;
-        Some(hosted_mark(flows.number))
+        of(Some(dialer.to_owned())).or_else(|| of(None)).map(|flows| flows.number)
+    }
+
+    /// Numbers and names of the services.
+    pub fn services(&self) -> impl Iterator<Item = (u32, &str)> {
+        let services = self.0.values().map(|flows| &flows.service);
+        services.map(|service| (service.tag.number(), service.name.as_str()))
     }
 
     /// The name of a service with this tag.
     pub(crate) fn name_of(&self, tag: u32) -> Option<&str> {
-        let mut services = self.0.values().map(|flows| &flows.service);
-        services.find(|service| service.tag.number() == tag).map(|service| service.name.as_str())
+        self.services().find(|(number, _)| *number == tag).map(|(_, name)| name)
     }
 
     /// What the kernel is told, by number. `claim` is that of a mirror session to what somebody dials of a service.
-    pub(crate) fn image(
-        &self,
-        claim: impl Fn(&str, Option<&str>) -> u16,
-    ) -> BTreeMap<u16, Intercept> {
+    pub fn image(&self, claim: impl Fn(&str, Option<&str>) -> u16) -> BTreeMap<u16, Intercept> {
         let entry = |((_, dialer), HostedFlows { number, service }): (&Key, &HostedFlows)| {
             let claim = claim(&service.name, dialer.as_deref());
             (*number, Intercept::new(service.tag.number(), claim))
@@ -70,7 +78,7 @@ impl HostedNumbers {
     /// The table of these services, in which those of the dialers can be told from others of whom `differs` says that
     /// something else holds for what they dial of a service, both by name. A number lasts as long as its service is
     /// hosted: connections may have it. What there are no numbers for is not in the table: there are 65,535.
-    pub(crate) fn table(
+    pub fn table(
         &mut self,
         services: &BTreeMap<ServiceId, HostedName>,
         dialers: &BTreeSet<String>,

@@ -39,7 +39,7 @@ use crate::{
 
 pub use self::{
     checks::watch_health,
-    connect::ConnectError,
+    connect::{ConnectError, SocketKind},
     datagram::receive,
     health::Standing,
     probe::Prober,

@@ -57,10 +57,6 @@ pub(crate) struct RunArgs {
     /// `telemetry.flows` of a gateway (docs/flow-records.md)
     #[arg(long, value_name = "FILE")]
     flow_records: Option<PathBuf>,
-    /// What is copied for intrusion detection, and to which sensors: YAML with `sensors`, `sessions` and `never`, as under
-    /// `mirror` of a gateway (docs/mirror.md)
-    #[arg(long, value_name = "FILE")]
-    mirror: Option<PathBuf>,
     /// Leave DNS alone: services are reached by the addresses of their intercept.v1 only
     #[arg(long)]
     no_dns: bool,
@@ -100,6 +96,10 @@ struct HostingArgs {
     /// File with what is shown to host under instance names that other hosts have too, 16 to 1024 bytes (docs/hosting.md)
     #[arg(long, value_name = "FILE")]
     instance_secret_file: Option<PathBuf>,
+    /// What is copied for intrusion detection, and to which sensors: YAML with `sensors`, `sessions` and `never`, as under
+    /// `mirror` of a gateway (docs/mirror.md); needs privileges
+    #[arg(long, value_name = "FILE")]
+    mirror: Option<PathBuf>,
     /// Serve metrics for Prometheus at this address and port (docs/metrics.md)
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
@@ -140,7 +140,6 @@ impl RunArgs {
     async fn run(self) -> anyhow::Result<()> {
         let policy = self.policy.as_deref().map(Policy::load).transpose()?;
         let records = self.flow_records.as_deref().map(config_file::flow_records).transpose()?;
-        let mirror = self.mirror.as_deref().map(config_file::tunnel_mirror).transpose()?;
         let mut signals = StopSignals::new()?;
         let config = TunnelConfig {
             identity: identity_file::load(&self.identity)?,
@@ -150,7 +149,6 @@ impl RunArgs {
             dns: !self.no_dns,
             policy: policy.unwrap_or_default(),
             records,
-            mirror,
             admin_socket: self.admin.admin_socket,
             hosting: self.hosting.config()?,
         };
@@ -174,7 +172,8 @@ impl HostingArgs {
         let (listen, socket) = (self.metrics_listen, self.metrics_socket);
         let is_served = listen.is_some() || socket.is_some();
         let metrics = is_served.then_some(Metrics { listen, socket });
-        Ok(HostConfig { secret: secret.unwrap_or_default(), metrics })
+        let mirror = self.mirror.as_deref().map(config_file::tunnel_mirror).transpose()?;
+        Ok(HostConfig { secret: secret.unwrap_or_default(), mirror, metrics })
     }
 }
 

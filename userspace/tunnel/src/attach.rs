@@ -6,13 +6,14 @@ use std::{
     str::FromStr,
 };
 
-use nightgate_abi::tunnel::flag;
-use nightgate_datapath::{IfIndex, Tunnel, TunnelHooks, TunnelInterface, TunnelPlace};
+use nightgate_abi::tunnel::{SLOTS, flag};
+use nightgate_datapath::{Tunnel, TunnelHooks, TunnelInterface, TunnelPlace};
 use nightgate_gateway::gateway::INTERCEPTION;
-use nightgate_netlink::{InterfaceWatch, Netlink, NetlinkError, Undo};
+use nightgate_netlink::{Netlink, Undo};
 use tracing::warn;
 
 use crate::{
+    interfaces::InterfaceList,
     sockets::Sockets,
     tunneler::{TunnelConfig, TunnelError},
 };
@@ -42,6 +43,16 @@ impl FromStr for Attach {
     }
 }
 
+/// Programs that turn nobody to the tunneler: copies for sensors alone.
+///
+/// # Errors
+/// The kernel refuses.
+pub(crate) fn nowhere() -> Result<Tunnel, TunnelError> {
+    let hooks = TunnelHooks::Cgroups(Vec::new());
+    let (tcp_port, udp_ports) = (0, [0; SLOTS as usize]);
+    Ok(Tunnel::start(&TunnelPlace { hooks, tcp_port, udp_ports, flags: 0, pins: None })?)
+}
+
 /// Hooks and the sockets that they lead to.
 pub(crate) struct Attached {
     pub(crate) tunnel: Tunnel,
@@ -61,7 +72,7 @@ pub(crate) enum Place {
 pub(crate) struct Interfaces {
     netlink: Netlink,
     undo: Undo,
-    watch: InterfaceWatch,
+    list: InterfaceList,
     pub(crate) names: Vec<String>,
 }
 
@@ -99,16 +110,16 @@ async fn to_interfaces(config: &TunnelConfig) -> Result<Attached, TunnelError> {
     let sockets = Sockets::open_transparent().map_err(TunnelError::Sockets)?;
     let netlink = Netlink::connect()?;
     // Before the interfaces are looked at, so that none is missed.
-    let watch = InterfaceWatch::start()?;
-    let list = list(&netlink).await?;
-    let names = names(&list);
+    let list = InterfaceList::start()?;
+    let found = list.list().await?;
+    let names = names(&found);
     let mut undo = netlink.intercept(INTERCEPTION).await?;
     let started = netlink.admit_own_sources().map_err(TunnelError::from).and_then(|settings| {
         undo.append(settings);
-        let place = place(config, TunnelHooks::Interfaces(list), &sockets);
+        let place = place(config, TunnelHooks::Interfaces(found), &sockets);
         Ok(Tunnel::start(&place.map_err(TunnelError::Sockets)?)?)
     });
-    let place = Interfaces { netlink, undo, watch, names };
+    let place = Interfaces { netlink, undo, list, names };
     match started {
         Ok(tunnel) => Ok(Attached { tunnel, sockets, place: Place::Interfaces(Box::new(place)) }),
         Err(error) => {
@@ -130,19 +141,6 @@ fn place(config: &TunnelConfig, hooks: TunnelHooks, sockets: &Sockets) -> io::Re
     })
 }
 
-/// The interfaces that packets leave by.
-async fn list(netlink: &Netlink) -> Result<Vec<TunnelInterface>, NetlinkError> {
-    let all = netlink.interfaces().await?.into_iter();
-    let outward = all.filter(|interface| interface.name != "lo").filter_map(|interface| {
-        Some(TunnelInterface {
-            index: IfIndex::new(interface.index.value())?,
-            has_ethernet: interface.mac.is_some(),
-            name: interface.name,
-        })
-    });
-    Ok(outward.collect())
-}
-
 fn names(list: &[TunnelInterface]) -> Vec<String> {
     list.iter().map(|interface| interface.name.clone()).collect()
 }
@@ -151,18 +149,9 @@ impl Place {
     /// Waits until other interfaces may be there, and gives them.
     pub(crate) async fn changed(&mut self) -> Vec<TunnelInterface> {
         let Self::Interfaces(place) = self else { return std::future::pending().await };
-        loop {
-            place.watch.changed().await;
-            match list(&place.netlink).await {
-                Ok(list) => {
-                    place.names = names(&list);
-                    return list;
-                }
-                Err(error) => {
-                    warn!(%error, "interfaces cannot be listed; new ones intercept nothing")
-                }
-            }
-        }
+        let list = place.list.changed().await;
+        place.names = names(&list);
+        list
     }
 
     /// Takes back what was changed of the host.

@@ -29,6 +29,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
+    copying::Copying,
     flows::{Counts, FlowReport, Flows},
     tcp::Counted,
 };
@@ -55,6 +56,7 @@ struct EdgeHost {
     flows: Flows,
     /// Shown for terminators with an instance name.
     secret: InstanceSecret,
+    copying: Copying,
 }
 
 impl OwnHosting {
@@ -62,11 +64,12 @@ impl OwnHosting {
     pub(crate) fn new(
         context: Context,
         (metrics, flows): (Metrics, Flows),
-        secret: InstanceSecret,
+        (secret, copying): (InstanceSecret, Copying),
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
         let prober = Prober::new();
-        let host = EdgeHost { context: context.clone(), prober, slots, metrics, flows, secret };
+        let known = context.clone();
+        let host = EdgeHost { context: known, prober, slots, metrics, flows, secret, copying };
         Self { context, hosting: Hosting::with(host), logged: BTreeSet::new() }
     }
 
@@ -160,7 +163,9 @@ impl EdgeHost {
         service: Arc<HostedService>,
         terminator: Arc<HostedTerminator>,
     ) {
-        let (service, dialer) = (&service.name, offer.caller().name.clone());
+        let dialer = offer.caller().name.clone();
+        let socket = self.copying.socket(&service.id, &dialer);
+        let service = &service.name;
         let refused = |cause: FailureCause, detail: &str| {
             self.metrics.circuit_refused(End::Host, cause.as_str());
             info!(service, dialer, cause = cause.as_str(), detail, "circuit refused");
@@ -171,7 +176,7 @@ impl EdgeHost {
             return offer.refuse(cause, detail);
         };
         let connection =
-            match Connection::open(&terminator.host, &offer.caller().app_data, None).await {
+            match Connection::open(&terminator.host, &offer.caller().app_data, socket).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     let (cause, detail) = (error.cause(), error.to_string());

@@ -5,10 +5,14 @@
 //! tell who called; where there are none, hooks on interfaces take packets instead ([`Attach`]). [`table`] says what is intercepted, [`policy`] which programs may use it, [`run()`] puts the parts
 //! together. Services that the identity may host are connected to their servers; [`host()`] does that alone.
 
+mod answers;
 mod attach;
+mod copying;
 mod dns;
 mod flows;
+mod host;
 mod hosting;
+mod interfaces;
 mod mirror;
 pub mod policy;
 mod process;
@@ -25,7 +29,8 @@ mod udp;
 
 pub use attach::Attach;
 pub use flows::FlowReport;
+pub use host::{HostConfig, host};
 pub use process::Process;
 pub use second_factor::{socket_of, take_codes};
 pub use status::{AttachedTo, StatusReport};
-pub use tunneler::{HostConfig, TunnelConfig, TunnelError, host, run};
+pub use tunneler::{TunnelConfig, TunnelError, run};

@@ -1,36 +1,41 @@
-//! Copies of what programs say to services and hear from them, for sensors.
+//! Copies of what programs say to services and hear from them, and of what servers of hosted services do, for sensors.
 //!
-//! Kernel programs at the loopback interface make them, where packets are between a program and the tunneler, and give them the
-//! addresses that the program knows; sessions, sensors and encapsulations are those of gateways.
+//! Kernel programs make them: at the loopback interface, where packets are between a program and the tunneler, with the
+//! addresses that the program knows; and where packets are between the tunneler and a server. Sessions, sensors and
+//! encapsulations are those of gateways.
 
-use std::collections::BTreeMap;
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use nightgate_abi::mirror::{MirrorSessionId, session_of_flow};
 use nightgate_config::Mirror;
 use nightgate_datapath::{DatapathError, Tunnel};
 use nightgate_gateway::{
-    mirror::{Healths, MirrorError, SensorWatch, sensor_paths, sensors_down},
-    report::{QueueDrops, SensorReport, sensor_reports},
+    mirror::{MirrorError, SensorWatch, sensor_paths, sensors_down},
+    report::{
+        MirrorReport, QueueDrops, SensorReport, mirror_metrics, mirror_reports, sensor_reports,
+    },
 };
 use nightgate_mirror::Plan;
-use nightgate_netlink::{Netlink, Undo};
+use nightgate_netlink::{MirrorPair, Netlink, Undo};
+use serde_json::Value;
 use socket2::SockRef;
-use tracing::warn;
+use tracing::{error, warn};
 
-use crate::{shared::Shared, sockets::Sockets, tunneler::TunnelError};
-
-/// Largest IP packet of a copied TCP connection, bytes, as on Ethernet: those of the loopback interface would be too long for
-/// the way to a sensor.
-const FRAME_MTU: u32 = 1_500;
-/// Largest segment of such connections: what an IPv6 packet has room for behind its headers (RFC 8200) and those of TCP
-/// (RFC 9293).
-const SEGMENT: u32 = FRAME_MTU - 40 - 20;
+use crate::{
+    answers::shown,
+    copying::{Copying, FRAME_MTU, SEGMENT},
+    interfaces::InterfaceList,
+    tunneler::TunnelError,
+};
 
 /// Plans sessions: finds the way to each sensor, and changes nothing.
 ///
 /// # Errors
 /// The sessions do not fit the host.
-pub(crate) async fn plan(mirror: &Mirror) -> Result<Plan, TunnelError> {
+pub(crate) async fn plan(mirror: Option<&Mirror>) -> Result<Plan, TunnelError> {
+    let Some(mirror) = mirror else { return Ok(Plan::default()) };
     let paths = sensor_paths(&Netlink::connect()?, mirror).await?;
     Ok(Plan::new(mirror, &paths, FRAME_MTU).map_err(MirrorError::Plan)?)
 }
@@ -38,53 +43,95 @@ pub(crate) async fn plan(mirror: &Mirror) -> Result<Plan, TunnelError> {
 /// Copies are being made.
 pub(crate) struct Mirroring {
     mirror: Mirror,
+    copying: Copying,
+    hooks: Arc<Mutex<Tunnel>>,
     watch: SensorWatch,
+    interfaces: InterfaceList,
     netlink: Netlink,
     undo: Undo,
 }
 
 impl Mirroring {
-    /// Tells the kernel of a plan's sessions and sensors, and gives copies their way. Nothing is copied before
-    /// [`Shared::set_mirrored`].
+    /// Tells the kernel of the sessions and sensors, and gives copies their way. Nothing is copied before a
+    /// [`Follower`](crate::copying::Follower) says of which services.
     ///
     /// # Errors
     /// The kernel refuses; nothing stays behind.
     pub(crate) async fn start(
-        (mirror, plan): (&Mirror, &Plan),
-        tunnel: &mut Tunnel,
-        sockets: &Sockets,
+        (mirror, copying): (&Mirror, &Copying),
+        hooks: Arc<Mutex<Tunnel>>,
+        listeners: &[TcpListener],
     ) -> Result<Self, TunnelError> {
         let netlink = Netlink::connect()?;
-        for listener in &sockets.tcp {
+        for listener in listeners {
             SockRef::from(listener).set_tcp_mss(SEGMENT).map_err(TunnelError::Sockets)?;
         }
         let watch = SensorWatch::start(mirror)?;
+        let interfaces = InterfaceList::start()?;
         let (pair, undo) = netlink.create_tunnel_mirror().await?;
-        let announced = announce(plan, tunnel)
-            .and_then(|()| tunnel.attach_mirror(&pair.device.name, &pair.peer.name));
-        let mirroring = Self { mirror: mirror.clone(), watch, netlink, undo };
-        match announced {
+        let (mirror, copying) = (mirror.clone(), copying.clone());
+        let mirroring = Self { mirror, copying, hooks, watch, interfaces, netlink, undo };
+        match mirroring.set_up(&pair).await {
             Ok(()) => Ok(mirroring),
             Err(error) => {
                 mirroring.close().await;
-                Err(error.into())
+                Err(error)
             }
         }
     }
 
-    /// Waits until the health of a sensor has changed.
-    pub(crate) async fn changed(&mut self) -> Healths {
-        self.watch.changed().await
+    async fn set_up(&self, pair: &MirrorPair) -> Result<(), TunnelError> {
+        let interfaces = self.interfaces.list().await?;
+        let plan = self.copying.plan();
+        let mut hooks = self.hooks();
+        for sensor in plan.sensors() {
+            hooks.set_mirror_sensor(sensor.number, sensor.value)?;
+        }
+        for session in plan.sessions() {
+            hooks.set_mirror_session(session.id, session.value)?;
+        }
+        hooks.attach_mirror(&pair.device.name, &pair.peer.name)?;
+        Ok(hooks.serve_at(&interfaces)?)
     }
 
-    /// The sensors, for people.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub(crate) async fn sensors(
-        &self,
-        shared: &Shared,
-    ) -> Result<Vec<SensorReport>, DatapathError> {
+    /// Waits until the health of a sensor or the interfaces have changed, and does what follows from that.
+    pub(crate) async fn follow(&mut self) {
+        tokio::select! {
+            healths = self.watch.changed() => {
+                let down = sensors_down(&healths);
+                self.copying.place_sensors(down, &mut self.hooks());
+            }
+            interfaces = self.interfaces.changed() => {
+                if let Err(error) = self.hooks().serve_at(&interfaces) {
+                    error!(%error, "what is hosted is not copied at an interface");
+                }
+            }
+        }
+    }
+
+    /// What became of the copies, for operators.
+    pub(crate) fn copies(&self) -> Result<Value, String> {
+        self.copy_reports().map_err(words).and_then(|it| shown(&it))
+    }
+
+    /// The sensors, for operators.
+    pub(crate) async fn sensors(&self) -> Result<Value, String> {
+        self.sensor_reports().await.map_err(words).and_then(|it| shown(&it))
+    }
+
+    /// Both, for Prometheus.
+    pub(crate) async fn metrics(&self) -> Result<String, String> {
+        let sensors = self.sensor_reports().await.map_err(words)?;
+        let copies = self.copy_reports().map_err(words)?;
+        mirror_metrics(&copies, &sensors).map_err(|error| error.to_string())
+    }
+
+    fn copy_reports(&self) -> Result<Vec<MirrorReport>, DatapathError> {
+        let hooks = self.hooks();
+        Ok(mirror_reports(&self.copying.plan(), &hooks.mirror_statistics()?))
+    }
+
+    async fn sensor_reports(&self) -> Result<Vec<SensorReport>, DatapathError> {
         let mut drops = QueueDrops::new();
         for sensor in self.mirror.sensors.values() {
             if let Ok(interface) = self.netlink.interface(sensor.interface.as_str()).await
@@ -93,8 +140,10 @@ impl Mirroring {
                 drops.insert(sensor.interface.clone(), found);
             }
         }
-        let sent = |number| shared.hooks().mirror_sensor_counter(number);
-        sensor_reports((&self.mirror, &shared.mirror), &self.watch.healths(), sent, &drops)
+        let hooks = self.hooks();
+        let sent = |number| hooks.mirror_sensor_counter(number);
+        let plan = self.copying.plan();
+        sensor_reports((&self.mirror, &plan), &self.watch.healths(), sent, &drops)
     }
 
     /// Takes the way of copies back.
@@ -103,46 +152,21 @@ impl Mirroring {
             warn!(%error, "the mirror's interfaces stay behind");
         }
     }
-}
 
-fn announce(plan: &Plan, tunnel: &mut Tunnel) -> Result<(), DatapathError> {
-    for sensor in plan.sensors() {
-        tunnel.set_mirror_sensor(sensor.number, sensor.value)?;
+    fn hooks(&self) -> MutexGuard<'_, Tunnel> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    plan.sessions().iter().try_for_each(|it| tunnel.set_mirror_session(it.id, it.value))
 }
 
-/// The session that copies what an identity dials of a service.
-pub(crate) fn session(plan: &Plan, service: &str, identity: &str) -> Option<MirrorSessionId> {
-    let claim = plan.claim_of(service, Some(identity));
-    MirrorSessionId::new(session_of_flow(claim, None))
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+fn words(error: DatapathError) -> String {
+    error.to_string()
 }
 
-impl Shared {
-    /// Copies the flows of the services that sessions name, and of those that may be dialed.
-    pub(crate) fn set_mirrored(&self) {
-        let identity = self.identity_name();
-        let wanted: BTreeMap<_, _> = {
-            let table = self.table();
-            let of = |(number, name): (u32, &str)| {
-                Some((number, session(&self.mirror, name, &identity)?))
-            };
-            table.names().filter_map(of).collect()
-        };
-        if let Err(error) = self.hooks().set_mirrored(wanted) {
-            warn!(%error, "not all that should be is copied for sensors; the next look at the services tries again");
-        }
-    }
-
-    /// Sends nothing more to sensors that are out of order: their flows go to the other sensors of their sessions.
-    pub(crate) fn place_sensors(&self, healths: &Healths) {
-        let down = sensors_down(healths);
-        let mut hooks = self.hooks();
-        for session in self.mirror.sessions() {
-            let value = self.mirror.entry_with(session, |sensor| !down.contains(sensor));
-            if let Err(error) = hooks.set_mirror_session(session.id, value) {
-                warn!(%error, "copies go to the sensors as before; the next change tries again");
-            }
-        }
+/// Follows what copies depend on, as long as any are made.
+pub(crate) async fn follow(mirroring: &mut Option<Mirroring>) {
+    match mirroring {
+        Some(mirroring) => mirroring.follow().await,
+        None => std::future::pending().await,
     }
 }

@@ -5,16 +5,13 @@ use std::{net::SocketAddr, time::Duration};
 use nightgate_abi::{Address, Flow, FlowKey};
 use nightgate_export::Outputs;
 use nightgate_gateway::clock::Clock;
-use nightgate_mirror::{
-    Plan,
-    flow::{
-        EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, FlowState, ProcessSummary,
-        TlsClient, Verdict, community_id, protocol_word,
-    },
+use nightgate_mirror::flow::{
+    EndReason, EventType, FlowCounts, FlowEnds, FlowId, FlowRecord, FlowState, ProcessSummary,
+    TlsClient, Verdict, community_id, protocol_word,
 };
 use tracing::warn;
 
-use crate::{flows::FlowReport, mirror::session, process::Process};
+use crate::{copying::Copying, flows::FlowReport, process::Process};
 
 /// Tells of flows that have ended, and of long ones that go on.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ pub(crate) struct Records {
     /// Who dials and hosts.
     pub(crate) identity: String,
     /// What is copied for sensors.
-    pub(crate) mirror: Plan,
+    pub(crate) copying: Copying,
     /// Time after which a flow that goes on is told of, again and again.
     pub(crate) interim: Option<Duration>,
 }
@@ -60,6 +57,7 @@ impl Records {
             Some(_) => (what.received, what.sent),
             None => (what.sent, what.received),
         };
+        let dialer = what.dialer.as_ref().unwrap_or(&self.identity);
         let [source, destination] = ends;
         FlowRecord {
             timestamp: date(clock.now()),
@@ -80,12 +78,10 @@ impl Records {
             verdict: Verdict::Accept,
             rule: None,
             service: Some(what.service.clone()),
-            identity: Some(what.dialer.as_ref().unwrap_or(&self.identity).clone()),
+            identity: Some(dialer.clone()),
             circuit: None,
             process: what.process.as_ref().map(process),
-            // What is hosted is not copied.
-            mirrored: what.dialer.is_none()
-                && session(&self.mirror, &what.service, &self.identity).is_some(),
+            mirrored: self.copying.copies(&what.service, dialer),
             nat: None,
             tcp: None,
             tls: tls.cloned(),

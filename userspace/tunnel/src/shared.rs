@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,13 +16,13 @@ use nightgate_gateway::{
     intercept::{DialPlan, Passage},
     names::{HostName, NameAddresses},
 };
-use nightgate_mirror::Plan;
 use nightgate_model::configs::Protocol;
 use nightgate_sdk::{Context, DialError, DialFailure, DialOptions, FailureCause, Stream};
 use nightgate_telemetry::{End, Metrics};
 use tracing::{error, warn};
 
 use crate::{
+    copying::Copying,
     flows::{FlowReport, Flows},
     policy::Policy,
     process::Process,
@@ -36,15 +36,14 @@ const PROMISE: Duration = Duration::from_secs(10);
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) context: Context,
-    pub(crate) hooks: Mutex<Tunnel>,
+    pub(crate) hooks: Arc<Mutex<Tunnel>>,
     /// The hooks are on interfaces.
     pub(crate) at_interfaces: bool,
     /// Host and port of the controller.
     pub(crate) controller: Option<(String, u16)>,
     pub(crate) table: Mutex<Table>,
     pub(crate) policy: Policy,
-    /// What is copied for sensors.
-    pub(crate) mirror: Plan,
+    pub(crate) copying: Copying,
     pub(crate) flows: Flows,
     pub(crate) metrics: Metrics,
 }
@@ -150,7 +149,9 @@ impl Shared {
 
     /// Numbers of the services.
     pub(crate) fn numbers(&self) -> BTreeMap<String, u32> {
-        self.table().names().map(|(number, name)| (name.to_owned(), number)).collect()
+        let mut numbers = self.copying.hosted();
+        numbers.extend(self.table().names().map(|(number, name)| (name.to_owned(), number)));
+        numbers
     }
 
     /// The mark without which what the tunneler itself sends would come back to it.

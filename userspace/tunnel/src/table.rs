@@ -135,7 +135,7 @@ impl Table {
     }
 
     /// Numbers stay those of their services, so that none means another to a connection under way.
-    fn number(&mut self, id: &ServiceId) -> u32 {
+    pub fn number(&mut self, id: &ServiceId) -> u32 {
         let next = self.numbers.values().max().map_or(1, |last| last.wrapping_add(1));
         let number = *self.numbers.entry(id.clone()).or_insert(next);
         debug_assert_ne!(number, DNS_SERVICE, "more services than numbers");

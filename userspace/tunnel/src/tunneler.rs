@@ -8,28 +8,27 @@ use std::{
     time::Duration,
 };
 
-use nightgate_config::{FlowRecords, Metrics as Scraping, Mirror};
-use nightgate_datapath::{DatapathError, Tunnel};
+use nightgate_config::FlowRecords;
+use nightgate_datapath::DatapathError;
 use nightgate_export::{HttpError, Outputs, host_name};
 use nightgate_gateway::{
-    admin::{AdminServer, AdminSocketError, Query, Request, Topic},
-    exporter::{Exporter, ExporterError, Source},
+    admin::{AdminServer, AdminSocketError, Query, Topic},
+    exporter::ExporterError,
     hosting::InstanceSecret,
-    mirror::{Healths, MirrorError},
-    report::mirror_reports,
+    mirror::MirrorError,
 };
-use nightgate_mirror::Plan;
 use nightgate_netlink::NetlinkError;
 use nightgate_sdk::{AuthenticateError, Context, Identity};
 use nightgate_telemetry::{Metrics, MetricsError};
-use serde::Serialize;
-use serde_json::Value;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tracing::{info, warn};
 
 use crate::{
+    answers::{asks, shown, tell},
     attach::{Attach, Attached, Place, attach},
+    copying::{Copying, Follower},
     flows::Flows,
+    host::HostConfig,
     hosting::OwnHosting,
     mirror::{self, Mirroring},
     policy::Policy,
@@ -61,26 +60,11 @@ pub struct TunnelConfig {
     pub policy: Policy,
     /// What is told of flows that have ended, and where to; `None` for nothing.
     pub records: Option<FlowRecords>,
-    /// What is copied for sensors; `None` for nothing.
-    pub mirror: Option<Mirror>,
     /// Where operators look in.
     pub admin_socket: PathBuf,
-    /// How it hosts, and where its metrics are scraped.
+    /// How it hosts, what is copied for sensors, and where its metrics are scraped.
     pub hosting: HostConfig,
 }
-
-/// What a tunneler needs that hosts.
-#[derive(Debug, Default)]
-pub struct HostConfig {
-    /// Shown for instance names that other hosts have too.
-    pub secret: InstanceSecret,
-    /// Where metrics are scraped; `None` for nowhere.
-    pub metrics: Option<Scraping>,
-}
-
-/// What operators are told who ask for something else.
-const ANSWERED: &str =
-    "this is a tunneler, which has its status, flows, copies, sensors and metrics alone";
 
 /// A tunneler that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +111,7 @@ pub enum TunnelError {
 /// Time between two promises to the hooks that the tunneler lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Time between two looks at the services that may be dialed.
-const REFRESH: Duration = Duration::from_secs(5);
+pub(crate) const REFRESH: Duration = Duration::from_secs(5);
 
 /// Runs a tunneler until `stop` completes. The hooks are gone when this returns.
 ///
@@ -137,36 +121,36 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let mut admin = AdminServer::start(&config.admin_socket)?;
     let context = Context::load(&config.identity).await?;
     let metrics = Metrics::new()?;
-    let exporter = export(&config.hosting, &metrics).await?;
-    let plan = match &config.mirror {
-        Some(mirror) => mirror::plan(mirror).await?,
-        None => Plan::default(),
-    };
-    let records = records(&config, (&context, &plan), &metrics)?;
-    let Attached { mut tunnel, sockets, mut place } = attach(&config).await?;
-    let mut mirroring = match mirror((&config, &plan), &mut tunnel, &sockets).await {
+    let exporter = config.hosting.export(&metrics, Some(&config.admin_socket)).await?;
+    let copying = Copying::new(mirror::plan(config.hosting.mirror.as_ref()).await?);
+    let records = records(&config, (&context, &copying), &metrics)?;
+    let Attached { tunnel, sockets, mut place } = attach(&config).await?;
+    let hooks = Arc::new(Mutex::new(tunnel));
+    let mirrored = config.hosting.mirror(&copying, &hooks, &sockets.tcp).await;
+    let mut mirroring = match mirrored {
         Ok(started) => started,
         Err(error) => {
-            drop(tunnel);
+            drop(hooks);
             place.close().await;
             return Err(error);
         }
     };
+    let follower = mirroring.is_some().then(|| Follower::new(copying.clone()));
     let shared = Arc::new(Shared {
         context,
-        hooks: Mutex::new(tunnel),
+        hooks,
         at_interfaces: matches!(place, Place::Interfaces(_)),
         controller: config.identity.controller_address().ok(),
         table: Mutex::new(Table::new()),
         policy: config.policy,
         flows: Flows::new(records, metrics.clone()),
-        mirror: plan,
+        copying,
         metrics,
     });
     let mut tasks = JoinSet::new();
     let spawned = spawn_all(&mut tasks, sockets, &shared).map_err(TunnelError::Sockets);
     if spawned.is_ok() {
-        tasks.spawn(refresh(Arc::clone(&shared), config.hosting.secret));
+        tasks.spawn(refresh(Arc::clone(&shared), config.hosting.secret, follower));
         let file = config.identity.path().map(Path::to_owned);
         tasks.spawn(take_codes(shared.context.clone(), file));
         let identity = shared.context.identity_name();
@@ -205,42 +189,21 @@ async fn work(
                 shared.flows.tell_long();
             }
             interfaces = place.changed() => shared.cover(&interfaces),
-            healths = sensors_changed(mirroring) => shared.place_sensors(&healths),
+            () = mirror::follow(mirroring) => {}
             Some(query) = admin.next() => answer(query, shared, (place, mirroring.as_ref())).await,
         }
     }
 }
 
-async fn sensors_changed(mirroring: &mut Option<Mirroring>) -> Healths {
-    match mirroring {
-        Some(mirroring) => mirroring.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn mirror(
-    (config, plan): (&TunnelConfig, &Plan),
-    tunnel: &mut Tunnel,
-    sockets: &Sockets,
-) -> Result<Option<Mirroring>, TunnelError> {
-    let Some(mirror) = &config.mirror else { return Ok(None) };
-    Mirroring::start((mirror, plan), tunnel, sockets).await.map(Some)
-}
-
-async fn export(config: &HostConfig, metrics: &Metrics) -> Result<Option<Exporter>, ExporterError> {
-    let Some(scraping) = &config.metrics else { return Ok(None) };
-    Exporter::start(scraping, &Source::Counters(metrics.clone())).await.map(Some)
-}
-
 fn records(
     config: &TunnelConfig,
-    (context, mirror): (&Context, &Plan),
+    (context, copying): (&Context, &Copying),
     metrics: &Metrics,
 ) -> Result<Option<Records>, TunnelError> {
     let Some(wanted) = &config.records else { return Ok(None) };
     let outputs = Outputs::start(wanted, &host_name(), metrics)?;
     let (identity, interim) = (context.identity_name(), wanted.interim);
-    Ok(Some(Records { outputs, identity, mirror: mirror.clone(), interim }))
+    Ok(Some(Records { outputs, identity, copying: copying.clone(), interim }))
 }
 
 fn spawn_all(tasks: &mut JoinSet<()>, sockets: Sockets, shared: &Arc<Shared>) -> io::Result<()> {
@@ -261,58 +224,12 @@ fn spawn_all(tasks: &mut JoinSet<()>, sockets: Sockets, shared: &Arc<Shared>) ->
     Ok(())
 }
 
-/// Hosts what the identity may host, and intercepts nothing, until `stop` completes: without hooks and sockets, and so
-/// without privileges. Operators may ask at `admin_socket` what it carries.
-///
-/// # Errors
-/// The identity cannot join the overlay, operators could not ask, or metrics cannot be served.
-pub async fn host(
-    identity: &Identity,
-    config: HostConfig,
-    admin_socket: Option<&Path>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), TunnelError> {
-    let admin = admin_socket.map(AdminServer::start).transpose()?;
-    let metrics = Metrics::new()?;
-    let flows = Flows::new(None, metrics.clone());
-    let _exporter = export(&config, &metrics).await?;
-    let context = Context::load(identity).await?;
-    info!(identity = %context.identity_name(), "tunneler hosts");
-    let keep = async {
-        let told = (metrics.clone(), flows.clone());
-        let mut hosting = OwnHosting::new(context.clone(), told, config.secret);
-        loop {
-            context.second_factor_becomes_due(false).await;
-            match context.services().await {
-                Ok(services) => hosting.apply(&services),
-                Err(error) => warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the controller does not say what may be hosted; what is hosted stays"
-                ),
-            }
-            tokio::time::sleep(REFRESH).await;
-        }
-    };
-    let codes = take_codes(context.clone(), identity.path().map(Path::to_owned));
-    let answers = async {
-        let Some(mut admin) = admin else { return };
-        while let Some(query) = admin.next().await {
-            let asked = query.request == Request::Show(Topic::Flows);
-            let shown = asked.then(|| shown(&flows.report()));
-            tell(query, shown, &metrics);
-        }
-    };
-    tokio::select! {
-        () = stop => Ok(()),
-        ((), (), ()) = async { tokio::join!(keep, codes, answers) } => Ok(()),
-    }
-}
-
 /// Keeps what is intercepted and hosted as the controller allows it.
-async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
+async fn refresh(shared: Arc<Shared>, secret: InstanceSecret, mut follower: Option<Follower>) {
     let mut logged = BTreeSet::new();
     let told = (shared.metrics.clone(), shared.flows.clone());
-    let mut hosting = OwnHosting::new(shared.context.clone(), told, secret);
+    let rest = (secret, shared.copying.clone());
+    let mut hosting = OwnHosting::new(shared.context.clone(), told, rest);
     loop {
         shared.context.second_factor_becomes_due(false).await;
         if shared.at_interfaces {
@@ -321,9 +238,12 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
         }
         match shared.context.services().await {
             Ok(services) => {
-                hosting.apply(&services);
                 let (destinations, problems) = shared.table().update(&services);
-                shared.set_mirrored();
+                if let Some(follower) = &mut follower {
+                    let (identity, mut hooks) = (shared.identity_name(), shared.hooks());
+                    follower.follow(&services, (&identity, &mut shared.table()), &mut hooks);
+                }
+                hosting.apply(&services);
                 let count = destinations.len();
                 if shared.intercept(destinations) {
                     info!(prefixes = count, "interception changed");
@@ -344,39 +264,12 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret) {
 }
 
 async fn answer(query: Query, shared: &Shared, (place, mirroring): (&Place, Option<&Mirroring>)) {
-    let asked = |topic| query.request == Request::Show(topic);
-    let shown = if asked(Topic::Flows) {
+    let shown = if asks(&query, Topic::Flows) {
         Some(shown(&shared.flows.report()))
-    } else if asked(Topic::Tunnel) {
+    } else if asks(&query, Topic::Tunnel) {
         Some(shown(&StatusReport::of(shared, place)))
-    } else if asked(Topic::Mirror) {
-        let statistics = shared.hooks().mirror_statistics();
-        let reports = statistics.map(|it| mirror_reports(&shared.mirror, &it));
-        Some(reports.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
-    } else if asked(Topic::Sensors) {
-        let sensors = match mirroring {
-            Some(mirroring) => mirroring.sensors(shared).await,
-            None => Ok(Vec::new()),
-        };
-        Some(sensors.map_err(|error| error.to_string()).and_then(|it| shown(&it)))
     } else {
         None
     };
-    tell(query, shown, &shared.metrics);
-}
-
-fn shown(what: &impl Serialize) -> Result<Value, String> {
-    serde_json::to_value(what).map_err(|error| error.to_string())
-}
-
-/// Answers an operator with what is shown, or with the metrics if that was asked for.
-fn tell(query: Query, shown: Option<Result<Value, String>>, metrics: &Metrics) {
-    let answer = match shown {
-        Some(shown) => shown,
-        None if query.request == Request::Show(Topic::Metrics) => {
-            metrics.render().map(Into::into).map_err(|it| it.to_string())
-        }
-        None => Err(ANSWERED.into()),
-    };
-    query.answer(answer);
+    tell(query, shown, (mirroring, &shared.metrics)).await;
 }

@@ -1,12 +1,13 @@
-//! Copies of mirrored services' packets: made at the loopback interface, where they are between a program and the tunneler;
-//! at the end of the mirror's pair of interfaces, they get the addresses that the program wanted.
+//! Copies of mirrored services' packets: made at the loopback interface, where they are between a program and the tunneler,
+//! and at any interface, where they are between the tunneler and the server of a hosted service. At the end of the mirror's
+//! pair of interfaces, they get the addresses that the program wanted.
 
 use core::mem;
 
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_ANY, BPF_FIB_LOOKUP_SKIP_NEIGH, BPF_FIB_LOOKUP_SRC, TC_ACT_SHOT,
+        BPF_ANY, BPF_FIB_LOOKUP_SKIP_NEIGH, BPF_FIB_LOOKUP_SRC, TC_ACT_SHOT, TC_ACT_UNSPEC,
         bpf_fib_lookup as Route,
     },
     helpers::generated::bpf_fib_lookup,
@@ -14,10 +15,10 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use nightgate_abi::{
-    Address, Family, FlowKey,
+    Address, Family, FlowKey, Intercept,
     flow::Direction,
-    mirror::{CopyMark, flow_hash},
-    tunnel::{Copied, Taken},
+    mirror::{CopyMark, flow_hash, session_of_flow},
+    tunnel::{Copied, Taken, hosted_number},
 };
 use nightgate_packet::{
     encapsulation::hash,
@@ -41,15 +42,27 @@ pub(crate) struct Wanted {
     pub(crate) service: u32,
 }
 
-/// Copies a packet of a mirrored service that passes the loopback interface. `wanted` tells what the program wanted that has
-/// sent it to the tunneler; `None` of any other packet.
+/// On interfaces that lead to servers of hosted services, both ways.
+#[classifier]
+pub(crate) fn tunnel_serving(ctx: TcContext) -> i32 {
+    copy(&ctx, |_, _| None);
+    TC_ACT_UNSPEC
+}
+
+/// Copies a packet of a mirrored service that passes the interface. `wanted` tells what the program wanted that has sent it
+/// to the tunneler; `None` of any other packet.
 #[inline(always)]
 pub(crate) fn copy(ctx: &TcContext, wanted: impl Fn(&TcContext, &Packet) -> Option<Wanted>) {
     if device() == 0 {
         return;
     }
     let Some(packet) = Packet::read(ctx, LINK).filter(|packet| !packet.fragment) else { return };
-    if let Some(wanted) = wanted(ctx, &packet) {
+    let number = hosted_number(hook::mark(ctx));
+    if number != 0 {
+        serve(ctx, &packet, number);
+        // The interfaces below are to take it for no beginning of another flow.
+        ctx.set_mark(0);
+    } else if let Some(wanted) = wanted(ctx, &packet) {
         begin(ctx, &packet, &wanted);
     }
     if let Some(flow) = maps::TUNNEL_COPIED.get_ptr_mut(&packet.ends) {
@@ -85,20 +98,55 @@ fn begin(ctx: &TcContext, packet: &Packet, wanted: &Wanted) {
         if is_loopback(ends.source) { towards(ctx, packet, wanted.address) } else { ends.source };
     let shown =
         Taken { source, destination: wanted.address, destination_port: wanted.port, ..*ends };
-    let (one, other) = ((source, ends.source_port), (wanted.address, wanted.port));
+    enter(ctx, ends, &shown, (wanted.service, session as u16));
+}
+
+/// Enters the flow of a packet that the tunneler sends to a server, if it begins one.
+#[inline(always)]
+fn serve(ctx: &TcContext, packet: &Packet, number: u16) {
+    let ends = &packet.ends;
+    if ends.protocol == TCP && !packet.begins {
+        return;
+    }
+    // SAFETY: the reference is read at once.
+    let hosted = unsafe { maps::TUNNEL_HOSTED.get(&u32::from(number)) }.copied();
+    let hosted = hosted.unwrap_or(Intercept::NONE);
+    let session = session_of_flow(hosted.mirror_session, None);
+    // SAFETY: the reference is read at once.
+    let known = match unsafe { maps::TUNNEL_COPIED.get(ends) } {
+        Some(known) => (known.service, known.session),
+        None => (0, 0),
+    };
+    if session == 0 {
+        if known.1 != 0 {
+            let _gone = maps::TUNNEL_COPIED.remove(ends);
+        }
+    } else if ends.protocol == TCP || known != (hosted.service, session) {
+        enter(ctx, ends, ends, (hosted.service, session));
+    }
+}
+
+/// Notes that a flow is one of a service that a session copies.
+#[inline(always)]
+fn enter(ctx: &TcContext, ends: &Taken, shown: &Taken, (service, session): (u32, u16)) {
+    let one = (shown.source, shown.source_port);
+    let other = (shown.destination, shown.destination_port);
     let (key, _) = FlowKey::new(ends.protocol, one, other);
     let hash = flow_hash(hash(&key));
-    let session = session as u16;
-    let flow = Copied { shown, bytes: 0, service: wanted.service, session, hash };
+    let ifindex = hook::ifindex(ctx);
+    let flow = Copied { shown: *shown, bytes: 0, service, session, hash, ifindex, pad: 0 };
     let _full = maps::TUNNEL_COPIED.insert(ends, &flow, u64::from(BPF_ANY));
 }
 
-/// Counts a packet of a flow and copies it.
+/// Counts a packet of a flow and copies it, at the interface where the flow has begun.
 #[inline(always)]
 fn pass(ctx: &TcContext, flow: *mut Copied, direction: Direction) {
     // SAFETY: the slot stays mapped while the program runs. Another CPU may give it to another flow; the copy is then one of
     // a flow that is mirrored as well.
     let (mark, hash, bytes) = unsafe {
+        if (*flow).ifindex != hook::ifindex(ctx) {
+            return;
+        }
         let mark = CopyMark::new((*flow).session, direction, (*flow).service);
         let length = ctx.len().into();
         (mark, (*flow).hash, word::add(&raw mut (*flow).bytes, length) + length)

@@ -3,8 +3,9 @@
 //!
 //! Hooks of a cgroup exchange the addresses ([`hooks`]); a program at the loopback interface tells the tunneler whose
 //! packets come in ([`loopback`]). Where there are no such hooks, programs on the way out of interfaces take the packets
-//! ([`leaving`]) and one on the way into the loopback interface hands them to the tunneler ([`arriving`]). At the loopback
-//! interface, packets of mirrored services are copied for sensors ([`copies`]).
+//! ([`leaving`]) and one on the way into the loopback interface hands them to the tunneler ([`arriving`]). Packets
+//! of mirrored services are copied for sensors ([`copies`]): at the loopback interface those of programs, at any interface
+//! those to servers of hosted services.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

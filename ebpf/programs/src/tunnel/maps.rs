@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use nightgate_abi::{
-    Address,
+    Address, Intercept, limits,
     tunnel::{self, Copied, Doors, Origin, OriginKey, Source, Taken, TunnelSettings},
 };
 
@@ -40,3 +40,12 @@ pub(crate) static TUNNEL_MIRRORED: HashMap<
 
 #[btf_map]
 pub(crate) static TUNNEL_COPIED: LruHashMap<Taken, Copied, { tunnel::ORIGINS }> = LruHashMap::new();
+
+/// Entries are made by userspace alone, when services are hosted and something is mirrored.
+#[btf_map]
+pub(crate) static TUNNEL_HOSTED: HashMap<
+    u32,
+    Intercept,
+    { limits::HOSTED },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();

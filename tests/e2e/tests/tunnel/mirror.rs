@@ -5,13 +5,13 @@ use nightgate_lab::Capture;
 use super::*;
 
 /// A sensor behind an interface of the scene's host.
-struct Sensor {
+pub(super) struct Sensor {
     capture: Capture,
     _namespace: Namespace,
 }
 
 impl Sensor {
-    fn start(scene: &Scene, name: &str) -> Self {
+    pub(super) fn start(scene: &Scene, name: &str) -> Self {
         let namespace = Namespace::new("sensor").expect("a namespace");
         veth((&scene.namespace, "mon0"), (&namespace, "in0")).expect("a cable");
         for (namespace, interface, address) in
@@ -35,9 +35,20 @@ impl Sensor {
             format!("udp.dstport == 80 && {ip}.src == {own} && {ip}.dst == {other}"),
             format!("udp.srcport == 80 && {ip}.src == {other} && {ip}.dst == {own}"),
         ] {
-            let found = self.capture.wait_for(&format!("vxlan && {filter}"));
-            found.unwrap_or_else(|error| panic!("{error:#}\n{of}"));
+            self.sees(&format!("vxlan && {filter}"), of);
         }
+    }
+
+    /// A copy that a filter finds has come, or comes.
+    pub(super) fn sees(&self, filter: &str, of: &str) {
+        let found = self.capture.wait_for(filter);
+        found.unwrap_or_else(|error| panic!("{error:#}\n{of}"));
+    }
+
+    /// No copy has come that a filter finds, nor one with a wrong checksum.
+    pub(super) fn has_none(&self, filter: &str) {
+        assert_eq!(self.capture.count(filter).expect("counted"), 0, "{filter}");
+        assert_eq!(self.capture.bad_checksums().expect("counted"), 0);
     }
 
     fn has_whole_frames(&self) {
@@ -48,9 +59,8 @@ impl Sensor {
             "tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment",
             "vxlan && dns",
         ] {
-            assert_eq!(self.capture.count(wrong).expect("counted"), 0, "{wrong}");
+            self.has_none(wrong);
         }
-        assert_eq!(self.capture.bad_checksums().expect("counted"), 0);
     }
 }
 
@@ -65,7 +75,7 @@ impl Scene {
     }
 
     /// All copies that were due are accounted for, and some have left.
-    fn accounts(&self) {
+    pub(super) fn accounts(&self) {
         let mut command = Command::new(&self.nightgate);
         command.args(["mirror", "--json", "--socket"]).arg(self.file("tunnel.sock"));
         let answer = run(&mut command).expect("shown");

@@ -10,6 +10,8 @@ use crate::{mirror, statistics::MirrorStatistics};
 
 /// The program where copies become frames for sensors.
 const MIRROR: &str = "tunnel_mirror";
+/// The program where packets are on their way to servers of hosted services and back.
+const SERVING: &str = "tunnel_serving";
 
 impl Tunnel {
     /// Sends copies into a pair of interfaces: into `device`, from whose other end, `peer`, they leave for their sensors.
@@ -68,6 +70,47 @@ impl Tunnel {
             table.insert(service, session, 0).map_err(failed("write", name))?;
         }
         self.mirrored = wanted;
+        Ok(())
+    }
+
+    /// Says what connections to servers of hosted services are, by the number that their packets' mark has
+    /// (`nightgate_abi::tunnel::hosted_mark`). Those that stand stay what they were.
+    ///
+    /// # Errors
+    /// The kernel refuses; some of the change may have been made.
+    pub fn set_hosted(&mut self, wanted: BTreeMap<u16, Intercept>) -> Result<(), DatapathError> {
+        if wanted == self.hosted {
+            return Ok(());
+        }
+        let name = maps::HOSTED;
+        let mut table = map::hash_mut::<u32, Intercept>(&mut self.ebpf, name)?;
+        for gone in self.hosted.keys().filter(|number| !wanted.contains_key(number)) {
+            map::removed(table.remove(&u32::from(*gone))).map_err(failed("write", name))?;
+        }
+        for (number, value) in &wanted {
+            table.insert(u32::from(*number), value, 0).map_err(failed("write", name))?;
+        }
+        self.hosted = wanted;
+        Ok(())
+    }
+
+    /// Copies what passes those of these interfaces that have Ethernet headers, as far as it is of hosted services that are
+    /// mirrored. The loopback interface has its own program.
+    ///
+    /// # Errors
+    /// The kernel refuses; others may copy.
+    pub fn serve_at(&mut self, interfaces: &[TunnelInterface]) -> Result<(), DatapathError> {
+        self.serving.retain(|index| interfaces.iter().any(|it| it.index == *index));
+        for interface in interfaces.iter().filter(|it| it.has_ethernet) {
+            if self.serving.contains(&interface.index) {
+                continue;
+            }
+            for side in [TcAttachType::Egress, TcAttachType::Ingress] {
+                let link = self.attach_to_interface(SERVING, &interface.name, side)?;
+                self.held.push(link);
+            }
+            self.serving.insert(interface.index);
+        }
         Ok(())
     }
 

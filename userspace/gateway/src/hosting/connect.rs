@@ -75,6 +75,15 @@ pub enum ConnectError {
     },
 }
 
+/// What sets a socket towards a server apart from others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SocketKind {
+    /// Mark of the packets that it sends (SO_MARK, socket(7)).
+    pub mark: Option<u32>,
+    /// Bytes of the largest segment of TCP, 88 to 32,767, in both directions (TCP_MAXSEG, tcp(7)).
+    pub segment: Option<u32>,
+}
+
 /// Longest head of a proxy's answer in bytes.
 const MAX_HEAD: usize = 8_192;
 
@@ -98,17 +107,16 @@ impl ConnectError {
     }
 }
 
-/// Connects to the first address of a TCP server that answers, directly or through an HTTP proxy. What is sent has the
-/// mark.
+/// Connects to the first address of a TCP server that answers, directly or through an HTTP proxy.
 ///
 /// # Errors
 /// No address answers within `limit`.
 pub(super) async fn tcp(
     target: &Target,
     proxy: Option<&str>,
-    (limit, mark): (Duration, Option<u32>),
+    (limit, kind): (Duration, SocketKind),
 ) -> Result<TcpStream, ConnectError> {
-    let from = Own { address: target.source, mark };
+    let from = Own { address: target.source, kind };
     let attempt = async {
         let Some(proxy) = proxy else {
             return first(addresses(target).await?, |server| direct(server, from)).await;
@@ -122,15 +130,15 @@ pub(super) async fn tcp(
     within(limit, target, attempt).await
 }
 
-/// Makes a socket that talks to one UDP server. What is sent has the mark.
+/// Makes a socket that talks to one UDP server.
 ///
 /// # Errors
 /// Its name cannot be looked up within `limit`, or there is no way to its address.
 pub(super) async fn udp(
     target: &Target,
-    (limit, mark): (Duration, Option<u32>),
+    (limit, kind): (Duration, SocketKind),
 ) -> Result<UdpSocket, ConnectError> {
-    let from = Own { address: target.source, mark };
+    let from = Own { address: target.source, kind };
     let attempt = async {
         first(addresses(target).await?, |server| async move {
             let socket = match from.address {
@@ -196,13 +204,12 @@ async fn first<T, F: Future<Output = Result<T, ConnectError>>>(
 struct Own {
     /// The host's own if absent.
     address: Option<SocketAddr>,
-    /// The packet mark (SO_MARK, socket(7)).
-    mark: Option<u32>,
+    kind: SocketKind,
 }
 
 impl Own {
     fn mark(&self, socket: SockRef<'_>, server: SocketAddr) -> Result<(), ConnectError> {
-        let marked = self.mark.map_or(Ok(()), |mark| socket.set_mark(mark));
+        let marked = self.kind.mark.map_or(Ok(()), |mark| socket.set_mark(mark));
         marked.map_err(|source| ConnectError::Mark { server, source })
     }
 }
@@ -219,6 +226,9 @@ async fn direct(server: SocketAddr, from: Own) -> Result<TcpStream, ConnectError
         (None, SocketAddr::V6(_)) => TcpSocket::new_v6().map_err(failed)?,
     };
     from.mark(SockRef::from(&socket), server)?;
+    if let Some(segment) = from.kind.segment {
+        SockRef::from(&socket).set_tcp_mss(segment).map_err(failed)?;
+    }
     socket.connect(server).await.map_err(failed)
 }
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use super::{
     connect,
-    connect::ConnectError,
+    connect::{ConnectError, SocketKind},
     target::{DialData, Target, TargetError},
 };
 
@@ -40,23 +40,22 @@ pub enum ServerError {
 }
 
 impl Connection {
-    /// Connects the server of `host` that a dial with this application data is for. What is sent to it has the packet mark,
-    /// if there is one.
+    /// Connects the server of `host` that a dial with this application data is for, by a socket of that kind.
     ///
     /// # Errors
     /// The dial may not have it, or it cannot be reached within the configured time.
     pub async fn open(
         host: &HostV1,
         app_data: &[u8],
-        mark: Option<u32>,
+        socket: SocketKind,
     ) -> Result<Self, ServerError> {
         let target = Target::choose(host, &DialData::read(app_data))?;
         let limit = host.listen.timeout().unwrap_or(CONNECT_TIMEOUT).min(MAX_CONNECT_TIMEOUT);
         Ok(match target.protocol {
             Protocol::Tcp => {
-                Self::Stream(connect::tcp(&target, host.proxy.as_deref(), (limit, mark)).await?)
+                Self::Stream(connect::tcp(&target, host.proxy.as_deref(), (limit, socket)).await?)
             }
-            Protocol::Udp => Self::Datagrams(connect::udp(&target, (limit, mark)).await?),
+            Protocol::Udp => Self::Datagrams(connect::udp(&target, (limit, socket)).await?),
         })
     }
 

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::{
     FULL, Host, HostedService, HostedTerminator,
     checks::watch_health,
+    connect::SocketKind,
     datagram,
     health::Standing,
     probe::Prober,
@@ -151,7 +152,8 @@ impl RouterHost {
     ) -> Result<(Connection, KeyShare, Protected), Refusal> {
         let (share, protection) = self.answer(service, terminator, incoming)?;
         let mark = self.mark(service, incoming.dialer());
-        let connection = Connection::open(&terminator.host, incoming.app_data(), mark).await?;
+        let socket = SocketKind { mark, ..SocketKind::default() };
+        let connection = Connection::open(&terminator.host, incoming.app_data(), socket).await?;
         Ok((connection, share, protection))
     }
 

@@ -156,7 +156,8 @@ impl InterceptTable {
 }
 
 impl ServiceTag {
-    pub(crate) fn new(number: NonZeroU32) -> Self {
+    /// The tag of this number, which no other service has.
+    pub fn new(number: NonZeroU32) -> Self {
         Self(number)
     }
 
