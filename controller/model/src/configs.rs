@@ -9,6 +9,7 @@ mod pattern;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use crate::entity::Service;
 
@@ -25,15 +26,46 @@ pub const BUILT_IN: [(&str, &str); 5] = [
     (MirrorV1::TYPE, include_str!("schema/mirror.v1.json")),
 ];
 
-/// Copies of a service's plaintext for a sensor of the gateways that intercept it: config type `mirror.v1`. Its keys are
-/// those of a session in a gateway's own file, which read it; `expires` is required, and `gateways` names those that it is
-/// for.
+/// Copies of a service's plaintext for a sensor of the gateways and tunnelers that intercept or host it: config type
+/// `mirror.v1`. Its keys are those of a session in their own files, which read it; `expires` is required, `gateways` and
+/// `tunnelers` name those that it is for.
 #[derive(Clone, Copy, Debug)]
 pub struct MirrorV1;
 
 impl MirrorV1 {
     /// Config type name.
     pub const TYPE: &'static str = "mirror.v1";
+
+    const GATEWAYS: &'static str = "gateways";
+    const TUNNELERS: &'static str = "tunnelers";
+
+    /// What a document says to a gateway of this name; `None` if it is not for that: it names others, or tunnelers alone.
+    pub fn for_gateway(document: &Value, name: &str) -> Option<Map<String, Value>> {
+        let document = document.as_object()?;
+        let is_for = match document.get(Self::GATEWAYS) {
+            Some(gateways) => names(gateways, name),
+            None => !document.contains_key(Self::TUNNELERS),
+        };
+        is_for.then(|| Self::without_names(document))
+    }
+
+    /// What a document says to the tunneler of an identity of this name; `None` if it does not name that.
+    pub fn for_tunneler(document: &Value, name: &str) -> Option<Map<String, Value>> {
+        let document = document.as_object()?;
+        let is_for = names(document.get(Self::TUNNELERS)?, name);
+        is_for.then(|| Self::without_names(document))
+    }
+
+    fn without_names(document: &Map<String, Value>) -> Map<String, Value> {
+        let mut document = document.clone();
+        document.remove(Self::GATEWAYS);
+        document.remove(Self::TUNNELERS);
+        document
+    }
+}
+
+fn names(list: &Value, name: &str) -> bool {
+    list.as_array().into_iter().flatten().any(|known| known == name)
 }
 
 /// Transport protocol of an intercepted or hosted service.

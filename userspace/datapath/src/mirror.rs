@@ -52,16 +52,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn clear_mirror_counters(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        for outcome in Outcome::ALL {
-            let index = mirror::counter_index(id.number().into(), *outcome);
-            self.clear_counter(mirror::COUNTERS_MAP, index)?;
-        }
-        map::array_mut(&mut self.ebpf, mirror::BUCKETS_MAP)?
-            .set(id.number().into(), Bucket::default(), 0)
-            .map_err(failed("write", mirror::BUCKETS_MAP))?;
-        map::array_mut(&mut self.ebpf, mirror::SEQUENCES_MAP)?
-            .set(id.number().into(), 0_u64, 0)
-            .map_err(failed("write", mirror::SEQUENCES_MAP))
+        forget_copies(&mut self.ebpf, id)
     }
 
     /// Sets or replaces a mirror session.
@@ -85,7 +76,7 @@ impl Datapath {
         number: u8,
         sensor: MirrorSensor,
     ) -> Result<(), DatapathError> {
-        self.clear_counter(mirror::SENSOR_COUNTERS_MAP, number.into())?;
+        clear_counter(&mut self.ebpf, mirror::SENSOR_COUNTERS_MAP, number.into())?;
         set_sensor(&mut self.ebpf, number, sensor)
     }
 
@@ -94,7 +85,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn remove_mirror_sensor(&mut self, number: u8) -> Result<(), DatapathError> {
-        self.remove_mirror::<MirrorSensor>(mirror::SENSORS_MAP, number.into())
+        remove_sensor(&mut self.ebpf, number)
     }
 
     /// What was sent to a sensor.
@@ -111,26 +102,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses.
     pub fn remove_mirror_session(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        self.remove_mirror::<MirrorSession>(mirror::SESSIONS_MAP, id.number().into())
-    }
-
-    fn remove_mirror<T: Pod>(
-        &mut self,
-        name: &'static str,
-        number: u32,
-    ) -> Result<(), DatapathError> {
-        let removed = map::removed(map::hash_mut::<u32, T>(&mut self.ebpf, name)?.remove(&number));
-        removed.map(drop).map_err(failed("write", name))
-    }
-
-    fn clear_counter(&mut self, name: &'static str, index: u32) -> Result<(), DatapathError> {
-        let cpus = usize::try_from(map::cpus()?).unwrap_or_default();
-        let mut counters: PerCpuArray<_, Counter> =
-            PerCpuArray::try_from(map::map_mut(&mut self.ebpf, name)?)
-                .map_err(failed("open", name))?;
-        let zeros = PerCpuValues::try_from(vec![Counter::default(); cpus])
-            .map_err(|source| failed("write", name)(MapError::from(source)))?;
-        counters.set(index, zeros, 0).map_err(failed("write", name))
+        remove_session(&mut self.ebpf, id)
     }
 
     /// What became of the copies.
@@ -169,6 +141,44 @@ pub(crate) fn set_sensor(
     map::hash_mut(ebpf, mirror::SENSORS_MAP)?
         .insert(u32::from(number), sensor, 0)
         .map_err(failed("write", mirror::SENSORS_MAP))
+}
+
+/// [`Datapath::clear_mirror_counters`], likewise.
+pub(crate) fn forget_copies(ebpf: &mut Ebpf, id: MirrorSessionId) -> Result<(), DatapathError> {
+    for outcome in Outcome::ALL {
+        let index = mirror::counter_index(id.number().into(), *outcome);
+        clear_counter(ebpf, mirror::COUNTERS_MAP, index)?;
+    }
+    map::array_mut(ebpf, mirror::BUCKETS_MAP)?
+        .set(id.number().into(), Bucket::default(), 0)
+        .map_err(failed("write", mirror::BUCKETS_MAP))?;
+    map::array_mut(ebpf, mirror::SEQUENCES_MAP)?
+        .set(id.number().into(), 0_u64, 0)
+        .map_err(failed("write", mirror::SEQUENCES_MAP))
+}
+
+/// [`Datapath::remove_mirror_session`], likewise.
+pub(crate) fn remove_session(ebpf: &mut Ebpf, id: MirrorSessionId) -> Result<(), DatapathError> {
+    remove::<MirrorSession>(ebpf, mirror::SESSIONS_MAP, id.number().into())
+}
+
+/// [`Datapath::remove_mirror_sensor`], likewise.
+pub(crate) fn remove_sensor(ebpf: &mut Ebpf, number: u8) -> Result<(), DatapathError> {
+    remove::<MirrorSensor>(ebpf, mirror::SENSORS_MAP, number.into())
+}
+
+fn remove<T: Pod>(ebpf: &mut Ebpf, name: &'static str, number: u32) -> Result<(), DatapathError> {
+    let removed = map::removed(map::hash_mut::<u32, T>(ebpf, name)?.remove(&number));
+    removed.map(drop).map_err(failed("write", name))
+}
+
+fn clear_counter(ebpf: &mut Ebpf, name: &'static str, index: u32) -> Result<(), DatapathError> {
+    let cpus = usize::try_from(map::cpus()?).unwrap_or_default();
+    let mut counters: PerCpuArray<_, Counter> =
+        PerCpuArray::try_from(map::map_mut(ebpf, name)?).map_err(failed("open", name))?;
+    let zeros = PerCpuValues::try_from(vec![Counter::default(); cpus])
+        .map_err(|source| failed("write", name)(MapError::from(source)))?;
+    counters.set(index, zeros, 0).map_err(failed("write", name))
 }
 
 /// [`Datapath::mirror_sensor_counter`], likewise.

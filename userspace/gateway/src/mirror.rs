@@ -12,7 +12,8 @@ use nightgate_netlink::{Netlink, NetlinkError};
 use tracing::warn;
 
 pub use self::health::{Healths, SensorWatch, sensors_down};
-pub(crate) use self::remote::{Wish, wishes};
+pub use self::remote::Wish;
+pub(crate) use self::remote::wishes;
 
 /// A mirror that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -25,24 +26,38 @@ pub enum MirrorError {
     Plan(Vec<PlanError>),
 }
 
-/// Finds the way to each sensor and plans the sessions, and those that the controller asks for behind them. One of these
-/// that does not fit is left out, and logged. Changes nothing.
+/// [`plan_sessions`] of a gateway.
 ///
 /// # Errors
-/// A sensor of the configuration's own sessions cannot be reached as configured.
+/// Likewise.
 pub(crate) async fn plan(
     netlink: &Netlink,
     gateway: &Gateway,
     (mirror, wishes): (&Mirror, &[Wish]),
 ) -> Result<Plan, MirrorError> {
+    let frame_mtu = largest_mtu(netlink, gateway, mirror).await?;
+    plan_sessions(netlink, (mirror, wishes), frame_mtu).await
+}
+
+/// Finds the way to each sensor and plans the sessions, and those that the controller asks for behind them. One of these
+/// that does not fit is left out, and logged. Changes nothing. `frame_mtu` is the largest MTU of the interfaces whose
+/// packets are copied, in bytes.
+///
+/// # Errors
+/// A sensor of the configuration's own sessions cannot be reached as configured.
+pub async fn plan_sessions(
+    netlink: &Netlink,
+    (mirror, wishes): (&Mirror, &[Wish]),
+    frame_mtu: u32,
+) -> Result<Plan, MirrorError> {
     let mut all = mirror.clone();
-    let mut plan = plan_sessions(netlink, gateway, &all).await?;
+    let mut plan = fit(netlink, &all, frame_mtu).await?;
     for wish in wishes {
         let Some(session) = wish.session(&all) else { continue };
         let fits = match session {
             Ok(session) => {
                 all.sessions.push(session);
-                plan_sessions(netlink, gateway, &all).await.map_err(|error| error.to_string())
+                fit(netlink, &all, frame_mtu).await.map_err(|error| error.to_string())
             }
             Err(error) => Err(error),
         };
@@ -57,21 +72,16 @@ pub(crate) async fn plan(
     Ok(plan)
 }
 
-async fn plan_sessions(
-    netlink: &Netlink,
-    gateway: &Gateway,
-    mirror: &Mirror,
-) -> Result<Plan, MirrorError> {
+async fn fit(netlink: &Netlink, mirror: &Mirror, frame_mtu: u32) -> Result<Plan, MirrorError> {
     let paths = sensor_paths(netlink, mirror).await?;
-    let mtu = largest_mtu(netlink, gateway, mirror).await?;
-    Plan::new(mirror, &paths, mtu).map_err(MirrorError::Plan)
+    Plan::new(mirror, &paths, frame_mtu).map_err(MirrorError::Plan)
 }
 
 /// Finds the way to each sensor that a session uses. Changes nothing.
 ///
 /// # Errors
 /// An interface is missing, or a sensor has no route.
-pub async fn sensor_paths(
+async fn sensor_paths(
     netlink: &Netlink,
     mirror: &Mirror,
 ) -> Result<BTreeMap<SensorName, SensorPath>, NetlinkError> {

@@ -11,6 +11,9 @@ use crate::mirror::Mirroring;
 const ANSWERED: &str =
     "this is a tunneler, which has its status, flows, copies, sensors and metrics alone";
 
+/// What is told of copies and sensors where there are none.
+const NOTHING: Value = Value::Array(Vec::new());
+
 /// Whether this is what an operator asks for.
 pub(crate) fn asks(query: &Query, topic: Topic) -> bool {
     query.request == Request::Show(topic)
@@ -30,11 +33,11 @@ pub(crate) async fn tell(
     let answer = if let Some(shown) = shown {
         shown
     } else if asks(&query, Topic::Mirror) {
-        mirroring.map_or_else(nothing, Mirroring::copies)
+        mirroring.map_or(Ok(NOTHING), Mirroring::copies)
     } else if asks(&query, Topic::Sensors) {
         match mirroring {
             Some(mirroring) => mirroring.sensors().await,
-            None => nothing(),
+            None => Ok(NOTHING),
         }
     } else if asks(&query, Topic::Metrics) {
         render(mirroring, metrics).await.map(Into::into)
@@ -42,12 +45,6 @@ pub(crate) async fn tell(
         Err(ANSWERED.into())
     };
     query.answer(answer);
-}
-
-/// What is told of something that is not there.
-#[expect(clippy::unnecessary_wraps, reason = "an answer like others")]
-fn nothing() -> Result<Value, String> {
-    Ok(Value::Array(Vec::new()))
 }
 
 async fn render(mirroring: Option<&Mirroring>, metrics: &Metrics) -> Result<String, String> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,17 +10,11 @@ use nightgate_abi::{
     tunnel::hosted_mark,
 };
 use nightgate_config::SensorName;
-use nightgate_datapath::{DatapathError, Tunnel};
-use nightgate_gateway::{
-    hosted::{HostedName, HostedNumbers, HostedTable},
-    hosting::SocketKind,
-    intercept::ServiceTag,
-};
+use nightgate_datapath::Tunnel;
+use nightgate_gateway::{hosted::HostedTable, hosting::SocketKind};
 use nightgate_mirror::Plan;
-use nightgate_sdk::{Permission, Service, ServiceId};
+use nightgate_sdk::ServiceId;
 use tracing::warn;
-
-use crate::table::Table;
 
 /// Largest IP packet of a copied TCP connection, bytes, as on Ethernet: those of the loopback interface would be too long for
 /// the way to a sensor.
@@ -40,13 +33,6 @@ struct State {
     /// Sensors that are out of order.
     down: BTreeSet<SensorName>,
     hosted: HostedTable,
-}
-
-/// Keeps what is copied of services in step with what the identity may dial and host.
-#[derive(Debug)]
-pub(crate) struct Follower {
-    copying: Copying,
-    numbers: HostedNumbers,
 }
 
 impl Copying {
@@ -79,16 +65,23 @@ impl Copying {
         state.hosted.services().map(|(number, name)| (name.to_owned(), number)).collect()
     }
 
+    /// Connections get the numbers of this table.
+    pub(crate) fn set_hosted(&self, hosted: HostedTable) {
+        self.lock().hosted = hosted;
+    }
+
+    /// Goes on with the sessions of another plan, which the kernel knows.
+    pub(crate) fn set_plan(&self, plan: Plan, hooks: &mut Tunnel) {
+        let mut state = self.lock();
+        state.plan = plan;
+        state.place_sensors(hooks);
+    }
+
     /// Sends nothing more to sensors that are out of order: their flows go to the other sensors of their sessions.
-    pub(crate) fn place_sensors(&self, down: BTreeSet<SensorName>, hooks: &mut Tunnel) {
+    pub(crate) fn set_sensors_down(&self, down: BTreeSet<SensorName>, hooks: &mut Tunnel) {
         let mut state = self.lock();
         state.down = down;
-        for session in state.plan.sessions() {
-            let value = state.plan.entry_with(session, |sensor| !state.down.contains(sensor));
-            if let Err(error) = hooks.set_mirror_session(session.id, value) {
-                warn!(%error, "copies go to the sensors as before; the next change tries again");
-            }
-        }
+        state.place_sensors(hooks);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,55 +89,19 @@ impl Copying {
     }
 }
 
-impl Follower {
-    /// Knows of no service yet.
-    pub(crate) fn new(copying: Copying) -> Self {
-        Self { copying, numbers: HostedNumbers::default() }
-    }
-
-    /// Copies the flows of those services that sessions name. `table` has the numbers of services.
-    pub(crate) fn follow(
-        &mut self,
-        services: &[Service],
-        (identity, table): (&str, &mut Table),
-        hooks: &mut Tunnel,
-    ) {
-        let plan = self.copying.plan();
-        let dialed = table
-            .names()
-            .filter_map(|(number, name)| Some((number, session(&plan, name, identity)?)));
-        let dialed = dialed.collect();
-        let hosted = self.hosted(services, &plan, table);
-        let image = hosted.image(|service, dialer| plan.claim_of(service, dialer));
-        let told = hooks.set_mirrored(dialed).and_then(|()| hooks.set_hosted(image));
-        match told {
-            // Connections get their numbers when the kernel knows these.
-            Ok(()) => self.copying.lock().hosted = hosted,
-            Err(error) => warn_of(&error),
+impl State {
+    fn place_sensors(&self, hooks: &mut Tunnel) {
+        for session in self.plan.sessions() {
+            let value = self.plan.entry_with(session, |sensor| !self.down.contains(sensor));
+            if let Err(error) = hooks.set_mirror_session(session.id, value) {
+                warn!(%error, "copies go to the sensors as before; the next change tries again");
+            }
         }
     }
-
-    fn hosted(&mut self, services: &[Service], plan: &Plan, table: &mut Table) -> HostedTable {
-        let bindable = services.iter().filter(|it| it.permissions.contains(&Permission::Bind));
-        let named = bindable.filter_map(|Service { id, name, .. }| {
-            let tag = ServiceTag::new(NonZeroU32::new(table.number(id))?);
-            Some((id.clone(), HostedName { name: name.clone(), tag }))
-        });
-        let named = named.collect();
-        let dialers = plan.identities().map(str::to_owned).collect();
-        let differs = |service: &str, dialer: &str| {
-            plan.claim_of(service, Some(dialer)) != plan.claim_of(service, None)
-        };
-        self.numbers.table(&named, &dialers, differs)
-    }
-}
-
-fn warn_of(error: &DatapathError) {
-    warn!(%error, "not all that should be is copied for sensors; the next look at the services tries again");
 }
 
 /// The session that copies what somebody dials of a service.
-fn session(plan: &Plan, service: &str, dialer: &str) -> Option<MirrorSessionId> {
+pub(crate) fn session(plan: &Plan, service: &str, dialer: &str) -> Option<MirrorSessionId> {
     let claim = plan.claim_of(service, Some(dialer));
     MirrorSessionId::new(session_of_flow(claim, None))
 }

@@ -9,7 +9,7 @@ use std::{
 use nightgate_config::{Metrics as Scraping, Mirror};
 use nightgate_datapath::Tunnel;
 use nightgate_gateway::{
-    admin::{AdminServer, Topic},
+    admin::{AdminServer, Query, Topic},
     exporter::{Exporter, ExporterError, Source},
     hosting::InstanceSecret,
 };
@@ -20,8 +20,9 @@ use tracing::{info, warn};
 use crate::{
     answers::{asks, shown, tell},
     attach,
-    copying::{Copying, Follower},
+    copying::Copying,
     flows::Flows,
+    follower::Follower,
     hosting::OwnHosting,
     mirror::{self, Mirroring},
     second_factor::take_codes,
@@ -65,6 +66,12 @@ impl HostConfig {
         let Some(mirror) = &self.mirror else { return Ok(None) };
         Mirroring::start((mirror, copying), Arc::clone(hooks), listeners).await.map(Some)
     }
+
+    /// Who says of which services, likewise.
+    pub(crate) fn follower(&self, copying: &Copying) -> Result<Option<Follower>, TunnelError> {
+        let Some(mirror) = &self.mirror else { return Ok(None) };
+        Ok(Some(Follower::new(copying.clone(), mirror.clone())?))
+    }
 }
 
 /// Hosts what the identity may host, and intercepts nothing, until `stop` completes: without hooks and sockets, and so
@@ -84,6 +91,7 @@ pub async fn host(
     let _exporter = config.export(&metrics, admin_socket).await?;
     let context = Context::load(identity).await?;
     let copying = Copying::new(mirror::plan(config.mirror.as_ref()).await?);
+    let follower = config.follower(&copying)?;
     let hooks = config.mirror.as_ref().map(|_| attach::nowhere()).transpose()?;
     let hooks = hooks.map(|hooks| Arc::new(Mutex::new(hooks)));
     let mut mirroring = match &hooks {
@@ -93,7 +101,7 @@ pub async fn host(
     info!(identity = %context.identity_name(), "tunneler hosts");
     let codes = take_codes(context.clone(), identity.path().map(Path::to_owned));
     let told = (metrics.clone(), flows.clone());
-    let follower = hooks.map(|hooks| (Follower::new(copying.clone()), hooks));
+    let follower = follower.zip(hooks);
     let hosting = OwnHosting::new(context.clone(), told, (config.secret, copying));
     let answers = async {
         loop {
@@ -116,7 +124,7 @@ pub async fn host(
     Ok(())
 }
 
-async fn next(admin: &mut Option<AdminServer>) -> Option<nightgate_gateway::admin::Query> {
+async fn next(admin: &mut Option<AdminServer>) -> Option<Query> {
     match admin {
         Some(admin) => admin.next().await,
         None => std::future::pending().await,
@@ -136,6 +144,7 @@ async fn keep(
         match context.services().await {
             Ok(services) => {
                 if let Some((follower, hooks)) = &mut follower {
+                    follower.heed(&services, hooks).await;
                     let identity = context.identity_name();
                     follower.follow(&services, (&identity, &mut table), &mut lock(hooks));
                 }

@@ -10,6 +10,7 @@ mod attach;
 mod copying;
 mod dns;
 mod flows;
+mod follower;
 mod host;
 mod hosting;
 mod interfaces;

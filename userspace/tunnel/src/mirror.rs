@@ -12,7 +12,7 @@ use std::{
 use nightgate_config::Mirror;
 use nightgate_datapath::{DatapathError, Tunnel};
 use nightgate_gateway::{
-    mirror::{MirrorError, SensorWatch, sensor_paths, sensors_down},
+    mirror::{SensorWatch, plan_sessions, sensors_down},
     report::{
         MirrorReport, QueueDrops, SensorReport, mirror_metrics, mirror_reports, sensor_reports,
     },
@@ -36,8 +36,7 @@ use crate::{
 /// The sessions do not fit the host.
 pub(crate) async fn plan(mirror: Option<&Mirror>) -> Result<Plan, TunnelError> {
     let Some(mirror) = mirror else { return Ok(Plan::default()) };
-    let paths = sensor_paths(&Netlink::connect()?, mirror).await?;
-    Ok(Plan::new(mirror, &paths, FRAME_MTU).map_err(MirrorError::Plan)?)
+    Ok(plan_sessions(&Netlink::connect()?, (mirror, &[]), FRAME_MTU).await?)
 }
 
 /// Copies are being made.
@@ -53,7 +52,7 @@ pub(crate) struct Mirroring {
 
 impl Mirroring {
     /// Tells the kernel of the sessions and sensors, and gives copies their way. Nothing is copied before a
-    /// [`Follower`](crate::copying::Follower) says of which services.
+    /// [`Follower`](crate::follower::Follower) says of which services.
     ///
     /// # Errors
     /// The kernel refuses; nothing stays behind.
@@ -99,7 +98,7 @@ impl Mirroring {
         tokio::select! {
             healths = self.watch.changed() => {
                 let down = sensors_down(&healths);
-                self.copying.place_sensors(down, &mut self.hooks());
+                self.copying.set_sensors_down(down, &mut self.hooks());
             }
             interfaces = self.interfaces.changed() => {
                 if let Err(error) = self.hooks().serve_at(&interfaces) {
@@ -111,18 +110,18 @@ impl Mirroring {
 
     /// What became of the copies, for operators.
     pub(crate) fn copies(&self) -> Result<Value, String> {
-        self.copy_reports().map_err(words).and_then(|it| shown(&it))
+        self.copy_reports().map_err(|it| it.to_string()).and_then(|it| shown(&it))
     }
 
     /// The sensors, for operators.
     pub(crate) async fn sensors(&self) -> Result<Value, String> {
-        self.sensor_reports().await.map_err(words).and_then(|it| shown(&it))
+        self.sensor_reports().await.map_err(|it| it.to_string()).and_then(|it| shown(&it))
     }
 
     /// Both, for Prometheus.
     pub(crate) async fn metrics(&self) -> Result<String, String> {
-        let sensors = self.sensor_reports().await.map_err(words)?;
-        let copies = self.copy_reports().map_err(words)?;
+        let sensors = self.sensor_reports().await.map_err(|error| error.to_string())?;
+        let copies = self.copy_reports().map_err(|error| error.to_string())?;
         mirror_metrics(&copies, &sensors).map_err(|error| error.to_string())
     }
 
@@ -156,11 +155,6 @@ impl Mirroring {
     fn hooks(&self) -> MutexGuard<'_, Tunnel> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
-fn words(error: DatapathError) -> String {
-    error.to_string()
 }
 
 /// Follows what copies depend on, as long as any are made.

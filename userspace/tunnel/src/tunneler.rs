@@ -26,8 +26,9 @@ use tracing::{info, warn};
 use crate::{
     answers::{asks, shown, tell},
     attach::{Attach, Attached, Place, attach},
-    copying::{Copying, Follower},
+    copying::Copying,
     flows::Flows,
+    follower::Follower,
     host::HostConfig,
     hosting::OwnHosting,
     mirror::{self, Mirroring},
@@ -123,6 +124,7 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let metrics = Metrics::new()?;
     let exporter = config.hosting.export(&metrics, Some(&config.admin_socket)).await?;
     let copying = Copying::new(mirror::plan(config.hosting.mirror.as_ref()).await?);
+    let follower = config.hosting.follower(&copying)?;
     let records = records(&config, (&context, &copying), &metrics)?;
     let Attached { tunnel, sockets, mut place } = attach(&config).await?;
     let hooks = Arc::new(Mutex::new(tunnel));
@@ -135,7 +137,6 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
             return Err(error);
         }
     };
-    let follower = mirroring.is_some().then(|| Follower::new(copying.clone()));
     let shared = Arc::new(Shared {
         context,
         hooks,
@@ -238,6 +239,9 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret, mut follower: Opti
         }
         match shared.context.services().await {
             Ok(services) => {
+                if let Some(follower) = &mut follower {
+                    follower.heed(&services, &shared.hooks).await;
+                }
                 let (destinations, problems) = shared.table().update(&services);
                 if let Some(follower) = &mut follower {
                     let (identity, mut hooks) = (shared.identity_name(), shared.hooks());

@@ -110,14 +110,17 @@ pub(super) fn service(stored: &Stored<Service>) -> Value {
 pub(super) fn service_for(
     stored: &Stored<Service>,
     permissions: &[Permission],
-    wanted: &ConfigTypes,
+    (wanted, caller): (&ConfigTypes, &Identity),
     (model, native_ends): (&Model, &[Permission]),
 ) -> Value {
     let mut shaped = service(stored);
     let documents = resolved_config(&stored.entity, model).into_iter();
-    let config: Map<String, Value> = documents.filter(|(kind, _)| wanted.includes(kind)).collect();
-    shaped["config"] = config.into();
-    let shared = stored.entity.configs.iter().filter(|id| is_for_clients_by_id(id, model));
+    let documents = documents.filter(|(kind, _)| wanted.includes(kind)).filter_map(|(kind, it)| {
+        let told = told(&kind, &it, caller)?;
+        Some((kind, told))
+    });
+    shaped["config"] = documents.collect::<Map<String, Value>>().into();
+    let shared = stored.entity.configs.iter().filter(|id| is_for(caller, id, model));
     shaped["configs"] = shared.map(|id| id.to_string()).collect();
     shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
     // Ours: clients of OpenZiti ignore it.
@@ -365,23 +368,28 @@ impl ConfigTypes {
     }
 
     fn includes(&self, kind: &str) -> bool {
-        let is_wanted = match self {
+        match self {
             Self::All => true,
             Self::Named(names) => names.iter().any(|name| name == kind),
-        };
-        is_wanted && is_for_clients(kind)
+        }
     }
 }
 
-/// Whoever uses a service is not to learn from us that it is mirrored.
-fn is_for_clients(kind: &str) -> bool {
-    kind != MirrorV1::TYPE
+/// What a client is told of a document. Whoever uses a service is not to learn from us that it is mirrored, except for the
+/// tunnelers that are to do it.
+fn told(kind: &str, document: &Value, caller: &Identity) -> Option<Value> {
+    match kind {
+        MirrorV1::TYPE => MirrorV1::for_tunneler(document, &caller.name).map(Value::Object),
+        _ => Some(document.clone()),
+    }
 }
 
-fn is_for_clients_by_id(config: &ConfigId, model: &Model) -> bool {
-    let kind = model.configs.get(config).map(|stored| &stored.entity.config_type_id);
-    let kind = kind.and_then(|id| model.config_types.get(id));
-    kind.is_none_or(|kind| is_for_clients(&kind.entity.name))
+fn is_for(caller: &Identity, config: &ConfigId, model: &Model) -> bool {
+    let known = model.configs.get(config).and_then(|stored| {
+        let kind = model.config_types.get(&stored.entity.config_type_id)?;
+        Some((&kind.entity.name, &stored.entity.data))
+    });
+    known.is_none_or(|(kind, data)| told(kind, data, caller).is_some())
 }
 
 fn name_of_service<'a>(model: &'a Model, session: &ServiceSession) -> &'a str {

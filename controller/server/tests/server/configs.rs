@@ -83,6 +83,21 @@ async fn clients_do_not_learn_that_a_service_is_mirrored() {
     }
     let shown = admin.find("services", "web").await.1;
     assert_eq!(shown["configs"].as_array().map(Vec::len), Some(2), "{shown}");
+
+    // Those whose tunnelers are to do it learn it, and nobody else; who else is to, none of them.
+    let data = json!({
+        "sensor": "ids", "expires": "2999-01-01T00:00:00Z", "tunnelers": ["alice", "carol"], "gateways": ["gw"],
+    });
+    let path = format!("{MANAGEMENT}/configs/{watch}");
+    assert_eq!(admin.patch(&path, json!({ "data": data })).await.status, 200);
+    let (_, credentials) = lab.identity("bob", &[]).await;
+    let bob = lab.client(&credentials).await;
+    let services = alice.get("/services?configTypes=all").await.body["data"][0].clone();
+    let told = json!({ "sensor": "ids", "expires": "2999-01-01T00:00:00Z" });
+    assert_eq!(services["config"]["mirror.v1"], told);
+    assert_eq!(services["configs"].as_array().map(Vec::len), Some(2), "{services}");
+    let services = bob.get("/services?configTypes=all").await.body.to_string();
+    assert!(services.contains("host.v1") && !services.contains("mirror.v1"), "{services}");
 }
 
 #[tokio::test]

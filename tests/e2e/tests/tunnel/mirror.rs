@@ -7,7 +7,7 @@ use super::*;
 /// A sensor behind an interface of the scene's host.
 pub(super) struct Sensor {
     capture: Capture,
-    _namespace: Namespace,
+    namespace: Namespace,
 }
 
 impl Sensor {
@@ -21,7 +21,7 @@ impl Sensor {
             namespace.add_address(interface, address).expect("added");
         }
         let capture = Capture::start(name, &namespace, "in0", scene.folder.path());
-        Self { capture: capture.expect("started"), _namespace: namespace }
+        Self { capture: capture.expect("started"), namespace }
     }
 
     /// Of what was copied, what a program has said and heard, at the addresses that it knows; and nothing else.
@@ -160,4 +160,53 @@ fn without_hooks_on_cgroups_it_is_copied_likewise() {
     sensor.has_whole_frames();
     scene.accounts();
     tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+#[test]
+fn the_controller_asks_tunnelers_for_copies_by_name() {
+    let scene = Scene::start();
+    let _beyond = Beyond::start(&scene);
+    let sensor = Sensor::start(&scene, "asked");
+    let mirror = scene.file("mirror.yaml");
+    let text = "sensors: { ids: { interface: mon0, address: 10.7.0.2 } }\nsessions: []\n";
+    fs::write(&mirror, text).expect("written");
+    let mut tunnel = scene.tunnel("cgroup", &["--mirror", &mirror.display().to_string()]);
+    let watch = |command: &str, tunneler: &str| {
+        let document = scene.file("watch.json");
+        let text = format!(
+            r#"{{ "sensor": "ids", "vni": 42, "expires": "2100-01-01T00:00:00Z", "tunnelers": ["{tunneler}"] }}"#
+        );
+        fs::write(&document, text).expect("written");
+        scene.operate(&format!("config {command} --data {}", document.display()));
+    };
+    let visit = |page: &str| {
+        let url = format!("http://10.9.0.9/{page}");
+        scene.program(&["curl", "-sS", "--max-time", "20", &url])
+    };
+    let copies = || {
+        let mut command = Command::new(&scene.nightgate);
+        command.args(["mirror", "--json", "--socket"]).arg(scene.file("tunnel.sock"));
+        run(&mut command).expect("shown")
+    };
+    watch("create watch mirror.v1", "somebody");
+    scene.operate("service update web --config places --config watch");
+    assert!(visit("unwatched").status.success(), "{}", tunnel.log());
+
+    watch("update watch", "laptop");
+    until("copies", LONG, || {
+        visit("watched");
+        Ok(copies().contains("by-web").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    for filter in ["http.request.uri == \"/watched\"", "http.response"] {
+        sensor.sees(&format!("vxlan.vni == 42 && {filter}"), &tunnel.log());
+    }
+    sensor.has_none("http.request.uri == \"/unwatched\"");
+
+    scene.operate("service update web --config places");
+    until("no session", LONG, || Ok((!copies().contains("by-web")).then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    assert!(visit("later").status.success(), "{}", tunnel.log());
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+    sensor.has_none("http.request.uri == \"/later\"");
 }

@@ -49,6 +49,30 @@ impl Tunnel {
         mirror::set_sensor(&mut self.ebpf, number, sensor)
     }
 
+    /// Forgets what became of the copies of a session, before another one gets its number.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn clear_mirror_counters(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
+        mirror::forget_copies(&mut self.ebpf, id)
+    }
+
+    /// Removes a mirror session; its copies are then counted as without session.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove_mirror_session(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
+        mirror::remove_session(&mut self.ebpf, id)
+    }
+
+    /// Removes a sensor; copies for it are then counted as without one.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove_mirror_sensor(&mut self, number: u8) -> Result<(), DatapathError> {
+        mirror::remove_sensor(&mut self.ebpf, number)
+    }
+
     /// Copies the flows of these services, by their numbers, that begin from now on, and of no others.
     ///
     /// # Errors

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 /// What an operator asks for about one service.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Wish {
+pub struct Wish {
     /// Name of the service.
-    service: String,
-    /// The document without the gateways that it is for.
-    document: Map<String, Value>,
+    pub service: String,
+    /// The document without the names of those that it is for.
+    pub document: Map<String, Value>,
 }
 
 /// The wishes that are for this gateway, about the services that it intercepts or hosts.
@@ -28,22 +28,13 @@ pub(crate) fn wishes<'a>(
         return Vec::new();
     }
     let carried: BTreeSet<&str> = carried.collect();
-    let own = replica.router(router).map(|router| router.name.as_str());
+    let own = replica.router(router).map_or("", |router| router.name.as_str());
     let wish = |Service { name, config, .. }: &Service| {
-        let mut document = config.get(MirrorV1::TYPE)?.as_object()?.clone();
-        let names_own = |gateways: &Value| {
-            let names = gateways.as_array().into_iter().flatten();
-            names.filter_map(Value::as_str).any(|name| Some(name) == own)
-        };
-        let is_wanted = document.remove(GATEWAYS).is_none_or(|gateways| names_own(&gateways));
-        let is_wanted = is_wanted && carried.contains(name.as_str());
-        is_wanted.then(|| Wish { service: name.clone(), document })
+        let document = MirrorV1::for_gateway(config.get(MirrorV1::TYPE)?, own)?;
+        carried.contains(name.as_str()).then(|| Wish { service: name.clone(), document })
     };
     mirrored.into_iter().filter_map(wish).collect()
 }
-
-/// Key of the document with the names of the gateways that it is for; without it, all of them.
-const GATEWAYS: &str = "gateways";
 
 impl Wish {
     /// The session, if the configuration has a sensor of that name and lets the controller ask for sessions.

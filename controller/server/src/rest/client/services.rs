@@ -47,9 +47,10 @@ pub(crate) async fn list(
             name: stored.entity.name.clone(),
         };
         let native = NativeEnds::new(memory);
+        let asked = (&wanted, &caller.identity);
         query.answer(&["encryptionRequired", "permissions"], services, names, |service| {
             let ends = native.seen_by(&service.0.entity.id, &service.1);
-            shape::service_for(service.0, &service.1, &wanted, (&memory.model, &ends))
+            shape::service_for(service.0, &service.1, asked, (&memory.model, &ends))
         })
     })
 }
@@ -67,7 +68,8 @@ pub(crate) async fn one(
         let found = services.into_iter().find(|(stored, _)| stored.entity.id.as_str() == id);
         found.map(|(stored, permissions)| {
             let ends = NativeEnds::new(memory).seen_by(&stored.entity.id, &permissions);
-            answer::ok(shape::service_for(stored, &permissions, &wanted, (&memory.model, &ends)))
+            let asked = (&wanted, &caller.identity);
+            answer::ok(shape::service_for(stored, &permissions, asked, (&memory.model, &ends)))
         })
     })
     .ok_or_else(|| Failure::not_found("the service"))
