@@ -4,7 +4,8 @@ use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nightgate_e2ee::{
-    AgreementError, Binding as CircuitBinding, EarlyId, EarlyOffer, KeyPair, Protection, Share,
+    AgreementError, Binding as CircuitBinding, EarlyId, EarlyOffer, EarlySecrets, KeyPair,
+    Protection, Share,
 };
 use nightgate_model::{
     configs::EndToEndV1,
@@ -12,6 +13,7 @@ use nightgate_model::{
     id::IdentityId,
 };
 use nightgate_wire::{
+    FailureCause,
     channel::Message,
     edge::{content, header, precedence},
 };
@@ -27,7 +29,6 @@ use crate::{
     context::Context,
     controller::ServiceSession,
     dial::is_invalid_session,
-    early::EarlySecrets,
     edge::{Channel, Closed, Event, Port, PortKind, Receiver},
     listen::{BindFailure, BindOptions, Caller},
     offer::{Offer, OfferLost, Waiting},
@@ -317,7 +318,7 @@ impl Binding {
     async fn answer(self: Arc<Self>, port: Arc<Port>, dial: Message, place: Option<Place>) {
         let sequence = dial.sequence;
         if let Err(refusal) = self.accept(&port, dial, place).await {
-            let reason = refusal.to_string();
+            let reason = format!("{}: {refusal}", refusal.cause());
             tracing::info!(service = self.service.name, reason, "dial refused");
             let answer = port.message(content::DIAL_FAILED).in_reply_to(sequence);
             // Without the channel there is nobody left to tell.
@@ -407,6 +408,19 @@ enum Refusal {
     Agreement(#[from] AgreementError),
     #[error(transparent)]
     Peer(#[from] PeerRefusal),
+}
+
+impl Refusal {
+    /// What routers know it by.
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::Busy => FailureCause::Capacity,
+            Self::NoConnId | Self::ChannelLost(_) => FailureCause::HostRefused,
+            Self::NotNative | Self::AnotherIdentity | Self::Agreement(_) | Self::Peer(_) => {
+                FailureCause::Encryption
+            }
+        }
+    }
 }
 
 fn put_standing(message: &mut Message, (precedence, cost): (Precedence, u16)) {

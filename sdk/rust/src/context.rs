@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nightgate_e2ee::EarlySecrets;
 use nightgate_identity::{Credentials, Identity};
 use nightgate_model::{configs::EndToEndV1, entity::Permission, id::ServiceId};
 use tokio::io::AsyncWriteExt as _;
@@ -18,7 +19,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     controller::{AuthenticateError, Controller, RenewError, ServiceSession},
     dial::{self, DialError, DialFailure, DialOptions, Dialer},
-    early::EarlySecrets,
     edge::Pool,
     listen::{BindError, BindFailure, BindOptions, Listener, Offers},
     peers::Peers,
@@ -153,6 +153,13 @@ impl Context {
     pub async fn dial_identity(&self, service: &str, identity: &str) -> Result<Stream, DialError> {
         let instance = Some(identity.to_owned());
         self.dial_with(service, &DialOptions { instance, ..DialOptions::default() }).await
+    }
+
+    /// Whether [`DialOptions::early_data`] would go with such a dial, as far as is known here: an earlier circuit to a host
+    /// of the service and instance has left what that takes, and the service lets dials carry data. The host may have
+    /// forgotten.
+    pub fn carries_early_data(&self, service: &str, instance: Option<&str>) -> bool {
+        self.inner.carries_early_data(service, instance)
     }
 
     /// Hosts a service by name, with [`BindOptions::default`].
@@ -321,6 +328,12 @@ impl Inner {
         written
             .map_err(|_gone| DialFailure::ChannelLost { router: channel.router().to_owned() })?;
         Ok(stream)
+    }
+
+    fn carries_early_data(&self, name: &str, instance: Option<&str>) -> bool {
+        let id = self.services().get(name).map(|known| known.said().id.clone());
+        let has = |id| self.early.has(&(id, instance.map(str::to_owned)), Instant::now());
+        id.is_some_and(has)
     }
 
     /// After a failure, what is known of the service may be out of date.

@@ -44,7 +44,6 @@ mod connector;
 mod context;
 mod controller;
 mod dial;
-mod early;
 mod edge;
 mod enroll;
 #[doc(hidden)]

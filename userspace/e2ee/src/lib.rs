@@ -45,8 +45,8 @@ mod protection;
 
 pub use error::{RecordError, SealError};
 pub use native::{
-    Binding, Cipher, EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret, HandshakeError,
-    LINE_CIRCUITS, LINE_LIFETIME, LINE_PAUSE, Lines, REKEY_AFTER,
+    Binding, Cipher, EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret, EarlySecrets,
+    HandshakeError, LINE_CIRCUITS, LINE_LIFETIME, LINE_PAUSE, Lines, REKEY_AFTER,
 };
 pub use openziti::{
     HEADER_LENGTH, Inbound, KeyExchangeError, KeyPair, Outbound, POINT_LENGTH, PUBLIC_KEY_LENGTH,

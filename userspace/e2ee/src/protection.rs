@@ -94,7 +94,8 @@ pub struct Protection {
     pub method: Method,
     /// Who the peer proved to be; none with OpenZiti's methods.
     pub peer: Option<ProvenIdentity>,
-    /// For data that goes with a later dial; none with OpenZiti's methods.
+    /// For data that goes with a later dial; none with OpenZiti's methods, and where the circuit rests on an earlier
+    /// handshake.
     pub early: Option<EarlySecret>,
     /// At the host, what came with the dial and was taken.
     pub early_data: Option<Vec<u8>>,
@@ -229,7 +230,7 @@ impl From<native::Agreed> for Protection {
             opener: Opener(Opening::Native(Box::new(native::Opening::new(cipher, inbound)))),
             method: Method::Native(cipher),
             peer: Some(peer),
-            early: Some(early),
+            early,
             early_data,
         }
     }

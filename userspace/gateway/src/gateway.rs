@@ -248,6 +248,7 @@ async fn run_parts(
         metrics: metrics.clone(),
         flows: verdicts.flows(),
         lines: Arc::default(),
+        early: Arc::default(),
         settled: settle(&router),
     };
     let tracer = Tracer::new(&firewall)?;

@@ -168,7 +168,7 @@ impl Hosting {
         secret: InstanceSecret,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CIRCUITS));
-        let (prober, lines) = (Prober::new(), Arc::default());
+        let (prober, lines, early) = (Prober::new(), Arc::default(), Arc::default());
         Self::with(RouterHost {
             router,
             identity,
@@ -177,6 +177,7 @@ impl Hosting {
             table,
             slots,
             lines,
+            early,
             prober,
             udp_idle,
             secret,

@@ -1,10 +1,14 @@
 //! Dials services for what the kernel intercepts.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use nightgate_e2ee::{Binding, Lines, Own};
-use nightgate_model::{configs::Protocol, entity::Permission, id::IdentityId};
+use nightgate_e2ee::{Binding, EarlySecret, EarlySecrets, Lines, Own};
+use nightgate_model::{
+    configs::Protocol,
+    entity::Permission,
+    id::{IdentityId, ServiceId},
+};
 use nightgate_router::{Circuit, DialRefusal, DialRequest, FailureCause, Router};
 use nightgate_telemetry::{End, Metrics};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
@@ -32,6 +36,8 @@ pub struct Interceptor {
     pub flows: CarriedFlows,
     /// What handshakes with hosts leave for later circuits.
     pub lines: Arc<Lines>,
+    /// What circuits to hosts that keep no lines have left for data that goes with later dials, by service and instance.
+    pub early: Arc<EarlySecrets<(ServiceId, String)>>,
     /// Whether the router has had the time to make its first links; dials wait for it.
     pub settled: watch::Receiver<bool>,
 }
@@ -126,37 +132,62 @@ impl Interceptor {
             app_data: app_data.clone(),
             session: Bytes::new(),
         };
-        let mut offer = Offer::new(service.encryption, self.own(), binding)?;
-        if let Some(stream) = stream.filter(|_| service.early_data)
-            && offer.resumed_peer().is_some_and(|peer| self.may_host(service, peer))
-        {
-            offer.carry_first(&said_first(stream).await, &app_data)?;
-        }
+        // Data with a dial is the beginning of a stream: datagrams have none.
+        let stream = stream.filter(|_| service.early_data);
+        let mut offer = self.offer(service, binding, (self.own(), stream)).await?;
         let mut dialed = self.router.dial(request(&offer)).await;
-        if offer.resumed_peer().is_some()
-            && dialed.as_ref().is_err_and(|refusal| refusal.cause == FailureCause::Encryption)
-        {
-            // Another host than that of the earlier handshake, or it was started again.
-            offer.missed();
-            offer = Offer::new(service.encryption, self.own(), binding)?;
-            dialed = self.router.dial(request(&offer)).await;
-        }
-        let circuit = match dialed {
-            Ok(circuit) => circuit,
-            Err(refusal) => {
-                let cause = refusal.cause.as_str();
-                self.metrics.circuit_refused(End::Dialer, cause);
-                info!(service = %service.name, cause, detail = %refusal.detail, "dial refused");
-                return Err(refusal.into());
+        if offer.resumed_peer().is_some() && misses_line(&dialed) {
+            let anew = self.router.credentials().map(Own::from);
+            let anew = self.offer(service, binding, (anew, stream)).await?;
+            dialed = self.router.dial(request(&anew)).await;
+            let resumed = std::mem::replace(&mut offer, anew);
+            // The host may have refused for another reason.
+            if dialed.is_ok() {
+                resumed.missed();
             }
-        };
+        }
+        let circuit = dialed.inspect_err(|DialRefusal { cause, detail }| {
+            let cause = cause.as_str();
+            self.metrics.circuit_refused(End::Dialer, cause);
+            info!(service = %service.name, cause, detail, "dial refused");
+        })?;
         let protection =
             offer.complete(&circuit.peer).and_then(|protected| self.known(service, protected));
-        let protection = protection.inspect_err(|error| {
+        let mut protection = protection.inspect_err(|error| {
             self.metrics.circuit_refused(End::Dialer, FailureCause::Encryption.as_str());
             warn!(service = %service.name, %error, "circuit refused");
         })?;
+        if let Some(left) = protection.left.take().filter(|_| stream.is_some()) {
+            self.early.put((service.id.clone(), instance), left, Instant::now());
+        }
         Ok((circuit, protection))
+    }
+
+    /// What to offer a host, with what the client of a `stream` says first if a host that it may be for has left what that
+    /// takes.
+    async fn offer(
+        &self,
+        service: &InterceptedService,
+        binding: Binding<'_>,
+        (own, stream): (Option<Own>, Option<&TcpStream>),
+    ) -> Result<Offer, ProtectionError> {
+        let mut offer = Offer::new(service.encryption, own, binding)?;
+        let Some(stream) = stream else { return Ok(offer) };
+        let resumed = offer.resumed_peer().map(|peer| self.may_host(service, peer));
+        let secret = match resumed {
+            Some(_) => None,
+            None => self.take_secret(service, binding.instance),
+        };
+        if resumed.unwrap_or(secret.is_some()) {
+            offer.carry_first(secret, &said_first(stream).await, binding.app_data)?;
+        }
+        Ok(offer)
+    }
+
+    fn take_secret(&self, service: &InterceptedService, instance: &str) -> Option<EarlySecret> {
+        let key = (service.id.clone(), instance.to_owned());
+        let secret = self.early.take(&key, Instant::now());
+        secret.filter(|secret| self.may_host(service, secret.peer()))
     }
 
     fn own(&self) -> Option<Own> {
@@ -188,5 +219,18 @@ impl Interceptor {
         let replica = self.router.replica();
         let replica = replica.borrow();
         replica.identities.get(&self.identity).map_or_else(String::new, |own| own.name.clone())
+    }
+}
+
+/// Whether the host that was reached may have no part in the earlier handshake that the dial rests on: it is another one
+/// than that, or was started again.
+fn misses_line(dialed: &Result<Circuit, DialRefusal>) -> bool {
+    match dialed {
+        // OpenZiti's hosts take circuits whose dialer sends no key.
+        Ok(circuit) => circuit.peer.handshake.is_empty(),
+        // OpenZiti's hosts name no causes.
+        Err(DialRefusal { cause, .. }) => {
+            matches!(cause, FailureCause::Encryption | FailureCause::HostRefused)
+        }
     }
 }

@@ -143,7 +143,7 @@ fn move_here(stream: TcpStream) -> io::Result<TcpStream> {
 }
 
 /// What the client has sent so far, or sends in a moment, as far as it may go with a dial. It stays unread.
-pub(crate) async fn said_first(stream: &TcpStream) -> Vec<u8> {
+pub async fn said_first(stream: &TcpStream) -> Vec<u8> {
     let mut first = vec![0; MAX_EARLY_DATA];
     let said = timeout(FIRST_WORDS, stream.peek(&mut first)).await;
     first.truncate(said.map_or(0, Result::unwrap_or_default));

@@ -5,7 +5,8 @@ use std::mem::take;
 
 use bytes::Bytes;
 use nightgate_e2ee::{
-    AgreementError, Binding, EarlyOffer, Own, Proposal, Protection, RecordError, SealError, Share,
+    AgreementError, Binding, EarlyOffer, EarlySecret, Own, Proposal, Protection, RecordError,
+    SealError, Share,
 };
 use nightgate_router::KeyShare;
 
@@ -43,6 +44,8 @@ pub struct Protected {
     pub taken: usize,
     /// At the host, what it took with the dial.
     pub early_data: Bytes,
+    /// What the circuit leaves for data that goes with a later dial, if it does.
+    pub left: Option<EarlySecret>,
 }
 
 /// The sending half of a protected circuit.
@@ -115,13 +118,19 @@ impl Offer {
         }
     }
 
-    /// Lets the beginning of what the client has to say go with the dial, if this rests on an earlier handshake.
+    /// Lets the beginning of what the client has to say go with the dial, if this rests on an earlier handshake, or else
+    /// an earlier circuit has left a secret for it.
     ///
     /// # Errors
     /// The record could not be sealed.
-    pub fn carry_first(&mut self, first: &[u8], app_data: &[u8]) -> Result<(), ProtectionError> {
+    pub fn carry_first(
+        &mut self,
+        secret: Option<EarlySecret>,
+        first: &[u8],
+        app_data: &[u8],
+    ) -> Result<(), ProtectionError> {
         if let Self::Encrypted { proposal, early, .. } = self {
-            let sealed = proposal.seal_early(None, (first, app_data))?;
+            let sealed = proposal.seal_early(secret, (first, app_data))?;
             *early = sealed.map(|(length, sealed)| (length, sealed.into()));
         }
         Ok(())
@@ -209,6 +218,7 @@ impl Protected {
             peer: None,
             taken: 0,
             early_data: Bytes::new(),
+            left: None,
         })
     }
 }
@@ -221,6 +231,7 @@ impl From<Protection> for Protected {
             peer: protection.peer.map(|peer| peer.id),
             taken: 0,
             early_data: protection.early_data.map_or_else(Bytes::new, Bytes::from),
+            left: protection.early,
         }
     }
 }

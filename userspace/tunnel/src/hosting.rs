@@ -189,6 +189,7 @@ impl EdgeHost {
             Err(error) => return debug!(service, dialer, %error, "hosted connection ended"),
         };
         self.metrics.circuit_opened(End::Host);
+        self.metrics.early_data(End::Host, stream.early_data());
         let Some(report) = report(service, &dialer, &connection) else { return };
         let mut entered = self.flows.enter(report);
         let counts = Arc::clone(&entered.counts);

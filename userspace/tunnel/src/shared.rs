@@ -14,11 +14,13 @@ use nightgate_abi::{
 use nightgate_datapath::{Destinations, Tunnel, TunnelInterface};
 use nightgate_gateway::{
     intercept::{DialPlan, Passage},
+    listener::said_first,
     names::{HostName, NameAddresses},
 };
 use nightgate_model::configs::Protocol;
 use nightgate_sdk::{Context, DialError, DialFailure, DialOptions, FailureCause, Stream};
 use nightgate_telemetry::{End, Metrics};
+use tokio::net::TcpStream;
 use tracing::{error, warn};
 
 use crate::{
@@ -215,7 +217,13 @@ impl Shared {
         Ok(Call { service, process, source, destination, name, plan, protocol })
     }
 
-    pub(crate) async fn dial(&self, call: &Call) -> Result<Stream, DialError> {
+    /// Opens a circuit, and counts it or why there is none. What the program says first on `connection` begins the circuit if
+    /// it can go with the dial; gives of how many bytes that is true. They stay to be read.
+    pub(crate) async fn dial(
+        &self,
+        call: &Call,
+        connection: Option<&TcpStream>,
+    ) -> Result<(Stream, usize), DialError> {
         let passage = Passage {
             protocol: call.protocol,
             client: call.source,
@@ -224,18 +232,29 @@ impl Shared {
             caller: self.context.identity_name(),
         };
         let instance = call.plan.instance(&passage);
+        let instance = (!instance.is_empty()).then_some(instance);
+        let carries = self.context.carries_early_data(&call.service, instance.as_deref());
+        let first = match connection.filter(|_| carries) {
+            Some(connection) => said_first(connection).await,
+            None => Vec::new(),
+        };
+        let length = first.len();
         let options = DialOptions {
             app_data: call.plan.app_data(&passage),
-            instance: (!instance.is_empty()).then_some(instance),
+            instance,
             timeout: call.plan.timeout(),
+            early_data: first.into(),
             ..DialOptions::default()
         };
         let dialed = self.context.dial_with(&call.service, &options).await;
         match &dialed {
-            Ok(_) => self.metrics.circuit_opened(End::Dialer),
+            Ok(stream) => {
+                self.metrics.circuit_opened(End::Dialer);
+                self.metrics.early_data(End::Dialer, stream.early_data());
+            }
             Err(error) => self.metrics.circuit_refused(End::Dialer, cause(&error.failure)),
         }
-        dialed
+        dialed.map(|stream| (stream, length))
     }
 
     /// The addresses of a service's name.

@@ -13,7 +13,7 @@ use nightgate_abi::tunnel::{DNS_SERVICE, Origin};
 use nightgate_gateway::{carry::reset, sight::Sight};
 use nightgate_mirror::flow::EndReason;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
@@ -96,8 +96,8 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
             return;
         }
     };
-    let mut overlay = match shared.dial(&call).await {
-        Ok(overlay) => overlay,
+    let (mut overlay, begun) = match shared.dial(&call, Some(&stream)).await {
+        Ok(dialed) => dialed,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             info!(service = %call.service, command = %call.process.command, error, "not dialed");
@@ -109,10 +109,13 @@ async fn carry(mut stream: TcpStream, source: SocketAddr, origin: &Origin, share
     let prepared = stream.set_nodelay(true);
     let mut counted =
         Counted { stream: &mut stream, counts: &entered.counts, sight: entered.sight() };
-    let ended = match prepared {
-        Ok(()) => copy_bidirectional(&mut counted, &mut overlay).await,
-        Err(error) => Err(error),
-    };
+    let ended = async {
+        prepared?;
+        // The circuit has begun with it.
+        counted.read_exact(&mut vec![0; begun]).await?;
+        copy_bidirectional(&mut counted, &mut overlay).await
+    }
+    .await;
     match ended {
         Ok(_) => entered.end(EndReason::EndOfFlow, Duration::ZERO),
         Err(error) => {

@@ -104,8 +104,8 @@ async fn answer(arrival: &Arrival, query: &[u8], shared: &Shared) {
 
 async fn carry(arrival: Arrival, mut waiting: mpsc::Receiver<Bytes>, shared: Arc<Shared>) {
     match shared.admit(&arrival.origin, arrival.source) {
-        Ok(call) => match shared.dial(&call).await {
-            Ok(overlay) => {
+        Ok(call) => match shared.dial(&call, None).await {
+            Ok((overlay, _)) => {
                 let mut entered = shared.flows.enter(call.report());
                 let messages = overlay.into_messages();
                 let (reply, counts) = (&arrival.reply, Arc::clone(&entered.counts));

@@ -33,30 +33,36 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A gateway without interfaces: a router that dials out, and hosts what the model lets it.
 pub(crate) struct Gateway {
-    router: Router,
+    pub(crate) router: Router,
     following: AbortHandle,
 }
 
 impl Gateway {
     /// Starts one with these attributes.
     pub(crate) async fn start(overlay: &Overlay, attributes: &[&str], udp_idle: Duration) -> Self {
-        Self::start_with((overlay, "gateway"), attributes, udp_idle, InstanceSecret::default())
-            .await
+        Self::start_with(
+            (overlay, "gateway", None),
+            attributes,
+            udp_idle,
+            InstanceSecret::default(),
+        )
+        .await
     }
 
-    /// Starts one of this name that shows a secret for its instance names.
-    async fn start_with(
-        (overlay, name): (&Overlay, &str),
+    /// Starts one of this name that shows a secret for its instance names. Routers link to it if it listens.
+    pub(crate) async fn start_with(
+        (overlay, name, listen): (&Overlay, &str, Option<SocketAddr>),
         attributes: &[&str],
         udp_idle: Duration,
         secret: InstanceSecret,
     ) -> Self {
         let token = overlay.operator.create_gateway(name, attributes).await;
-        let identity = enroll_router(&token, None).await.unwrap();
+        let advertise = listen.map(|address| address.to_string());
+        let identity = enroll_router(&token, advertise.as_deref()).await.unwrap();
         let config = RouterConfig {
             identity,
-            listen: None,
-            advertise: None,
+            listen,
+            advertise,
             legacy_clients: false,
             links: LinkConfig::default(),
             offline: nightgate_router::Offline::default(),
@@ -156,8 +162,9 @@ async fn gateways_and_programs_share_an_instance_by_its_secret() {
     let file = overlay.folder().join("secret");
     fs::write(&file, "correct horse battery\n").unwrap();
     let secret = InstanceSecret::read("secret_file", &file).unwrap();
-    let start =
-        |name, secret| Gateway::start_with((&overlay, name), &["servers-host"], UDP_IDLE, secret);
+    let start = |name, secret| {
+        Gateway::start_with((&overlay, name, None), &["servers-host"], UDP_IDLE, secret)
+    };
     let first = start("first", secret.clone()).await;
     until(&overlay, |replica| replica.terminators.len() == 1).await;
     let second = start("second", secret).await;

@@ -6,6 +6,7 @@ mod away;
 mod credentials;
 mod cut;
 mod early;
+mod early_gateways;
 mod edge_messages;
 mod end_to_end;
 mod examples;

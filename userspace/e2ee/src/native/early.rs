@@ -43,6 +43,11 @@ impl EarlySecret {
         Self { cipher, secret, peer: peer.to_owned() }
     }
 
+    /// Id of the identity at the other end of the circuit that left it, as it had proven itself.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// Its name.
     pub fn id(&self) -> EarlyId {
         self.secret.id()
@@ -75,11 +80,6 @@ pub(super) fn seal_on_line(
 }
 
 impl<'a> EarlyOffer<'a> {
-    /// Data for a host that keeps no secrets but lines.
-    pub fn on_line(sealed: &'a [u8]) -> Self {
-        Self { sealed, take: &|_| None }
-    }
-
     /// The data, if it goes with the offer of this transcript, which rests on a line.
     pub(super) fn open_on_line(
         &self,

@@ -79,8 +79,8 @@ pub(crate) struct Agreed {
     pub(crate) peer: ProvenIdentity,
     pub(crate) outbound: TrafficSecret,
     pub(crate) inbound: TrafficSecret,
-    /// For data that goes with a later dial.
-    pub(crate) early: EarlySecret,
+    /// For data that goes with a later dial; none on a line, which has a secret for each circuit.
+    pub(crate) early: Option<EarlySecret>,
     /// What came with the offer; none if nothing did, or it could not be taken.
     pub(crate) early_data: Option<Vec<u8>>,
     /// For later circuits, if both ends keep it.
@@ -139,7 +139,7 @@ impl Agreed {
             Role::Dialer => (dialer_to_host, host_to_dialer),
             Role::Host => (host_to_dialer, dialer_to_host),
         };
-        let early = EarlySecret::new(cipher, early, &peer.id);
+        let early = Some(EarlySecret::new(cipher, early, &peer.id));
         let line = since.map(|since| Line::new(cipher, line, peer.clone(), since));
         Self { cipher, peer, outbound, inbound, early, early_data: None, line }
     }
@@ -147,7 +147,7 @@ impl Agreed {
     /// Of a circuit on a line; `transcript` is that of the whole exchange.
     fn on_line(role: Role, turn: Turn, transcript: &[u8; TRANSCRIPT_LENGTH]) -> Self {
         let secrets = turn.secret.shared(|shared| Secrets::derive(shared, transcript));
-        Self::new(role, (turn.cipher, turn.peer), secrets, None)
+        Self { early: None, ..Self::new(role, (turn.cipher, turn.peer), secrets, None) }
     }
 }
 

@@ -3,6 +3,7 @@
 mod cipher;
 mod early;
 mod handshake;
+mod kept;
 mod lines;
 mod message;
 mod record;
@@ -12,6 +13,7 @@ mod schedule;
 pub use cipher::Cipher;
 pub use early::{EARLY_ID_LENGTH, EarlyId, EarlyOffer, EarlySecret};
 pub use handshake::{Binding, HandshakeError};
+pub use kept::EarlySecrets;
 pub use lines::{LINE_CIRCUITS, LINE_LIFETIME, LINE_PAUSE, Lines};
 pub use record::REKEY_AFTER;
 

@@ -154,7 +154,7 @@ fn an_answer_by_another_method_is_refused() {
 
 /// What a dialer would send with its dial, and its offer; the host's side with or without it.
 fn answer_early(host: &Own, share: &Share, sealed: &[u8]) -> (Share, Protection) {
-    let offered = (&share.handshake[..], Some(EarlyOffer::on_line(sealed)));
+    let offered = (&share.handshake[..], Some(EarlyOffer { sealed, take: &|_| None }));
     Protection::answer_early(None, Some(host), BINDING, &share.public_key, offered).unwrap()
 }
 
@@ -180,7 +180,7 @@ fn data_goes_with_a_dial_that_rests_on_a_line_and_with_no_other() {
     speak(proposal.complete(&answered.public_key, &answered.handshake).unwrap(), host);
 
     // A router repeats the dial: it makes the host do nothing twice.
-    let offered = (&share.handshake[..], Some(EarlyOffer::on_line(&sealed)));
+    let offered = (&share.handshake[..], Some(EarlyOffer { sealed: &sealed, take: &|_| None }));
     assert!(Protection::answer_early(None, Some(&pair[1]), BINDING, b"", offered).is_err());
 }
 

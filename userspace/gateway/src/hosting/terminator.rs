@@ -1,8 +1,11 @@
 //! One server of a hosted service: a binding at the router, the server's health, and the circuits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use nightgate_e2ee::{Binding as CircuitBinding, EarlyOffer, Lines, Own};
+use nightgate_e2ee::{Binding as CircuitBinding, EarlyId, EarlyOffer, EarlySecrets, Lines, Own};
 use nightgate_model::{configs::Protocol, id::IdentityId};
 use nightgate_router::{BindRequest, Binding, Circuit, FailureCause, Incoming, KeyShare, Router};
 use nightgate_telemetry::{End, Metrics};
@@ -44,6 +47,8 @@ pub struct RouterHost {
     pub(super) slots: Arc<Semaphore>,
     /// What handshakes with dialers leave for later circuits.
     pub(super) lines: Arc<Lines>,
+    /// What circuits of one terminator have left for data that goes with later dials.
+    pub(super) early: Arc<EarlySecrets<EarlyId>>,
     pub(super) prober: Prober,
     /// A UDP flow ends when it has been silent for so long.
     pub(super) udp_idle: Duration,
@@ -66,7 +71,9 @@ enum Refusal {
 const RETRY: Duration = Duration::from_secs(2);
 
 impl Host for RouterHost {
-    async fn serve(self, service: Arc<HostedService>, terminator: Arc<HostedTerminator>) {
+    async fn serve(mut self, service: Arc<HostedService>, terminator: Arc<HostedTerminator>) {
+        // No terminator takes what circuits of another one have left.
+        self.early = Arc::default();
         // All end with this task, and so with the service's hosting.
         let mut circuits = JoinSet::new();
         let (mut standing, _checks) = watch_health(&self.prober, &service.name, &terminator.host);
@@ -204,17 +211,19 @@ impl RouterHost {
         let takes = service.early_data
             && Target::choose(host, &DialData::read(app_data))
                 .is_ok_and(|target| target.protocol == Protocol::Tcp);
-        let early = EarlyOffer::on_line(&dialer.early_data);
+        let take = |id: &EarlyId| self.early.take(id, Instant::now());
+        let early = EarlyOffer { sealed: &dialer.early_data, take: &take };
         let early = (takes && !dialer.early_data.is_empty()).then_some(early);
-        let answered =
+        let (share, mut protection) =
             Protected::answer(service.encryption, own.as_ref(), binding, (dialer, early))?;
-        match &answered.1.peer {
-            Some(peer) if peer != incoming.dialer().as_str() => {
-                let expected = format!("expected {}", incoming.dialer());
-                Err(ProtectionError::Peer { found: peer.clone(), expected })
-            }
-            Some(_) | None => Ok(answered),
+        if let Some(found) = protection.peer.take_if(|peer| peer != incoming.dialer().as_str()) {
+            let expected = format!("expected {}", incoming.dialer());
+            return Err(ProtectionError::Peer { found, expected });
         }
+        if let Some(left) = protection.left.take().filter(|_| takes) {
+            self.early.put(left.id(), left, Instant::now());
+        }
+        Ok((share, protection))
     }
 
     fn refuse(&self, incoming: Incoming, service: &HostedService, refusal: &Refusal) {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_e2ee::EarlySecret;
+use super::early::EarlySecret;
 
 /// Secrets that are kept; the oldest goes first.
 const MAX_KEPT: usize = 1_024;
@@ -17,7 +17,7 @@ const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Secrets by what they are found by: at the dialer whom they are for, at the host their name.
 #[derive(Debug)]
-pub(crate) struct EarlySecrets<K>(Mutex<VecDeque<(Instant, K, EarlySecret)>>);
+pub struct EarlySecrets<K>(Mutex<VecDeque<(Instant, K, EarlySecret)>>);
 
 impl<K> Default for EarlySecrets<K> {
     fn default() -> Self {
@@ -26,7 +26,8 @@ impl<K> Default for EarlySecrets<K> {
 }
 
 impl<K: PartialEq> EarlySecrets<K> {
-    pub(crate) fn put(&self, key: K, secret: EarlySecret, now: Instant) {
+    /// Keeps one; the oldest goes if there are 1,024.
+    pub fn put(&self, key: K, secret: EarlySecret, now: Instant) {
         let mut kept = self.good(now);
         if kept.len() >= MAX_KEPT {
             kept.pop_front();
@@ -35,10 +36,15 @@ impl<K: PartialEq> EarlySecrets<K> {
     }
 
     /// The newest one: it is kept no longer.
-    pub(crate) fn take(&self, key: &K, now: Instant) -> Option<EarlySecret> {
+    pub fn take(&self, key: &K, now: Instant) -> Option<EarlySecret> {
         let mut kept = self.good(now);
         let at = kept.iter().rposition(|(_, other, _)| other == key)?;
         kept.remove(at).map(|(_, _, secret)| secret)
+    }
+
+    /// Whether there is one.
+    pub fn has(&self, key: &K, now: Instant) -> bool {
+        self.good(now).iter().any(|(_, other, _)| other == key)
     }
 
     /// Those that are not too old.
