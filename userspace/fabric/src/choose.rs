@@ -8,7 +8,7 @@ use nightgate_model::{
 };
 
 use crate::{
-    Dial, DialRefusal, FailureCause, Router,
+    Dial, DialRefusal, EndId, FailureCause, Router,
     path::{Lost, Path},
 };
 
@@ -31,9 +31,39 @@ impl Sticky {
         }
         self.0.insert(key, terminator.clone());
     }
+
+    fn forget(&mut self, dial: &Dial) {
+        self.0.remove(&(dial.dialer.clone(), dial.service.clone()));
+    }
 }
 
 impl Router {
+    /// The next such dial of a sticky service takes this terminator, as the dialer remembers it, in place of what this router
+    /// does; of one that is not there, nothing is remembered.
+    pub fn recall(&mut self, dial: &Dial, terminator: &TerminatorId) {
+        if self.strategy(dial) != TerminatorStrategy::Sticky {
+            return;
+        }
+        if self.hosts(dial, &[]).iter().any(|known| known.id == *terminator) {
+            self.sticky.remember(dial, terminator);
+        } else {
+            self.sticky.forget(dial);
+        }
+    }
+
+    /// The terminator that the dialer at this end may remember, if its service is sticky.
+    pub fn sticky_terminator(&self, end: EndId) -> Option<TerminatorId> {
+        let end = self.ends.get(&end)?;
+        let service = self.replica.services.get(&end.service)?;
+        let is_sticky = service.terminator_strategy == TerminatorStrategy::Sticky;
+        end.terminator.clone().filter(|_| is_sticky)
+    }
+
+    fn strategy(&self, dial: &Dial) -> TerminatorStrategy {
+        let service = self.replica.services.get(&dial.service);
+        service.map(|service| service.terminator_strategy).unwrap_or_default()
+    }
+
     /// The terminator that the service's strategy takes, among those of the best precedence of the instance that is
     /// dialed. As in OpenZiti, a dial without an instance reaches those that have none.
     pub(crate) fn choose_terminator(
@@ -62,8 +92,7 @@ impl Router {
         if costs.is_empty() {
             return Err(self.no_links(dial));
         }
-        let service = self.replica.services.get(&dial.service);
-        let strategy = service.map(|service| service.terminator_strategy).unwrap_or_default();
+        let strategy = self.strategy(dial);
         let last = self.sticky.last(dial);
         let last = reached.iter().position(|(_, terminator)| Some(&terminator.id) == last);
         let at = pick(strategy, &costs, last, || self.random.number());

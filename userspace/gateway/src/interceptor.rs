@@ -131,6 +131,7 @@ impl Interceptor {
             key_share: offer.key_share(),
             app_data: app_data.clone(),
             session: Bytes::new(),
+            sticky: None,
         };
         // Data with a dial is the beginning of a stream: datagrams have none.
         let stream = stream.filter(|_| service.early_data);

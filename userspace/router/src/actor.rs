@@ -33,6 +33,7 @@ use crate::{
 pub(crate) enum Event {
     Dial {
         dial: Dial,
+        sticky: Option<TerminatorId>,
         lane: Lane,
         reply: oneshot::Sender<Result<Circuit, DialRefusal>>,
     },
@@ -167,7 +168,12 @@ impl Actor {
 
     fn take(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Dial { dial, lane, reply } => self.dial((dial, lane), reply, now),
+            Event::Dial { dial, sticky, lane, reply } => {
+                if let Some(terminator) = sticky {
+                    self.core.recall(&dial, &terminator);
+                }
+                self.dial((dial, lane), reply, now);
+            }
             Event::Bind { terminator, offers } => {
                 self.bindings.insert(terminator.id.clone(), offers);
                 self.core.host(terminator);
@@ -351,6 +357,7 @@ impl Actor {
             self.chronicle.opened((end, info), took, now);
         }
         let (circuit, io) = Circuit::new((end, circuit), peer, self.events.clone());
+        let circuit = Circuit { sticky: self.core.sticky_terminator(end), ..circuit };
         self.ends.insert(end, EndClient::Open(io));
         // A dialer that no longer waits drops the circuit, which closes it.
         drop(reply.send(Ok(circuit)));

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use nightgate_fabric::{EndId, FailureCause, INITIAL_WINDOW, KeyShare, weight};
+use nightgate_model::id::TerminatorId;
 use nightgate_wire::link::{CircuitId, Payload};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -20,6 +21,10 @@ pub struct Circuit {
     pub id: CircuitId,
     /// The other end's part of the agreement on keys.
     pub peer: KeyShare,
+    /// At the dialer of a sticky service, the terminator that it has reached ([`DialRequest::sticky`]).
+    ///
+    /// [`DialRequest::sticky`]: crate::DialRequest::sticky
+    pub sticky: Option<TerminatorId>,
     /// Sends messages.
     pub sender: CircuitSender,
     /// Receives messages.
@@ -81,7 +86,10 @@ impl Circuit {
         let sender = CircuitSender { credit: Arc::clone(&credit), owner: Arc::clone(&owner) };
         let cause = Arc::default();
         let receiver = CircuitReceiver { messages, cause: Arc::clone(&cause), owner };
-        (Self { id, peer, sender, receiver }, EndIo { messages: writer, credit, cause })
+        (
+            Self { id, peer, sticky: None, sender, receiver },
+            EndIo { messages: writer, credit, cause },
+        )
     }
 }
 

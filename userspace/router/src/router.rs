@@ -12,7 +12,7 @@ use nightgate_identity::{Credentials, Identity, IdentityError, OldestTls, TlsSet
 use nightgate_model::{
     control::RouterMessage,
     entity::{Precedence, Terminator},
-    id::{IdentityId, RouterId, ServiceId},
+    id::{IdentityId, RouterId, ServiceId, TerminatorId},
     quarantine::QuarantineRequest,
     replica::Replica,
 };
@@ -125,6 +125,9 @@ pub struct DialRequest {
     pub app_data: Bytes,
     /// The service session token that proves the identity to other routers; empty for this router's own.
     pub session: Bytes,
+    /// The terminator that the dialer had before ([`Circuit::sticky`]), to be taken again if it is there and the service
+    /// sticky.
+    pub sticky: Option<TerminatorId>,
 }
 
 /// A wish to host.
@@ -298,7 +301,7 @@ impl Router {
         let (service, dialer) = (dial.service.clone(), dial.dialer.clone());
         let started = Instant::now();
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Dial { dial, lane: traffic::here(), reply });
+        self.tell(Event::Dial { dial, sticky: request.sticky, lane: traffic::here(), reply });
         let outcome = answer.await.unwrap_or_else(|_stopped| {
             let detail = "this router is stopping";
             Err(DialRefusal::new(FailureCause::NoRoute, detail))

@@ -83,6 +83,8 @@ pub mod header {
     pub const SUPPORTS_BIND_SUCCESS: i32 = 1024;
     /// Text: circuit id, for logs.
     pub const CIRCUIT_ID: i32 = 1026;
+    /// Text: the terminator that the dialer of a sticky service has reached, and wants to reach again.
+    pub const STICKINESS_TOKEN: i32 = 1027;
     /// Text: id of the dialing identity.
     pub const DIALER_IDENTITY_ID: i32 = 1034;
     /// Text: name of the dialing identity.

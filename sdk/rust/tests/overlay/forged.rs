@@ -253,5 +253,6 @@ fn request(service: &ServiceId, identity: &IdentityId) -> DialRequest {
         key_share: KeyShare::default(),
         app_data: Default::default(),
         session: Default::default(),
+        sticky: None,
     }
 }

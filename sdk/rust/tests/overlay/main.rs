@@ -21,6 +21,7 @@ mod peers;
 mod renewal;
 mod routers;
 mod second_factor;
+mod sticky;
 mod support;
 
 use std::{io, net::Ipv6Addr, sync::Arc};

@@ -78,6 +78,7 @@ impl Gateway {
             key_share: KeyShare::default(),
             app_data: Bytes::new(),
             session: Bytes::new(),
+            sticky: None,
         };
         timeout(LONG, async {
             loop {

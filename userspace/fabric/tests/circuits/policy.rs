@@ -244,6 +244,20 @@ fn a_sticky_dialer_comes_back_to_its_terminator_while_it_is_there() {
     Arc::make_mut(&mut row.replica.terminators)[0].precedence = Precedence::Default;
     row.publish();
     assert_eq!(chosen(&mut row), "cheaper");
+
+    // What the dialer remembers comes before what the router does.
+    for (remembered, expected) in
+        [("t", "t"), ("cheaper", "cheaper"), ("t", "t"), ("gone", "cheaper")]
+    {
+        row.routers[0].recall(&dial(), &TerminatorId::new(remembered));
+        assert_eq!(chosen(&mut row), expected, "{remembered}");
+    }
+    let services = Arc::make_mut(&mut row.replica.services);
+    services.get_mut(&ServiceId::new("web")).unwrap().terminator_strategy =
+        TerminatorStrategy::SmartRouting;
+    row.publish();
+    row.routers[0].recall(&dial(), &TerminatorId::new("t"));
+    assert_eq!(chosen(&mut row), "cheaper", "not a sticky service");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A client dials.
 
-use nightgate_model::entity::Permission;
+use nightgate_model::{entity::Permission, id::TerminatorId};
 use nightgate_wire::{
     Headers,
     channel::Message,
@@ -50,6 +50,7 @@ async fn dial(client: &Client, message: Message) -> Result<Circuit, String> {
         key_share: key_share(headers),
         app_data: headers.bytes(header::APP_DATA).cloned().unwrap_or_default(),
         session: message.body.clone(),
+        sticky: headers.text(header::STICKINESS_TOKEN).map(TerminatorId::new),
     };
     client.router.dial(request).await.map_err(|refusal| refusal.to_string())
 }
@@ -58,6 +59,9 @@ fn connected(conn: u32, circuit: &Circuit) -> Message {
     let mut answer = Message::new(content::STATE_CONNECTED);
     answer.headers.put_u32(header::CONN_ID, conn);
     answer.headers.put_text(header::CIRCUIT_ID, &circuit.id.to_string());
+    if let Some(terminator) = &circuit.sticky {
+        answer.headers.put_text(header::STICKINESS_TOKEN, terminator.as_str());
+    }
     put_key_share(&mut answer.headers, &circuit.peer);
     answer
 }
