@@ -56,7 +56,7 @@ impl Scene {
     }
 
     /// A tunneler that hosts a web server of this host.
-    fn hosting(&self, metrics: &Path) -> [Process; 2] {
+    fn tunneler_that_hosts(&self, metrics: &Path) -> [Process; 2] {
         let mut server = self.namespace.command("python3");
         server.args(["-u", "-m", "http.server", "8000", "--bind", "127.0.0.1"]);
         server.current_dir(self.folder.path());
@@ -131,7 +131,7 @@ fn what_programs_say_first_goes_with_the_dials_of_tunnelers_where_the_service_le
     let scene = Scene::start();
     let [dialer, host] = ["dialer.metrics", "host.metrics"].map(|name| scene.file(name));
     scene.config("early", "end-to-end.v1", r#"{"method":"negotiated","earlyData":true}"#);
-    let _hosting = scene.hosting(&host);
+    let _hosting = scene.tunneler_that_hosts(&host);
     let (_runtime, to_program) = scene.program_that_hosts();
     let socket = dialer.to_str().expect("text");
     let mut tunnel = scene.tunnel("tunnel", &["--metrics-socket", socket]);
