@@ -302,19 +302,23 @@ mod tests {
             [(IpAddr::V4(Ipv4Addr::LOCALHOST), "localhost"), (Ipv6Addr::LOCALHOST.into(), "::1")]
         {
             let (_listener, port) = listener(address).await;
-            tcp(&target(name, port), None, (LIMIT, None)).await.unwrap();
+            tcp(&target(name, port), None, (LIMIT, SocketKind::default())).await.unwrap();
         }
     }
 
     #[tokio::test]
     async fn failures_say_what_they_are() {
         let port = listener(Ipv4Addr::LOCALHOST.into()).await.1;
-        let refused = tcp(&target("127.0.0.1", port), None, (LIMIT, None)).await.unwrap_err();
+        let refused = tcp(&target("127.0.0.1", port), None, (LIMIT, SocketKind::default()))
+            .await
+            .unwrap_err();
         assert_eq!(refused.cause(), FailureCause::ConnectionRefused);
         assert!(refused.to_string().contains(&port.to_string()), "{refused}");
 
         let unknown =
-            tcp(&target("no-such-host.invalid", 80), None, (LIMIT, None)).await.unwrap_err();
+            tcp(&target("no-such-host.invalid", 80), None, (LIMIT, SocketKind::default()))
+                .await
+                .unwrap_err();
         assert_eq!(unknown.cause(), FailureCause::HostUnreachable);
 
         // A socket that listens and whose queue is full answers nobody.
@@ -327,7 +331,8 @@ mod tests {
         };
         let mut queued = Vec::new();
         let late = loop {
-            match tcp(&target("127.0.0.1", port), None, (Duration::from_millis(200), None)).await {
+            let limit = (Duration::from_millis(200), SocketKind::default());
+            match tcp(&target("127.0.0.1", port), None, limit).await {
                 Ok(stream) => queued.push(stream),
                 Err(error) => break error,
             }
@@ -351,11 +356,13 @@ mod tests {
         });
         let server = target("db.corp", 5432);
 
-        let mut stream = tcp(&server, Some(&proxy_address), (LIMIT, None)).await.unwrap();
+        let mut stream =
+            tcp(&server, Some(&proxy_address), (LIMIT, SocketKind::default())).await.unwrap();
         let mut greeting = String::new();
         stream.read_to_string(&mut greeting).await.unwrap();
         assert_eq!(greeting, "from the server");
-        let refused = tcp(&server, Some(&proxy_address), (LIMIT, None)).await.unwrap_err();
+        let refused =
+            tcp(&server, Some(&proxy_address), (LIMIT, SocketKind::default())).await.unwrap_err();
         assert_eq!(refused.cause(), FailureCause::HostUnreachable);
         assert!(refused.to_string().contains("403"), "{refused}");
         serving.await.unwrap();
