@@ -53,6 +53,10 @@ const MAX_PLAINTEXT: usize = 31 * 1024;
 /// Neither the end of a half nor a close is authenticated by OpenZiti's encryption: a router that
 /// forwards the circuit could cut it short. Protocols that say how much is to come, as HTTP and TLS
 /// do, notice.
+///
+/// # Datagrams
+/// A gateway that intercepts UDP puts several datagrams into one message, which a stream does not take apart: reading fails.
+/// [`Self::into_messages`] takes them one by one.
 pub struct Stream {
     port: Port,
     events: Receiver<Event>,
@@ -283,7 +287,7 @@ impl Stream {
     fn receive_data(&mut self, flags: u32, body: Bytes) -> io::Result<()> {
         let has_parts = flags & flag::MULTIPART_MESSAGE != 0;
         if has_parts && self.datagrams.is_none() {
-            return Err(invalid("the peer sent a multipart message that was not agreed on"));
+            return Err(invalid("the peer sent datagrams, several in one message: Stream::into_messages takes them"));
         }
         let plaintext = match &mut self.open {
             None => body,
