@@ -179,7 +179,7 @@ impl Interceptor {
             Some(_) => None,
             None => self.take_secret(service, binding.instance),
         };
-        if resumed.unwrap_or(secret.is_some()) {
+        if resumed.unwrap_or_else(|| secret.is_some()) {
             offer.carry_first(secret, &said_first(stream).await, binding.app_data)?;
         }
         Ok(offer)
