@@ -56,7 +56,6 @@ impl Sensor {
             "ip.addr == 127.0.0.0/8",
             "ipv6.addr == ::1",
             "frame.len > 1564",
-            "tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment",
             "vxlan && dns",
         ] {
             self.has_none(wrong);
@@ -74,7 +73,7 @@ impl Scene {
         file.display().to_string()
     }
 
-    /// All copies that were due are accounted for, and some have left.
+    /// All copies that were due have left.
     pub(super) fn accounts(&self) {
         let mut command = Command::new(&self.nightgate);
         command.args(["mirror", "--json", "--socket"]).arg(self.file("tunnel.sock"));
@@ -86,10 +85,8 @@ impl Scene {
                 .filter_map(|row| row["packets"].as_u64())
                 .sum()
         };
-        let rest =
-            rows.iter().filter(|row| row["session"] == "watch" && row["outcome"] != "matched");
-        let rest: u64 = rest.filter_map(|row| row["packets"].as_u64()).sum();
-        assert!(of("matched") == rest && of("mirrored") > 20, "{answer}");
+        // In whatever order they left: several CPUs carry one connection.
+        assert!(of("matched") == of("mirrored") && of("mirrored") > 20, "{answer}");
     }
 }
 
