@@ -287,7 +287,9 @@ impl Stream {
     fn receive_data(&mut self, flags: u32, body: Bytes) -> io::Result<()> {
         let has_parts = flags & flag::MULTIPART_MESSAGE != 0;
         if has_parts && self.datagrams.is_none() {
-            return Err(invalid("the peer sent datagrams, several in one message: Stream::into_messages takes them"));
+            return Err(invalid(
+                "the peer sent datagrams, several in one message: Stream::into_messages takes them",
+            ));
         }
         let plaintext = match &mut self.open {
             None => body,

@@ -52,12 +52,9 @@ impl Sensor {
     }
 
     fn has_whole_frames(&self) {
-        for wrong in [
-            "ip.addr == 127.0.0.0/8",
-            "ipv6.addr == ::1",
-            "frame.len > 1564",
-            "vxlan && dns",
-        ] {
+        for wrong in
+            ["ip.addr == 127.0.0.0/8", "ipv6.addr == ::1", "frame.len > 1564", "vxlan && dns"]
+        {
             self.has_none(wrong);
         }
     }
