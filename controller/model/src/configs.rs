@@ -175,14 +175,14 @@ impl EndToEndV1 {
 
     /// The method that the configs of a service, by type, ask for. A document that cannot be read asks for our
     /// own alone, for it was meant to restrict.
-    pub fn method_of(configs: &BTreeMap<String, serde_json::Value>) -> EndToEndMethod {
+    pub fn method_of(configs: &BTreeMap<String, Value>) -> EndToEndMethod {
         configs.get(Self::TYPE).map_or(EndToEndMethod::Negotiated, |document| {
             Self::deserialize(document).map_or(EndToEndMethod::Native, |config| config.method)
         })
     }
 
     /// Whether the configs of a service, by type, let a dial carry data.
-    pub fn allows_early_data(configs: &BTreeMap<String, serde_json::Value>) -> bool {
+    pub fn allows_early_data(configs: &BTreeMap<String, Value>) -> bool {
         let config = configs.get(Self::TYPE).map(Self::deserialize);
         config.is_some_and(|config| config.is_ok_and(|config| config.early_data))
     }
@@ -229,7 +229,7 @@ impl Service {
 /// The document does not have the shape of the type.
 pub fn hosts(
     service: &str,
-    config: &BTreeMap<String, serde_json::Value>,
+    config: &BTreeMap<String, Value>,
 ) -> Result<Vec<HostV1>, ConfigShapeError> {
     if let Some(host) = typed::<HostV2>(service, config, HostV2::TYPE)? {
         return Ok(host.terminators);
@@ -239,7 +239,7 @@ pub fn hosts(
 
 fn typed<T: DeserializeOwned>(
     service: &str,
-    config: &BTreeMap<String, serde_json::Value>,
+    config: &BTreeMap<String, Value>,
     kind: &'static str,
 ) -> Result<Option<T>, ConfigShapeError> {
     config

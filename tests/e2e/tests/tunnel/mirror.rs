@@ -7,7 +7,7 @@ use super::*;
 /// A sensor behind an interface of the scene's host.
 pub(super) struct Sensor {
     capture: Capture,
-    namespace: Namespace,
+    _namespace: Namespace,
 }
 
 impl Sensor {
@@ -21,7 +21,7 @@ impl Sensor {
             namespace.add_address(interface, address).expect("added");
         }
         let capture = Capture::start(name, &namespace, "in0", scene.folder.path());
-        Self { capture: capture.expect("started"), namespace }
+        Self { capture: capture.expect("started"), _namespace: namespace }
     }
 
     /// Of what was copied, what a program has said and heard, at the addresses that it knows; and nothing else.
