@@ -1,13 +1,13 @@
 //! `cargo xtask bench`: figures, measured with optimised programs.
 
-use std::{env, ffi::OsString, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
     Format, build,
     setup::{self, BORINGTUN, Mode, Need},
-    workspace::{Profile, Workspace},
+    workspace::{Profile, Workspace, path_with},
 };
 
 /// All suites; where their picture goes, if nothing else is said.
@@ -33,7 +33,9 @@ pub(crate) fn run(
     )?;
     let program = workspace.program(Profile::Release, "nightgate-bench");
     let mut command = nightgate_lab::program(&program);
-    command.arg(suite).env("PATH", path(workspace)?);
+    // Programs that are measured beside, and were built for it.
+    let built = workspace.cache().join(BORINGTUN).join("bin");
+    command.arg(suite).env("PATH", path_with([built])?);
     match format {
         Format::Table => {}
         Format::Json => {
@@ -49,11 +51,4 @@ pub(crate) fn run(
         bail!("suite {suite}: {status}");
     }
     Ok(())
-}
-
-/// Where programs are found that are measured beside: those built for this, then the system's.
-fn path(workspace: &Workspace) -> Result<OsString> {
-    let built = workspace.cache().join(BORINGTUN).join("bin");
-    let inherited = env::var_os("PATH").unwrap_or_default();
-    Ok(env::join_paths([built].into_iter().chain(env::split_paths(&inherited)))?)
 }

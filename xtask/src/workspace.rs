@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -127,6 +127,16 @@ pub(crate) fn forget_calling_cargo(command: &mut Command) {
         }
     }
     command.env_remove("LD_LIBRARY_PATH");
+}
+
+/// A `PATH` with these folders before those that this task has.
+///
+/// # Errors
+/// A folder's name has a colon.
+pub(crate) fn path_with(folders: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let all = folders.into_iter().chain(env::split_paths(&inherited));
+    env::join_paths(all).context("put folders into PATH")
 }
 
 /// Finds a program as the shell would, and in the administrator's folders too.

@@ -18,7 +18,7 @@ use super::{
     packages::has_apt,
     plan::{Build, Plan},
 };
-use crate::workspace::{Workspace, find_program, forget_calling_cargo};
+use crate::workspace::{Workspace, find_program, forget_calling_cargo, path_with};
 
 /// First compiler that aya-ebpf accepts.
 const OLDEST_RUST: (u32, u32) = (1, 87);
@@ -81,12 +81,7 @@ impl KernelToolchain {
 
     fn command(&self, workspace: &Workspace, program: &str, subcommand: &str) -> Result<Command> {
         let linker_folder = self.linker.path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        let inherited = env::var_os("PATH").unwrap_or_default();
-        let path = env::join_paths(
-            [linker_folder, self.compiler.bin.clone()]
-                .into_iter()
-                .chain(env::split_paths(&inherited)),
-        )?;
+        let path = path_with([linker_folder, self.compiler.bin.clone()])?;
         let mut command = Command::new(self.compiler.bin.join(program));
         command.arg(subcommand).current_dir(workspace.root().join("ebpf/programs"));
         command.args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
