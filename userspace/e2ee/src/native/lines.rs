@@ -29,11 +29,15 @@ pub const LINE_PAUSE: Duration = Duration::from_secs(60);
 /// Circuits that rest on one line; then the keys are agreed anew.
 pub const LINE_CIRCUITS: u32 = 1 << 14;
 
-/// Dials that may arrive before earlier ones of the same line, or instead of them.
-const WINDOW: u32 = 64;
+/// Dials that may arrive before earlier ones of the same line, or instead of them: where many begin at once on several threads,
+/// one may overtake all others of a time slice. Each costs the host two hashes of HKDF, and while it is missing, its secret's room.
+const WINDOW: u32 = 256;
 
-/// Lines that one side of an end keeps; the oldest goes first.
+/// Lines that one side of an end keeps; the oldest go first.
 const MAX_LINES: usize = 4_096;
+
+/// Lines that go together where one more would be too many, so that not each one that comes has to look at all.
+const LEAVING: usize = MAX_LINES / 16;
 
 /// Names a line to the end that has it; says nothing about it.
 pub(super) type LineId = [u8; ID_LENGTH];
@@ -222,14 +226,13 @@ fn locked<T>(lines: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Lets the oldest go where one more would be too many.
-fn make_room<K: Clone + Eq + Hash, V>(lines: &mut HashMap<K, V>, since: impl Fn(&V) -> Instant) {
+fn make_room<K: Eq + Hash, V>(lines: &mut HashMap<K, V>, since: impl Fn(&V) -> Instant) {
     if lines.len() < MAX_LINES {
         return;
     }
-    let oldest = lines.iter().min_by_key(|(_, line)| since(line)).map(|(key, _)| key.clone());
-    if let Some(oldest) = oldest {
-        lines.remove(&oldest);
-    }
+    let mut ages: Vec<Instant> = lines.values().map(&since).collect();
+    let (_, &mut last, _) = ages.select_nth_unstable(LEAVING - 1);
+    lines.retain(|_, line| since(line) > last);
 }
 
 impl fmt::Debug for Lines {

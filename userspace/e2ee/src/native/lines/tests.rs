@@ -79,6 +79,7 @@ fn the_oldest_lines_go_first() {
         lines.keep_hosting(Line { id: id(at), ..line });
     }
     let hosting = locked(&lines.hosting);
-    assert_eq!(hosting.len(), MAX_LINES);
-    assert!(!hosting.contains_key(&id(0)));
+    assert_eq!(hosting.len(), MAX_LINES + 1 - LEAVING);
+    assert!(!hosting.contains_key(&id(LEAVING - 1)));
+    assert!([LEAVING, MAX_LINES].iter().all(|at| hosting.contains_key(&id(*at))));
 }
