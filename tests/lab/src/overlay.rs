@@ -17,6 +17,7 @@ mod verdict;
 
 pub use self::{
     access::{Access, Outcome},
+    configuration::TUNNELER,
     deployment::{Deployment, Programs},
     scenes::{SCENES, Scene, after, stage},
     topology::{Family, Topology, address},

@@ -1,13 +1,18 @@
-//! Data that goes with dials, from gateway to gateway.
+//! Data that goes with dials between gateways, and between gateways and tunnelers.
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
-use nightgate_lab::until;
+use anyhow::{Context as _, ensure};
+use nightgate_lab::{
+    Namespace,
+    overlay::{TUNNELER, address},
+    run,
+};
 
 use super::{LONG, Scene};
 
@@ -15,58 +20,112 @@ use super::{LONG, Scene};
 const GREETING: u8 = b'+';
 /// More than goes with a dial.
 const LENGTH: usize = 20_000;
+/// Where the service is reached: addresses that no host has.
+const PLACES: [&str; 2] = ["172.20.1.2:70", "[fd77::2]:70"];
 
 #[test]
 fn what_a_client_says_first_goes_with_the_dial_and_nothing_is_lost_or_doubled() {
-    let mut scene = Scene::new();
-    // Gateway B tells what it takes.
-    let own = std::fs::read_to_string(scene.deployment.file("gw-b.yaml")).expect("rules");
-    let socket = scene.deployment.file("gw-b.metrics");
-    let text = format!("{own}metrics: {{ socket: '{}' }}\n", socket.display());
-    scene.deployment.write("gw-b.yaml", &text).expect("written");
-    scene.deployment.kill("gw-b").expect("killed");
-    scene.deployment.start_router("gateway", "gw-b").expect("started");
-    let server: SocketAddr = "10.2.0.2:7070".parse().expect("an address");
-    let listener = scene.deployment.topology().server.enter(|| TcpListener::bind(server));
-    let listener = listener.expect("entered").expect("bound");
-    thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(echo));
+    let scene = Scene::new();
     scene.rules("- { id: echo, from: local, to: lan, protocol: tcp, action: accept }");
-    let documents = [
-        ("end-to-end.v1", r#"{"method":"negotiated","earlyData":true}"#),
-        (
-            "intercept.v1",
-            r#"{"protocols":["tcp"],"addresses":["172.16.0.0/12"],"portRanges":[{"low":70,"high":70}]}"#,
-        ),
-        ("host.v1", r#"{"protocol":"tcp","address":"10.2.0.2","port":7070}"#),
-    ];
-    for (kind, document) in documents {
-        let file = scene.deployment.write(kind, document).expect("written");
-        scene.operate(&format!("config create echo-{kind} {kind} --data {}", file.display()));
-    }
-    scene.operate(
-        "service create echo --config echo-end-to-end.v1 --config echo-intercept.v1 --config echo-host.v1",
-    );
-    scene.operate("policy create echo-bind bind --identity @gw-b --service @echo");
-    scene.operate("policy create echo-dial dial --identity @gw-a --service @echo");
-    let to: SocketAddr = "172.20.1.2:70".parse().expect("an address");
-    scene.is_carried("tcp 10.1.0.2 > 172.20.1.2:70");
+    scene.echoes(&scene.deployment.topology().server, "10.2.0.2:7070", ["gw-b", "gw-a"]);
+    scene.goes_with_dials(&scene.deployment.topology().client, ["gw-a", "gw-b"]);
+}
 
-    until("data with a dial", LONG, || {
-        for (first, length) in
-            [(First::Client, LENGTH), (First::Client, 9), (First::Server, LENGTH)]
-        {
-            talk(&scene, to, first, length);
+#[test]
+fn what_a_client_says_first_goes_with_the_dial_of_a_gateway_to_a_tunneler() {
+    let mut scene = Scene::new();
+    scene.enroll_tunneler();
+    let server = &scene.deployment.topology().sdk_host;
+    scene.echoes(server, "[::1]:7070", [TUNNELER, "gw-a"]);
+    scene.deployment.start_tunneler("host", &[], "hosting begins").expect("it hosts");
+    scene.goes_with_dials(&scene.deployment.topology().client, ["gw-a", TUNNELER]);
+}
+
+#[test]
+fn what_a_program_says_first_goes_with_the_dial_of_a_tunneler_to_a_gateway() {
+    let mut scene = Scene::new();
+    scene.enroll_tunneler();
+    scene.rules("- { id: echo, from: local, to: lan, protocol: tcp, action: accept }");
+    scene.echoes(&scene.deployment.topology().server, "[fd00:2::2]:7070", ["gw-b", TUNNELER]);
+    // Packets that have a way out are intercepted there, whoever sends them.
+    let [v4, v6] = address::PUBLIC;
+    let host = &scene.deployment.topology().sdk_host;
+    host.add_route("172.16.0.0/12", v4).expect("a route");
+    host.add_route("fd77::/64", v6).expect("a route");
+    let options = ["--attach", "tc"];
+    let started = scene.deployment.start_tunneler("run", &options, "interception changed");
+    started.expect("it intercepts");
+    scene.goes_with_dials(&scene.deployment.topology().sdk_host, [TUNNELER, "gw-b"]);
+}
+
+impl Scene {
+    fn enroll_tunneler(&self) {
+        let deployment = &self.deployment;
+        let token = deployment.file("tunneler.jwt");
+        let identity = deployment.file(&format!("{TUNNELER}.json"));
+        self.operate(&format!("identity create {TUNNELER} --jwt-out {}", token.display()));
+        self.operate(&format!("enroll {} --out {}", token.display(), identity.display()));
+    }
+
+    /// A server that greets and echoes, and its service, which lets data go with dials; the first identity may host
+    /// it, the second may dial it.
+    fn echoes(&self, on: &Namespace, at: &str, [hosts, dials]: [&str; 2]) {
+        let server: SocketAddr = at.parse().expect("an address");
+        let listener = on.enter(|| TcpListener::bind(server)).expect("entered").expect("bound");
+        thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(echo));
+        let (address, port) = (server.ip(), server.port());
+        let host = format!(r#"{{"protocol":"tcp","address":"{address}","port":{port}}}"#);
+        let documents = [
+            ("end-to-end.v1", r#"{"method":"negotiated","earlyData":true}"#),
+            (
+                "intercept.v1",
+                r#"{"protocols":["tcp"],"addresses":["172.16.0.0/12","fd77::/64"],"portRanges":[{"low":70,"high":70}]}"#,
+            ),
+            ("host.v1", &host),
+        ];
+        self.model_of("echo", &documents, [hosts, dials]);
+    }
+
+    /// Clients of a namespace talk to the service until data has gone with a dial.
+    fn goes_with_dials(&self, clients: &Namespace, [dialer, host]: [&str; 2]) {
+        let places = PLACES.map(|place| place.parse().expect("an address"));
+        for to in places {
+            self.wait("a greeting", || Ok(is_greeted(clients, to).then_some(())));
         }
-        let mut metrics = String::new();
-        let mut stream = UnixStream::connect(&socket)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")?;
-        stream.read_to_string(&mut metrics)?;
-        let taken = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("nightgate_early_data_bytes_total{end=\"host\"} "));
-        Ok(taken.filter(|taken| *taken != "0").map(drop))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.deployment.log_tails(40)));
+        self.wait("data with a dial", || {
+            for to in places {
+                for (first, length) in
+                    [(First::Client, LENGTH), (First::Client, 9), (First::Server, LENGTH)]
+                {
+                    talk(clients, to, first, length)
+                        .with_context(|| format!("{length} bytes to {to}"))?;
+                }
+            }
+            Ok((self.carried(host, "host") > 0).then_some(()))
+        });
+        assert_eq!(
+            self.carried(dialer, "dialer"),
+            self.carried(host, "host"),
+            "both ends count the same"
+        );
+    }
+
+    /// Bytes that went with dials, as a process counts them at this end.
+    fn carried(&self, name: &str, end: &str) -> u64 {
+        let metrics = run(&mut self.deployment.question(name, "metrics")).expect("metrics");
+        let name = format!("nightgate_early_data_bytes_total{{end=\"{end}\"}} ");
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        bytes.map_or(0, |bytes| bytes.parse().expect("a number"))
+    }
+}
+
+/// Whether the service answers yet.
+fn is_greeted(client: &Namespace, to: SocketAddr) -> bool {
+    let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(1));
+    let Ok(mut stream) = client.enter(connect).expect("entered") else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+    let mut byte = [0];
+    stream.read_exact(&mut byte).is_ok() && byte == [GREETING]
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -76,27 +135,28 @@ enum First {
 }
 
 /// Sends bytes that are all different from their neighbours, and compares what comes back.
-fn talk(scene: &Scene, to: SocketAddr, first: First, length: usize) {
-    let client = &scene.deployment.topology().client;
-    let mut stream = client.enter(|| TcpStream::connect(to)).expect("entered").expect("connected");
-    stream.set_read_timeout(Some(LONG)).expect("set");
+fn talk(client: &Namespace, to: SocketAddr, first: First, length: usize) -> anyhow::Result<()> {
+    let mut stream = client.enter(|| TcpStream::connect(to))??;
+    stream.set_read_timeout(Some(LONG))?;
     let greet = |stream: &mut TcpStream| {
         let mut byte = [0];
-        stream.read_exact(&mut byte).expect("a greeting");
-        assert_eq!(byte, [GREETING]);
+        stream.read_exact(&mut byte).context("the greeting")?;
+        ensure!(byte == [GREETING], "greeted by {byte:?}");
+        Ok(())
     };
     if first == First::Server {
-        greet(&mut stream);
+        greet(&mut stream)?;
     }
     let said: Vec<u8> = (0..length).map(|at| (at % 251).to_le_bytes()[0]).collect();
-    stream.write_all(&said).expect("sent");
-    stream.shutdown(std::net::Shutdown::Write).expect("ended");
+    stream.write_all(&said)?;
+    stream.shutdown(Shutdown::Write)?;
     if first == First::Client {
-        greet(&mut stream);
+        greet(&mut stream)?;
     }
     let mut heard = Vec::new();
-    stream.read_to_end(&mut heard).expect("an answer");
-    assert!(heard == said, "{} of {} bytes", heard.len(), said.len());
+    stream.read_to_end(&mut heard).context("the answer")?;
+    ensure!(heard == said, "{} of {} bytes", heard.len(), said.len());
+    Ok(())
 }
 
 fn echo(mut stream: TcpStream) {
@@ -104,6 +164,6 @@ fn echo(mut stream: TcpStream) {
         let mut reader = stream.try_clone()?;
         stream.write_all(&[GREETING])?;
         std::io::copy(&mut reader, &mut stream)?;
-        stream.shutdown(std::net::Shutdown::Write)
+        stream.shutdown(Shutdown::Write)
     });
 }

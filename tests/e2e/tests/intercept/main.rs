@@ -147,15 +147,20 @@ impl Scene {
     }
 
     /// Makes a service that the first identity may host and the second may dial.
-    fn model(&self, name: &str, intercept: &str, host: &str, [hosts, dials]: [&str; 2]) {
-        for (kind, document) in [("intercept.v1", intercept), ("host.v1", host)] {
+    fn model(&self, name: &str, intercept: &str, host: &str, who: [&str; 2]) {
+        self.model_of(name, &[("intercept.v1", intercept), ("host.v1", host)], who);
+    }
+
+    /// As [`Self::model`], of documents of any kind.
+    fn model_of(&self, name: &str, documents: &[(&str, &str)], [hosts, dials]: [&str; 2]) {
+        let mut service = format!("service create {name}");
+        for (kind, document) in documents {
             let file = self.deployment.write(&format!("{name}.{kind}"), document).expect("written");
             let line = format!("config create {name}-{kind} {kind} --data {}", file.display());
             self.operate(&line);
+            service += &format!(" --config {name}-{kind}");
         }
-        self.operate(&format!(
-            "service create {name} --config {name}-intercept.v1 --config {name}-host.v1"
-        ));
+        self.operate(&service);
         for (what, who) in [("bind", hosts), ("dial", dials)] {
             let line =
                 format!("policy create {name}-{what} {what} --identity @{who} --service @{name}");

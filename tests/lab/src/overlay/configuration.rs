@@ -15,6 +15,8 @@ pub(crate) const GATEWAY_A: &str = "gw-a";
 pub(crate) const GATEWAY_B: &str = "gw-b";
 /// Identity of the application that hosts by the SDK.
 pub(crate) const SDK_IDENTITY: &str = "app";
+/// Identity of a tunneler on the SDK host.
+pub const TUNNELER: &str = "laptop";
 /// Service behind gateway B.
 pub(crate) const WEB_SERVICE: &str = "web";
 /// The name by which the client knows it.

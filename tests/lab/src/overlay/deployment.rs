@@ -237,6 +237,19 @@ impl Deployment {
         self.last()?.wait_for_output(&format!("{service} is at"), PATIENCE)
     }
 
+    /// Starts a tunneler on the SDK host, as [`TUNNELER`](super::TUNNELER), and waits for words of its log.
+    ///
+    /// # Errors
+    /// It ends before it says them.
+    pub fn start_tunneler(&mut self, verb: &str, options: &[&str], ready: &str) -> Result<()> {
+        let name = configuration::TUNNELER;
+        let mut command = self.topology.sdk_host.command(&self.programs.nightgate);
+        command.args(["tunnel", verb, "--identity"]).arg(self.file(&format!("{name}.json")));
+        command.arg("--admin-socket").arg(self.socket(name)).args(options);
+        self.start(name, command)?;
+        self.last()?.wait_for_output(ready, PATIENCE)
+    }
+
     /// The application that fetches pages by the SDK, on a host of its own on the underlay; one that hangs is ended.
     pub(crate) fn sdk_client(&self) -> Command {
         let mut command = self.topology.public.command("timeout");
