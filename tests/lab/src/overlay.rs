@@ -12,8 +12,10 @@ mod ports;
 mod scenes;
 mod sdk;
 mod servers;
+mod starting;
 mod topology;
 mod verdict;
+mod watching;
 
 pub use self::{
     access::{Access, Outcome},

@@ -13,7 +13,8 @@ use super::{
     access,
     configuration::{self, FILE_NAME, FILE_SERVICE, GATEWAY_A, GATEWAY_B, ROUTER, ROUTER_2},
     deployment::{Deployment, PATIENCE},
-    scenes::{enroll_one, resolve, start_router},
+    scenes::resolve,
+    starting::{enroll_one, start_router},
 };
 use crate::wait::until;
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read as _},
-    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -11,14 +11,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{
     access::{Access, path},
     configuration::{
-        self, DARK_NAME, DARK_SERVICE, GATEWAY_A, GATEWAY_B, HIDDEN_NAME, MIRROR_VNI, ROUTER,
-        SDK_IDENTITY, WEB_NAME, WEB_SERVICE,
+        self, DARK_NAME, DARK_SERVICE, GATEWAY_A, GATEWAY_B, SDK_IDENTITY, WEB_NAME, WEB_SERVICE,
     },
     deployment::{Deployment, PATIENCE, Programs},
-    everyday::{self, COMMAND_MARKER, QUERY_MARKER},
-    firewall, healing, mirroring, openziti, ports, sdk,
+    everyday, firewall, healing, mirroring, openziti, ports, sdk, starting,
     topology::{Family, address},
-    verdict,
+    verdict, watching,
 };
 use crate::{command::run, wait::until};
 
@@ -33,38 +31,27 @@ pub struct Scene {
 }
 
 /// In the request of the client.
-const REQUEST_MARKER: &str = "nightgate-request-plaintext";
+pub(super) const REQUEST_MARKER: &str = "nightgate-request-plaintext";
 /// In the page of the web server.
-const RESPONSE_MARKER: &str = "nightgate-response-plaintext";
+pub(super) const RESPONSE_MARKER: &str = "nightgate-response-plaintext";
 /// In the page of the application.
 pub(super) const DARK_MARKER: &str = "this server has no listening port";
-/// A TLS record's type, RFC 8446 section 5.1.
-const APPLICATION_DATA: &str = "23";
-/// Where tshark has it, before TLS 1.3 and since.
-const TLS_RECORDS: [&str; 2] = ["tls.record.content_type", "tls.record.opaque_type"];
-/// What the wire must not show in any header: addresses of the LANs and those of intercepted names, and the
-/// ports of the servers.
-const INSIDE: &str = "ip.addr == 10.0.0.0/8 || ip.addr == 100.64.0.0/10 || ipv6.addr == fd00::/8 \
-                      || tcp.port in {22, 80, 5201, 5432, 8080} || udp.port == 5201";
-/// In a datagram that shows that a capture has come so far.
-const END_MARKER: &str = "end-of-observation";
-
 /// All scenes, in their order: each one builds on those before it.
 pub const SCENES: &[Scene] = &[
     Scene {
         name: "controller",
         promise: "first start makes the PKI and listens on one port",
-        play: start_controller,
+        play: starting::start_controller,
     },
     Scene {
         name: "enroll",
         promise: "one-time tokens become certificates: router, two gateways, an application",
-        play: enroll,
+        play: starting::enroll,
     },
     Scene {
         name: "routers",
         promise: "router and gateways run; the gateways dial out",
-        play: start_routers,
+        play: starting::start_routers,
     },
     Scene {
         name: "hosting",
@@ -127,7 +114,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "underlay",
         promise: "outside there is TLS on one port and no plaintext",
-        play: look_at_underlay,
+        play: watching::look_at_underlay,
     },
     Scene {
         name: "nmap",
@@ -137,7 +124,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "sensor",
         promise: "the sensor decodes both directions from VXLAN",
-        play: look_at_sensor,
+        play: watching::look_at_sensor,
     },
     Scene {
         name: "mirror on",
@@ -222,70 +209,6 @@ pub fn after(scenes: usize) -> Result<Deployment> {
     Ok(deployment)
 }
 
-fn start_controller(deployment: &mut Deployment) -> Result<String> {
-    deployment.start_controller()?;
-    Ok(format!("listening on {}", configuration::controller(deployment.family)))
-}
-
-fn enroll(deployment: &mut Deployment) -> Result<String> {
-    let advertise = format!("--advertise {}", configuration::router_address(deployment.family));
-    let endpoints = [
-        (ROUTER, "router create", "", "router enroll", advertise.as_str()),
-        (GATEWAY_A, "router create", "--tunneler --attribute clients", "router enroll", ""),
-        (
-            GATEWAY_B,
-            "router create",
-            "--tunneler --attribute hosts --attribute quarantine",
-            "router enroll",
-            "",
-        ),
-        (SDK_IDENTITY, "identity create", "", "enroll", ""),
-    ];
-    for (name, create, options, enroll, place) in endpoints {
-        enroll_one(deployment, name, (create, options), (enroll, place))?;
-    }
-    Ok(format!("{} enrolled", endpoints.map(|(name, ..)| name).join(", ")))
-}
-
-/// Makes a router or an identity, and redeems its token.
-pub(super) fn enroll_one(
-    deployment: &Deployment,
-    name: &str,
-    (create, options): (&str, &str),
-    (enroll, place): (&str, &str),
-) -> Result<()> {
-    let token = deployment.file(&format!("{name}.jwt"));
-    let identity = deployment.file(&format!("{name}.json"));
-    let (token, identity) = (token.display(), identity.display());
-    deployment.operator(&format!("{create} {name} {options} --jwt-out {token}"))?;
-    deployment.operator(&format!("{enroll} {token} --out {identity} {place}")).map(drop)
-}
-
-fn start_routers(deployment: &mut Deployment) -> Result<String> {
-    let routers = [
-        (ROUTER, "router", configuration::router as fn(&str, Family) -> String),
-        (GATEWAY_A, "gateway", configuration::gateway_a),
-        (GATEWAY_B, "gateway", configuration::gateway_b),
-    ];
-    for (name, role, configuration) in routers {
-        start_router(deployment, name, role, configuration)?;
-    }
-    Ok("all three answer on their operator's sockets".to_owned())
-}
-
-/// Writes the configuration of a router or gateway, and starts it.
-pub(super) fn start_router(
-    deployment: &mut Deployment,
-    name: &str,
-    role: &str,
-    configuration: fn(&str, Family) -> String,
-) -> Result<()> {
-    let socket = deployment.socket(name);
-    let text = configuration(&socket.display().to_string(), deployment.family);
-    deployment.write(&format!("{name}.yaml"), &text)?;
-    deployment.start_router(role, name)
-}
-
 fn host_web(deployment: &mut Deployment) -> Result<String> {
     let server = configuration::web_server(deployment.family);
     deployment.operator(&format!(
@@ -363,54 +286,6 @@ fn reach_dark_server(deployment: &mut Deployment) -> Result<String> {
     ensure!(sockets.trim().is_empty(), "the host listens: {sockets}");
     note_page(deployment, DARK_NAME, DARK_SERVICE, "a page of an SDK application without a port")?;
     Ok(format!("{seen}; ss -lntu on its host: nothing"))
-}
-
-fn look_at_underlay(deployment: &mut Deployment) -> Result<String> {
-    let end = SocketAddr::new(address::CONTROLLER[0].parse()?, 9);
-    deployment
-        .topology
-        .router
-        .enter(|| UdpSocket::bind("0.0.0.0:0")?.send_to(END_MARKER.as_bytes(), end))??;
-    let underlay = &deployment.underlay;
-    underlay.wait_for(&format!("frame contains \"{END_MARKER}\""))?;
-    let markers = [REQUEST_MARKER, RESPONSE_MARKER, DARK_MARKER, QUERY_MARKER, COMMAND_MARKER];
-    let names = [WEB_NAME, DARK_NAME, "db.corp", "ssh.corp", "perf.corp", HIDDEN_NAME];
-    let addresses = [address::CLIENT, address::SERVER].concat();
-    let texts = markers.into_iter().chain(names).chain(addresses);
-    let texts: Vec<String> = texts.map(|text| format!("frame contains \"{text}\"")).collect();
-    let others =
-        format!("!(tcp.port == 443 || arp || icmp || icmpv6 || frame contains \"{END_MARKER}\")");
-    // In one pass, for the capture is long.
-    let forbidden = format!("{} || {INSIDE} || {others}", texts.join(" || "));
-    let found = underlay.fields(&forbidden, &["ip.src", "ip.dst", "_ws.col.Info"])?;
-    ensure!(found.is_empty(), "to be read on the wire: {}", found.join("; "));
-    let packets = underlay.fields("tcp.port == 443", &TLS_RECORDS)?;
-    let kinds = packets.iter().flat_map(|packet| packet.split([',', '\t']));
-    let records = kinds.filter(|kind| *kind == APPLICATION_DATA).count();
-    ensure!(records > 0, "no TLS on port 443");
-    let seen = format!(
-        "{records} TLS records in {} packets, all of them TCP port 443; no content, service name, inner address \
-         or port",
-        packets.len()
-    );
-    deployment.note(Access::seen("the wire", "tshark on the underlay", &seen));
-    Ok(seen)
-}
-
-fn look_at_sensor(deployment: &mut Deployment) -> Result<String> {
-    let sensor = &deployment.sensor;
-    let inside = format!("vxlan.vni == {MIRROR_VNI} && http");
-    let request = format!("{inside} && http.request.uri contains \"{REQUEST_MARKER}\"");
-    let response = format!("{inside} && http.response && frame contains \"{RESPONSE_MARKER}\"");
-    sensor.wait_for(&request)?;
-    sensor.wait_for(&response)?;
-    let dark = sensor.count(&format!("frame contains \"{DARK_MARKER}\""))?;
-    ensure!(dark == 0, "{DARK_SERVICE} is not mirrored, but {dark} frames carry it");
-    Ok(format!(
-        "{} HTTP requests and {} responses decoded in VNI {MIRROR_VNI}",
-        sensor.count(&request)?,
-        sensor.count(&response)?
-    ))
 }
 
 fn list_circuits(deployment: &mut Deployment) -> Result<String> {
