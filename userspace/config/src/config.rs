@@ -159,22 +159,14 @@ fn router(reader: &mut Reader<'_>, node: Node) -> Option<Router> {
     })
 }
 
+/// Keys beside `zones` that make no sense without them, as those of tracking.
+const BESIDE_ZONES: [&str; 9] =
+    ["sets", "rules", "nat", "log_unmatched", "dns", "mirror", "verdict", "telemetry", "hosting"];
+
 /// The outer `None` means that something is wrong with it.
 fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gateway>> {
-    let lines = [
-        "sets",
-        "rules",
-        "nat",
-        "log_unmatched",
-        "dns",
-        "mirror",
-        "verdict",
-        "telemetry",
-        "hosting",
-    ]
-    .map(|key| (key, section.line_of(key)));
-    let tracked = tracking::KEYS.into_iter().filter(|key| section.has(key));
-    let tracked: Vec<_> = tracked.map(|key| (key, section.line_of(key))).collect();
+    let beside = BESIDE_ZONES.into_iter().chain(tracking::KEYS).filter(|key| section.has(key));
+    let beside: Vec<_> = beside.map(|key| (key, section.line_of(key))).collect();
     let sets = reader.optional(section, "sets", sets::decode);
     let known = sets.as_ref().map(|sets| sets.clone().unwrap_or_default());
     let zones = reader.optional(section, "zones", |reader, node| {
@@ -208,19 +200,7 @@ fn gateway(reader: &mut Reader<'_>, section: &mut Section) -> Option<Option<Gate
     let telemetry = reader.optional(section, "telemetry", telemetry::decode);
     let hosting = reader.optional(section, "hosting", hosting::decode);
     if let Some(None) = zones {
-        let present = [
-            matches!(sets, None | Some(Some(_))),
-            matches!(rules, None | Some(Some(_))),
-            matches!(nat, None | Some(Some(_))),
-            matches!(log_unmatched, None | Some(Some(_))),
-            matches!(dns, None | Some(Some(_))),
-            matches!(mirror, None | Some(Some(_))),
-            matches!(verdict, None | Some(Some(_))),
-            matches!(telemetry, None | Some(Some(_))),
-            matches!(hosting, None | Some(Some(_))),
-        ];
-        let present = lines.into_iter().zip(present).filter(|(_, present)| *present);
-        for (key, line) in present.map(|(line, _)| line).chain(tracked) {
+        for (key, line) in beside {
             reader.under(key, |reader| {
                 let remedy = "add zones to make this a gateway, or remove the key";
                 reader.report(line, "present without zones", "zones beside it", remedy);

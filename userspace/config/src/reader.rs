@@ -197,7 +197,7 @@ impl Section {
         self.line
     }
 
-    /// Line of a key, or of the section if the key is absent.
+    /// Whether a key is there and nobody has asked for it yet.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(candidate, _)| candidate.text == key)
     }

@@ -143,15 +143,7 @@ fn rule(
 ) -> Option<VerdictRule> {
     let line = node.line;
     let mut section = reader.section(node)?;
-    let id = reader.required(&mut section, "id", |reader, node| {
-        let line = node.line;
-        let id = RuleId::decode(reader, node)?;
-        if let Some(first) = seen.insert(id.clone(), line) {
-            let found = format!("{id} again, first on line {first}");
-            reader.report(line, found, "a name of its own", "rename one of the two");
-        }
-        Some(id)
-    });
+    let id = reader.required(&mut section, "id", |reader, node| id(reader, node, seen));
     let severity = reader
         .optional(&mut section, "severity", |reader, node| decode::integer(reader, node, 1, 255));
     let signatures = reader.optional(&mut section, "signatures", |reader, node| {
@@ -171,53 +163,10 @@ fn rule(
             )),
         })
     });
-    let time = reader.optional(&mut section, "for", |reader, node| {
-        decode::checked(reader, node, |text| {
-            decode::duration(text).filter(|time| !time.is_zero() && *time <= LONGEST).ok_or_else(
-                || Malformed::new("a time of 1s to 30d", "write a number and s, m, h or d: 10m"),
-            )
-        })
-    });
+    let time = reader.optional(&mut section, "for", time);
     let rate = reader.optional(&mut section, "rate", FlowRate::decode);
     reader.close(section);
-    let action = match (action?.as_str(), rate?, time?) {
-        ("observe", None, None) => VerdictAction::Observe,
-        ("cut", None, None) => VerdictAction::Cut,
-        ("quarantine", None, Some(time)) => VerdictAction::Quarantine(time),
-        ("require-mfa", None, Some(time)) => VerdictAction::RequireMfa(time),
-        ("rate-limit", Some(rate), Some(time)) => VerdictAction::RateLimit(rate, time),
-        ("quarantine", None, None) => {
-            let remedy = "add for, such as 10m";
-            reader.report(line, "quarantine without a time", "for beside it", remedy);
-            return None;
-        }
-        ("require-mfa", None, None) => {
-            let found = "require-mfa without a time for whoever has no second factor";
-            reader.report(line, found, "for beside it", "add for, such as 10m");
-            return None;
-        }
-        ("rate-limit", ..) => {
-            let remedy = "add both, such as rate: 100/s, for: 10m";
-            reader.report(
-                line,
-                "rate-limit without rate and time",
-                "rate and for beside it",
-                remedy,
-            );
-            return None;
-        }
-        (_, Some(_), _) => {
-            let remedy = "remove rate, or write action: rate-limit";
-            reader.report(line, "rate beside another action", "action: rate-limit", remedy);
-            return None;
-        }
-        _ => {
-            let remedy = "remove for, or write action: quarantine";
-            let expected = "action: quarantine, require-mfa or rate-limit";
-            reader.report(line, "for beside another action", expected, remedy);
-            return None;
-        }
-    };
+    let action = self::action(reader, line, (&action?, rate?, time?))?;
     Some(VerdictRule {
         id: id?,
         severity: severity?.unwrap_or(u8::MAX),
@@ -226,6 +175,66 @@ fn rule(
         services: services?.unwrap_or_default(),
         action,
     })
+}
+
+fn id(reader: &mut Reader<'_>, node: Node, seen: &mut BTreeMap<RuleId, u32>) -> Option<RuleId> {
+    let line = node.line;
+    let id = RuleId::decode(reader, node)?;
+    if let Some(first) = seen.insert(id.clone(), line) {
+        let found = format!("{id} again, first on line {first}");
+        reader.report(line, found, "a name of its own", "rename one of the two");
+    }
+    Some(id)
+}
+
+fn time(reader: &mut Reader<'_>, node: Node) -> Option<Duration> {
+    decode::checked(reader, node, |text| {
+        decode::duration(text).filter(|time| !time.is_zero() && *time <= LONGEST).ok_or_else(|| {
+            Malformed::new("a time of 1s to 30d", "write a number and s, m, h or d: 10m")
+        })
+    })
+}
+
+/// The action of this name with what stands beside it, or a report of what is missing or too much.
+fn action(
+    reader: &mut Reader<'_>,
+    line: u32,
+    said: (&str, Option<FlowRate>, Option<Duration>),
+) -> Option<VerdictAction> {
+    let (found, expected, remedy) = match said {
+        ("observe", None, None) => return Some(VerdictAction::Observe),
+        ("cut", None, None) => return Some(VerdictAction::Cut),
+        ("quarantine", None, Some(time)) => return Some(VerdictAction::Quarantine(time)),
+        ("require-mfa", None, Some(time)) => return Some(VerdictAction::RequireMfa(time)),
+        ("rate-limit", Some(rate), Some(time)) => {
+            return Some(VerdictAction::RateLimit(rate, time));
+        }
+        ("quarantine", None, None) => {
+            ("quarantine without a time", "for beside it", "add for, such as 10m")
+        }
+        ("require-mfa", None, None) => (
+            "require-mfa without a time for whoever has no second factor",
+            "for beside it",
+            "add for, such as 10m",
+        ),
+        ("rate-limit", ..) => (
+            "rate-limit without rate and time",
+            "rate and for beside it",
+            "add both, such as rate: 100/s, for: 10m",
+        ),
+        (_, Some(_), _) => (
+            "rate beside another action",
+            "action: rate-limit",
+            "remove rate, or write action: rate-limit",
+        ),
+        _ => (
+            "for beside another action",
+            "action: quarantine, require-mfa or rate-limit",
+            "remove for, or write action: quarantine",
+        ),
+    };
+    reader.report(line, found, expected, remedy);
+    None
 }
 
 fn never(reader: &mut Reader<'_>, node: Node) -> Option<Never> {
