@@ -1,29 +1,29 @@
 //! Entities in the shapes of OpenZiti's edge API. Clients insist on fields that say nothing here.
 
+mod service;
+mod session;
+
 use std::collections::HashSet;
 
 use nightgate_model::{
-    configs::MirrorV1,
     entity::{
         AuthPolicy, Ca, Config, ConfigType, EdgeRouter, EdgeRouterPolicy, Identity, IdentityKind,
-        Permission, Service, ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
+        ServiceEdgeRouterPolicy, ServicePolicy, Terminator,
     },
-    id::{ConfigId, Identifier as _, IdentityId, RouterId, ServiceId},
+    id::{Identifier as _, IdentityId, RouterId, ServiceId},
 };
 use nightgate_pki::ForeignCertificate;
-use nightgate_store::{
-    ApiSession, EnrollmentId, Kept, Model, PendingEnrollment, SecondFactor, Stored, Timestamp,
-};
+use nightgate_store::{EnrollmentId, Kept, Model, PendingEnrollment, Stored, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{
-    authenticator::{Authenticator, Method},
-    management,
+pub(super) use self::{
+    service::{ConfigTypes, service, service_for},
+    session::{api_session, session},
 };
+use super::{authenticator::Authenticator, management};
 use crate::{
     clock::{rfc3339, timestamp},
-    core::{Memory, ServiceSession, resolved_config},
-    mfa::LENGTHS,
+    core::Memory,
 };
 
 /// A name beside an id.
@@ -88,44 +88,6 @@ fn enrollments(pending: &[(&EnrollmentId, &PendingEnrollment)], memory: &Memory)
         (pending.method.as_str().to_owned(), management::enrollment(id, pending, memory))
     });
     shaped.collect::<Map<_, _>>().into()
-}
-
-/// A service, for operators.
-pub(super) fn service(stored: &Stored<Service>) -> Value {
-    let service = &stored.entity;
-    let own = json!({
-        "roleAttributes": service.role_attributes,
-        "encryptionRequired": service.encryption_required,
-        "config": service.config,
-        "configs": service.configs,
-        "terminatorStrategy": service.terminator_strategy,
-        "maxIdleTimeMillis": 0,
-        "permissions": [],
-        "postureQueries": [],
-    });
-    stored_entity(stored, own)
-}
-
-/// A service, for someone who may use it: with what it may do and the config types it asked for.
-pub(super) fn service_for(
-    stored: &Stored<Service>,
-    permissions: &[Permission],
-    (wanted, caller): (&ConfigTypes, &Identity),
-    (model, native_ends): (&Model, &[Permission]),
-) -> Value {
-    let mut shaped = service(stored);
-    let documents = resolved_config(&stored.entity, model).into_iter();
-    let documents = documents.filter(|(kind, _)| wanted.includes(kind)).filter_map(|(kind, it)| {
-        let told = told(&kind, &it, caller)?;
-        Some((kind, told))
-    });
-    shaped["config"] = documents.collect::<Map<String, Value>>().into();
-    let shared = stored.entity.configs.iter().filter(|id| is_for(caller, id, model));
-    shaped["configs"] = shared.map(|id| id.to_string()).collect();
-    shaped["permissions"] = permissions.iter().map(|permission| permission.as_str()).collect();
-    // Ours: clients of OpenZiti ignore it.
-    shaped["nativeEnds"] = native_ends.iter().map(|permission| permission.as_str()).collect();
-    shaped
 }
 
 /// An auth policy.
@@ -256,74 +218,6 @@ pub(super) fn reachable_routers(memory: &Memory) -> Vec<&Stored<EdgeRouter>> {
     routers
 }
 
-/// An API session, with its token.
-pub(super) fn api_session(session: &ApiSession, identity: &Identity, token: &str) -> Value {
-    let remaining = (session.expires_at.0 - timestamp().0) / 1000;
-    let method = if session.fingerprint.is_some() { Method::Cert } else { Method::Updb };
-    let own = json!({
-        "token": token,
-        "identityId": identity.id,
-        "identity": reference("identities", identity.id.as_str(), &identity.name),
-        "configTypes": session.config_types,
-        "expiresAt": rfc3339(session.expires_at),
-        "expirationSeconds": remaining.max(0),
-        "lastActivityAt": rfc3339(timestamp()),
-        "cachedLastActivityAt": rfc3339(timestamp()),
-        "cachedUpdatedAt": rfc3339(timestamp()),
-        "authQueries": auth_queries(session),
-        "postureQueries": [],
-        "isMfaRequired": session.second_factor != SecondFactor::NotNeeded,
-        "isMfaComplete": session.second_factor != SecondFactor::Due,
-        "isCertExtendable": method == Method::Cert && identity.kind == IdentityKind::Default,
-        "improperClientCertChain": false,
-        "authenticatorId": method.id(&identity.id),
-        "deviceId": "",
-        "ipAddress": "",
-    });
-    entity("api-sessions", session.id.as_str(), (session.created_at, timestamp()), own)
-}
-
-/// What an API session still has to show: OpenZiti's name of a one-time password by time is MFA.
-fn auth_queries(session: &ApiSession) -> Value {
-    if session.second_factor != SecondFactor::Due {
-        return json!([]);
-    }
-    let (shortest, longest) = LENGTHS;
-    json!([{
-        "typeId": "MFA",
-        "provider": "ziti",
-        "httpMethod": "POST",
-        "httpUrl": "./authenticate/mfa",
-        "minLength": shortest,
-        "maxLength": longest,
-        "format": "alphaNumeric",
-    }])
-}
-
-/// A service session, with its token.
-pub(super) fn session(
-    session: &ServiceSession,
-    api_session: &ApiSession,
-    token: &str,
-    memory: &Memory,
-) -> Value {
-    let service = session.service.as_str();
-    let own = json!({
-        "token": token,
-        "type": session.permission,
-        "serviceId": service,
-        "service": reference("services", service, name_of_service(&memory.model, session)),
-        "apiSessionId": api_session.id,
-        "apiSession": reference("api-sessions", api_session.id.as_str(), ""),
-        "identityId": api_session.identity,
-        "expiresAt": rfc3339(api_session.expires_at),
-        "edgeRouters": routers_for(memory, &api_session.identity, &session.service),
-        "authQueries": [],
-        "postureQueries": [],
-    });
-    entity("sessions", &session.id, (session.created_at, session.created_at), own)
-}
-
 /// Where a service is hosted, for someone who may use it. When that began is not kept, so the times are
 /// those of the answer.
 pub(super) fn terminator_for(terminator: &Terminator, memory: &Memory) -> Value {
@@ -350,50 +244,6 @@ pub(super) fn routers_for(
         .filter(|router| authorizations.reaches(identity, service, &router.entity.id))
         .map(|router| edge_router(router, memory))
         .collect()
-}
-
-/// Config types that a client asks for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum ConfigTypes {
-    /// `all`.
-    All,
-    /// These.
-    Named(Vec<String>),
-}
-
-impl ConfigTypes {
-    /// Reads names; one of them may be `all`.
-    pub(super) fn new(names: Vec<String>) -> Self {
-        if names.iter().any(|name| name == "all") { Self::All } else { Self::Named(names) }
-    }
-
-    fn includes(&self, kind: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Named(names) => names.iter().any(|name| name == kind),
-        }
-    }
-}
-
-/// What a client is told of a document. Whoever uses a service is not to learn from us that it is mirrored, except for the
-/// tunnelers that are to do it.
-fn told(kind: &str, document: &Value, caller: &Identity) -> Option<Value> {
-    match kind {
-        MirrorV1::TYPE => MirrorV1::for_tunneler(document, &caller.name).map(Value::Object),
-        _ => Some(document.clone()),
-    }
-}
-
-fn is_for(caller: &Identity, config: &ConfigId, model: &Model) -> bool {
-    let known = model.configs.get(config).and_then(|stored| {
-        let kind = model.config_types.get(&stored.entity.config_type_id)?;
-        Some((&kind.entity.name, &stored.entity.data))
-    });
-    known.is_none_or(|(kind, data)| told(kind, data, caller).is_some())
-}
-
-fn name_of_service<'a>(model: &'a Model, session: &ServiceSession) -> &'a str {
-    model.services.get(&session.service).map_or("", |stored| stored.entity.name.as_str())
 }
 
 /// Adds what every entity of the model has.
