@@ -1,6 +1,6 @@
 //! Decoding scalars.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     node::{Node, Value},
@@ -56,6 +56,23 @@ pub(crate) fn checked<T>(
             None
         }
     }
+}
+
+/// Decodes a name that nothing else of its kind may have. `seen` holds those before, and their lines.
+pub(crate) fn unique<T: Clone + Display + Ord>(
+    reader: &mut Reader<'_>,
+    node: Node,
+    seen: &mut BTreeMap<T, u32>,
+    (expected, remedy): (&'static str, &'static str),
+    decode: impl FnOnce(&mut Reader<'_>, Node) -> Option<T>,
+) -> Option<T> {
+    let line = node.line;
+    let name = decode(reader, node)?;
+    if let Some(first) = seen.insert(name.clone(), line) {
+        let found = format!("{name} again, first on line {first}");
+        reader.report(line, found, expected, remedy);
+    }
+    Some(name)
 }
 
 /// Decodes a whole number of a range.

@@ -143,7 +143,10 @@ fn rule(
 ) -> Option<VerdictRule> {
     let line = node.line;
     let mut section = reader.section(node)?;
-    let id = reader.required(&mut section, "id", |reader, node| id(reader, node, seen));
+    let id = reader.required(&mut section, "id", |reader, node| {
+        let wanted = ("a name of its own", "rename one of the two");
+        decode::unique(reader, node, seen, wanted, RuleId::decode)
+    });
     let severity = reader
         .optional(&mut section, "severity", |reader, node| decode::integer(reader, node, 1, 255));
     let signatures = reader.optional(&mut section, "signatures", |reader, node| {
@@ -175,16 +178,6 @@ fn rule(
         services: services?.unwrap_or_default(),
         action,
     })
-}
-
-fn id(reader: &mut Reader<'_>, node: Node, seen: &mut BTreeMap<RuleId, u32>) -> Option<RuleId> {
-    let line = node.line;
-    let id = RuleId::decode(reader, node)?;
-    if let Some(first) = seen.insert(id.clone(), line) {
-        let found = format!("{id} again, first on line {first}");
-        reader.report(line, found, "a name of its own", "rename one of the two");
-    }
-    Some(id)
 }
 
 fn time(reader: &mut Reader<'_>, node: Node) -> Option<Duration> {

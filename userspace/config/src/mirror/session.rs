@@ -86,13 +86,8 @@ pub(super) fn decode(
     let mut section = reader.section(node)?;
     let line = section.line_of("vni");
     let id = reader.required(&mut section, "id", |reader, node| {
-        let line = node.line;
-        let id = SessionName::decode(reader, node)?;
-        if let Some(first) = seen.insert(id.clone(), line) {
-            let found = format!("{id} again, first on line {first}");
-            reader.report(line, found, "a session name of its own", "rename one of the two");
-        }
-        Some(id)
+        let wanted = ("a session name of its own", "rename one of the two");
+        decode::unique(reader, node, seen, wanted, SessionName::decode)
     });
     let services = rule::list(reader, &mut section, "services", decode::text);
     let identities = rule::list(reader, &mut section, "identities", decode::text);
