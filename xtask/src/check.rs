@@ -50,7 +50,7 @@ const CHECKS: [Check; 12] = [
     Check { name: "crate direction", run: |workspace| problems(direction::check(workspace)?) },
     Check { name: "ABI version", run: |workspace| problems(abi_lock::check(workspace)?) },
     Check {
-        name: "paths in ARCHITECTURE.md",
+        name: "paths in documents",
         run: |workspace| problems(document_paths::check(workspace)?),
     },
     Check { name: "metrics used", run: |workspace| problems(metrics_used::check(workspace)?) },

@@ -90,7 +90,7 @@ enum Task {
     ///
     /// Runs every check, then prints a table. Structure means: who depends on whom
     /// (xtask/src/direction.rs), the version of the kernel boundary (ebpf/abi/abi.lock), paths that
-    /// ARCHITECTURE.md names, metrics that nothing counts. Files over 400 lines are only reported.
+    /// documents name, metrics that nothing counts. Files over 400 lines are only reported.
     /// Instructions of hot paths (tests/instructions) may not be more than were accepted.
     Check {
         /// First accept ebpf/abi as it is under the VERSION it carries (after a reviewed change).
