@@ -1,5 +1,7 @@
 //! REST client of the management interface.
 
+mod event_stream;
+
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +18,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::event_stream::EventStream;
 use super::login::StoredSession;
 use crate::identity_file;
 
@@ -36,12 +39,6 @@ pub(crate) struct Named {
     pub(crate) id: String,
     /// Unique name.
     pub(crate) name: String,
-}
-
-/// Lines of events, as they come.
-pub(super) struct EventStream {
-    response: Response,
-    buffer: Vec<u8>,
 }
 
 /// Environment variable with a code of the second factor.
@@ -358,12 +355,6 @@ impl ManagementClient {
         Ok(response.bytes().await.context("read the controller's answer")?.into())
     }
 
-    /// Asks for events, as they come.
-    pub(super) async fn stream(&self, query: &impl Serialize) -> anyhow::Result<EventStream> {
-        let response = self.response(self.http.get(self.url("events")).query(query)).await?;
-        Ok(EventStream { response, buffer: Vec::new() })
-    }
-
     /// An answer that is no refusal.
     async fn response(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.header("zt-session", &self.token).send().await.context(
@@ -381,31 +372,6 @@ impl ManagementClient {
             }
             Ok(ErrorEnvelope { error, .. }) => bail!("{}", error.message),
             Err(_) => bail!("the controller answered {status}"),
-        }
-    }
-}
-
-impl EventStream {
-    /// Differs after each start of the controller.
-    pub(super) fn instance(&self) -> &str {
-        let header = self.response.headers().get("ziti-instance-id");
-        header.and_then(|instance| instance.to_str().ok()).unwrap_or_default()
-    }
-
-    /// The next line that is not empty; none at the end.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<String>> {
-        loop {
-            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                let line = String::from_utf8(line).context("the controller sent no text")?;
-                if !line.trim().is_empty() {
-                    return Ok(Some(line.trim_end().to_owned()));
-                }
-            }
-            match self.response.chunk().await.context("read events of the controller")? {
-                Some(piece) => self.buffer.extend_from_slice(&piece),
-                None => return Ok(None),
-            }
         }
     }
 }
