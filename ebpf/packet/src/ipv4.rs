@@ -18,7 +18,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
-pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Reason> {
+pub(crate) fn parse<F: Frame>(frame: &F, ethernet: &Header) -> Result<Packet, Reason> {
     let offset = ethernet.end;
     let header: [u8; HEADER] = frame.read(offset).ok_or(Reason::Ipv4Truncated)?;
     let [
@@ -58,7 +58,9 @@ pub(crate) fn parse(frame: &impl Frame, ethernet: &Header) -> Result<Packet, Rea
     let length = total_length - header_length;
     let fragment = fragment.of(header_length, length)?;
     let (source, destination) = ([s0, s1, s2, s3], [d0, d1, d2, d3]);
-    martian::check_v4(source, destination)?;
+    if F::IS_ON_WIRE {
+        martian::check_v4(source, destination)?;
+    }
     if protocol == protocol::ICMPV6 {
         return Err(Reason::IcmpFamily);
     }

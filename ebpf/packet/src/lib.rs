@@ -49,6 +49,9 @@ pub mod protocol {
 
 /// Bytes of a frame, from its Ethernet header on.
 pub trait Frame {
+    /// Whether addresses that no packet on a wire may have, such as loopback ones, are refused.
+    const IS_ON_WIRE: bool = true;
+
     /// Length of the whole frame in bytes.
     fn length(&self) -> usize;
 
@@ -233,6 +236,22 @@ pub fn parse(frame: &impl Frame) -> Result<Packet, Reason> {
         ethernet::IPV6 => ipv6::parse(frame, &header),
         ethernet::ARP => arp::parse(frame, header.end),
         _ => Err(Reason::EtherType),
+    }
+}
+
+/// A frame of an interface that is no wire: packets of the loopback interface are well-formed too.
+#[derive(Clone, Copy, Debug)]
+pub struct HostFrame<'a>(pub &'a [u8]);
+
+impl Frame for HostFrame<'_> {
+    const IS_ON_WIRE: bool = false;
+
+    fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        Frame::read(&self.0, offset)
     }
 }
 

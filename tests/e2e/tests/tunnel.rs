@@ -1,5 +1,7 @@
 //! The tunneler as a process: programs of a cgroup reach a service that listens nowhere, and nobody else does.
 
+#[path = "tunnel/capture_files.rs"]
+mod capture_files;
 #[path = "tunnel/early.rs"]
 mod early;
 #[path = "tunnel/hosted_mirror.rs"]

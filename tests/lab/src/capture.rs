@@ -12,6 +12,16 @@ use crate::{
     wait::until,
 };
 
+/// Comments of the packets of a file that match a display filter, each in a line. With `*.checksum.status`, that tells of wrong
+/// checksums. Empty for a file that is not there yet.
+pub fn packet_comments(file: &Path, filter: &str) -> String {
+    let mut command = program("tshark");
+    command.arg("-r").arg(file);
+    command.args(["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]);
+    command.args(["-Y", filter, "-T", "fields", "-e", "frame.comment"]);
+    run(&mut command).unwrap_or_default()
+}
+
 /// How long tshark may take to start, to stop, and to write what it has seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 

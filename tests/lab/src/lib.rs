@@ -26,7 +26,7 @@ mod wire;
 
 pub use self::{
     bpf::BpfFileSystem,
-    capture::Capture,
+    capture::{Capture, packet_comments},
     cgroup::Cgroup,
     command::{program, run, shell},
     figure::Figure,

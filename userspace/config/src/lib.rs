@@ -66,7 +66,7 @@ pub use membership::{Membership, Sense};
 pub use metrics::Metrics;
 pub use mirror::{
     Encapsulation, FilterEntry, Mirror, MirrorDirection, NeverMirrored, Sense as FilterSense,
-    Sensor, SensorCheck, Session, Vlan, of_tunneler as parse_tunnel_mirror,
+    Sensor, SensorCheck, Session, TunnelMirror, Vlan, of_tunneler as parse_tunnel_mirror,
     session as mirror_session,
 };
 pub use mss::ClampMss;

@@ -18,9 +18,10 @@ use crate::{
     names::{InterfaceName, SensorName, SetName, ZoneName},
     nat::FlowMatch,
     node::{self, Node},
-    reader::Reader,
+    reader::{Reader, Section},
     rule,
     sets::Set,
+    telemetry::{self, PacketFiles},
 };
 
 pub use session::{MirrorDirection, Session, Vlan};
@@ -36,6 +37,15 @@ pub struct Mirror {
     pub never: NeverMirrored,
     /// Whether the controller may ask for sessions. Default true.
     pub remote: bool,
+}
+
+/// What a tunneler copies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TunnelMirror {
+    /// To which sensors.
+    pub mirror: Mirror,
+    /// Capture files.
+    pub packets: Option<PacketFiles>,
 }
 
 /// What no session copies, whatever it says.
@@ -168,16 +178,21 @@ pub(crate) fn decode(
     known: &rule::Known<'_>,
 ) -> Option<Mirror> {
     let mut section = reader.section(node)?;
-    let sensors = reader.required(&mut section, "sensors", sensors);
+    let mirror = keys(reader, &mut section, known);
+    reader.close(section);
+    mirror
+}
+
+fn keys(reader: &mut Reader<'_>, section: &mut Section, known: &rule::Known<'_>) -> Option<Mirror> {
+    let sensors = reader.required(section, "sensors", sensors);
     let mut seen = BTreeMap::new();
-    let sessions = reader.required(&mut section, "sessions", |reader, node| {
+    let sessions = reader.required(section, "sessions", |reader, node| {
         // No session is blamed for wrong sensors.
         let known = Known { sensors: sensors.as_ref(), filters: known };
         reader.list(node, |reader, node| session::decode(reader, node, &known, &mut seen))
     });
-    let never = reader.optional(&mut section, "never", |reader, node| never(reader, node, known));
-    let remote = reader.optional(&mut section, "remote", decode::boolean);
-    reader.close(section);
+    let never = reader.optional(section, "never", |reader, node| never(reader, node, known));
+    let remote = reader.optional(section, "remote", decode::boolean);
     Some(Mirror {
         sensors: sensors?,
         sessions: sessions?,
@@ -210,13 +225,17 @@ pub fn session(
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn of_tunneler(text: &str, file: &str) -> Result<Mirror, Vec<ConfigError>> {
+pub fn of_tunneler(text: &str, file: &str) -> Result<TunnelMirror, Vec<ConfigError>> {
     let mut files = NoFiles;
     let mut reader = Reader::new(file, &mut files);
     let mirror = node::parse(text, &mut reader).and_then(|root| {
         let line = root.line;
         // Which zones and sets filters name, nobody is told: they have no place here at all.
-        let mirror = decode(&mut reader, root, &rule::Known { zones: None, sets: None })?;
+        let mut section = reader.section(root)?;
+        let mirror = keys(&mut reader, &mut section, &rule::Known { zones: None, sets: None });
+        let packets = reader.optional(&mut section, "packets", telemetry::packets);
+        reader.close(section);
+        let (mirror, packets) = (mirror?, packets?);
         let filtering = mirror
             .sessions
             .iter()
@@ -235,7 +254,7 @@ pub fn of_tunneler(text: &str, file: &str) -> Result<Mirror, Vec<ConfigError>> {
                 remedy,
             );
         }
-        Some(mirror)
+        Some(TunnelMirror { mirror, packets })
     });
     reader.finish(mirror)
 }

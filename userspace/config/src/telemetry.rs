@@ -115,7 +115,8 @@ pub(crate) fn decode(reader: &mut Reader<'_>, node: Node) -> Option<Telemetry> {
     Some(Telemetry { flows, packets })
 }
 
-fn packets(reader: &mut Reader<'_>, node: Node) -> Option<PacketFiles> {
+/// Decodes `telemetry.packets`, and `packets` of a tunneler.
+pub(crate) fn packets(reader: &mut Reader<'_>, node: Node) -> Option<PacketFiles> {
     let mut section = reader.section(node)?;
     let interface = reader.required(&mut section, "interface", InterfaceName::decode);
     let file = file_keys(reader, &mut section);

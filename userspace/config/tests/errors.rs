@@ -321,7 +321,13 @@ fn filters_ask_for_what_packets_have() {
 fn a_tunneler_copies_services_and_no_zones() {
     let sensors = "sensors: { tap: { interface: mon0, encapsulation: local } }\n";
     let good = format!("{sensors}sessions: [{{ id: a, services: [web], sensor: tap }}]\n");
-    assert_eq!(parse_tunnel_mirror(&good, "mirror.yaml").unwrap().sessions.len(), 1);
+    assert_eq!(parse_tunnel_mirror(&good, "mirror.yaml").unwrap().mirror.sessions.len(), 1);
+    let files = format!("{good}packets: {{ interface: cap0, path: /var/log/web.pcapng }}\n");
+    let packets = parse_tunnel_mirror(&files, "mirror.yaml").unwrap().packets.unwrap();
+    assert_eq!((packets.interface.as_str(), packets.files), ("cap0", 5));
+    let error =
+        only(parse_tunnel_mirror(&files.replace("interface: cap0, ", ""), "m.yaml").unwrap_err());
+    assert!(error.to_string().contains("packets"), "{error}");
     for wrong in [
         "sessions: [{ id: a, filter: { from: local, to: overlay }, sensor: tap }]",
         "sessions: [{ id: a, filter: { from: lan, to: wan, source: $few }, sensor: tap }]",

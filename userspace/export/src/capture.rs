@@ -53,7 +53,7 @@ pub type Describe = Box<dyn Fn(&[u8]) -> String + Send>;
 
 /// A capture that cannot begin.
 #[derive(Debug, thiserror::Error)]
-#[error("telemetry.packets: {operation} {interface}: {source}; expected {expected}")]
+#[error("packets: {operation} {interface}: {source}; expected {expected}")]
 pub struct CaptureError {
     operation: &'static str,
     interface: String,

@@ -1,13 +1,12 @@
 //! Which circuit carries which connection: what an alert about packets has to do with an identity.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use nightgate_mirror::flow::TlsClient;
@@ -15,13 +14,11 @@ use nightgate_model::id::{IdentityId, ServiceId};
 use nightgate_router::CircuitId;
 use tokio::sync::Notify;
 
-use crate::{ends::plain, sight::Sight};
-
-/// A connection that has ended is known for this long: sensors look at a stream when it is over.
-const LINGER: Duration = Duration::from_secs(60);
-
-/// Connections that have ended and are still known.
-const ENDED: usize = 65_536;
+pub use crate::lingering::Ends;
+use crate::{
+    lingering::{FlowNumber, Lingering},
+    sight::Sight,
+};
 
 /// A connection of a client or to a server, and the circuit that carries it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,9 +37,6 @@ pub struct Carried {
 #[derive(Clone, Debug, Default)]
 pub struct CarriedFlows(Arc<Shared>);
 
-/// IP protocol and both ends of a connection.
-pub type Ends = (u8, [SocketAddr; 2]);
-
 #[derive(Debug, Default)]
 struct Shared {
     known: Mutex<Known>,
@@ -56,16 +50,12 @@ struct Shared {
 #[derive(Debug)]
 pub struct Listed {
     flows: CarriedFlows,
-    key: Key,
-    number: u64,
+    number: FlowNumber,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    flows: HashMap<Key, Entry>,
-    /// Those that have ended, in that order.
-    ended: VecDeque<(Instant, Key, u64)>,
-    last: u64,
+    flows: Lingering<Entry>,
     /// Dialers whose new connections are told of.
     followed: BTreeSet<IdentityId>,
     /// Those connections, until somebody asks: as many as circuits begin meanwhile.
@@ -75,54 +65,32 @@ struct Known {
 #[derive(Debug)]
 struct Entry {
     carried: Carried,
-    /// Tells it from others that had the same addresses.
-    number: u64,
     /// What its client has said of TLS.
     tls: Option<Box<TlsClient>>,
-}
-
-/// Protocol and both ends, the lower one first.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Key(u8, SocketAddr, SocketAddr);
-
-impl Key {
-    fn new(protocol: u8, [a, b]: [SocketAddr; 2]) -> Self {
-        let (a, b) = (plain(a), plain(b));
-        if a <= b { Self(protocol, a, b) } else { Self(protocol, b, a) }
-    }
-
-    fn ends(self) -> Ends {
-        (self.0, [self.1, self.2])
-    }
 }
 
 impl CarriedFlows {
     /// Notes a connection of an IP protocol between two ends.
     pub fn enter(&self, protocol: u8, ends: [SocketAddr; 2], carried: Carried) -> Listed {
-        let key = Key::new(protocol, ends);
         let mut known = self.lock();
-        known.forget(Instant::now());
-        known.last += 1;
-        let number = known.last;
-        if carried.client.is_none() && known.followed.contains(&carried.dialer) {
-            known.begun.push((carried.dialer.clone(), key.ends()));
+        let is_followed = carried.client.is_none() && known.followed.contains(&carried.dialer);
+        let dialer = is_followed.then(|| carried.dialer.clone());
+        let number = known.flows.enter((protocol, ends), Entry { carried, tls: None });
+        if let Some(dialer) = dialer {
+            known.begun.push((dialer, number.ends()));
             self.0.begun.notify_one();
         }
-        known.flows.insert(key, Entry { carried, number, tls: None });
-        Listed { flows: self.clone(), key, number }
+        Listed { flows: self.clone(), number }
     }
 
     /// The connection between two ends, in either order.
     pub fn find(&self, protocol: u8, ends: [SocketAddr; 2]) -> Option<Carried> {
-        let mut known = self.lock();
-        known.forget(Instant::now());
-        known.flows.get(&Key::new(protocol, ends)).map(|entry| entry.carried.clone())
+        self.lock().flows.find((protocol, ends)).map(|entry| entry.carried.clone())
     }
 
     /// What the client of the connection between two ends has said of TLS, if anybody has looked.
     pub fn tls(&self, protocol: u8, ends: [SocketAddr; 2]) -> Option<TlsClient> {
-        let known = self.lock();
-        known.flows.get(&Key::new(protocol, ends))?.tls.as_deref().cloned()
+        self.lock().flows.find((protocol, ends))?.tls.as_deref().cloned()
     }
 
     /// Whether what clients say first is looked at in connections that begin from now on.
@@ -135,10 +103,10 @@ impl CarriedFlows {
     pub fn follow(&self, dialer: &IdentityId) -> Vec<Ends> {
         let mut known = self.lock();
         known.followed.insert(dialer.clone());
-        let is_of_dialer = |(_, Entry { carried, .. }): &(&Key, &Entry)| {
+        let is_of_dialer = |(_, Entry { carried, .. }): &(Ends, &Entry)| {
             carried.client.is_none() && carried.dialer == *dialer
         };
-        known.flows.iter().filter(is_of_dialer).map(|(key, _)| key.ends()).collect()
+        known.flows.iter().filter(is_of_dialer).map(|(ends, _)| ends).collect()
     }
 
     /// Tells no more of an identity's new connections.
@@ -165,40 +133,22 @@ impl CarriedFlows {
 impl Listed {
     /// Looks at what the client says first, if that is wanted, and notes it.
     pub fn sight(&self) -> Sight {
-        let Self { flows, key, number } = self;
+        let Self { flows, number } = self;
         if !flows.0.is_looked_at.load(Ordering::Relaxed) {
             return Sight::default();
         }
-        let (flows, key, number) = (flows.clone(), *key, *number);
+        let (flows, number) = (flows.clone(), *number);
         Sight::new(move |client| {
-            if let Some(entry) = flows.lock().flows.get_mut(&key)
-                && entry.number == number
-            {
+            if let Some(entry) = flows.lock().flows.get_mut(&number) {
                 entry.tls = Some(Box::new(client));
             }
         })
     }
 }
 
-impl Known {
-    fn forget(&mut self, now: Instant) {
-        while let Some((ended, key, number)) = self.ended.front().copied()
-            && (now.duration_since(ended) >= LINGER || self.ended.len() > ENDED)
-        {
-            self.ended.pop_front();
-            if self.flows.get(&key).is_some_and(|entry| entry.number == number) {
-                self.flows.remove(&key);
-            }
-        }
-    }
-}
-
 impl Drop for Listed {
     fn drop(&mut self) {
-        let mut known = self.flows.lock();
-        let now = Instant::now();
-        known.ended.push_back((now, self.key, self.number));
-        known.forget(now);
+        self.flows.lock().flows.end(self.number);
     }
 }
 
@@ -213,31 +163,6 @@ mod tests {
     fn carried(circuit: u64) -> Carried {
         let (service, dialer) = (ServiceId::new("s"), IdentityId::new("i"));
         Carried { service, dialer, circuit: CircuitId(circuit), client: None }
-    }
-
-    #[test]
-    fn a_connection_is_found_by_its_ends_in_any_order_also_a_moment_after_its_end() {
-        let flows = CarriedFlows::default();
-        let ends = [end("10.1.0.2:4000"), end("[::ffff:10.77.0.1]:80")];
-        let listed = flows.enter(6, ends, carried(1));
-        let other_way = [end("10.77.0.1:80"), end("10.1.0.2:4000")];
-        assert_eq!(flows.find(6, other_way), Some(carried(1)));
-        assert_eq!(flows.find(17, ends), None, "another protocol");
-        assert_eq!(flows.find(6, [ends[0], end("10.77.0.1:81")]), None);
-        drop(listed);
-        assert_eq!(flows.find(6, ends), Some(carried(1)));
-        flows.lock().forget(Instant::now() + LINGER);
-        assert_eq!(flows.find(6, ends), None);
-    }
-
-    #[test]
-    fn the_end_of_a_connection_does_not_take_the_next_one_with_the_same_ends_away() {
-        let flows = CarriedFlows::default();
-        let ends = [end("10.1.0.2:4000"), end("10.77.0.1:80")];
-        drop(flows.enter(6, ends, carried(1)));
-        let _second = flows.enter(6, ends, carried(2));
-        flows.lock().forget(Instant::now() + LINGER);
-        assert_eq!(flows.find(6, ends), Some(carried(2)));
     }
 
     #[tokio::test]
@@ -255,17 +180,5 @@ mod tests {
         flows.unfollow(&dialer);
         let _third = flows.enter(6, [third, server], carried(3));
         assert!(flows.lock().begun.is_empty());
-    }
-
-    #[test]
-    fn those_that_have_ended_are_bounded() {
-        let flows = CarriedFlows::default();
-        for port in 0..u16::MAX {
-            for host in ["10.1.0.2", "10.1.0.3"] {
-                let client = SocketAddr::new(host.parse().unwrap(), port);
-                drop(flows.enter(6, [client, end("10.77.0.1:80")], carried(1)));
-            }
-        }
-        assert_eq!(flows.lock().flows.len(), ENDED);
     }
 }

@@ -9,7 +9,7 @@
 pub mod admin;
 pub mod alerts;
 pub mod asked;
-mod capture;
+pub mod capture;
 pub mod carried;
 pub mod carry;
 pub mod change;
@@ -27,6 +27,7 @@ pub mod hosted;
 pub mod hosting;
 pub mod intercept;
 pub mod interceptor;
+pub mod lingering;
 pub mod listener;
 mod masquerade;
 pub mod mirror;

@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use nightgate_config::{Config, ConfigError, Endpoint, FlowRecords, LinkGroup, Links, Mirror};
+use nightgate_config::{
+    Config, ConfigError, Endpoint, FlowRecords, LinkGroup, Links, TunnelMirror,
+};
 use nightgate_gateway::admin::RuleFile;
 use nightgate_router::{LinkConfig, Offline, RouterConfig};
 
@@ -106,7 +108,7 @@ pub(crate) fn flow_records(file: &Path) -> anyhow::Result<FlowRecords> {
 }
 
 /// What a file says that a tunneler copies.
-pub(crate) fn tunnel_mirror(file: &Path) -> anyhow::Result<Mirror> {
+pub(crate) fn tunnel_mirror(file: &Path) -> anyhow::Result<TunnelMirror> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file)
         .with_context(|| format!("read {name}: expected what is copied for sensors"))?;

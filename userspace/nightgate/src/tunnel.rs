@@ -97,7 +97,7 @@ struct HostingArgs {
     #[arg(long, value_name = "FILE")]
     instance_secret_file: Option<PathBuf>,
     /// What is copied for intrusion detection, and to which sensors: YAML with `sensors`, `sessions` and `never`, as under
-    /// `mirror` of a gateway (docs/mirror.md); needs privileges
+    /// `mirror` of a gateway, and `packets` for capture files (docs/mirror.md); needs privileges
     #[arg(long, value_name = "FILE")]
     mirror: Option<PathBuf>,
     /// Serve metrics for Prometheus at this address and port (docs/metrics.md)
@@ -173,7 +173,9 @@ impl HostingArgs {
         let is_served = listen.is_some() || socket.is_some();
         let metrics = is_served.then_some(Metrics { listen, socket });
         let mirror = self.mirror.as_deref().map(config_file::tunnel_mirror).transpose()?;
-        Ok(HostConfig { secret: secret.unwrap_or_default(), mirror, metrics })
+        let (mirror, packets) = mirror.map(|it| (it.mirror, it.packets)).unzip();
+        let (secret, packets) = (secret.unwrap_or_default(), packets.flatten());
+        Ok(HostConfig { secret, mirror, packets, metrics })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nightgate_gateway::{clock::Clock, sight::Sight};
+use nightgate_gateway::{
+    clock::Clock,
+    lingering::{Ends, FlowNumber, Lingering},
+    sight::Sight,
+};
 use nightgate_mirror::flow::{EndReason, TlsClient};
 use nightgate_model::configs::Protocol;
 use nightgate_telemetry::Metrics;
@@ -60,6 +65,14 @@ struct Table {
     flows: BTreeMap<u64, Entry>,
     /// Where ended ones are told of, if anywhere.
     records: Option<Records>,
+    /// What is said of packets, if anybody asks.
+    lingering: Option<Words>,
+}
+
+/// What is said of a packet, by the ends of its flow, also a moment after that has ended.
+struct Words {
+    words: Box<dyn Fn(&FlowReport) -> String + Send>,
+    flows: Lingering<String>,
 }
 
 #[derive(Debug)]
@@ -73,6 +86,8 @@ struct Entry {
     /// What its program has said of TLS.
     tls: Option<TlsClient>,
     counts: Arc<Counts>,
+    /// Among those that packets are looked up in.
+    lingering: Option<FlowNumber>,
 }
 
 /// Bytes of one flow, which count in the metrics too.
@@ -108,7 +123,9 @@ impl Flows {
         table.next = number.wrapping_add(1);
         let (since, start) = (Instant::now(), now());
         let counted = Arc::clone(&counts);
-        let entry = Entry { what, since, start, told: since, tls: None, counts: counted };
+        let lingering = table.lingering.as_mut().map(|words| words.enter(&what));
+        let (told, tls) = (since, None);
+        let entry = Entry { what, since, start, told, tls, counts: counted, lingering };
         table.flows.insert(number, entry);
         // Whoever does not come to say how it ends was stopped.
         let ending = (EndReason::ForcedEnd, Duration::ZERO);
@@ -119,6 +136,17 @@ impl Flows {
     pub(crate) fn report(&self) -> Vec<FlowReport> {
         let table = self.lock();
         table.flows.values().map(Entry::report).collect()
+    }
+
+    /// From now on, flows are found by their ends, with what `words` says of them.
+    pub(crate) fn linger(&self, words: impl Fn(&FlowReport) -> String + Send + 'static) {
+        let flows = Lingering::default();
+        self.lock().lingering = Some(Words { words: Box::new(words), flows });
+    }
+
+    /// What was said of the flow between two ends, in either order.
+    pub(crate) fn find(&self, ends: Ends) -> Option<String> {
+        self.lock().lingering.as_mut()?.flows.find(ends).cloned()
     }
 
     /// Tells of those that have not been told of for the time that the records ask for.
@@ -142,6 +170,11 @@ impl Flows {
         }
     }
 
+    /// Where their bytes count.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().flows.len()
@@ -149,6 +182,19 @@ impl Flows {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Words {
+    fn enter(&mut self, what: &FlowReport) -> FlowNumber {
+        let ends = (what.protocol.number(), [what.source, what.destination]);
+        self.flows.enter(ends, (self.words)(what))
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Words").field("flows", &self.flows).finish_non_exhaustive()
     }
 }
 
@@ -220,9 +266,11 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let table = &mut *self.flows.lock();
-        if let Some(entry) = table.flows.remove(&self.number)
-            && let Some(records) = &table.records
-        {
+        let Some(entry) = table.flows.remove(&self.number) else { return };
+        if let Some((words, flow)) = table.lingering.as_mut().zip(entry.lingering) {
+            words.flows.end(flow);
+        }
+        if let Some(records) = &table.records {
             entry.tell(records, self.ending);
         }
     }

@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use nightgate_config::{Metrics as Scraping, Mirror};
+use nightgate_config::{Metrics as Scraping, Mirror, PacketFiles};
 use nightgate_datapath::Tunnel;
+use nightgate_export::{Capture, CaptureError};
 use nightgate_gateway::{
     admin::{AdminServer, Query, Topic},
     exporter::{Exporter, ExporterError, Source},
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     answers::{asks, shown, tell},
-    attach,
+    attach, capture,
     copying::Copying,
     flows::Flows,
     follower::Follower,
@@ -37,6 +38,8 @@ pub struct HostConfig {
     pub secret: InstanceSecret,
     /// What is copied for sensors; `None` for nothing.
     pub mirror: Option<Mirror>,
+    /// Capture files; `None` for none.
+    pub packets: Option<PacketFiles>,
     /// Where metrics are scraped; `None` for nowhere.
     pub metrics: Option<Scraping>,
 }
@@ -54,6 +57,16 @@ impl HostConfig {
             (None, _) | (_, None) => Source::Counters(metrics.clone()),
         };
         Exporter::start(scraping, &source).await.map(Some)
+    }
+
+    /// Writes capture files, if any are wanted, of what `identity` dials and hosts.
+    pub(crate) fn capture(
+        &self,
+        flows: &Flows,
+        identity: String,
+    ) -> Result<Option<Capture>, CaptureError> {
+        let Some(packets) = &self.packets else { return Ok(None) };
+        capture::start(packets, (flows, identity)).map(Some)
     }
 
     /// Makes copies, if any are wanted; `listeners` take what programs connect to.
@@ -90,6 +103,7 @@ pub async fn host(
     let flows = Flows::new(None, metrics.clone());
     let _exporter = config.export(&metrics, admin_socket).await?;
     let context = Context::load(identity).await?;
+    let _capture = config.capture(&flows, context.identity_name())?;
     let copying = Copying::new(mirror::plan(config.mirror.as_ref()).await?);
     let follower = config.follower(&copying)?;
     let hooks = config.mirror.as_ref().map(|_| attach::nowhere()).transpose()?;

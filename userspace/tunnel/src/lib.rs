@@ -7,6 +7,7 @@
 
 mod answers;
 mod attach;
+mod capture;
 mod copying;
 mod dns;
 mod flows;

@@ -10,7 +10,7 @@ use std::{
 
 use nightgate_config::FlowRecords;
 use nightgate_datapath::DatapathError;
-use nightgate_export::{HttpError, Outputs, host_name};
+use nightgate_export::{CaptureError, HttpError, Outputs, host_name};
 use nightgate_gateway::{
     admin::{AdminServer, AdminSocketError, Query, Topic},
     exporter::ExporterError,
@@ -88,6 +88,9 @@ pub enum TunnelError {
     /// A collector of flow records cannot be used as configured.
     #[error(transparent)]
     Collector(#[from] HttpError),
+    /// Capture files cannot be written.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     /// There are no cgroups of version 2.
     #[error(
         "find the cgroup v2 file system: {0}; mount one: mount -t cgroup2 none /sys/fs/cgroup, or use --attach tc"
@@ -126,6 +129,8 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let copying = Copying::new(mirror::plan(config.hosting.mirror.as_ref()).await?);
     let follower = config.hosting.follower(&copying)?;
     let records = records(&config, (&context, &copying), &metrics)?;
+    let flows = Flows::new(records, metrics.clone());
+    let _capture = config.hosting.capture(&flows, context.identity_name())?;
     let Attached { tunnel, sockets, mut place } = attach(&config).await?;
     let hooks = Arc::new(Mutex::new(tunnel));
     let mirrored = config.hosting.mirror(&copying, &hooks, &sockets.tcp).await;
@@ -144,7 +149,7 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
         controller: config.identity.controller_address().ok(),
         table: Mutex::new(Table::new()),
         policy: config.policy,
-        flows: Flows::new(records, metrics.clone()),
+        flows,
         copying,
         metrics,
     });

@@ -4,11 +4,10 @@ use std::{
     fs,
     io::Read as _,
     net::{SocketAddr, TcpStream},
-    process::Command,
     time::Duration,
 };
 
-use nightgate_lab::run;
+use nightgate_lab::packet_comments;
 
 use super::{HOSTED, Scene};
 
@@ -35,14 +34,23 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
 
     // The second process reads what the first one has written: each start begins another file.
     scene.wait("packets of the page", || {
-        let packets = tshark(&file, "http.request && frame.comment contains \"service=web\"");
+        let packets = packet_comments(
+            file.as_ref(),
+            "http.request && frame.comment contains \"service=web\"",
+        );
         Ok(packets.contains("identity=gw-a circuit=").then_some(()))
     });
-    let answers = tshark(&file, "http.response.code == 200 && frame.comment contains \"circuit=\"");
+    let answers = packet_comments(
+        file.as_ref(),
+        "http.response.code == 200 && frame.comment contains \"circuit=\"",
+    );
     assert!(answers.contains("community_id=1:"), "{answers}");
     // Of no other interface, from the first moment on.
-    assert_eq!(tshark(&file, "ip.addr == 192.0.2.0/24"), "");
-    assert_eq!(tshark(&file, "tcp.checksum.status == 0 || ip.checksum.status == 0"), "");
+    assert_eq!(packet_comments(file.as_ref(), "ip.addr == 192.0.2.0/24"), "");
+    assert_eq!(
+        packet_comments(file.as_ref(), "tcp.checksum.status == 0 || ip.checksum.status == 0"),
+        ""
+    );
     let metrics = scene.deployment.ask("gw-a", "metrics").expect("metrics");
     assert!(!metrics.contains("nightgate_captured_frames_total{result=\"lost\"}"), "{metrics}");
     assert!(metrics.contains("nightgate_captured_frames_total{result=\"delivered\"}"), "{metrics}");
@@ -59,7 +67,7 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
         let copy = scene.deployment.file("stream.pcapng");
         fs::write(&copy, &stream)?;
         let filter = "http.request && frame.comment contains \"identity=gw-a\"";
-        Ok((!tshark(&copy.display().to_string(), filter).is_empty()).then_some(()))
+        Ok((!packet_comments(&copy, filter).is_empty()).then_some(()))
     });
 
     scene.deployment.kill("gw-a").expect("killed");
@@ -68,12 +76,4 @@ fn mirrored_packets_are_written_to_files_that_say_whose_they_are() {
     scene.wait("another file", || {
         Ok(fs::exists(file.replace(".pcapng", ".1.pcapng"))?.then_some(()))
     });
-}
-
-/// Comments of the packets that a filter finds.
-pub(super) fn tshark(file: &str, filter: &str) -> String {
-    let mut command = Command::new("tshark");
-    command.args(["-r", file, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]);
-    command.args(["-Y", filter, "-T", "fields", "-e", "frame.comment"]);
-    run(&mut command).unwrap_or_default()
 }

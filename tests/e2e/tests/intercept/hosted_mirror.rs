@@ -7,10 +7,10 @@ use std::{
     thread,
 };
 
-use nightgate_lab::run;
+use nightgate_lab::{packet_comments, run};
 use serde_json::Value;
 
-use super::{HOSTED, LONG, PROXY, Scene, capture_files::tshark, datagrams::receive};
+use super::{HOSTED, LONG, PROXY, Scene, datagrams::receive};
 
 /// A server of datagrams behind gateway B.
 const ECHO: &str = "[fd00:2::2]:5353";
@@ -99,7 +99,7 @@ telemetry: {{ packets: {{ interface: cap0, path: '{}' }} }}
 
     /// Comments of the captured packets that a filter finds.
     fn captured(&self, filter: &str) -> String {
-        tshark(&self.captures(), filter)
+        packet_comments(self.captures().as_ref(), filter)
     }
 
     /// Frames that each session of gateway B was to copy; all are accounted for.
