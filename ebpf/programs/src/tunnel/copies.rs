@@ -32,6 +32,7 @@ use crate::{
     hook, maps,
     mirror::{Due, copy_due, copying::device, send_on},
     packet::{LINK, Packet},
+    parts,
     word,
 };
 
@@ -56,19 +57,27 @@ pub(crate) fn copy(ctx: &TcContext, wanted: impl Fn(&TcContext, &Packet) -> Opti
     if device() == 0 {
         return;
     }
-    let Some(packet) = Packet::read(ctx, LINK).filter(|packet| !packet.fragment) else { return };
+    let Some(mut packet) = Packet::read(ctx, LINK) else { return };
     let number = hosted_number(hook::mark(ctx));
     if number != 0 {
-        serve(ctx, &packet, number);
+        if packet.has_ports {
+            serve(ctx, &packet, number);
+        }
         // The interfaces below are to take it for no beginning of another flow.
         ctx.set_mark(0);
-    } else if let Some(wanted) = wanted(ctx, &packet) {
+    } else if !packet.fragment
+        && let Some(wanted) = wanted(ctx, &packet)
+    {
         begin(ctx, &packet, &wanted);
     }
+    if !packet.has_ports {
+        let Some(ends) = parts::ends(&packet) else { return };
+        packet.ends = ends;
+    }
     if let Some(flow) = maps::TUNNEL_COPIED.get_ptr_mut(&packet.ends) {
-        pass(ctx, flow, Direction::Original);
+        pass(ctx, flow, (&packet, Direction::Original));
     } else if let Some(flow) = maps::TUNNEL_COPIED.get_ptr_mut(&packet.ends.reversed()) {
-        pass(ctx, flow, Direction::Reply);
+        pass(ctx, flow, (&packet, Direction::Reply));
     }
 }
 
@@ -140,12 +149,23 @@ fn enter(ctx: &TcContext, ends: &Taken, shown: &Taken, (service, session): (u32,
 
 /// Counts a packet of a flow and copies it, at the interface where the flow has begun.
 #[inline(always)]
-fn pass(ctx: &TcContext, flow: *mut Copied, direction: Direction) {
+fn pass(ctx: &TcContext, flow: *mut Copied, (packet, direction): (&Packet, Direction)) {
     // SAFETY: the slot stays mapped while the program runs. Another CPU may give it to another flow; the copy is then one of
     // a flow that is mirrored as well.
     let (mark, hash, bytes) = unsafe {
         if (*flow).ifindex != hook::ifindex(ctx) {
             return;
+        }
+        if packet.fragment {
+            let Taken { source, destination, .. } = packet.ends;
+            let server = if direction == Direction::Original { destination } else { source };
+            // Fragments keep their addresses, so what programs say to the tunneler cannot be copied in them.
+            if server != (*flow).shown.destination {
+                return;
+            }
+            if packet.has_ports {
+                parts::remember(packet);
+            }
         }
         let mark = CopyMark::new((*flow).session, direction, (*flow).service);
         let length = ctx.len().into();
@@ -200,6 +220,10 @@ pub(crate) fn tunnel_mirror(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn show(ctx: &TcContext) -> Option<()> {
     let packet = Packet::read(ctx, LINK)?;
+    if packet.fragment {
+        // Of what is hosted: it is shown as it is.
+        return Some(());
+    }
     let seen = packet.ends;
     let direction = CopyMark(hook::mark(ctx)).direction();
     let shown = match direction {

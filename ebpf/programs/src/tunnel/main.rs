@@ -25,6 +25,7 @@ mod maps;
 #[path = "../mirror/mod.rs"]
 mod mirror;
 mod packet;
+mod parts;
 #[path = "../stage/rewrite.rs"]
 mod rewrite;
 #[path = "../word.rs"]

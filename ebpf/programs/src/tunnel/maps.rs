@@ -10,6 +10,8 @@ use nightgate_abi::{
     tunnel::{self, Copied, Doors, Origin, OriginKey, Source, Taken, TunnelSettings},
 };
 
+use crate::parts::PartKey;
+
 #[btf_map]
 pub(crate) static TUNNEL_SETTINGS: Array<TunnelSettings, 1> = Array::new();
 
@@ -40,6 +42,11 @@ pub(crate) static TUNNEL_MIRRORED: HashMap<
 
 #[btf_map]
 pub(crate) static TUNNEL_COPIED: LruHashMap<Taken, Copied, { tunnel::ORIGINS }> = LruHashMap::new();
+
+/// Ends of packets that come in fragments. Userspace knows nothing of it.
+#[btf_map]
+pub(crate) static TUNNEL_PARTS: LruHashMap<PartKey, Taken, { limits::FRAGMENTED }> =
+    LruHashMap::new();
 
 /// Entries are made by userspace alone, when services are hosted and something is mirrored.
 #[btf_map]
