@@ -349,10 +349,10 @@ fn set_session(datapath: &mut Datapath, case: Case) -> Result<()> {
         },
         cuts: (case != Case::Barrier).into(),
     };
-    datapath.set_mirror_sensor(1, sensor)?;
+    datapath.mirror().set_sensor(1, sensor)?;
     let mut session = MirrorSession { vni: 42, ..MirrorSession::default() };
     session.sensors[0] = 1;
-    datapath.set_mirror_session(MirrorSessionId::new(1).context("a number")?, session)?;
+    datapath.mirror().set_session(MirrorSessionId::new(1).context("a number")?, session)?;
     Ok(())
 }
 

@@ -255,7 +255,7 @@ fn a_connection_reaches_the_listener_and_is_mirrored_once() {
             world.datapath.set_listener(Transport::Tcp, address).expect("set");
             intercept(world, TCP, service, number);
             let session = MirrorSessionId::new(number).expect("a number");
-            world.datapath.set_mirror_session(session, MirrorSession::default()).expect("set");
+            world.datapath.mirror().set_session(session, MirrorSession::default()).expect("set");
             if number == 1 {
                 // Without a device the original is not affected.
                 exchange(&client_side, &listener, client, service);

@@ -31,8 +31,8 @@ fn outcomes(
     send: impl FnOnce(&mut World<'_>),
 ) -> BTreeMap<Outcome, u64> {
     let id = MirrorSessionId::new(1).unwrap();
-    world.datapath.clear_mirror_counters(id).unwrap();
-    world.datapath.set_mirror_session(id, session).unwrap();
+    world.datapath.mirror().forget_copies(id).unwrap();
+    world.datapath.mirror().set_session(id, session).unwrap();
     send(world);
     let statistics = world.datapath.mirror_statistics().unwrap();
     let row = statistics.sessions.get(&id).cloned().unwrap_or_default();

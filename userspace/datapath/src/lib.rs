@@ -44,6 +44,7 @@ pub use events::{Events, PacketEnds, PacketEvent};
 pub use flows::{FlowEntry, FlowSide, FlowTables};
 pub use guard::GuardMode;
 pub use interface::IfIndex;
+pub use mirror::MirrorMaps;
 pub use nightgate_abi as abi;
 pub use nightgate_abi::Hook;
 pub use pins::Pins;

@@ -107,11 +107,14 @@ fn replace(program: &mut SchedClassifier, old: PinnedLink) -> Result<(), Program
     take(program, id).map(drop)
 }
 
-fn take(program: &mut SchedClassifier, id: SchedClassifierLinkId) -> Result<FdLink, ProgramError> {
+pub(crate) fn take(
+    program: &mut SchedClassifier,
+    id: SchedClassifierLinkId,
+) -> Result<FdLink, ProgramError> {
     FdLink::try_from(program.take_link(id)?).map_err(unusable)
 }
 
-fn unusable(error: LinkError) -> ProgramError {
+pub(crate) fn unusable(error: LinkError) -> ProgramError {
     ProgramError::IOError(io::Error::other(error))
 }
 

@@ -47,45 +47,9 @@ impl Datapath {
         Ok(())
     }
 
-    /// Forgets what became of the copies of a session, before another one gets its number.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn clear_mirror_counters(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        forget_copies(&mut self.ebpf, id)
-    }
-
-    /// Sets or replaces a mirror session.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_mirror_session(
-        &mut self,
-        id: MirrorSessionId,
-        session: MirrorSession,
-    ) -> Result<(), DatapathError> {
-        set_session(&mut self.ebpf, id, session)
-    }
-
-    /// Sets or replaces a sensor of mirror sessions; what was counted for it before is forgotten.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_mirror_sensor(
-        &mut self,
-        number: u8,
-        sensor: MirrorSensor,
-    ) -> Result<(), DatapathError> {
-        clear_counter(&mut self.ebpf, mirror::SENSOR_COUNTERS_MAP, number.into())?;
-        set_sensor(&mut self.ebpf, number, sensor)
-    }
-
-    /// Removes a sensor; copies for it are then counted as without one. One that is not set is no error.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn remove_mirror_sensor(&mut self, number: u8) -> Result<(), DatapathError> {
-        remove_sensor(&mut self.ebpf, number)
+    /// The mirror's sessions and sensors.
+    pub fn mirror(&mut self) -> MirrorMaps<'_> {
+        MirrorMaps::new(&mut self.ebpf)
     }
 
     /// What was sent to a sensor.
@@ -94,15 +58,6 @@ impl Datapath {
     /// The kernel refuses.
     pub fn mirror_sensor_counter(&self, number: u8) -> Result<Counter, DatapathError> {
         sensor_counter(&self.ebpf, number)
-    }
-
-    /// Removes a mirror session; its copies are then counted as without session. One that is not set is no
-    /// error.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn remove_mirror_session(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        remove_session(&mut self.ebpf, id)
     }
 
     /// What became of the copies.
@@ -121,50 +76,74 @@ pub(crate) fn set_device(ebpf: &mut Ebpf, device: Option<IfIndex>) -> Result<(),
         .map_err(failed("write", maps::MIRROR_DEVICE))
 }
 
-/// [`Datapath::set_mirror_session`], likewise.
-pub(crate) fn set_session(
-    ebpf: &mut Ebpf,
-    id: MirrorSessionId,
-    session: MirrorSession,
-) -> Result<(), DatapathError> {
-    map::hash_mut(ebpf, mirror::SESSIONS_MAP)?
-        .insert(u32::from(id.number()), session, 0)
-        .map_err(failed("write", mirror::SESSIONS_MAP))
+/// The mirror's sessions and sensors in the kernel, which gateways and tunnelers have alike.
+#[derive(Debug)]
+pub struct MirrorMaps<'a> {
+    ebpf: &'a mut Ebpf,
 }
 
-/// [`Datapath::set_mirror_sensor`], likewise, except for what was counted.
-pub(crate) fn set_sensor(
-    ebpf: &mut Ebpf,
-    number: u8,
-    sensor: MirrorSensor,
-) -> Result<(), DatapathError> {
-    map::hash_mut(ebpf, mirror::SENSORS_MAP)?
-        .insert(u32::from(number), sensor, 0)
-        .map_err(failed("write", mirror::SENSORS_MAP))
-}
-
-/// [`Datapath::clear_mirror_counters`], likewise.
-pub(crate) fn forget_copies(ebpf: &mut Ebpf, id: MirrorSessionId) -> Result<(), DatapathError> {
-    for outcome in Outcome::ALL {
-        let index = mirror::counter_index(id.number().into(), *outcome);
-        clear_counter(ebpf, mirror::COUNTERS_MAP, index)?;
+impl<'a> MirrorMaps<'a> {
+    pub(crate) fn new(ebpf: &'a mut Ebpf) -> Self {
+        Self { ebpf }
     }
-    map::array_mut(ebpf, mirror::BUCKETS_MAP)?
-        .set(id.number().into(), Bucket::default(), 0)
-        .map_err(failed("write", mirror::BUCKETS_MAP))?;
-    map::array_mut(ebpf, mirror::SEQUENCES_MAP)?
-        .set(id.number().into(), 0_u64, 0)
-        .map_err(failed("write", mirror::SEQUENCES_MAP))
-}
 
-/// [`Datapath::remove_mirror_session`], likewise.
-pub(crate) fn remove_session(ebpf: &mut Ebpf, id: MirrorSessionId) -> Result<(), DatapathError> {
-    remove::<MirrorSession>(ebpf, mirror::SESSIONS_MAP, id.number().into())
-}
+    /// Sets or replaces a session.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_session(
+        &mut self,
+        id: MirrorSessionId,
+        session: MirrorSession,
+    ) -> Result<(), DatapathError> {
+        map::hash_mut(self.ebpf, mirror::SESSIONS_MAP)?
+            .insert(u32::from(id.number()), session, 0)
+            .map_err(failed("write", mirror::SESSIONS_MAP))
+    }
 
-/// [`Datapath::remove_mirror_sensor`], likewise.
-pub(crate) fn remove_sensor(ebpf: &mut Ebpf, number: u8) -> Result<(), DatapathError> {
-    remove::<MirrorSensor>(ebpf, mirror::SENSORS_MAP, number.into())
+    /// Sets or replaces a sensor; what was counted for it before is forgotten.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_sensor(&mut self, number: u8, sensor: MirrorSensor) -> Result<(), DatapathError> {
+        clear_counter(self.ebpf, mirror::SENSOR_COUNTERS_MAP, number.into())?;
+        map::hash_mut(self.ebpf, mirror::SENSORS_MAP)?
+            .insert(u32::from(number), sensor, 0)
+            .map_err(failed("write", mirror::SENSORS_MAP))
+    }
+
+    /// Forgets what became of the copies of a session, before another one gets its number.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_copies(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
+        for outcome in Outcome::ALL {
+            let index = mirror::counter_index(id.number().into(), *outcome);
+            clear_counter(self.ebpf, mirror::COUNTERS_MAP, index)?;
+        }
+        map::array_mut(self.ebpf, mirror::BUCKETS_MAP)?
+            .set(id.number().into(), Bucket::default(), 0)
+            .map_err(failed("write", mirror::BUCKETS_MAP))?;
+        map::array_mut(self.ebpf, mirror::SEQUENCES_MAP)?
+            .set(id.number().into(), 0_u64, 0)
+            .map_err(failed("write", mirror::SEQUENCES_MAP))
+    }
+
+    /// Removes a session; its copies are then counted as without session. One that is not set is no error.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove_session(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
+        remove::<MirrorSession>(self.ebpf, mirror::SESSIONS_MAP, id.number().into())
+    }
+
+    /// Removes a sensor; copies for it are then counted as without one. One that is not set is no error.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove_sensor(&mut self, number: u8) -> Result<(), DatapathError> {
+        remove::<MirrorSensor>(self.ebpf, mirror::SENSORS_MAP, number.into())
+    }
 }
 
 fn remove<T: Pod>(ebpf: &mut Ebpf, name: &'static str, number: u32) -> Result<(), DatapathError> {

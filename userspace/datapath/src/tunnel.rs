@@ -18,7 +18,7 @@ use aya::{
     maps::{HashMap, LpmTrie, MapData, lpm_trie::Key},
     programs::{
         CgroupAttachMode, CgroupSockAddr, ProgramError, SchedClassifier, TcAttachType,
-        links::{FdLink, LinkError, PinnedLink},
+        links::{FdLink, PinnedLink},
     },
 };
 use nightgate_abi::{
@@ -31,6 +31,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     error::DatapathError,
     interface::IfIndex,
+    link::unusable,
     map::{self, failed},
     namespace, object, pins,
 };
@@ -271,10 +272,7 @@ impl Tunnel {
             .try_into()
             .map_err(refused("find", name))?;
         let attach = |program: &mut CgroupSockAddr| {
-            match program.load() {
-                Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-                Err(error) => return Err(error),
-            }
+            once(program.load())?;
             // A link takes no mode: others stay beside it (Linux 5.7).
             let id = program.attach(cgroup, CgroupAttachMode::Single)?;
             FdLink::try_from(program.take_link(id)?).map_err(unusable)
@@ -342,13 +340,17 @@ fn found<V>(read: Result<V, aya::maps::MapError>) -> Result<Option<V>, aya::maps
     }
 }
 
+/// A program is loaded when it is attached first.
+fn once(loaded: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match loaded {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn refused(
     operation: &'static str,
     program: &'static str,
 ) -> impl Fn(ProgramError) -> DatapathError {
     move |source| DatapathError::Program { operation, program, source: source.into() }
-}
-
-fn unusable(error: LinkError) -> ProgramError {
-    ProgramError::IOError(io::Error::other(error))
 }

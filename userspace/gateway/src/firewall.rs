@@ -14,7 +14,12 @@ use nightgate_netlink::MirrorPair;
 use nightgate_ruleset::{InterceptImage, MapImage, RuleSet, ZoneName};
 use tracing::warn;
 
-use crate::{admin::Session, ends::plain, intercept::InterceptTable};
+use crate::{
+    admin::Session,
+    ends::plain,
+    intercept::InterceptTable,
+    mirror::{announce, settle},
+};
 
 /// The kernel programs with everything this gateway puts into them. They stay when it is dropped.
 #[derive(Debug)]
@@ -297,18 +302,8 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn announce_mirror(&mut self, plan: Plan) -> Result<Plan, DatapathError> {
-        let plan = self.mirror_numbers.assign(plan);
-        for sensor in plan.sensors() {
-            if !self.mirror_numbers.holds_sensor(sensor.number) {
-                self.datapath.set_mirror_sensor(sensor.number, sensor.value)?;
-            }
-        }
-        for session in plan.sessions() {
-            if !self.mirror_numbers.holds_session(session.id) {
-                self.datapath.clear_mirror_counters(session.id)?;
-                self.datapath.set_mirror_session(session.id, placed(session, session.value))?;
-            }
-        }
+        let entry = |session: &PlannedSession| placed(session, session.value);
+        let plan = announce(self.datapath.mirror(), &mut self.mirror_numbers, plan, entry)?;
         self.claims = Some((0..plan.sessions().len()).filter_map(|i| plan.claim(i)).collect());
         Ok(plan)
     }
@@ -326,13 +321,7 @@ impl Firewall {
     /// # Errors
     /// The kernel refuses.
     pub fn settle_mirror(&mut self, plan: Plan) -> Result<(), DatapathError> {
-        let over = self.mirror_numbers.settle(&plan);
-        for id in over.sessions {
-            self.datapath.remove_mirror_session(id)?;
-        }
-        for number in over.sensors {
-            self.datapath.remove_mirror_sensor(number)?;
-        }
+        settle(self.datapath.mirror(), &mut self.mirror_numbers, &plan)?;
         self.mirror = plan;
         self.place_sensors()
     }
@@ -354,7 +343,7 @@ impl Firewall {
         for session in self.mirror.sessions() {
             let value =
                 self.mirror.entry_with(session, |sensor| !self.sensors_down.contains(sensor));
-            self.datapath.set_mirror_session(session.id, placed(session, value))?;
+            self.datapath.mirror().set_session(session.id, placed(session, value))?;
         }
         Ok(())
     }

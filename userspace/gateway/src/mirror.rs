@@ -3,17 +3,21 @@
 mod health;
 mod ping;
 mod remote;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_config::{Gateway, InterfaceName, Mirror, SensorName};
 use nightgate_mirror::{Plan, PlanError, SensorPath};
 use nightgate_netlink::{Netlink, NetlinkError};
-use tracing::warn;
 
 pub use self::health::{Healths, SensorWatch, sensors_down};
-pub use self::remote::Wish;
 pub(crate) use self::remote::wishes;
+pub use self::remote::{Wish, Wishes};
+pub use self::steps::{announce, settle};
+
+/// Sessions, and what of the controller's wishes is not among them, with the reason, for people.
+pub type Planned = (Plan, BTreeSet<String>);
 
 /// A mirror that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +38,13 @@ pub(crate) async fn plan(
     netlink: &Netlink,
     gateway: &Gateway,
     (mirror, wishes): (&Mirror, &[Wish]),
-) -> Result<Plan, MirrorError> {
+) -> Result<Planned, MirrorError> {
     let frame_mtu = largest_mtu(netlink, gateway, mirror).await?;
     plan_sessions(netlink, (mirror, wishes), frame_mtu).await
 }
 
 /// Finds the way to each sensor and plans the sessions, and those that the controller asks for behind them. One of these
-/// that does not fit is left out, and logged. Changes nothing. `frame_mtu` is the largest MTU of the interfaces whose
+/// that does not fit is left out. Changes nothing. `frame_mtu` is the largest MTU of the interfaces whose
 /// packets are copied, in bytes.
 ///
 /// # Errors
@@ -49,7 +53,8 @@ pub async fn plan_sessions(
     netlink: &Netlink,
     (mirror, wishes): (&Mirror, &[Wish]),
     frame_mtu: u32,
-) -> Result<Plan, MirrorError> {
+) -> Result<Planned, MirrorError> {
+    let mut left_out = BTreeSet::new();
     let mut all = mirror.clone();
     let mut plan = fit(netlink, &all, frame_mtu).await?;
     for wish in wishes {
@@ -64,12 +69,12 @@ pub async fn plan_sessions(
         match fits {
             Ok(with_it) => plan = with_it,
             Err(error) => {
-                warn!(error, "a mirror session that the controller asks for is left out");
+                left_out.insert(error);
                 all.sessions.truncate(plan.sessions().len());
             }
         }
     }
-    Ok(plan)
+    Ok((plan, left_out))
 }
 
 async fn fit(netlink: &Netlink, mirror: &Mirror, frame_mtu: u32) -> Result<Plan, MirrorError> {

@@ -59,6 +59,8 @@ pub struct Interface {
     pub state: AdminState,
     /// Whether it is switched on and something is plugged in.
     pub is_running: bool,
+    /// What somebody has noted about it (`ip link set dev NAME alias TEXT`).
+    pub alias: Option<String>,
     pub(crate) kind: Option<InfoKind>,
 }
 
@@ -127,12 +129,14 @@ impl Netlink {
 fn interface_from(name: &str, message: &LinkMessage) -> Result<Interface, NetlinkError> {
     let incomplete =
         |missing| NetlinkError::Incomplete { object: format!("interface {name}"), missing };
-    let (mut mac, mut mtu, mut kind) = (None, None, None);
+    let (mut mac, mut mtu, mut kind, mut alias) = (None, None, None, None);
     for attribute in &message.attributes {
         if let LinkAttribute::Address(bytes) = attribute {
             mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddress);
         } else if let LinkAttribute::Mtu(bytes) = attribute {
             mtu = Some(*bytes);
+        } else if let LinkAttribute::IfAlias(text) = attribute {
+            alias = Some(text.clone());
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
             kind = infos.iter().find_map(|info| {
                 if let LinkInfo::Kind(kind) = info { Some(kind.clone()) } else { None }
@@ -151,6 +155,7 @@ fn interface_from(name: &str, message: &LinkMessage) -> Result<Interface, Netlin
         mtu: mtu.ok_or_else(|| incomplete("MTU"))?,
         state,
         is_running: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        alias,
         kind,
     })
 }

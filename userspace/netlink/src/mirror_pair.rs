@@ -38,20 +38,29 @@ impl Netlink {
     /// the encapsulating program's route lookups happen on their behalf; they have no address, and
     /// nothing but that program receives from them.
     pub async fn create_mirror_pair(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
-        self.create_mirror_pair_of([MIRROR_DEVICE, MIRROR_PEER]).await
+        self.create_mirror_pair_of([MIRROR_DEVICE, MIRROR_PEER], None).await
     }
 
-    /// As [`Self::create_mirror_pair`], with the names of [`TUNNEL_MIRROR`].
-    pub async fn create_tunnel_mirror(&self) -> Result<(MirrorPair, Undo), NetlinkError> {
-        self.create_mirror_pair_of(TUNNEL_MIRROR).await
+    /// As [`Self::create_mirror_pair`], with the names of [`TUNNEL_MIRROR`]. Who has made it is noted as the alias of both.
+    pub async fn create_tunnel_mirror(
+        &self,
+        owner: &str,
+    ) -> Result<(MirrorPair, Undo), NetlinkError> {
+        self.create_mirror_pair_of(TUNNEL_MIRROR, Some(owner)).await
+    }
+
+    /// The end of a tunneler's pair where copies are encapsulated, if there is one.
+    pub async fn tunnel_mirror(&self) -> Result<Option<Interface>, NetlinkError> {
+        self.find_interface(TUNNEL_MIRROR[1]).await
     }
 
     async fn create_mirror_pair_of(
         &self,
         names: [&'static str; 2],
+        owner: Option<&str>,
     ) -> Result<(MirrorPair, Undo), NetlinkError> {
         let undo = self.create_pair(names).await?;
-        match self.set_up_pair(names).await {
+        match self.set_up_pair(names, owner).await {
             Ok(pair) => Ok((pair, undo)),
             Err(error) => {
                 if let Err(left) = self.undo(undo).await {
@@ -62,7 +71,11 @@ impl Netlink {
         }
     }
 
-    async fn set_up_pair(&self, names: [&'static str; 2]) -> Result<MirrorPair, NetlinkError> {
+    async fn set_up_pair(
+        &self,
+        names: [&'static str; 2],
+        owner: Option<&str>,
+    ) -> Result<MirrorPair, NetlinkError> {
         for name in names {
             offload::switch_off(name)?;
             sysctl::set(Family::V6, name, "disable_ipv6", "1")?;
@@ -71,8 +84,12 @@ impl Netlink {
             }
         }
         for name in names {
-            let change = LinkUnspec::new_with_name(name).mtu(MTU).arp(false).up().build();
-            self.handle.link().change(change).execute().await.map_err(|error| {
+            let change = LinkUnspec::new_with_name(name).mtu(MTU).arp(false).up();
+            let change = match owner {
+                Some(owner) => change.alias(owner),
+                None => change,
+            };
+            self.handle.link().change(change.build()).execute().await.map_err(|error| {
                 NetlinkError::request("switch on", format!("interface {name}"), error)
             })?;
         }

@@ -93,7 +93,7 @@ impl State {
     fn place_sensors(&self, hooks: &mut Tunnel) {
         for session in self.plan.sessions() {
             let value = self.plan.entry_with(session, |sensor| !self.down.contains(sensor));
-            if let Err(error) = hooks.set_mirror_session(session.id, value) {
+            if let Err(error) = hooks.mirror().set_session(session.id, value) {
                 warn!(%error, "copies go to the sensors as before; the next change tries again");
             }
         }

@@ -1,25 +1,23 @@
 //! Keeps what is copied in step with what the identity may dial and host, and with what the controller asks for.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use nightgate_config::Mirror;
 use nightgate_datapath::{DatapathError, Tunnel};
 use nightgate_gateway::{
     hosted::{HostedName, HostedNumbers, HostedTable},
     intercept::ServiceTag,
-    mirror::{Wish, plan_sessions},
+    mirror::{Wish, Wishes, announce, plan_sessions, settle},
 };
 use nightgate_mirror::{Numbering, Plan};
 use nightgate_model::configs::MirrorV1;
 use nightgate_netlink::{Netlink, NetlinkError};
 use nightgate_sdk::{Permission, Service};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     copying::{Copying, FRAME_MTU, session},
+    hooks::Hooks,
     table::Table,
 };
 
@@ -31,7 +29,7 @@ pub(crate) struct Follower {
     mirror: Mirror,
     netlink: Netlink,
     /// What the controller asks for.
-    wishes: Vec<Wish>,
+    wishes: Wishes,
     numbering: Numbering,
     numbers: HostedNumbers,
 }
@@ -45,66 +43,36 @@ impl Follower {
         let mut numbering = Numbering::default();
         // The numbers of a first plan are what they are.
         numbering.settle(&copying.plan());
-        let (netlink, wishes) = (Netlink::connect()?, Vec::new());
+        let (netlink, wishes) = (Netlink::connect()?, Wishes::default());
         let numbers = HostedNumbers::default();
         Ok(Self { copying, mirror, netlink, wishes, numbering, numbers })
     }
 
-    /// Makes the sessions that the controller asks for, beside those of the file.
-    pub(crate) async fn heed(&mut self, services: &[Service], hooks: &Mutex<Tunnel>) {
-        let wishes: Vec<_> = services.iter().filter_map(wish).collect();
-        if wishes == self.wishes {
+    /// Makes the sessions that the controller asks for, beside those of the file. One that cannot be had is tried again with the next
+    /// look at the services.
+    pub(crate) async fn heed(&mut self, services: &[Service], hooks: &Hooks) {
+        if !self.wishes.replace(services.iter().filter_map(wish).collect()) {
             return;
         }
-        self.wishes = wishes;
-        let fits = |wish: &Wish| {
-            let fits = !wish.document.contains_key("interfaces");
-            if !fits {
-                warn!(
-                    service = wish.service,
-                    "a mirror session that the controller asks for is left out: a tunneler has no interfaces to choose from"
-                );
-            }
-            fits
-        };
-        let wanted: Vec<_> = self.wishes.iter().filter(|wish| fits(wish)).cloned().collect();
+        let (wanted, unfit): (Vec<_>, Vec<_>) =
+            self.wishes.all().iter().cloned().partition(is_for_tunnelers);
         let planned = plan_sessions(&self.netlink, (&self.mirror, &wanted), FRAME_MTU).await;
-        let settled = match planned {
-            Ok(plan) => {
-                let hooks = &mut hooks.lock().unwrap_or_else(PoisonError::into_inner);
-                self.settle(plan, hooks).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        match settled {
-            Ok(()) => info!(sessions = wanted.len(), "mirror sessions of the controller"),
-            Err(error) => {
-                warn!(error, "copies are made as before; what the controller asks for is not done");
-            }
-        }
+        let settled = planned.map_err(|error| error.to_string()).and_then(|(plan, left_out)| {
+            self.settle(plan, &mut hooks.lock())
+                .map_err(|error| error.to_string())
+                .map(|()| left_out)
+        });
+        let mut left_out = settled.unwrap_or_else(|error| BTreeSet::from([error]));
+        left_out.extend(unfit.iter().map(|Wish { service, .. }| {
+            format!("{} of service {service}: a tunneler takes no interfaces", MirrorV1::TYPE)
+        }));
+        self.wishes.note(left_out);
     }
 
     /// Goes on with other sessions.
     fn settle(&mut self, plan: Plan, hooks: &mut Tunnel) -> Result<(), DatapathError> {
-        let plan = self.numbering.assign(plan);
-        for sensor in plan.sensors() {
-            if !self.numbering.holds_sensor(sensor.number) {
-                hooks.set_mirror_sensor(sensor.number, sensor.value)?;
-            }
-        }
-        for session in plan.sessions() {
-            if !self.numbering.holds_session(session.id) {
-                hooks.clear_mirror_counters(session.id)?;
-                hooks.set_mirror_session(session.id, session.value)?;
-            }
-        }
-        let over = self.numbering.settle(&plan);
-        for id in over.sessions {
-            hooks.remove_mirror_session(id)?;
-        }
-        for number in over.sensors {
-            hooks.remove_mirror_sensor(number)?;
-        }
+        let plan = announce(hooks.mirror(), &mut self.numbering, plan, |session| session.value)?;
+        settle(hooks.mirror(), &mut self.numbering, &plan)?;
         self.copying.set_plan(plan, hooks);
         Ok(())
     }
@@ -146,6 +114,11 @@ impl Follower {
         };
         self.numbers.table(&named, &dialers, differs)
     }
+}
+
+/// Copies are made where flows begin, so that there is no interface to choose.
+fn is_for_tunnelers(wish: &Wish) -> bool {
+    !wish.document.contains_key("interfaces")
 }
 
 /// What the controller asks of this tunneler about a service.

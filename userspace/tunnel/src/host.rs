@@ -1,13 +1,8 @@
 //! A tunneler that hosts, and intercepts nothing.
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{net::TcpListener, path::Path};
 
 use nightgate_config::{Metrics as Scraping, Mirror, PacketFiles};
-use nightgate_datapath::Tunnel;
 use nightgate_export::{Capture, CaptureError};
 use nightgate_gateway::{
     admin::{AdminServer, Query, Topic},
@@ -24,6 +19,7 @@ use crate::{
     copying::Copying,
     flows::Flows,
     follower::Follower,
+    hooks::Hooks,
     hosting::OwnHosting,
     mirror::{self, Mirroring},
     second_factor::take_codes,
@@ -73,11 +69,11 @@ impl HostConfig {
     pub(crate) async fn mirror(
         &self,
         copying: &Copying,
-        hooks: &Arc<Mutex<Tunnel>>,
+        hooks: &Hooks,
         listeners: &[TcpListener],
     ) -> Result<Option<Mirroring>, TunnelError> {
         let Some(mirror) = &self.mirror else { return Ok(None) };
-        Mirroring::start((mirror, copying), Arc::clone(hooks), listeners).await.map(Some)
+        Mirroring::start((mirror, copying), hooks.clone(), listeners).await.map(Some)
     }
 
     /// Who says of which services, likewise.
@@ -107,7 +103,7 @@ pub async fn host(
     let copying = Copying::new(mirror::plan(config.mirror.as_ref()).await?);
     let follower = config.follower(&copying)?;
     let hooks = config.mirror.as_ref().map(|_| attach::nowhere()).transpose()?;
-    let hooks = hooks.map(|hooks| Arc::new(Mutex::new(hooks)));
+    let hooks = hooks.map(Hooks::new);
     let mut mirroring = match &hooks {
         Some(hooks) => config.mirror(&copying, hooks, &[]).await?,
         None => None,
@@ -146,11 +142,7 @@ async fn next(admin: &mut Option<AdminServer>) -> Option<Query> {
 }
 
 /// Keeps what is hosted, and copied of it, as the controller allows it.
-async fn keep(
-    context: Context,
-    mut hosting: OwnHosting,
-    mut follower: Option<(Follower, Arc<Mutex<Tunnel>>)>,
-) {
+async fn keep(context: Context, mut hosting: OwnHosting, mut follower: Option<(Follower, Hooks)>) {
     // Nothing is intercepted: it has the numbers of services.
     let mut table = Table::new();
     loop {
@@ -160,7 +152,7 @@ async fn keep(
                 if let Some((follower, hooks)) = &mut follower {
                     follower.heed(&services, hooks).await;
                     let identity = context.identity_name();
-                    follower.follow(&services, (&identity, &mut table), &mut lock(hooks));
+                    follower.follow(&services, (&identity, &mut table), &mut hooks.lock());
                 }
                 hosting.apply(&services);
             }
@@ -171,8 +163,4 @@ async fn keep(
         }
         tokio::time::sleep(REFRESH).await;
     }
-}
-
-fn lock(hooks: &Mutex<Tunnel>) -> MutexGuard<'_, Tunnel> {
-    hooks.lock().unwrap_or_else(PoisonError::into_inner)
 }

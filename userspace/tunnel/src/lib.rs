@@ -12,6 +12,7 @@ mod copying;
 mod dns;
 mod flows;
 mod follower;
+mod hooks;
 mod host;
 mod hosting;
 mod interfaces;

@@ -4,20 +4,17 @@
 //! addresses that the program knows; and where packets are between the tunneler and a server. Sessions, sensors and
 //! encapsulations are those of gateways.
 
-use std::{
-    net::TcpListener,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::net::TcpListener;
 
 use nightgate_config::Mirror;
 use nightgate_datapath::{DatapathError, Tunnel};
 use nightgate_gateway::{
-    mirror::{SensorWatch, plan_sessions, sensors_down},
+    mirror::{SensorWatch, announce, plan_sessions, sensors_down},
     report::{
         MirrorReport, QueueDrops, SensorReport, mirror_metrics, mirror_reports, sensor_reports,
     },
 };
-use nightgate_mirror::Plan;
+use nightgate_mirror::{Numbering, Plan};
 use nightgate_netlink::{MirrorPair, Netlink, Undo};
 use serde_json::Value;
 use socket2::SockRef;
@@ -26,6 +23,7 @@ use tracing::{error, warn};
 use crate::{
     answers::shown,
     copying::{Copying, FRAME_MTU, SEGMENT},
+    hooks::Hooks,
     interfaces::InterfaceList,
     tunneler::TunnelError,
 };
@@ -36,14 +34,15 @@ use crate::{
 /// The sessions do not fit the host.
 pub(crate) async fn plan(mirror: Option<&Mirror>) -> Result<Plan, TunnelError> {
     let Some(mirror) = mirror else { return Ok(Plan::default()) };
-    Ok(plan_sessions(&Netlink::connect()?, (mirror, &[]), FRAME_MTU).await?)
+    let (plan, _) = plan_sessions(&Netlink::connect()?, (mirror, &[]), FRAME_MTU).await?;
+    Ok(plan)
 }
 
 /// Copies are being made.
 pub(crate) struct Mirroring {
     mirror: Mirror,
     copying: Copying,
-    hooks: Arc<Mutex<Tunnel>>,
+    hooks: Hooks,
     watch: SensorWatch,
     interfaces: InterfaceList,
     netlink: Netlink,
@@ -58,16 +57,17 @@ impl Mirroring {
     /// The kernel refuses; nothing stays behind.
     pub(crate) async fn start(
         (mirror, copying): (&Mirror, &Copying),
-        hooks: Arc<Mutex<Tunnel>>,
+        hooks: Hooks,
         listeners: &[TcpListener],
     ) -> Result<Self, TunnelError> {
         let netlink = Netlink::connect()?;
         for listener in listeners {
             SockRef::from(listener).set_tcp_mss(SEGMENT).map_err(TunnelError::Sockets)?;
         }
+        refuse_second(&netlink).await?;
         let watch = SensorWatch::start(mirror)?;
         let interfaces = InterfaceList::start()?;
-        let (pair, undo) = netlink.create_tunnel_mirror().await?;
+        let (pair, undo) = netlink.create_tunnel_mirror(&owner()).await?;
         let (mirror, copying) = (mirror.clone(), copying.clone());
         let mirroring = Self { mirror, copying, hooks, watch, interfaces, netlink, undo };
         match mirroring.set_up(&pair).await {
@@ -82,13 +82,9 @@ impl Mirroring {
     async fn set_up(&self, pair: &MirrorPair) -> Result<(), TunnelError> {
         let interfaces = self.interfaces.list().await?;
         let plan = self.copying.plan();
-        let mut hooks = self.hooks();
-        for sensor in plan.sensors() {
-            hooks.set_mirror_sensor(sensor.number, sensor.value)?;
-        }
-        for session in plan.sessions() {
-            hooks.set_mirror_session(session.id, session.value)?;
-        }
+        let mut hooks = self.hooks.lock();
+        // The numbers of a first plan are what they are.
+        announce(hooks.mirror(), &mut Numbering::default(), plan, |session| session.value)?;
         hooks.attach_mirror(&pair.device.name, &pair.peer.name)?;
         Ok(hooks.serve_at(&interfaces)?)
     }
@@ -98,10 +94,10 @@ impl Mirroring {
         tokio::select! {
             healths = self.watch.changed() => {
                 let down = sensors_down(&healths);
-                self.copying.set_sensors_down(down, &mut self.hooks());
+                self.copying.set_sensors_down(down, &mut self.hooks.lock());
             }
             interfaces = self.interfaces.changed() => {
-                if let Err(error) = self.hooks().serve_at(&interfaces) {
+                if let Err(error) = self.hooks.lock().serve_at(&interfaces) {
                     error!(%error, "what is hosted is not copied at an interface");
                 }
             }
@@ -126,7 +122,7 @@ impl Mirroring {
     }
 
     fn copy_reports(&self) -> Result<Vec<MirrorReport>, DatapathError> {
-        let hooks = self.hooks();
+        let hooks = self.hooks.lock();
         Ok(mirror_reports(&self.copying.plan(), &hooks.mirror_statistics()?))
     }
 
@@ -139,7 +135,7 @@ impl Mirroring {
                 drops.insert(sensor.interface.clone(), found);
             }
         }
-        let hooks = self.hooks();
+        let hooks = self.hooks.lock();
         let sent = |number| hooks.mirror_sensor_counter(number);
         let plan = self.copying.plan();
         sensor_reports((&self.mirror, &plan), &self.watch.healths(), sent, &drops)
@@ -151,10 +147,22 @@ impl Mirroring {
             warn!(%error, "the mirror's interfaces stay behind");
         }
     }
+}
 
-    fn hooks(&self) -> MutexGuard<'_, Tunnel> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+/// Only one tunneler can copy in a network namespace: what is on its way to servers is told apart by marks, which are every tunneler's
+/// own.
+async fn refuse_second(netlink: &Netlink) -> Result<(), TunnelError> {
+    let Some(peer) = netlink.tunnel_mirror().await? else { return Ok(()) };
+    if Tunnel::copies_at(&peer.name)? {
+        let first = peer.alias.unwrap_or_else(|| "one that does not say which it is".to_owned());
+        return Err(TunnelError::Copying { first });
     }
+    Ok(())
+}
+
+/// Who has made the pair of interfaces, for the one that comes second.
+fn owner() -> String {
+    format!("nightgate tunnel, process {}", std::process::id())
 }
 
 /// Follows what copies depend on, as long as any are made.

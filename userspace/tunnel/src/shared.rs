@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use nightgate_abi::{
     Address,
     tunnel::{OWN_MARK, Origin, OriginKey},
 };
-use nightgate_datapath::{Destinations, Tunnel, TunnelInterface};
+use nightgate_datapath::{Destinations, TunnelInterface};
 use nightgate_gateway::{
     intercept::{DialPlan, Passage},
     listener::said_first,
@@ -26,6 +26,7 @@ use tracing::{error, warn};
 use crate::{
     copying::Copying,
     flows::{FlowReport, Flows},
+    hooks::Hooks,
     policy::Policy,
     process::Process,
     source,
@@ -38,7 +39,7 @@ const PROMISE: Duration = Duration::from_secs(10);
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) context: Context,
-    pub(crate) hooks: Arc<Mutex<Tunnel>>,
+    pub(crate) hooks: Hooks,
     /// The hooks are on interfaces.
     pub(crate) at_interfaces: bool,
     /// Host and port of the controller.
@@ -110,7 +111,7 @@ impl Shared {
         protocol: u8,
         slot: u32,
     ) -> Option<(OriginKey, Origin)> {
-        let found = self.hooks().origin(source, protocol, slot);
+        let found = self.hooks.lock().origin(source, protocol, slot);
         found.unwrap_or_else(|error| {
             error!(%error, "the hooks cannot be asked");
             None
@@ -124,7 +125,7 @@ impl Shared {
         destination: SocketAddr,
         protocol: u8,
     ) -> Option<Origin> {
-        let taken = self.hooks().taken(source, destination, protocol);
+        let taken = self.hooks.lock().taken(source, destination, protocol);
         let service = taken.unwrap_or_else(|error| {
             error!(%error, "the hooks cannot be asked");
             None
@@ -146,7 +147,7 @@ impl Shared {
 
     /// How many prefixes of addresses are intercepted.
     pub(crate) fn prefixes(&self) -> usize {
-        self.hooks().destinations().len()
+        self.hooks.lock().destinations().len()
     }
 
     /// Numbers of the services.
@@ -177,13 +178,13 @@ impl Shared {
 
     /// Attaches hooks to interfaces that have come.
     pub(crate) fn cover(&self, interfaces: &[TunnelInterface]) {
-        if let Err(error) = self.hooks().cover(interfaces) {
+        if let Err(error) = self.hooks.lock().cover(interfaces) {
             error!(%error, "an interface intercepts nothing");
         }
     }
 
     pub(crate) fn forget(&self, key: &OriginKey) {
-        if let Err(error) = self.hooks().forget(key) {
+        if let Err(error) = self.hooks.lock().forget(key) {
             error!(%error, "a connection could not be forgotten; others push it out in time");
         }
     }
@@ -279,7 +280,7 @@ impl Shared {
 
     /// Tells the hooks what is intercepted; gives whether that is something else than before.
     pub(crate) fn intercept(&self, destinations: Destinations) -> bool {
-        let mut hooks = self.hooks();
+        let mut hooks = self.hooks.lock();
         if *hooks.destinations() == destinations {
             return false;
         }
@@ -290,13 +291,9 @@ impl Shared {
     }
 
     pub(crate) fn live(&self) {
-        if let Err(error) = self.hooks().live(PROMISE) {
+        if let Err(error) = self.hooks.lock().live(PROMISE) {
             error!(%error, "the hooks could not be told that the tunneler lives");
         }
-    }
-
-    pub(crate) fn hooks(&self) -> std::sync::MutexGuard<'_, Tunnel> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn table(&self) -> std::sync::MutexGuard<'_, Table> {

@@ -29,6 +29,7 @@ use crate::{
     copying::Copying,
     flows::Flows,
     follower::Follower,
+    hooks::Hooks,
     host::HostConfig,
     hosting::OwnHosting,
     mirror::{self, Mirroring},
@@ -104,6 +105,15 @@ pub enum TunnelError {
     /// What is to be copied does not fit the host.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// Another tunneler makes copies here.
+    #[error(
+        "--mirror: a tunneler copies in this network namespace already ({first}), and one can at a time; stop it, start one of the two \
+         without --mirror, or in a network namespace of its own"
+    )]
+    Copying {
+        /// The other one.
+        first: String,
+    },
     /// Packets cannot be routed to the tunneler.
     #[error(transparent)]
     Routing(#[from] NetlinkError),
@@ -132,7 +142,7 @@ pub async fn run(config: TunnelConfig, stop: impl Future<Output = ()>) -> Result
     let flows = Flows::new(records, metrics.clone());
     let _capture = config.hosting.capture(&flows, context.identity_name())?;
     let Attached { tunnel, sockets, mut place } = attach(&config).await?;
-    let hooks = Arc::new(Mutex::new(tunnel));
+    let hooks = Hooks::new(tunnel);
     let mirrored = config.hosting.mirror(&copying, &hooks, &sockets.tcp).await;
     let mut mirroring = match mirrored {
         Ok(started) => started,
@@ -249,7 +259,7 @@ async fn refresh(shared: Arc<Shared>, secret: InstanceSecret, mut follower: Opti
                 }
                 let (destinations, problems) = shared.table().update(&services);
                 if let Some(follower) = &mut follower {
-                    let (identity, mut hooks) = (shared.identity_name(), shared.hooks());
+                    let (identity, mut hooks) = (shared.identity_name(), shared.hooks.lock());
                     follower.follow(&services, (&identity, &mut shared.table()), &mut hooks);
                 }
                 hosting.apply(&services);

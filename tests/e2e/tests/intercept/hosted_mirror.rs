@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use anyhow::Result;
 use nightgate_lab::{packet_comments, run};
 use serde_json::Value;
 
@@ -78,7 +79,9 @@ impl Scene {
         );
         let text = format!(
             "{own}mirror:
-  sensors: {{ disk: {{ interface: cap0, encapsulation: local }} }}
+  sensors:
+    disk: {{ interface: cap0, encapsulation: local }}
+    later: {{ interface: cap2, encapsulation: local }}
   never: {{ identities: [backup] }}
   sessions:
     - {{ id: of-laptop, identities: [laptop], interfaces: [lan0], sensor: disk }}
@@ -140,9 +143,7 @@ telemetry: {{ packets: {{ interface: cap0, path: '{}' }} }}
             r#"{"protocols":["udp"],"addresses":["10.77.0.5"],"portRanges":[{"low":5000,"high":5000}]}"#,
             r#"{"protocol":"udp","address":"fd00:2::2","port":5353}"#,
         );
-        let document = r#"{"sensor":"disk","expires":"2100-01-01T00:00:00Z","gateways":["gw-b"]}"#;
-        let file = self.deployment.write("watch.json", document).expect("written");
-        self.operate(&format!("config create watch mirror.v1 --data {}", file.display()));
+        self.watch("create watch mirror.v1", "later");
         self.operate(
             "service update echo --config echo-intercept.v1 --config echo-host.v1 --config watch",
         );
@@ -150,19 +151,44 @@ telemetry: {{ packets: {{ interface: cap0, path: '{}' }} }}
         let client = self.client(to.ip());
         let from = client.local_addr().expect("an address").ip();
         self.is_carried(&format!("udp {from} > {to}"));
-        self.wait("copied datagrams", || {
-            client.send_to(b"plaintext", to)?;
-            assert_eq!(receive(&client).0, b"plaintext");
+        let echoed = |text: &[u8]| -> Result<()> {
+            client.send_to(text, to)?;
+            assert_eq!(receive(&client).0, text);
+            Ok(())
+        };
+        let are_copied = || {
+            echoed(b"plaintext")?;
             Ok((self.copied().get("by-echo").copied().unwrap_or_default() > 2).then_some(()))
+        };
+        // The interface is not there yet; as soon as it is, the session can be.
+        self.wait("a reason", || {
+            let logs = self.deployment.log_tails(200);
+            Ok(logs.contains("no interface is named").then_some(()))
         });
-        client.send_to(b"stop", to).expect("sent");
-        assert_eq!(receive(&client).0, b"stop");
-        answering.join().expect("an echo");
+        let gateway = &self.deployment.topology().gateway_b;
+        gateway.ip("link add cap2 type veth peer name cap3").expect("added");
+        for end in ["cap2", "cap3"] {
+            gateway.ip(&format!("link set {end} mtu 9000 up")).expect("up");
+        }
+        self.wait("datagrams copied after all", are_copied);
+        self.watch("update watch", "disk");
         for way in ["ipv6.dst == fd00:2::2", "ipv6.src == fd00:2::2"] {
             self.wait("datagrams in the file", || {
+                echoed(b"plaintext")?;
                 let found = self.captured(&format!("udp.port == 5353 && {way}"));
                 Ok(found.contains("service=echo identity=gw-a").then_some(()))
             });
         }
+        echoed(b"stop").expect("an echo");
+        answering.join().expect("an echo");
+    }
+
+    /// Has the controller ask gateway B for copies of the datagrams.
+    fn watch(&self, command: &str, sensor: &str) {
+        let document = format!(
+            r#"{{"sensor":"{sensor}","expires":"2100-01-01T00:00:00Z","gateways":["gw-b"]}}"#
+        );
+        let file = self.deployment.write("watch.json", &document).expect("written");
+        self.operate(&format!("config {command} --data {}", file.display()));
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 /// A sensor behind an interface of the scene's host.
 pub(super) struct Sensor {
     capture: Capture,
-    _namespace: Namespace,
+    namespace: Namespace,
 }
 
 impl Sensor {
@@ -21,7 +21,14 @@ impl Sensor {
             namespace.add_address(interface, address).expect("added");
         }
         let capture = Capture::start(name, &namespace, "in0", scene.folder.path());
-        Self { capture: capture.expect("started"), _namespace: namespace }
+        Self { capture: capture.expect("started"), namespace }
+    }
+
+    /// Gives the way to it room for packets of so many bytes.
+    fn widen(&self, scene: &Scene, mtu: u32) {
+        for (namespace, interface) in [(&scene.namespace, "mon0"), (&self.namespace, "in0")] {
+            namespace.ip(&format!("link set {interface} mtu {mtu}")).expect("set");
+        }
     }
 
     /// Of what was copied, what a program has said and heard, at the addresses that it knows; and nothing else.
@@ -72,18 +79,23 @@ impl Scene {
 
     /// All copies that were due have left.
     pub(super) fn accounts(&self) {
+        // In whatever order they left: several CPUs carry one connection.
+        let [matched, mirrored] = self.copied(["matched", "mirrored"]);
+        assert!(matched == mirrored && mirrored > 20, "{matched} matched, {mirrored} mirrored");
+    }
+
+    /// Copies of the session of which this became.
+    fn copied<const N: usize>(&self, outcomes: [&str; N]) -> [u64; N] {
         let mut command = Command::new(&self.nightgate);
         command.args(["mirror", "--json", "--socket"]).arg(self.file("tunnel.sock"));
         let answer = run(&mut command).expect("shown");
         let rows: Vec<Value> = serde_json::from_str(&answer).expect("rows");
-        let of = |outcome: &str| -> u64 {
+        outcomes.map(|outcome| {
             let rows = rows.iter().filter(|row| row["session"] == "watch");
             rows.filter(|row| row["outcome"] == outcome)
                 .filter_map(|row| row["packets"].as_u64())
                 .sum()
-        };
-        // In whatever order they left: several CPUs carry one connection.
-        assert!(of("matched") == of("mirrored") && of("mirrored") > 20, "{answer}");
+        })
     }
 }
 
@@ -157,6 +169,44 @@ fn without_hooks_on_cgroups_it_is_copied_likewise() {
 }
 
 #[test]
+fn long_datagrams_are_copied_whole_where_the_way_has_room_and_counted_elsewhere() {
+    let scene = Scene::start();
+    let _beyond = Beyond::start(&scene);
+    let sensor = Sensor::start(&scene, "long");
+    let mut tunnel = scene.tunnel("long", &["--mirror", &scene.mirror()]);
+    let send = || {
+        for (family, address) in [("AF_INET", "10.9.0.9"), ("AF_INET6", "fd09::9")] {
+            let program = format!(
+                "import socket\n\
+                 s = socket.socket(socket.{family}, socket.SOCK_DGRAM)\n\
+                 s.sendto(b'x' * 4000, ('{address}', 80))"
+            );
+            assert!(scene.program(&["python3", "-c", &program]).status.success());
+        }
+    };
+    sensor.widen(&scene, 9_000);
+    send();
+    for filter in ["ip.dst == 10.9.0.9", "ipv6.dst == fd09::9"] {
+        let filter =
+            format!("vxlan.vni == 42 && {filter} && udp.dstport == 80 && udp.length == 4008");
+        sensor.sees(&filter, &tunnel.log());
+    }
+    sensor.has_none("ip.addr == 127.0.0.0/8");
+    // The service may have answered.
+    let are_accounted_for = |long| {
+        let [matched, mirrored, too_long] = scene.copied(["matched", "mirrored", "too-long"]);
+        Ok((too_long == long && matched == mirrored + long && mirrored > 1).then_some(()))
+    };
+    until("all copies", LONG, || are_accounted_for(0)).expect("none is too long");
+
+    sensor.widen(&scene, 1_600);
+    send();
+    until("their count", LONG, || are_accounted_for(2))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+#[test]
 fn the_controller_asks_tunnelers_for_copies_by_name() {
     let scene = Scene::start();
     let _beyond = Beyond::start(&scene);
@@ -201,6 +251,45 @@ fn the_controller_asks_tunnelers_for_copies_by_name() {
     until("no session", LONG, || Ok((!copies().contains("by-web")).then_some(())))
         .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
     assert!(visit("later").status.success(), "{}", tunnel.log());
-    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
     sensor.has_none("http.request.uri == \"/later\"");
+    drop(sensor);
+
+    // What cannot be had is, as soon as it can.
+    scene.operate("service update web --config places --config watch");
+    until("a reason", LONG, || Ok(tunnel.log().contains("no interface is named").then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    let sensor = Sensor::start(&scene, "again");
+    until("copies again", LONG, || {
+        visit("again");
+        Ok(copies().contains("by-web").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", tunnel.log()));
+    sensor.sees("vxlan.vni == 42 && http.request.uri == \"/again\"", &tunnel.log());
+    assert_eq!(tunnel.log().matches("no interface is named").count(), 1, "{}", tunnel.log());
+    tunnel.stop(Signal::SIGTERM, LONG).expect("stopped");
+}
+
+#[test]
+fn a_second_tunneler_that_would_copy_is_told_of_the_first() {
+    let scene = Scene::start();
+    let sensor = Sensor::start(&scene, "first");
+    let mirror = scene.mirror();
+    let mut first = scene.tunnel("first", &["--mirror", &mirror]);
+    let mut second = scene.namespace.command(&scene.nightgate);
+    second.args(["tunnel", "host", "--mirror", &mirror, "--identity"]);
+    let refused = second.arg(scene.file("try/laptop.json")).output().expect("started");
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let expected = format!("already (nightgate tunnel, process {})", first.id());
+    assert!(!refused.status.success() && text.contains(&expected), "{text}");
+    assert!(text.contains("stop it"), "{text}");
+
+    let url = "http://10.9.0.9/undisturbed";
+    let page = scene.program(&["curl", "-sS", "--max-time", "20", url]);
+    assert!(page.status.success(), "{}", first.log());
+    sensor.sees("vxlan.vni == 42 && http.request.uri == \"/undisturbed\"", &first.log());
+
+    // One that was killed copies no more, whatever it has left.
+    first.stop(Signal::SIGKILL, LONG).expect("killed");
+    let mut next = scene.tunnel("next", &["--mirror", &mirror]);
+    next.stop(Signal::SIGTERM, LONG).expect("stopped");
 }

@@ -1,12 +1,12 @@
 //! Copies of what programs say to services and hear from them, for sensors.
 
-use nightgate_abi::{
-    Counter,
-    mirror::{MirrorSensor, MirrorSession, MirrorSessionId},
-};
+use nightgate_abi::{Counter, mirror::MirrorSessionId};
 
 use super::*;
-use crate::{mirror, statistics::MirrorStatistics};
+use crate::{
+    mirror::{self, MirrorMaps},
+    statistics::MirrorStatistics,
+};
 
 /// The program where copies become frames for sensors.
 const MIRROR: &str = "tunnel_mirror";
@@ -14,6 +14,15 @@ const MIRROR: &str = "tunnel_mirror";
 const SERVING: &str = "tunnel_serving";
 
 impl Tunnel {
+    /// Whether some tunneler that lives takes copies at this interface: its program goes with its process.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel refuses.
+    pub fn copies_at(peer: &str) -> Result<bool, DatapathError> {
+        let programs = SchedClassifier::query_tcx(peer, TcAttachType::Ingress);
+        programs.map(|(_, programs)| !programs.is_empty()).map_err(refused("look for", MIRROR))
+    }
+
     /// Sends copies into a pair of interfaces: into `device`, from whose other end, `peer`, they leave for their sensors.
     ///
     /// # Errors
@@ -25,52 +34,9 @@ impl Tunnel {
         mirror::set_device(&mut self.ebpf, Some(IfIndex::of(device)?))
     }
 
-    /// Sets or replaces a mirror session.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_mirror_session(
-        &mut self,
-        id: MirrorSessionId,
-        session: MirrorSession,
-    ) -> Result<(), DatapathError> {
-        mirror::set_session(&mut self.ebpf, id, session)
-    }
-
-    /// Sets or replaces a sensor of mirror sessions.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_mirror_sensor(
-        &mut self,
-        number: u8,
-        sensor: MirrorSensor,
-    ) -> Result<(), DatapathError> {
-        mirror::set_sensor(&mut self.ebpf, number, sensor)
-    }
-
-    /// Forgets what became of the copies of a session, before another one gets its number.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn clear_mirror_counters(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        mirror::forget_copies(&mut self.ebpf, id)
-    }
-
-    /// Removes a mirror session; its copies are then counted as without session.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn remove_mirror_session(&mut self, id: MirrorSessionId) -> Result<(), DatapathError> {
-        mirror::remove_session(&mut self.ebpf, id)
-    }
-
-    /// Removes a sensor; copies for it are then counted as without one.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn remove_mirror_sensor(&mut self, number: u8) -> Result<(), DatapathError> {
-        mirror::remove_sensor(&mut self.ebpf, number)
+    /// The mirror's sessions and sensors.
+    pub fn mirror(&mut self) -> MirrorMaps<'_> {
+        MirrorMaps::new(&mut self.ebpf)
     }
 
     /// Copies the flows of these services, by their numbers, that begin from now on, and of no others.

@@ -1,7 +1,7 @@
 //! Hooks on interfaces.
 
 use super::*;
-use crate::datapath::classifier;
+use crate::{datapath::classifier, link::take};
 
 /// The program on the way out of interfaces with Ethernet headers.
 const LEAVING: &str = "tunnel_leaving";
@@ -78,12 +78,9 @@ impl Tunnel {
     ) -> Result<FdLink, DatapathError> {
         let program = classifier(&mut self.ebpf, name)?;
         let attach = |program: &mut SchedClassifier| {
-            match program.load() {
-                Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-                Err(error) => return Err(error),
-            }
+            once(program.load())?;
             let id = program.attach(interface, side)?;
-            FdLink::try_from(program.take_link(id)?).map_err(unusable)
+            take(program, id)
         };
         attach(program).map_err(refused("attach", name))
     }

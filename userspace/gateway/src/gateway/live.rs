@@ -210,6 +210,9 @@ impl Live {
             error!(%error, "an interface could not be protected; the next change of any tries again");
         }
         self.addresses.apply(&mut self.firewall).await;
+        if self.surroundings.retry(self.rules.gateway(), &mut self.firewall).await {
+            self.intercept();
+        }
     }
 
     /// Counts connections for the rules that limit them.

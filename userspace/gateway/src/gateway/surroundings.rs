@@ -20,7 +20,7 @@ use crate::{
     dns::{DnsServer, Knowledge, NameTable, Policy},
     firewall::Firewall,
     intercept::Sources,
-    mirror::{self, Healths, SensorWatch, Wish},
+    mirror::{self, Healths, Planned, SensorWatch, Wish, Wishes},
     names::HostName,
     report::QueueDrops,
     resolved::{Resolved, Told},
@@ -37,7 +37,7 @@ pub(super) struct Surroundings {
     /// Looks after the mirror's sensors, while there are any.
     sensors: Option<(Mirror, SensorWatch)>,
     /// What the controller asks the mirror for.
-    wishes: Vec<Wish>,
+    wishes: Wishes,
     /// How to take the mirror's interfaces back, while there are any.
     pair: Option<Undo>,
     /// The host's resolver configuration, while it is ours.
@@ -52,6 +52,8 @@ pub(super) struct Surroundings {
 pub(super) struct Prepared {
     dns: BTreeMap<SocketAddr, DnsServer>,
     mirror: Option<Plan>,
+    /// What the controller asks for and cannot have.
+    left_out: BTreeSet<String>,
 }
 
 impl Surroundings {
@@ -66,7 +68,7 @@ impl Surroundings {
         let knowledge = Knowledge { names, policy, metrics, asked };
         let netlink = Netlink::connect()?;
         let (resolver, resolved, sensors) = (None, None, None);
-        let (policy, wishes) = (change, Vec::new());
+        let (policy, wishes) = (change, Wishes::default());
         Ok(Self {
             netlink,
             knowledge,
@@ -96,7 +98,9 @@ impl Surroundings {
             let server = DnsServer::start(&[address], self.knowledge.clone()).await?;
             prepared.dns.insert(address, server);
         }
-        prepared.mirror = self.plan_mirror(gateway, firewall).await?;
+        if let Some((plan, left_out)) = self.plan_mirror(gateway, firewall).await? {
+            (prepared.mirror, prepared.left_out) = (Some(plan), left_out);
+        }
         Ok(prepared)
     }
 
@@ -104,10 +108,11 @@ impl Surroundings {
         &self,
         gateway: &Gateway,
         firewall: &mut Firewall,
-    ) -> Result<Option<Plan>, GatewayError> {
+    ) -> Result<Option<Planned>, GatewayError> {
         let Some(mirror) = &gateway.mirror else { return Ok(None) };
-        let plan = mirror::plan(&self.netlink, gateway, (mirror, &self.wishes)).await?;
-        Ok(Some(firewall.announce_mirror(plan)?))
+        let wanted = (mirror, self.wishes.all());
+        let (plan, left_out) = mirror::plan(&self.netlink, gateway, wanted).await?;
+        Ok(Some((firewall.announce_mirror(plan)?, left_out)))
     }
 
     /// Mirrors what the controller asks for, beside what the configuration in force says. The sessions of that keep their
@@ -119,22 +124,35 @@ impl Surroundings {
         gateway: &Gateway,
         firewall: &mut Firewall,
     ) {
-        if wishes == self.wishes {
-            return;
+        if self.wishes.replace(wishes) {
+            self.fulfil(gateway, firewall).await;
+            info!(sessions = self.wishes.all().len(), "mirror sessions of the controller");
         }
-        self.wishes = wishes;
+    }
+
+    /// Tries again to mirror what the controller asks for, if that could not be done: interfaces have changed. Says whether it has
+    /// tried.
+    pub(super) async fn retry(&mut self, gateway: &Gateway, firewall: &mut Firewall) -> bool {
+        let are_left_out = self.wishes.are_left_out();
+        if are_left_out {
+            self.fulfil(gateway, firewall).await;
+        }
+        are_left_out
+    }
+
+    async fn fulfil(&mut self, gateway: &Gateway, firewall: &mut Firewall) {
         let settled = match self.plan_mirror(gateway, firewall).await {
-            Ok(Some(plan)) => firewall.settle_mirror(plan).map_err(GatewayError::from),
-            Ok(None) => Ok(()),
+            Ok(Some((plan, left_out))) => {
+                firewall.settle_mirror(plan).map(|()| left_out).map_err(GatewayError::from)
+            }
+            Ok(None) => Ok(BTreeSet::new()),
             Err(error) => Err(error),
         };
-        match settled {
-            Ok(()) => info!(sessions = self.wishes.len(), "mirror sessions of the controller"),
-            Err(error) => {
-                firewall.forget_announced(true);
-                error!(%error, "the mirror stays as it is; what the controller asks for is not done");
-            }
-        }
+        let left_out = settled.unwrap_or_else(|error| {
+            firewall.forget_announced(true);
+            BTreeSet::from([error.to_string()])
+        });
+        self.wishes.note(left_out);
     }
 
     /// Brings DNS and mirror to what a configuration says.
@@ -162,6 +180,7 @@ impl Surroundings {
             return Ok(());
         };
         firewall.settle_mirror(plan)?;
+        self.wishes.note(prepared.left_out);
         if self.pair.is_none() {
             let (pair, undo) = self.netlink.create_mirror_pair().await?;
             self.pair = Some(undo);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use nightgate_config::{ConfigError, Mirror, Session, SessionName};
 use nightgate_model::{configs::MirrorV1, entity::Service, id::RouterId, replica::Replica};
 use serde_json::{Map, Value};
+use tracing::{info, warn};
 
 /// What an operator asks for about one service.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,47 @@ pub struct Wish {
     pub service: String,
     /// The document without the names of those that it is for.
     pub document: Map<String, Value>,
+}
+
+/// What the controller asks for, and what of it could not be had when that was last tried.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    all: Vec<Wish>,
+    left_out: BTreeSet<String>,
+}
+
+impl Wishes {
+    /// All of them.
+    pub fn all(&self) -> &[Wish] {
+        &self.all
+    }
+
+    /// Takes the place of those before. Whether sessions are to be planned anew: there are others, or some could not be had, for which
+    /// the reason may have gone.
+    pub fn replace(&mut self, wishes: Vec<Wish>) -> bool {
+        let differ = wishes != self.all;
+        self.all = wishes;
+        differ || self.are_left_out()
+    }
+
+    /// Whether some could not be had.
+    pub fn are_left_out(&self) -> bool {
+        !self.left_out.is_empty()
+    }
+
+    /// Notes what could not be had, and why, for people. It is logged once, until it can be had or the reason is another.
+    pub fn note(&mut self, left_out: BTreeSet<String>) {
+        for error in left_out.difference(&self.left_out) {
+            warn!(
+                error,
+                "a mirror session that the controller asks for is left out, until its reason has gone"
+            );
+        }
+        if !self.all.is_empty() && left_out.is_empty() && self.are_left_out() {
+            info!(sessions = self.all.len(), "all mirror sessions that the controller asks for");
+        }
+        self.left_out = left_out;
+    }
 }
 
 /// The wishes that are for this gateway, about the services that it intercepts or hosts.
@@ -130,6 +172,19 @@ mod tests {
         assert!(
             wish(json!({ "sensor": "other", "expires": expires })).session(&mirror("")).is_none()
         );
+    }
+
+    #[test]
+    fn what_could_not_be_had_is_tried_again_until_it_can() {
+        let mut wishes = Wishes::default();
+        let wish = wish(json!({ "sensor": "ids", "expires": "2026-12-01T08:00:00Z" }));
+        assert!(!wishes.replace(Vec::new()));
+        assert!(wishes.replace(vec![wish.clone()]));
+        assert!(!wishes.replace(vec![wish.clone()]));
+        wishes.note(BTreeSet::from(["no interface".to_owned()]));
+        assert!(wishes.replace(vec![wish.clone()]) && wishes.are_left_out());
+        wishes.note(BTreeSet::new());
+        assert!(!wishes.replace(vec![wish]));
     }
 
     #[test]

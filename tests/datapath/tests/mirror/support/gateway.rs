@@ -91,10 +91,10 @@ impl Gateway {
         let paths = self.runtime.block_on(paths(&self.netlink, &mirror))?;
         let plan = Plan::new(&mirror, &paths, 1_500).map_err(|errors| anyhow!("{errors:?}"))?;
         for sensor in plan.sensors() {
-            self.datapath.set_mirror_sensor(sensor.number, sensor.value)?;
+            self.datapath.mirror().set_sensor(sensor.number, sensor.value)?;
         }
         for session in plan.sessions() {
-            self.datapath.set_mirror_session(session.id, session.value)?;
+            self.datapath.mirror().set_session(session.id, session.value)?;
         }
         self.value = plan.sessions()[0].value;
         self.session = plan.sessions().first().context("a session of the service")?.id;
@@ -105,7 +105,7 @@ impl Gateway {
     pub(crate) fn lose_sensor(&mut self, place: usize) -> Result<()> {
         let mut value = self.value;
         value.sensors[place] = 0;
-        self.datapath.set_mirror_session(self.session, value)?;
+        self.datapath.mirror().set_session(self.session, value)?;
         Ok(())
     }
 
