@@ -182,6 +182,8 @@ fn towards(ctx: &TcContext, packet: &Packet, destination: Address) -> Address {
     let mut route: Route = unsafe { mem::zeroed() };
     // The interface is one that forwards, which the lookup asks for.
     route.ifindex = device();
+    // Otherwise the kernel asks whether this packet fits the way, which it is not going to take.
+    route.__bindgen_anon_1.tot_len = 1;
     route.family = match packet.family {
         Family::V4 => 2,
         Family::V6 => 10,
