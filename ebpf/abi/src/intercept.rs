@@ -53,16 +53,17 @@ const _: () = assert!(size_of::<InterceptPorts>() == 16);
 /// Upper half of the packet mark of what the gateway itself sends to servers of the services that it hosts ("NH").
 pub const HOSTED_MARK: u32 = 0x4e48_0000;
 
-/// The packet mark of connections that have a number in [`crate::maps::HOSTED`].
-pub const fn hosted_mark(number: u16) -> u32 {
-    HOSTED_MARK | number as u32
+/// The packet mark of connections that have a number among what is hosted: with [`HOSTED_MARK`] as its upper half in
+/// [`crate::maps::HOSTED`], with [`crate::tunnel::HOSTED_MARK`] in [`crate::tunnel::maps::HOSTED`].
+pub const fn hosted_mark(half: u32, number: u16) -> u32 {
+    half | number as u32
 }
 
-/// The number that a packet mark says; 0 for none.
+/// The number that a packet mark with this upper half says; 0 for none.
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
 #[inline(always)]
-pub const fn hosted_number(mark: u32) -> u16 {
-    if mark & 0xffff_0000 == HOSTED_MARK { mark as u16 } else { 0 }
+pub const fn hosted_number(half: u32, mark: u32) -> u16 {
+    if mark & 0xffff_0000 == half { mark as u16 } else { 0 }
 }
 
 /// What intercepts a destination, or what a connection to a server was hosted for.
@@ -158,6 +159,14 @@ impl Bisection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel;
+
+    #[test]
+    fn a_mark_is_of_one_kind_of_hosts() {
+        let mark = hosted_mark(tunnel::HOSTED_MARK, 7);
+        assert_eq!(hosted_number(tunnel::HOSTED_MARK, mark), 7);
+        assert_eq!(hosted_number(HOSTED_MARK, mark), 0);
+    }
 
     #[test]
     fn positions_are_in_the_order_of_the_addresses() {

@@ -21,7 +21,7 @@ pub mod maps {
     pub const MIRRORED: &str = "TUNNEL_MIRRORED";
     /// [`super::Copied`] by [`super::Taken`] as packets at the loopback interface have them, least recently used out first.
     pub const COPIED: &str = "TUNNEL_COPIED";
-    /// [`crate::Intercept`] by [`super::hosted_number`], a `u32`: what connections to servers of hosted services are. Numbers
+    /// [`crate::Intercept`] by [`crate::intercept::hosted_number`], a `u32`: what connections to servers of hosted services are. Numbers
     /// go up to [`crate::limits::HOSTED`].
     pub const HOSTED: &str = "TUNNEL_HOSTED";
 }
@@ -32,18 +32,6 @@ pub const OWN_MARK: u32 = 0x4e47_0002;
 /// Upper half of the packet mark of what the tunneler sends to servers of the services that it hosts ("NI"): another than
 /// that of a gateway, which may run on the same host.
 pub const HOSTED_MARK: u32 = 0x4e49_0000;
-
-/// The packet mark of connections that have a number in [`maps::HOSTED`].
-pub const fn hosted_mark(number: u16) -> u32 {
-    HOSTED_MARK | number as u32
-}
-
-/// The number that a packet mark says; 0 for none.
-#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-#[inline(always)]
-pub const fn hosted_number(mark: u32) -> u16 {
-    if mark & 0xffff_0000 == HOSTED_MARK { mark as u16 } else { 0 }
-}
 
 /// UDP ports of the tunneler in each family, so that a socket may talk to as many intercepted destinations: each
 /// reaches the tunneler at another port, by which it tells them apart.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use nightgate_abi::{
     Hook, Intercept, Reason,
-    intercept::hosted_mark,
+    intercept::{HOSTED_MARK, hosted_mark},
     mirror::{MirrorSessionId, NEVER, Outcome, claim},
 };
 use nightgate_datapath::{IfIndex, Probe};
@@ -46,7 +46,7 @@ fn dues(world: &mut World<'_>, send: impl FnOnce(&mut World<'_>)) -> [u64; 2] {
 fn send(world: &mut World<'_>, number: u16, frame: &[u8]) {
     let interface = IfIndex::of(WAN).unwrap();
     let probe = Probe { hook: Hook::Egress, interface, received_by: None, frame, repeat: 1 };
-    let sent = world.datapath.probe_marked(&probe, hosted_mark(number)).unwrap();
+    let sent = world.datapath.probe_marked(&probe, hosted_mark(HOSTED_MARK, number)).unwrap();
     assert_eq!(sent.reason, Reason::Sent);
 }
 
@@ -128,7 +128,7 @@ fn marks_of_what_others_send_say_nothing() {
         let interface = IfIndex::of(LAN).unwrap();
         let (hook, received_by) = (Hook::Ingress, None);
         let probe = Probe { hook, interface, received_by, frame: &frame, repeat: 1 };
-        let mark = hosted_mark(NUMBER);
+        let mark = hosted_mark(HOSTED_MARK, NUMBER);
         assert_eq!(dues(world, |world| drop(world.datapath.probe_marked(&probe, mark))), [0, 0]);
         assert!(world.datapath.flows().unwrap().iter().all(|flow| flow.service.is_none()));
     });

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nightgate_abi::{Intercept, intercept::hosted_mark};
+use nightgate_abi::{
+    Intercept,
+    intercept::{HOSTED_MARK, hosted_mark},
+};
 use nightgate_model::id::ServiceId;
 
 use crate::intercept::ServiceTag;
@@ -44,7 +47,7 @@ impl HostedTable {
     /// The packet mark of a gateway's connections of a service that somebody of this name dials; `None` if the kernel is told
     /// nothing of them.
     pub fn mark(&self, service: &ServiceId, dialer: &str) -> Option<u32> {
-        self.number(service, dialer).map(hosted_mark)
+        self.number(service, dialer).map(|number| hosted_mark(HOSTED_MARK, number))
     }
 
     /// The number of such connections.

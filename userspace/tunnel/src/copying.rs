@@ -6,8 +6,9 @@ use std::{
 };
 
 use nightgate_abi::{
+    intercept::hosted_mark,
     mirror::{MirrorSessionId, session_of_flow},
-    tunnel::hosted_mark,
+    tunnel::HOSTED_MARK,
 };
 use nightgate_config::SensorName;
 use nightgate_datapath::Tunnel;
@@ -54,7 +55,9 @@ impl Copying {
     /// The socket for a connection to the server of a service that somebody dials.
     pub(crate) fn socket(&self, service: &ServiceId, dialer: &str) -> SocketKind {
         match self.lock().hosted.number(service, dialer) {
-            Some(number) => SocketKind { mark: Some(hosted_mark(number)), segment: Some(SEGMENT) },
+            Some(number) => {
+                SocketKind { mark: Some(hosted_mark(HOSTED_MARK, number)), segment: Some(SEGMENT) }
+            }
             None => SocketKind::default(),
         }
     }

@@ -113,7 +113,11 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
                 Hook::Ingress => hook::ifindex(ctx),
                 Hook::Egress => hook::ingress_ifindex(ctx),
             };
-            work.hosted = if ifindex == 0 { intercept::hosted_number(hook::mark(ctx)) } else { 0 };
+            work.hosted = if ifindex == 0 {
+                intercept::hosted_number(intercept::HOSTED_MARK, hook::mark(ctx))
+            } else {
+                0
+            };
             let (direction, age) = (Direction::Original, Age::New);
             Origin { end, ifindex, direction, age, may_intercept: true }
         }

@@ -17,8 +17,9 @@ use aya_ebpf::{
 use nightgate_abi::{
     Address, Family, FlowKey, Intercept,
     flow::Direction,
+    intercept::hosted_number,
     mirror::{CopyMark, flow_hash, session_of_flow},
-    tunnel::{Copied, Taken, hosted_number},
+    tunnel::{Copied, HOSTED_MARK, Taken},
 };
 use nightgate_packet::{
     encapsulation::hash,
@@ -32,8 +33,7 @@ use crate::{
     hook, maps,
     mirror::{Due, copy_due, copying::device, send_on},
     packet::{LINK, Packet},
-    parts,
-    word,
+    parts, word,
 };
 
 /// Where a program wanted to, and the number of the service that is there.
@@ -58,7 +58,7 @@ pub(crate) fn copy(ctx: &TcContext, wanted: impl Fn(&TcContext, &Packet) -> Opti
         return;
     }
     let Some(mut packet) = Packet::read(ctx, LINK) else { return };
-    let number = hosted_number(hook::mark(ctx));
+    let number = hosted_number(HOSTED_MARK, hook::mark(ctx));
     if number != 0 {
         if packet.has_ports {
             serve(ctx, &packet, number);

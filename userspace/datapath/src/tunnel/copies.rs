@@ -64,7 +64,7 @@ impl Tunnel {
     }
 
     /// Says what connections to servers of hosted services are, by the number that their packets' mark has
-    /// (`nightgate_abi::tunnel::hosted_mark`). Those that stand stay what they were.
+    /// (`nightgate_abi::intercept::hosted_mark`). Those that stand stay what they were.
     ///
     /// # Errors
     /// The kernel refuses; some of the change may have been made.
