@@ -73,6 +73,21 @@ impl Address {
         ]
     }
 
+    /// Wraps the four quarters of an IPv6 address, each in network order.
+    #[inline(always)]
+    pub const fn from_quarters([first, second, third, fourth]: [u32; 4]) -> Self {
+        Self([half(first, second), half(third, fourth)])
+    }
+
+    /// Whether it is the host's own: 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1 (RFC 4291 section 2.5.3).
+    #[inline(always)]
+    pub const fn is_loopback(self) -> bool {
+        match self.family() {
+            Family::V4 => self.v4_octets()[0] == 127,
+            Family::V6 => self.0[0] == 0 && self.0[1] == 1_u64.to_be(),
+        }
+    }
+
     /// The two halves in network order, for masking.
     #[inline(always)]
     pub const fn halves(self) -> [u64; 2] {
@@ -96,6 +111,13 @@ impl Address {
             Family::V6 => IpAddr::V6(Ipv6Addr::from(self.octets())),
         }
     }
+}
+
+/// Half of an address: two quarters that follow each other, in network order like it.
+#[inline(always)]
+const fn half(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl From<IpAddr> for Address {
@@ -149,6 +171,8 @@ mod tests {
             let address = Address::from(ip);
             assert_eq!(address.family(), family, "{text}");
             assert_eq!(address.to_ip(), ip, "{text}");
+            assert_eq!(Address::from_quarters(address.quarters()), address, "{text}");
+            assert_eq!(address.is_loopback(), ip.is_loopback(), "{text}");
         }
     }
 }

@@ -59,6 +59,10 @@ pub const fn hosted_mark(half: u32, number: u16) -> u32 {
     half | number as u32
 }
 
+/// The number of connections that are of no service that the kernel is told of, but have a source that may be no address of
+/// this host. It has no entry in [`crate::maps::HOSTED`].
+pub const HOSTED_ELSEWHERE: u16 = u16::MAX;
+
 /// The number that a packet mark with this upper half says; 0 for none.
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
 #[inline(always)]

@@ -7,6 +7,7 @@ mod frame;
 mod hook;
 mod maps;
 mod mirror;
+mod sk_intercept;
 mod stage;
 mod tc_egress;
 mod tc_fallback;

@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    btf_maps::{
+        Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SockMap,
+    },
     macros::btf_map,
 };
 use nightgate_abi::{
@@ -66,6 +68,9 @@ pub(crate) static HOSTED: HashMap<u32, Intercept, { limits::HOSTED }, ON_DEMAND>
 
 #[btf_map]
 pub(crate) static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
+
+#[btf_map]
+pub(crate) static DATAGRAM_SOCKETS: SockMap<2> = SockMap::new();
 
 #[btf_map]
 pub(crate) static VLANS: HashMap<VlanKey, u32, { limits::VLANS }, ON_DEMAND> = HashMap::new();

@@ -8,6 +8,7 @@ pub mod fixture;
 pub mod fragment;
 pub mod frame;
 pub mod hosts;
+pub mod listener;
 pub mod oracle;
 mod world;
 

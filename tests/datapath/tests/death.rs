@@ -4,7 +4,8 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd as _,
     path::PathBuf,
     time::Duration,
 };
@@ -122,6 +123,32 @@ fn an_interface_that_came_anew_is_protected_and_one_that_left_is_released() {
         datapath.drop_leftovers().expect("dropped");
     });
     scene.wait_until_open();
+}
+
+#[test]
+fn whose_datagrams_in_fragments_are_is_said_without_a_process_and_by_the_next() {
+    let mut scene = Scene::new();
+    scene.holder.stop(Signal::SIGKILL, LONG).expect("killed");
+    let pin = scene.maps().with_file_name("lookup");
+    assert!(!pin.exists(), "nobody has listened");
+    let listen = |datapath: &mut Datapath| {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(loopback).expect("bound");
+            let address = socket.local_addr().expect("bound");
+            datapath.set_datagram_listener(address, socket.as_fd()).expect("set");
+        }
+    };
+    for _ in 0..2 {
+        scene.inside(listen);
+        assert!(pin.exists());
+        scene.inside(|datapath| {
+            attach(datapath);
+            datapath.drop_leftovers().expect("dropped");
+        });
+        assert!(pin.exists(), "it is no leftover");
+    }
+    scene.pins().remove().expect("removed");
+    assert!(!pin.exists());
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! Intercepted destinations: refused without a listener, delivered with one, over both families.
 
 use std::{
-    io::{IoSliceMut, Read, Write},
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::AsRawFd as _,
     thread,
     time::{Duration, Instant},
 };
 
 use nightgate_abi::{
-    Family, INTERCEPT_MARK, Intercept,
+    Family, Intercept,
     Reason::{
         self, EchoAnswered, EchoUnreachable, Forwarded, InterceptProtocol, Intercepted,
         ListenerGone, MirrorNoDevice, Mirrored, NoListener, NoRule, Sent,
@@ -20,12 +19,15 @@ use nightgate_abi::{
     mirror::{MirrorSession, MirrorSessionId},
 };
 use nightgate_datapath::{Hook, IfIndex, Verdict};
-use nightgate_datapath_tests::{LAN, WAN, World, frame::*, intercepted, with_world};
+use nightgate_datapath_tests::{
+    LAN, WAN, World,
+    frame::*,
+    intercepted,
+    listener::{datagram_listener, deliver_intercepted, receive},
+    with_world,
+};
 use nightgate_lab::Namespace;
 use nightgate_ruleset::{Destination, Network};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
-};
 use socket2::{Domain, Protocol, Socket, Type};
 use tcp_flags::{ACK, RST, SYN};
 
@@ -311,57 +313,6 @@ fn datagrams_reach_the_listener_with_the_destination_they_were_sent_to() {
     });
 }
 
-/// A transparent socket that is told where datagrams were sent to.
-fn datagram_listener(address: IpAddr) -> UdpSocket {
-    let address = SocketAddr::new(address, 0);
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))
-        .expect("a socket");
-    match address {
-        SocketAddr::V4(_) => {
-            socket.set_ip_transparent_v4(true).expect("transparent");
-            setsockopt(&socket, sockopt::Ipv4OrigDstAddr, &true).expect("set");
-        }
-        SocketAddr::V6(_) => {
-            socket.set_ip_transparent_v6(true).expect("transparent");
-            setsockopt(&socket, sockopt::Ipv6OrigDstAddr, &true).expect("set");
-        }
-    }
-    socket.bind(&address.into()).expect("bound");
-    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
-    socket.into()
-}
-
-/// The next datagram, its sender, and the destination it was sent to.
-fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr, SocketAddr) {
-    let mut bytes = [0; 64];
-    let mut control = nix::cmsg_space!(nix::libc::sockaddr_in6);
-    let mut slices = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg::<SockaddrStorage>(
-        socket.as_raw_fd(),
-        &mut slices,
-        Some(&mut control),
-        MsgFlags::empty(),
-    )
-    .expect("a datagram within five seconds");
-    let destination = message.cmsgs().expect("control messages").find_map(|message| {
-        if let ControlMessageOwned::Ipv4OrigDstAddr(address) = message {
-            let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
-            return Some(SocketAddr::from((ip, u16::from_be(address.sin_port))));
-        }
-        let ControlMessageOwned::Ipv6OrigDstAddr(address) = message else { return None };
-        let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-        Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
-    });
-    let sender = message.address.expect("a sender");
-    let sender = match (sender.as_sockaddr_in(), sender.as_sockaddr_in6()) {
-        (Some(address), _) => SocketAddr::from((address.ip(), address.port())),
-        (None, Some(address)) => SocketAddr::from((address.ip(), address.port())),
-        (None, None) => panic!("a sender of neither family"),
-    };
-    let length = message.bytes;
-    (bytes[..length].to_vec(), sender, destination.expect("the destination it was sent to"))
-}
-
 /// Opens a connection from the client side and sends a word both ways.
 fn exchange(client_side: &Namespace, listener: &TcpListener, client: &str, service: &str) {
     let service: SocketAddr = service.parse().expect("an address");
@@ -430,10 +381,7 @@ fn connect_lan(
     client_side.add_address(&far, "2001:db8:1::2/64")?;
     client_side.add_route("default", "10.1.0.1")?;
     client_side.add_route("default", "2001:db8:1::1")?;
-    for family in ["-4", "-6"] {
-        world.namespace.ip(&format!("{family} rule add fwmark {INTERCEPT_MARK} lookup 100"))?;
-        world.namespace.ip(&format!("{family} route add local default dev lo table 100"))?;
-    }
+    deliver_intercepted(world.namespace);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ mirror:
 
 const SERVICE: u32 = 3;
 const NUMBER: u16 = 7;
-const SECRET: u16 = u16::MAX;
+const SECRET: u16 = u16::MAX - 1;
 const GATEWAY: [&str; 2] = ["10.2.0.1:5000", "[2001:db8:2::1]:5000"];
 const SERVER: [&str; 2] = ["192.0.2.1:443", "[2001:db8:9::1]:443"];
 

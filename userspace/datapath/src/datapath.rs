@@ -30,6 +30,8 @@ pub struct Datapath {
     pub(crate) pins: Option<Pins>,
     /// Links of the mirror's encapsulating program.
     pub(crate) mirror_links: Vec<Link>,
+    /// Link of the program that says whose datagrams are that came in fragments.
+    pub(crate) lookup_link: Option<Link>,
     /// The word in force.
     pub(crate) active: Active,
     /// Features that are used whatever the rules say.
@@ -112,6 +114,7 @@ impl Datapath {
             ebpf,
             pins,
             mirror_links: Vec::new(),
+            lookup_link: None,
             active: Active::NONE,
             always: Features::NONE,
             committed: None,
@@ -215,13 +218,15 @@ impl Datapath {
         let Some(pins) = self.pins.clone() else {
             return Ok(());
         };
+        let lookup = pins.lookup();
         let wanted = |path: &std::path::Path| {
             let of = |index: &IfIndex, role| pins.link(*index, role) == path;
             let roles = [Hook::Ingress, Hook::Egress].map(Hook::as_str);
-            self.attached.iter().any(|(index, attached)| {
-                roles.iter().any(|role| of(index, role))
-                    || (attached.guard.is_some() && of(index, guard::ROLE))
-            })
+            path == lookup
+                || self.attached.iter().any(|(index, attached)| {
+                    roles.iter().any(|role| of(index, role))
+                        || (attached.guard.is_some() && of(index, guard::ROLE))
+                })
         };
         for path in pins.remove_links(wanted)? {
             tracing::info!(pin = %path.display(), "detached from an interface that is in no zone any more");

@@ -32,6 +32,7 @@ mod object;
 mod pins;
 mod probe;
 mod quarantine;
+mod reassembled;
 mod statistics;
 mod throttle;
 mod tunnel;

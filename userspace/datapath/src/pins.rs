@@ -25,6 +25,8 @@ pub struct Pins {
 const FOLDER: &str = "nightgate";
 /// Folder of a version's maps, without the version.
 const MAPS: &str = "maps-";
+/// Name of the link of the network namespace.
+const LOOKUP: &str = "lookup";
 /// How the names of programs begin.
 const PROGRAM: &str = "program-";
 
@@ -104,6 +106,11 @@ impl Pins {
     /// Where a program's link is pinned. Interfaces may be renamed, so their number names them.
     pub(crate) fn link(&self, index: IfIndex, role: &str) -> PathBuf {
         self.bpf.join(format!("{index}-{role}"))
+    }
+
+    /// Where the link of the program is pinned that is asked for sockets.
+    pub(crate) fn lookup(&self) -> PathBuf {
+        self.bpf.join(LOOKUP)
     }
 
     /// Where the meaning of a bank is written down.

@@ -15,6 +15,7 @@ pub mod socket;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::BorrowedFd,
     sync::Arc,
     time::Duration,
 };
@@ -92,6 +93,11 @@ impl DatagramListener {
     /// Where datagrams have to be delivered.
     pub fn address(&self) -> SocketAddr {
         self.receiver.address()
+    }
+
+    /// The socket that receives them.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
     }
 
     /// Receives datagrams for ever; each flow is carried on the lane that has the fewest.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    os::fd::BorrowedFd,
     time::Duration,
 };
 
@@ -265,6 +266,18 @@ impl Firewall {
         address: SocketAddr,
     ) -> Result<(), DatapathError> {
         self.datapath.set_listener(transport, address)
+    }
+
+    /// Says which transparent socket takes intercepted datagrams of its family, and where it is bound.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_datagram_listener(
+        &mut self,
+        address: SocketAddr,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), DatapathError> {
+        self.datapath.set_datagram_listener(address, socket)
     }
 
     /// Intercepts exactly the destinations of `table`, and tells connections for the services that it says are hosted

@@ -313,7 +313,7 @@ impl Listeners {
             firewall.set_listener(Transport::Tcp, connections.address())?;
             listeners.connections.push(connections);
             let datagrams = DatagramListener::open(loopback)?;
-            firewall.set_listener(Transport::Udp, datagrams.address())?;
+            firewall.set_datagram_listener(datagrams.address(), datagrams.as_fd())?;
             listeners.datagrams.push(datagrams);
         }
         Ok(listeners)

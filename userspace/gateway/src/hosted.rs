@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nightgate_abi::{
     Intercept,
-    intercept::{HOSTED_MARK, hosted_mark},
+    intercept::{HOSTED_ELSEWHERE, HOSTED_MARK, hosted_mark},
 };
 use nightgate_model::id::ServiceId;
 
@@ -80,7 +80,7 @@ impl HostedTable {
 impl HostedNumbers {
     /// The table of these services, in which those of the dialers can be told from others of whom `differs` says that
     /// something else holds for what they dial of a service, both by name. A number lasts as long as its service is
-    /// hosted: connections may have it. What there are no numbers for is not in the table: there are 65,535.
+    /// hosted: connections may have it. What there are no numbers for is not in the table: there are 65,534.
     pub fn table(
         &mut self,
         services: &BTreeMap<ServiceId, HostedName>,
@@ -112,7 +112,7 @@ impl HostedNumbers {
 
 /// The next free number after one, from 1 on again at the end.
 fn next(last: u16, taken: &BTreeSet<u16>) -> Option<u16> {
-    let after = last.saturating_add(1)..=u16::MAX;
+    let after = last.saturating_add(1)..HOSTED_ELSEWHERE;
     after.chain(1..=last).find(|number| !taken.contains(number))
 }
 
@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(mark(&first, service, "x"), mark(&second, service, "x"));
         }
         assert_ne!(mark(&third, "d", "x"), mark(&first, "b", "x"));
-        let all: BTreeSet<u16> = (1..=u16::MAX).collect();
+        let all: BTreeSet<u16> = (1..HOSTED_ELSEWHERE).collect();
         assert_eq!(next(9, &all), None);
         let but_one = all.iter().copied().filter(|number| *number != 3).collect();
         assert_eq!(next(9, &but_one), Some(3));

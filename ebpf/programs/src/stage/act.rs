@@ -41,6 +41,7 @@ pub(crate) fn act(
 ) -> Result<Reason, Reason> {
     let way = way(place.hook, [passage.from, passage.to], passage.direction);
     if way != Reason::Intercepted {
+        deliver_to_transparent(ctx, way, passage);
         return Ok(way);
     }
     if work.meta.is_icmp() {
@@ -48,6 +49,15 @@ pub(crate) fn act(
     }
     lend(work);
     if nightgate_hand_over(ctx.skb.skb) == 0 { Ok(way) } else { Err(work.undelivered) }
+}
+
+/// Has policy routing deliver what answers a connection that the gateway opened for a service it hosts: its source may be
+/// one that the dialer asked for, and no address of this host.
+#[inline(always)]
+pub(crate) fn deliver_to_transparent(ctx: &TcContext, way: Reason, passage: &Passage) {
+    if way == Reason::Local && passage.is_hosted {
+        ctx.set_mark(INTERCEPT_MARK);
+    }
 }
 
 /// The way of an accepted packet of a flow from a zone to another.
@@ -88,10 +98,23 @@ pub(crate) extern "C" fn nightgate_hand_over(skb: *mut __sk_buff) -> u32 {
 fn hand_to_listener(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
     match meta.protocol {
         protocol::TCP => hand_over_segment(ctx, meta),
-        protocol::UDP if meta.fragment.part != Part::Whole => Err(Reason::InterceptFragment),
-        protocol::UDP => assign(ctx, find_listener(ctx, meta, Transport::Udp)?),
+        protocol::UDP => hand_over_datagram(ctx, meta),
         _ => Err(Reason::InterceptProtocol),
     }
+}
+
+/// Assigns a datagram to the listener. A fragment is delivered by its mark alone: the stack puts the datagram together,
+/// and [`crate::sk_intercept`] says then whose it is.
+#[inline(always)]
+fn hand_over_datagram(ctx: &TcContext, meta: &PacketMeta) -> Result<Reason, Reason> {
+    let listener = find_listener(ctx, meta, Transport::Udp)?;
+    if meta.fragment.part == Part::Whole {
+        return assign(ctx, listener);
+    }
+    // SAFETY: a socket that the lookup returned; it is not used afterwards.
+    unsafe { bpf_sk_release(listener.cast()) };
+    ctx.set_mark(INTERCEPT_MARK);
+    Ok(Reason::Intercepted)
 }
 
 /// Assigns a TCP segment to the connection it belongs to, or else to the listener. A fragment is delivered by its

@@ -15,7 +15,7 @@ use crate::{
     hook::Hook,
     maps,
     stage::{
-        Work, lend, mirror, nat, report,
+        Work, act, lend, mirror, nat, report,
         sight::Due,
         track::{self, Passage, Place, remember, table},
     },
@@ -256,11 +256,13 @@ fn go_on(ctx: &TcContext, work: &mut Work) -> Result<Reason, Reason> {
         mirror::copy(ctx, &place, &Passage::of(flow, direction));
     }
     translate(ctx, work, flow, direction, now)?;
+    let passage = Passage::of(flow, direction);
     if work.fragment.known.reason == Reason::Intercepted {
         ctx.set_mark(INTERCEPT_MARK);
     }
+    act::deliver_to_transparent(ctx, work.fragment.known.reason, &passage);
     if place.hook == Hook::Ingress {
-        mirror::copy(ctx, &place, &Passage::of(flow, direction));
+        mirror::copy(ctx, &place, &passage);
     }
     Ok(work.fragment.known.reason)
 }

@@ -22,7 +22,7 @@ mod rewrite;
 mod route;
 mod sight;
 mod throttle;
-mod track;
+pub(crate) mod track;
 mod vlan;
 mod zone;
 

@@ -82,6 +82,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Re
         // The connection that it is about is the gateway's, at an address that is not.
         ctx.set_mark(INTERCEPT_MARK);
     }
+    act::deliver_to_transparent(ctx, way, &work.related);
     Ok(way)
 }
 

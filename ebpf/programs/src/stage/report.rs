@@ -74,8 +74,9 @@ pub(crate) fn count_refusal(ctx: &TcContext, active: Active, rule: u32) {
     count_rule(ctx, active, rule, unsafe { bpf_ktime_get_coarse_ns() });
 }
 
+/// Counts a packet of some bytes under a reason.
 #[inline(always)]
-fn count_reason(reason: Reason, bytes: u64) {
+pub(crate) fn count_reason(reason: Reason, bytes: u64) {
     add(maps::REASON_COUNTERS.get_ptr_mut(reason.index()), bytes);
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Passage {
     pub(crate) bytes: u64,
     /// [`Flow::service`].
     pub(crate) service: u32,
+    /// Whether the gateway itself opened the flow, for a service that it hosts.
+    pub(crate) is_hosted: bool,
     /// Whether it leaves with another address than it has inside, which [`nat::leave`] gives it.
     pub(crate) leaves_changed: bool,
     /// When it was seen: nanoseconds since boot (`CLOCK_MONOTONIC`).
@@ -71,6 +73,7 @@ impl Passage {
             mirror_hash: flow.mirror_hash,
             bytes: flow.bytes[0].wrapping_add(flow.bytes[1]),
             service: flow.service,
+            is_hosted: flow.hosted != 0,
             leaves_changed: false,
             now: 0,
         }
@@ -152,6 +155,7 @@ pub(crate) fn pass(ctx: &TcContext, work: &mut Work, place: &Place) -> Result<Pa
                 mirror_hash,
                 bytes,
                 service: judgement.intercept.service,
+                is_hosted: work.hosted != 0,
                 leaves_changed: place.hook == Hook::Egress && flags != 0,
                 now,
             })

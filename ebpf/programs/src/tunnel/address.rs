@@ -78,12 +78,3 @@ pub(crate) fn loopback(address: Address) -> Address {
         Family::V6 => Address::from_v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
     }
 }
-
-/// Whether the address is this host's own, whatever its interfaces have.
-#[inline(always)]
-pub(crate) fn is_loopback(address: Address) -> bool {
-    match address.family() {
-        Family::V4 => address.v4_octets()[0] == 127,
-        Family::V6 => address.halves() == loopback(address).halves(),
-    }
-}

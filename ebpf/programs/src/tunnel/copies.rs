@@ -28,7 +28,6 @@ use nightgate_packet::{
 };
 
 use crate::{
-    address::is_loopback,
     frame::TcFrame,
     hook, maps,
     mirror::{Due, copy_due, copying::device, send_on},
@@ -104,7 +103,7 @@ fn begin(ctx: &TcContext, packet: &Packet, wanted: &Wanted) {
         return;
     };
     let source =
-        if is_loopback(ends.source) { towards(ctx, packet, wanted.address) } else { ends.source };
+        if ends.source.is_loopback() { towards(ctx, packet, wanted.address) } else { ends.source };
     let shown =
         Taken { source, destination: wanted.address, destination_port: wanted.port, ..*ends };
     enter(ctx, ends, &shown, (wanted.service, session as u16));

@@ -20,7 +20,7 @@ use nightgate_abi::{
 use nightgate_packet::protocol::{TCP, UDP};
 
 use crate::{
-    address::{Peer, is_loopback, loopback, protocol},
+    address::{Peer, loopback, protocol},
     maps,
 };
 
@@ -141,7 +141,7 @@ pub(crate) fn service(settings: &TunnelSettings, wanted: Peer, protocol: u8) -> 
             }
         }
     }
-    let is_dns = wanted.port == DNS_PORT && !is_loopback(wanted.address);
+    let is_dns = wanted.port == DNS_PORT && !wanted.address.is_loopback();
     if is_dns && settings.flags & flag::DNS != 0 { DNS_SERVICE } else { 0 }
 }
 
@@ -200,7 +200,7 @@ fn reserve(cookie: u64, origin: &Origin) -> Option<u32> {
 #[inline(always)]
 fn turn_back(ctx: &SockAddrContext, family: Family) -> i32 {
     let found = Peer::read(ctx, family);
-    if !is_loopback(found.address) {
+    if !found.address.is_loopback() {
         return ALLOW;
     }
     let Some(protocol) = narrow(protocol(ctx)) else { return ALLOW };

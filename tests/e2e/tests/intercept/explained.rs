@@ -37,6 +37,14 @@ fn the_first_thing_that_refuses_is_named_wherever_it_is() {
     scene.says("172.20.9.3:80", "refused: a trial connection: ");
     scene.says("172.20.9.3:80", "Connection refused");
 
+    let early = r#"{"method":"negotiated","earlyData":true}"#;
+    let file = scene.deployment.write("early.end-to-end.v1", early).expect("written");
+    scene.operate(&format!("config create deaf-early end-to-end.v1 --data {}", file.display()));
+    scene.operate(
+        "service update deaf --config deaf-intercept.v1 --config deaf-host.v1 --config deaf-early",
+    );
+    scene.says("172.20.9.3:80", "may go with the dial");
+
     scene.deployment.kill("r1").expect("killed");
     scene.says(WEB, "refused: no links lead to gw-b");
     scene.deployment.start_router("router", "r1").expect("started");

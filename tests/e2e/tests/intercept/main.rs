@@ -12,6 +12,7 @@ mod pmtu;
 mod restart;
 mod scale;
 mod second_factor;
+mod sources;
 
 use std::{
     io::{Read as _, Write as _},

@@ -4,7 +4,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
 
 use nix::{
@@ -78,6 +78,11 @@ impl Receiver {
     /// Where it is bound.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The socket.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Waits for a datagram and writes it into `buffer`. Cancel safe.

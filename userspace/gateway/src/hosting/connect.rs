@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use nightgate_abi::intercept::{HOSTED_ELSEWHERE, HOSTED_MARK, hosted_mark};
 use nightgate_router::FailureCause;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
@@ -209,7 +210,9 @@ struct Own {
 
 impl Own {
     fn mark(&self, socket: SockRef<'_>, server: SocketAddr) -> Result<(), ConnectError> {
-        let marked = self.kind.mark.map_or(Ok(()), |mark| socket.set_mark(mark));
+        // The kernel programs have to know answers to an address that is not this host's.
+        let foreign = self.address.map(|_source| hosted_mark(HOSTED_MARK, HOSTED_ELSEWHERE));
+        let marked = self.kind.mark.or(foreign).map_or(Ok(()), |mark| socket.set_mark(mark));
         marked.map_err(|source| ConnectError::Mark { server, source })
     }
 }

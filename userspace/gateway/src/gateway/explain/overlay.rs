@@ -92,6 +92,13 @@ pub(super) fn steps(
     }
     let me = replica.identities.get(own).map_or(own.as_str(), |own| own.name.as_str());
     steps.push(format!("identity {me} may dial it, by the policies of the model"));
+    if service.early_data {
+        steps.push(
+            "what a TCP client says first may go with the dial, and may come to the server twice (earlyData of its \
+             end-to-end.v1)"
+                .to_owned(),
+        );
+    }
     let hosted = replica.terminators.iter().filter(|terminator| terminator.service == service.id);
     let terminators: Vec<Terminator> =
         hosted.map(|terminator| replica.settled(terminator)).collect();

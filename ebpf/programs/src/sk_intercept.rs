@@ -1,0 +1,94 @@
+//! Lookup of sockets: datagrams to intercepted destinations that came in fragments.
+//!
+//! A whole datagram has its socket before anybody looks one up. Fragments come here as what the stack has made of them,
+//! under addresses that are not this host's; without an answer from here, a socket of the host that listens on
+//! their port at any address would have them.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SK_LOOKUP_F_REPLACE,
+        sk_action::{SK_DROP, SK_PASS},
+    },
+    macros::sk_lookup,
+    programs::SkLookupContext,
+};
+use nightgate_abi::{Address, FlowKey, Reason, ZoneId, flow::Direction};
+use nightgate_packet::protocol;
+
+use crate::{
+    maps,
+    stage::{report, track::table},
+};
+
+/// Address family of IPv4 (linux/socket.h); the only other one here is that of IPv6.
+const AF_INET: u32 = 2;
+
+/// Reads a field: one load, which the compiler may neither merge with another nor move.
+macro_rules! load {
+    ($ctx:expr, $($field:tt)+) => {
+        // SAFETY: the context is valid for the whole program run.
+        unsafe { core::ptr::read_volatile(&raw const (*$ctx.lookup).$($field)+) }
+    };
+}
+
+/// An end of what a socket is looked up for: its address and port.
+type Socket = (Address, u16);
+
+#[sk_lookup]
+pub(crate) fn sk_intercept(ctx: SkLookupContext) -> u32 {
+    if load!(ctx, protocol) != u32::from(protocol::UDP) {
+        return SK_PASS;
+    }
+    let (source, destination) = ends(&ctx);
+    if destination.0.is_loopback() || !is_intercepted(source, destination) {
+        return SK_PASS;
+    }
+    let index = destination.0.family().index();
+    let replace = u64::from(BPF_SK_LOOKUP_F_REPLACE);
+    match maps::DATAGRAM_SOCKETS.redirect_sk_lookup(&ctx, index, replace) {
+        Ok(()) => SK_PASS,
+        Err(_nobody) => {
+            // The gateway's process has ended since the first fragment.
+            report::count_reason(Reason::ListenerGone, 0);
+            SK_DROP
+        }
+    }
+}
+
+#[inline(always)]
+fn ends(ctx: &SkLookupContext) -> (Socket, Socket) {
+    let (source, destination) = if load!(ctx, family) == AF_INET {
+        let [source, destination] = [load!(ctx, remote_ip4), load!(ctx, local_ip4)];
+        (Address::from_v4(source.to_ne_bytes()), Address::from_v4(destination.to_ne_bytes()))
+    } else {
+        let source = [
+            load!(ctx, remote_ip6[0]),
+            load!(ctx, remote_ip6[1]),
+            load!(ctx, remote_ip6[2]),
+            load!(ctx, remote_ip6[3]),
+        ];
+        let destination = [
+            load!(ctx, local_ip6[0]),
+            load!(ctx, local_ip6[1]),
+            load!(ctx, local_ip6[2]),
+            load!(ctx, local_ip6[3]),
+        ];
+        (Address::from_quarters(source), Address::from_quarters(destination))
+    };
+    let source_port = u16::from_be(load!(ctx, remote_port));
+    ((source, source_port), (destination, load!(ctx, local_port) as u16))
+}
+
+/// Whether the first fragment was accepted as one to the overlay.
+#[inline(always)]
+fn is_intercepted(source: Socket, destination: Socket) -> bool {
+    let (key, sender) = FlowKey::new(protocol::UDP, source, destination);
+    let Some((slot, _)) = table::find(&key) else {
+        return false;
+    };
+    // SAFETY: the slot stays mapped while the program runs.
+    let flow = unsafe { &*slot };
+    !flow.is_alias()
+        && flow.to == ZoneId::OVERLAY
+        && flow.direction_of(sender) == Direction::Original
+}
