@@ -64,7 +64,7 @@ pub use throttle::Throttle;
 pub use zone::{Interface, ZoneId};
 
 /// Version of everything in this crate. The kernel object carries it in [`VERSION_SECTION`].
-pub const VERSION: u32 = 38;
+pub const VERSION: u32 = 39;
 
 /// ELF section of the kernel object that holds [`VERSION`] as four bytes in the target's order.
 pub const VERSION_SECTION: &str = "nightgate_abi";

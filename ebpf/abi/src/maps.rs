@@ -27,8 +27,8 @@ pub const INTERCEPT_PORTS: &str = "INTERCEPT_PORTS";
 pub const HOSTED: &str = "HOSTED";
 /// [`crate::Listener`] by [`crate::listener::index`].
 pub const LISTENERS: &str = "LISTENERS";
-/// Sockets by [`crate::Family::index`]: those of [`LISTENERS`] for datagrams, for what comes in fragments.
-pub const DATAGRAM_SOCKETS: &str = "DATAGRAM_SOCKETS";
+/// Sockets by [`crate::listener::index`]: those of [`LISTENERS`], for packets whose socket is looked up.
+pub const LISTENING_SOCKETS: &str = "LISTENING_SOCKETS";
 /// Interface index of the device that copies of mirrored packets go to; 0 for none.
 pub const MIRROR_DEVICE: &str = "MIRROR_DEVICE";
 /// Interface index of the device of a VLAN, by [`crate::vlan::VlanKey`], if the programs are attached to it.

@@ -70,7 +70,7 @@ pub(crate) static HOSTED: HashMap<u32, Intercept, { limits::HOSTED }, ON_DEMAND>
 pub(crate) static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
 
 #[btf_map]
-pub(crate) static DATAGRAM_SOCKETS: SockMap<2> = SockMap::new();
+pub(crate) static LISTENING_SOCKETS: SockMap<LISTENER_COUNT> = SockMap::new();
 
 #[btf_map]
 pub(crate) static VLANS: HashMap<VlanKey, u32, { limits::VLANS }, ON_DEMAND> = HashMap::new();

@@ -1,8 +1,11 @@
-//! Lookup of sockets: datagrams to intercepted destinations that came in fragments.
+//! Lookup of sockets: what else goes to intercepted destinations than packets that have their socket before anybody looks
+//! one up.
 //!
-//! A whole datagram has its socket before anybody looks one up. Fragments come here as what the stack has made of them,
-//! under addresses that are not this host's; without an answer from here, a socket of the host that listens on
-//! their port at any address would have them.
+//! Fragments of datagrams come here as what the stack has made of them, under addresses that are not this host's; without an
+//! answer from here, a socket of the host that listens on their port at any address would have them.
+//!
+//! A connection that begins from the port of one that has ended reaches what is left of that (TIME-WAIT, RFC 9293, 3.6.1), which
+//! gives way if somebody listens; without an answer from here nobody does, and the client has to begin again.
 
 use aya_ebpf::{
     bindings::{
@@ -12,7 +15,11 @@ use aya_ebpf::{
     macros::sk_lookup,
     programs::SkLookupContext,
 };
-use nightgate_abi::{Address, FlowKey, Reason, ZoneId, flow::Direction};
+use nightgate_abi::{
+    Address, FlowKey, Reason, ZoneId,
+    flow::Direction,
+    listener::{self, Transport},
+};
 use nightgate_packet::protocol;
 
 use crate::{
@@ -36,19 +43,21 @@ type Socket = (Address, u16);
 
 #[sk_lookup]
 pub(crate) fn sk_intercept(ctx: SkLookupContext) -> u32 {
-    if load!(ctx, protocol) != u32::from(protocol::UDP) {
-        return SK_PASS;
-    }
+    let (protocol, transport) = match load!(ctx, protocol) as u8 {
+        protocol::TCP => (protocol::TCP, Transport::Tcp),
+        protocol::UDP => (protocol::UDP, Transport::Udp),
+        _ => return SK_PASS,
+    };
     let (source, destination) = ends(&ctx);
-    if destination.0.is_loopback() || !is_intercepted(source, destination) {
+    if destination.0.is_loopback() || !is_intercepted(protocol, source, destination) {
         return SK_PASS;
     }
-    let index = destination.0.family().index();
+    let index = listener::index(transport, destination.0.family());
     let replace = u64::from(BPF_SK_LOOKUP_F_REPLACE);
-    match maps::DATAGRAM_SOCKETS.redirect_sk_lookup(&ctx, index, replace) {
+    match maps::LISTENING_SOCKETS.redirect_sk_lookup(&ctx, index, replace) {
         Ok(()) => SK_PASS,
         Err(_nobody) => {
-            // The gateway's process has ended since the first fragment.
+            // The gateway's process has ended since the first fragment, or the earlier connection.
             report::count_reason(Reason::ListenerGone, 0);
             SK_DROP
         }
@@ -79,10 +88,10 @@ fn ends(ctx: &SkLookupContext) -> (Socket, Socket) {
     ((source, source_port), (destination, load!(ctx, local_port) as u16))
 }
 
-/// Whether the first fragment was accepted as one to the overlay.
+/// Whether the first fragment, or the segment, was accepted as one to the overlay.
 #[inline(always)]
-fn is_intercepted(source: Socket, destination: Socket) -> bool {
-    let (key, sender) = FlowKey::new(protocol::UDP, source, destination);
+fn is_intercepted(protocol: u8, source: Socket, destination: Socket) -> bool {
+    let (key, sender) = FlowKey::new(protocol, source, destination);
     let Some((slot, _)) = table::find(&key) else {
         return false;
     };

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use nightgate_abi::listener::Transport;
 use nightgate_datapath::{Datapath, Pins};
 use nightgate_datapath_tests::{LAN, WAN, gateway_namespace, rule_set};
 use nightgate_lab::{BpfFileSystem, Namespace, Process, temporary_folder, until};
@@ -135,7 +136,7 @@ fn whose_datagrams_in_fragments_are_is_said_without_a_process_and_by_the_next() 
         for loopback in ["127.0.0.1:0", "[::1]:0"] {
             let socket = UdpSocket::bind(loopback).expect("bound");
             let address = socket.local_addr().expect("bound");
-            datapath.set_datagram_listener(address, socket.as_fd()).expect("set");
+            datapath.set_listening_socket(Transport::Udp, address, socket.as_fd()).expect("set");
         }
     };
     for _ in 0..2 {

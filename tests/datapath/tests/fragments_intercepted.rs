@@ -197,7 +197,10 @@ fn with_listeners(test: impl FnOnce(&mut World<'_>, &Hosts, &mut [UdpSocket; 2])
         let mut listeners = LOOPBACK.map(datagram_listener);
         for listener in &listeners {
             let address = listener.local_addr().expect("bound");
-            world.datapath.set_datagram_listener(address, listener.as_fd()).expect("set");
+            world
+                .datapath
+                .set_listening_socket(Transport::Udp, address, listener.as_fd())
+                .expect("set");
         }
         world.intercept(
             &SERVICE.map(|service| intercepted(UDP, socket(service), Intercept::new(7, 0))),

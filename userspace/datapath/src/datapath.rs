@@ -30,7 +30,7 @@ pub struct Datapath {
     pub(crate) pins: Option<Pins>,
     /// Links of the mirror's encapsulating program.
     pub(crate) mirror_links: Vec<Link>,
-    /// Link of the program that says whose datagrams are that came in fragments.
+    /// Link of the program that is asked for sockets.
     pub(crate) lookup_link: Option<Link>,
     /// The word in force.
     pub(crate) active: Active,

@@ -256,7 +256,7 @@ impl Firewall {
         self.datapath.set_mirror_device(None)
     }
 
-    /// Says where intercepted packets of a transport and the address's family are taken.
+    /// Says which transparent socket takes intercepted packets of a transport and its family, and where it is bound.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -264,20 +264,9 @@ impl Firewall {
         &mut self,
         transport: Transport,
         address: SocketAddr,
-    ) -> Result<(), DatapathError> {
-        self.datapath.set_listener(transport, address)
-    }
-
-    /// Says which transparent socket takes intercepted datagrams of its family, and where it is bound.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_datagram_listener(
-        &mut self,
-        address: SocketAddr,
         socket: BorrowedFd<'_>,
     ) -> Result<(), DatapathError> {
-        self.datapath.set_datagram_listener(address, socket)
+        self.datapath.set_listening_socket(transport, address, socket)
     }
 
     /// Intercepts exactly the destinations of `table`, and tells connections for the services that it says are hosted

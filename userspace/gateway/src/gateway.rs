@@ -310,10 +310,10 @@ impl Listeners {
         let mut listeners = Self { connections: Vec::new(), datagrams: Vec::new() };
         for loopback in LOOPBACKS {
             let connections = TransparentListener::open(loopback)?;
-            firewall.set_listener(Transport::Tcp, connections.address())?;
+            firewall.set_listener(Transport::Tcp, connections.address(), connections.as_fd())?;
             listeners.connections.push(connections);
             let datagrams = DatagramListener::open(loopback)?;
-            firewall.set_datagram_listener(datagrams.address(), datagrams.as_fd())?;
+            firewall.set_listener(Transport::Udp, datagrams.address(), datagrams.as_fd())?;
             listeners.datagrams.push(datagrams);
         }
         Ok(listeners)

@@ -1,5 +1,5 @@
-//! Datagrams to intercepted destinations that came in fragments: the stack has put them together, and the kernel asks a
-//! program of the network namespace whose they are.
+//! Packets to intercepted destinations that get no socket before the kernel looks one up: it asks a program of the network
+//! namespace whose they are.
 
 use std::{fs, io, net::SocketAddr, os::fd::BorrowedFd};
 
@@ -7,7 +7,11 @@ use aya::{
     maps::SockMap,
     programs::{SkLookup, links::FdLink},
 };
-use nightgate_abi::{Address, listener::Transport, maps};
+use nightgate_abi::{
+    Address,
+    listener::{self, Transport},
+    maps,
+};
 
 use crate::{
     datapath::Datapath,
@@ -23,25 +27,29 @@ const SK_INTERCEPT: &str = "sk_intercept";
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 impl Datapath {
-    /// Says which transparent socket takes intercepted datagrams of its family, and where it is bound. Those that come in
-    /// fragments reach it in no other way; while there is none, or it has been closed, they are refused.
+    /// Says which transparent socket takes intercepted packets of a transport and the address's family, and where it is bound.
+    /// Datagrams that come in fragments, and connections from a port that the client has used a moment ago, reach it
+    /// in no other way than by itself; once it has been closed, they are refused.
     ///
     /// # Errors
-    /// It is not a bound UDP socket, or the kernel refuses.
-    pub fn set_datagram_listener(
+    /// It is neither a listening TCP socket nor a bound UDP socket, or the kernel refuses.
+    pub fn set_listening_socket(
         &mut self,
+        transport: Transport,
         address: SocketAddr,
         socket: BorrowedFd<'_>,
     ) -> Result<(), DatapathError> {
-        let name = maps::DATAGRAM_SOCKETS;
+        let name = maps::LISTENING_SOCKETS;
         let mut sockets =
             SockMap::try_from(map::map_mut(&mut self.ebpf, name)?).map_err(failed("open", name))?;
         let family = Address::from(address.ip()).family();
-        sockets.set(family.index(), &socket, 0).map_err(failed("write", name))?;
+        sockets
+            .set(listener::index(transport, family), &socket, 0)
+            .map_err(failed("write", name))?;
         if self.lookup_link.is_none() {
             self.lookup_link = Some(self.attach_lookup()?);
         }
-        self.set_listener(Transport::Udp, address)
+        self.set_listener(transport, address)
     }
 
     /// Attaches the program to the network namespace. One of an earlier process goes after that, so that there is always
