@@ -145,18 +145,19 @@ fn best(lanes: &mut [Lane], frame: &[u8]) -> Result<[f64; LANES]> {
 }
 
 fn throughput(lanes: &[Lane]) -> Result<Vec<Figure>> {
-    let [off, _, everything, _, barrier, ..] = lanes else { bail!("a lane is missing") };
-    let (mut without, mut with, mut through) = (Vec::new(), Vec::new(), Vec::new());
+    let [off, _, everything, _, barrier, bare, _] = lanes else { bail!("a lane is missing") };
+    let measured = [off, everything, barrier, bare];
+    let mut speeds = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
-        if interrupted() {
-            bail!("interrupted");
+        for (lane, speeds) in measured.iter().zip(&mut speeds) {
+            if interrupted() {
+                bail!("interrupted");
+            }
+            speeds.push(lane.stream()?);
         }
-        without.push(off.stream()?);
-        with.push(everything.stream()?);
-        through.push(barrier.stream()?);
     }
     let lost = everything.lost()?;
-    let [without, with, through] = [without, with, through].map(median);
+    let [without, with, through, cloned] = speeds.map(median);
     let case = || "forwarded TCP connection, two cores".to_owned();
     let ratio = with / without;
     let parts = figure(case(), "mirrored / not", ratio, "", Some(THROUGHPUT_TARGET));
@@ -165,6 +166,7 @@ fn throughput(lanes: &[Lane]) -> Result<Vec<Figure>> {
         figure(case(), "everything mirrored", with, "Mbit/s", None),
         Figure { holds: Some(ratio >= THROUGHPUT_TARGET), ..parts },
         figure(case(), "the same through the barrier / not", through / without, "", None),
+        figure(case(), "bare clones to the sensor / not", cloned / without, "", None),
         figure(case(), "copies lost", lost, "%", None),
     ])
 }
