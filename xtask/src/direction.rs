@@ -100,7 +100,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "bench",
         &[
             "lab", "datapath", "ruleset", "config", "packet", "abi", "e2ee", "identity", "sdk",
-            "router", "server", "netlink",
+            "router", "server", "netlink", "gateway",
         ],
     ),
     (

@@ -1,5 +1,7 @@
 //! What the kernel firewall costs: program time of one packet, by `BPF_PROG_TEST_RUN`.
 
+pub mod intercepted;
+
 use std::{
     net::IpAddr,
     time::{Duration, Instant},

@@ -76,6 +76,12 @@ pub const SUITES: &[Suite] = &[
         run: gateway::fabric::run,
     },
     Suite {
+        name: "firewall-intercepted",
+        about: "program time of packets to the overlay alone",
+        layout: Layout::Rows,
+        run: firewall::intercepted::run,
+    },
+    Suite {
         name: "firewall-net",
         about: "traffic beside nftables alone",
         layout: Layout::Rows,
@@ -157,5 +163,5 @@ pub const SUITES: &[Suite] = &[
 ];
 
 fn whole_firewall() -> Result<Vec<Figure>> {
-    Ok([firewall::run()?, memory::run()?, network::run()?].concat())
+    Ok([firewall::run()?, firewall::intercepted::run()?, memory::run()?, network::run()?].concat())
 }
