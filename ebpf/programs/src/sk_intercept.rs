@@ -1,11 +1,9 @@
-//! Lookup of sockets: what else goes to intercepted destinations than packets that have their socket before anybody looks
-//! one up.
+//! Lookup of sockets: whose are connections to intercepted destinations, and datagrams to them that came in fragments.
 //!
-//! Fragments of datagrams come here as what the stack has made of them, under addresses that are not this host's; without an
-//! answer from here, a socket of the host that listens on their port at any address would have them.
-//!
-//! A connection that begins from the port of one that has ended reaches what is left of that (TIME-WAIT, RFC 9293, 3.6.1), which
-//! gives way if somebody listens; without an answer from here nobody does, and the client has to begin again.
+//! Whole datagrams have their socket before anybody looks one up, and segments find that of their connection. What is left comes here under
+//! addresses that are not this host's; without an answer from here, a socket of the host that listens on its port at any
+//! address would have it. The stack asks for a listener as well where a connection begins from the port of one
+//! that has ended and is in TIME-WAIT (RFC 9293, 3.6.1): with an answer from here, it gives way.
 
 use aya_ebpf::{
     bindings::{

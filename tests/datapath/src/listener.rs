@@ -3,16 +3,18 @@
 use std::{
     io::IoSliceMut,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     time::Duration,
 };
 
-use nightgate_abi::INTERCEPT_MARK;
+use nightgate_abi::{INTERCEPT_MARK, listener::Transport};
 use nightgate_lab::Namespace;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::World;
 
 /// How long a socket waits.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,6 +53,20 @@ pub fn transparent(address: SocketAddr, kind: Type) -> Socket {
     socket.bind(&address.into()).expect("bound");
     socket.set_read_timeout(Some(PATIENCE)).expect("set");
     socket
+}
+
+/// Tells a gateway of a listener that is closed then.
+pub fn close_listener(world: &mut World<'_>, transport: Transport, loopback: IpAddr) {
+    let kind = match transport {
+        Transport::Tcp => Type::STREAM,
+        Transport::Udp => Type::DGRAM,
+    };
+    let socket = transparent(SocketAddr::new(loopback, 0), kind);
+    if transport == Transport::Tcp {
+        socket.listen(1).expect("listening");
+    }
+    let address = socket.local_addr().expect("bound").as_socket().expect("an address");
+    world.datapath.set_listening_socket(transport, address, socket.as_fd()).expect("set");
 }
 
 /// The next datagram, its sender, and the destination it was sent to.

@@ -24,7 +24,7 @@ use nightgate_datapath_tests::{
     frame::datagram,
     hosts::{CLIENT, Hosts, SERVER},
     intercepted,
-    listener::{datagram_listener, deliver_intercepted, receive, transparent},
+    listener::{close_listener, datagram_listener, deliver_intercepted, receive, transparent},
     with_world,
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -72,8 +72,8 @@ fn fragments_are_refused_as_the_datagram_would_be() {
             assert_eq!(world.receive(LAN, &first).reason, Intercepted);
             assert_eq!(world.receive(LAN, &later).reason, Intercepted);
             let family = socket(service);
-            let nobody = SocketAddr::new(LOOPBACK[usize::from(family.is_ipv6())], 9);
-            world.datapath.set_listener(Transport::Udp, nobody).expect("set");
+            let loopback = LOOPBACK[usize::from(family.is_ipv6())];
+            close_listener(world, Transport::Udp, loopback);
             assert_eq!(world.receive(LAN, &first).reason, ListenerGone);
             assert_eq!(world.receive(LAN, &later).reason, ListenerGone);
             let family = nightgate_abi::Address::from(family.ip()).family();

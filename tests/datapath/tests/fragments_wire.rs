@@ -181,7 +181,11 @@ fn intercept(world: &mut World<'_>, service: &SocketAddr) -> TcpListener {
     let listener = transparent_listener();
     world
         .datapath
-        .set_listener(Transport::Tcp, listener.local_addr().expect("bound"))
+        .set_listening_socket(
+            Transport::Tcp,
+            listener.local_addr().expect("bound"),
+            std::os::fd::AsFd::as_fd(&listener),
+        )
         .expect("set");
     world.intercept(&[intercepted(TCP, *service, Intercept::new(1, 0))]);
     listener

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd as _,
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use nightgate_datapath_tests::{
     LAN, WAN, World,
     frame::*,
     intercepted,
-    listener::{datagram_listener, deliver_intercepted, receive},
+    listener::{close_listener, datagram_listener, deliver_intercepted, receive},
     with_world,
 };
 use nightgate_lab::Namespace;
@@ -52,8 +53,7 @@ fn without_a_listener_an_intercepted_packet_is_refused() {
             intercept(world, TCP, service, 0);
             assert_eq!(world.receive(LAN, &syn).reason, NoListener);
             assert_eq!(world.receive(LAN, &tcp(client, service, ACK)).reason, NoListener, "again");
-            let nobody = SocketAddr::new(loopback, 9);
-            world.datapath.set_listener(Transport::Tcp, nobody).expect("set");
+            close_listener(world, Transport::Tcp, loopback);
             assert_eq!(world.receive(LAN, &syn).reason, ListenerGone);
             world.datapath.clear_listener(Transport::Tcp, family).expect("clear");
             assert_eq!(world.receive(LAN, &syn).reason, NoListener);
@@ -61,7 +61,7 @@ fn without_a_listener_an_intercepted_packet_is_refused() {
             intercept(world, UDP, service, 0);
             let datagram = udp(client, service);
             assert_eq!(world.receive(LAN, &datagram).reason, NoListener);
-            world.datapath.set_listener(Transport::Udp, nobody).expect("set");
+            close_listener(world, Transport::Udp, loopback);
             assert_eq!(world.receive(LAN, &datagram).reason, ListenerGone);
             world.datapath.clear_listener(Transport::Udp, family).expect("clear");
             assert_eq!(world.receive(LAN, &datagram).reason, NoListener);
@@ -254,7 +254,10 @@ fn a_connection_reaches_the_listener_and_is_mirrored_once() {
         for (number, (client, service, loopback)) in (1..).zip(FAMILIES) {
             let listener = transparent_listener(loopback);
             let address = listener.local_addr().expect("bound");
-            world.datapath.set_listener(Transport::Tcp, address).expect("set");
+            world
+                .datapath
+                .set_listening_socket(Transport::Tcp, address, listener.as_fd())
+                .expect("set");
             intercept(world, TCP, service, number);
             let session = MirrorSessionId::new(number).expect("a number");
             world.datapath.mirror().set_session(session, MirrorSession::default()).expect("set");
@@ -296,7 +299,10 @@ fn datagrams_reach_the_listener_with_the_destination_they_were_sent_to() {
         for (client, service, loopback) in FAMILIES {
             let listener = datagram_listener(loopback);
             let address = listener.local_addr().expect("bound");
-            world.datapath.set_listener(Transport::Udp, address).expect("set");
+            world
+                .datapath
+                .set_listening_socket(Transport::Udp, address, listener.as_fd())
+                .expect("set");
             intercept(world, UDP, service, 0);
             let service: SocketAddr = service.parse().expect("an address");
             let client: SocketAddr = client.parse().expect("an address");

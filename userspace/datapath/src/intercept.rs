@@ -72,11 +72,8 @@ impl Datapath {
         self.judge_flows_again()
     }
 
-    /// Says where the transparent sockets for intercepted packets of a transport and the address's family are bound.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_listener(
+    /// Says where the transparent socket for intercepted packets of a transport and the address's family is bound.
+    pub(crate) fn set_listener(
         &mut self,
         transport: Transport,
         address: SocketAddr,

@@ -98,7 +98,7 @@ impl Lane {
         let server = self.server.enter(|| TcpListener::bind(SERVER))??;
         let sink = self.server.enter(|| UdpSocket::bind(SERVER))??;
 
-        let program = own_program(before)?;
+        let program = own_program(before, || self.segments(SERVER, &server))?;
         let mut figures = Vec::new();
         for (what, [forwarded, intercepted]) in [
             (
@@ -203,13 +203,16 @@ fn ids() -> Result<Vec<u32>> {
     loaded_programs().map(|info| Ok(info?.id())).collect()
 }
 
-/// The program that was not there before.
-fn own_program(before: &[u32]) -> Result<u32> {
+/// The program that was not there before and takes the packets of a round: another gateway may have begun meanwhile.
+fn own_program(before: &[u32], round: impl FnOnce() -> Result<()>) -> Result<u32> {
+    let mut candidates = Vec::new();
     for info in loaded_programs() {
         let info = info?;
         if info.name_as_str() == Some(PROGRAM) && !before.contains(&info.id()) {
-            return Ok(info.id());
+            candidates.push(info.id());
         }
     }
-    Err(anyhow!("{PROGRAM} was not loaded"))
+    round()?;
+    let own = candidates.into_iter().find(|id| spent(*id).is_ok_and(|(_, runs)| runs >= PACKETS));
+    own.with_context(|| format!("no {PROGRAM} took {PACKETS} packets"))
 }

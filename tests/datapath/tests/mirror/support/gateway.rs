@@ -129,7 +129,8 @@ impl Gateway {
     /// Intercepts a destination of the mirrored service.
     pub(crate) fn intercept(&mut self, service: SocketAddr) -> Result<TcpListener> {
         let listener = transparent_listener(service.is_ipv4())?;
-        self.datapath.set_listener(Transport::Tcp, listener.local_addr()?)?;
+        let socket = std::os::fd::AsFd::as_fd(&listener);
+        self.datapath.set_listening_socket(Transport::Tcp, listener.local_addr()?, socket)?;
         self.intercepts.push(intercepted(6, service, Intercept::new(1, self.session.number())));
         self.datapath.set_intercepts(&InterceptImage::compile(&self.intercepts)?)?;
         Ok(listener)
