@@ -2,7 +2,7 @@
 
 use std::{
     io::IoSliceMut,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd as _, AsRawFd as _},
     time::Duration,
 };
@@ -38,6 +38,13 @@ pub fn datagram_listener(loopback: IpAddr) -> UdpSocket {
         setsockopt(&socket, sockopt::Ipv6OrigDstAddr, &true).expect("set");
     }
     socket.set_recv_buffer_size(1 << 20).expect("set");
+    socket.into()
+}
+
+/// A transparent socket that accepts connections.
+pub fn connection_listener(loopback: IpAddr) -> TcpListener {
+    let socket = transparent(SocketAddr::new(loopback, 0), Type::STREAM);
+    socket.listen(16).expect("listening");
     socket.into()
 }
 

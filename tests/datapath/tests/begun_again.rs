@@ -11,7 +11,7 @@ use nightgate_abi::{Intercept, listener::Transport};
 use nightgate_datapath_tests::{
     hosts::{CLIENT, Hosts},
     intercepted,
-    listener::{deliver_intercepted, transparent},
+    listener::{connection_listener, deliver_intercepted},
     with_world,
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,9 +28,7 @@ fn a_port_is_used_again_at_once() {
         let hosts = Hosts::new(world);
         deliver_intercepted(world.namespace);
         for ((client, service), loopback) in CLIENT.into_iter().zip(SERVICE).zip(LOOPBACK) {
-            let listener = transparent(SocketAddr::new(loopback, 0), Type::STREAM);
-            listener.listen(16).expect("listening");
-            let listener = TcpListener::from(listener);
+            let listener = connection_listener(loopback);
             let address = listener.local_addr().expect("bound");
             let socket = listener.as_fd();
             world.datapath.set_listening_socket(Transport::Tcp, address, socket).expect("set");

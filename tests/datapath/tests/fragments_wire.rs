@@ -3,12 +3,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd as _,
     thread,
     time::Duration,
 };
 
 use nightgate_abi::{
-    INTERCEPT_MARK, Intercept,
+    Intercept,
     Reason::{FragmentUnknown, InterceptFragment, Intercepted},
     listener::Transport,
 };
@@ -17,7 +18,9 @@ use nightgate_datapath_tests::{
     fragment::{Follows::More, fragment},
     frame::{segment, tcp_flags::SYN},
     hosts::{CLIENT, GATEWAY, Hosts, SERVER},
-    intercepted, with_world,
+    intercepted,
+    listener::{connection_listener, deliver_intercepted},
+    with_world,
 };
 use nightgate_lab::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -172,31 +175,18 @@ fn echoes(from: &Namespace, to: &str) {
 /// Has a service's connections given to a listener.
 fn intercept(world: &mut World<'_>, service: &SocketAddr) -> TcpListener {
     const TCP: u8 = 6;
-    for line in [
-        format!("rule add fwmark {INTERCEPT_MARK} lookup 100"),
-        "route add local default dev lo table 100".to_owned(),
-    ] {
-        world.namespace.ip(&line).expect("set");
-    }
-    let listener = transparent_listener();
+    deliver_intercepted(world.namespace);
+    let listener = connection_listener(Ipv4Addr::LOCALHOST.into());
     world
         .datapath
         .set_listening_socket(
             Transport::Tcp,
             listener.local_addr().expect("bound"),
-            std::os::fd::AsFd::as_fd(&listener),
+            listener.as_fd(),
         )
         .expect("set");
     world.intercept(&[intercepted(TCP, *service, Intercept::new(1, 0))]);
     listener
-}
-
-fn transparent_listener() -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
-    socket.set_ip_transparent_v4(true).expect("transparent");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
-    socket.listen(1).expect("listening");
-    socket.into()
 }
 
 /// A gateway between hosts, whose addresses the programs know.

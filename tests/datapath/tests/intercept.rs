@@ -24,12 +24,13 @@ use nightgate_datapath_tests::{
     LAN, WAN, World,
     frame::*,
     intercepted,
-    listener::{close_listener, datagram_listener, deliver_intercepted, receive},
+    listener::{
+        close_listener, connection_listener, datagram_listener, deliver_intercepted, receive,
+    },
     with_world,
 };
 use nightgate_lab::Namespace;
 use nightgate_ruleset::{Destination, Network};
-use socket2::{Domain, Protocol, Socket, Type};
 use tcp_flags::{ACK, RST, SYN};
 
 const RULES: &str = "- { id: overlay, from: lan, to: overlay, action: accept }";
@@ -252,7 +253,7 @@ fn a_connection_reaches_the_listener_and_is_mirrored_once() {
         mirror.ip("link set mir1 up").expect("up");
 
         for (number, (client, service, loopback)) in (1..).zip(FAMILIES) {
-            let listener = transparent_listener(loopback);
+            let listener = connection_listener(loopback);
             let address = listener.local_addr().expect("bound");
             world
                 .datapath
@@ -359,20 +360,6 @@ fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     accepted.0.set_nonblocking(false).expect("set");
     accepted.0.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
     accepted
-}
-
-fn transparent_listener(address: IpAddr) -> TcpListener {
-    let address = SocketAddr::new(address, 0);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .expect("a socket");
-    match address {
-        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
-    }
-    .expect("transparent");
-    socket.bind(&address.into()).expect("bound");
-    socket.listen(16).expect("listening");
-    socket.into()
 }
 
 /// Puts the far end of the LAN into a namespace of its own, and has marked packets delivered locally.
